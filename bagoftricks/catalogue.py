@@ -1,0 +1,111 @@
+"""Find tricks by name: their cards from the source at once, their classes by import when they are used.
+
+``bot-train --help`` lists every trick and ``--cfg job`` types every hyper-parameter, yet importing a trick imports
+torch, which takes seconds. So a card is read from the trick's source with ``ast``; a contract test holds that each
+card says what the imported class says (docs/adr/0004).
+"""
+
+import ast
+from dataclasses import field, make_dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
+
+from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.tricks import FAMILY_OF
+
+if TYPE_CHECKING:
+    from bagoftricks.trick import Trick
+
+TYPES: dict[str, Any] = {
+    "bool": bool,
+    "int": int,
+    "float": float,
+    "str": str,
+    "int | None": Optional[int],  # noqa: UP045 (the spelling that OmegaConf reads)
+    "float | None": Optional[float],  # noqa: UP045
+    "str | None": Optional[str],  # noqa: UP045
+}
+
+
+class Field(NamedTuple):
+    """One hyper-parameter: its annotation as written, its default, its docstring."""
+
+    name: str
+    annotation: str
+    default: Any
+    doc: str
+
+    @property
+    def type(self) -> Any:
+        """The type the command line converts to; the choices of a ``Literal`` are text until the trick checks them."""
+        return str if self.annotation.startswith("Literal[") else TYPES[self.annotation]
+
+
+class Card(NamedTuple):
+    """What the command line knows of a trick before it imports it."""
+
+    name: str
+    family: str
+    class_name: str
+    summary: str
+    paper: str
+    fields: tuple[Field, ...]
+
+    def schema(self) -> type:
+        """The trick's hyper-parameters as a dataclass, for Hydra's ConfigStore."""
+        fields = [(f.name, f.type, field(default=f.default)) for f in self.fields]
+        return make_dataclass(self.class_name, fields, kw_only=True)
+
+
+@cache
+def card(name: str) -> Card:
+    """Read the card of one trick from its source."""
+    family = family_of(name)
+    source = Path(__file__).parent / "tricks" / family / f"{name}.py"
+    for node in ast.parse(source.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef) and (paper := _paper(node)) is not None:
+            summary = (ast.get_docstring(node) or "").partition("\n")[0]
+            return Card(name, family, node.name, summary, paper, tuple(fields_of(node)))
+    raise AssertionError(f"{source.name} holds no class decorated with @trick")
+
+
+def cards() -> list[Card]:
+    """Every card, in the order of the table of contents."""
+    return [card(name) for name in FAMILY_OF]
+
+
+def family_of(name: str) -> str:
+    if name not in FAMILY_OF:
+        raise UserError(f"there is no trick '{name}'{did_you_mean(name, FAMILY_OF)} (bot-train --help lists them)")
+    return FAMILY_OF[name]
+
+
+def create(name: str, **params: Any) -> "Trick":
+    """The trick called ``name`` with these hyper-parameters, the others at their defaults."""
+    found = card(name)
+    for key in params:
+        if key not in (known := [f.name for f in found.fields]):
+            raise UserError(f"trick '{name}' has no hyper-parameter '{key}'{did_you_mean(key, known)}")
+    module = import_module(f"bagoftricks.tricks.{found.family}.{name}")
+    made: Trick = getattr(module, found.class_name)(**params)
+    return made
+
+
+def fields_of(node: ast.ClassDef) -> list[Field]:
+    """The annotated fields of a class with their literal defaults and the docstring under each."""
+    found = []
+    for statement, after in zip(node.body, [*node.body[1:], None], strict=True):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            default = ast.literal_eval(statement.value) if statement.value else None
+            doc = after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
+            found.append(Field(statement.target.id, ast.unparse(statement.annotation), default, " ".join(str(doc).split())))
+    return found
+
+
+def _paper(node: ast.ClassDef) -> str | None:
+    for decorator in node.decorator_list:
+        if isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Name) and decorator.func.id == "trick":
+            return str(ast.literal_eval(decorator.keywords[0].value))
+    return None

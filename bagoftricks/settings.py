@@ -1,0 +1,169 @@
+"""Everything a run can be told, as typed data: the command line's schema, and plain values below it.
+
+Imports no torch. Each field's docstring is its help text.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from bagoftricks.errors import UserError, did_you_mean
+
+# OmegaConf reads Optional[int], not Literal and not every int | None.
+# ruff: noqa: UP045
+
+
+def choose(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"{name}={value}: must be one of {', '.join(choices)}{did_you_mean(value, choices)}")
+
+
+def positive(**values: float) -> None:
+    for name, value in values.items():
+        if not value > 0:
+            raise UserError(f"{name}={value}: must be positive")
+
+
+@dataclass(kw_only=True)
+class DataSettings:
+    """A data set and the preparation of its images."""
+
+    name: str = "digits"
+    """digits, cifar10, cifar100, or imagefolder (a folder per class; ImageNet is one)"""
+    root: Optional[str] = None
+    """folder of the data; for imagefolder, with train/ and val/ (or test/) below it, or with the classes at once"""
+    val_root: Optional[str] = None
+    """a second folder of classes to validate on, instead of root/val or root/test"""
+    holdout: float = 0.0
+    """share of the training images held out for validation instead of the validation split, in [0, 1)"""
+    num_classes: int = 10
+    """classes, where the data itself does not say (bot-bench)"""
+    image_size: int = 32
+    """side in pixels that the network sees, unless image_size= says otherwise"""
+    mean: list[float] = field(default_factory=lambda: [123.68, 116.779, 103.939])
+    """mean of each channel, in 0..255"""
+    std: list[float] = field(default_factory=lambda: [58.393, 57.12, 57.375])
+    """standard deviation of each channel, in 0..255"""
+    crop: str = "auto"
+    """pad (pad, then crop at random), area (random-resized crop), none, or auto: pad up to 64 pixels, area above"""
+    pad: int = 4
+    """pixels of padding before the random crop"""
+    crop_area: list[float] = field(default_factory=lambda: [0.08, 1.0])
+    """range of the share of the image's area that crop=area keeps"""
+    flip: bool = True
+    """flip half of the training images left to right"""
+    jitter: str = "auto"
+    """hsv (hue, saturation, brightness: the text of Bag of Tricks), bcs (brightness, contrast, saturation: its code), none, or auto: hsv with crop=area, else none"""
+    jitter_strength: float = 0.4
+    """s: the jitter's factors are uniform in [1 - s, 1 + s]"""
+    pca: float = -1.0
+    """standard deviation of the PCA noise's coefficients; -1: 0.1 with crop=area, else 0"""
+    on_error: str = "fail"
+    """fail at a broken file, or skip it and count it"""
+
+    def __post_init__(self) -> None:
+        choose("data.name", self.name, ("digits", "cifar10", "cifar100", "imagefolder"))
+        choose("data.crop", self.crop, ("auto", "pad", "area", "none"))
+        choose("data.jitter", self.jitter, ("auto", "hsv", "bcs", "none"))
+        choose("data.on_error", self.on_error, ("fail", "skip"))
+        if not 0 <= self.holdout < 1:
+            raise UserError(f"data.holdout={self.holdout}: must be in [0, 1)")
+        if not 0 <= self.jitter_strength <= 1:
+            raise UserError(f"data.jitter_strength={self.jitter_strength}: must be in [0, 1]")
+        if self.pad < 0:
+            raise UserError(f"data.pad={self.pad}: must not be negative")
+        if len(self.crop_area) != 2 or not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
+            raise UserError(f"data.crop_area={self.crop_area}: must be [low, high] with 0 < low <= high <= 1")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise UserError("data.mean and data.std: must have three numbers each, and every std must be positive")
+
+
+@dataclass(kw_only=True)
+class ModelSettings:
+    """A residual network (He et al. 2016); the plain form A, with the stride in the first 1x1."""
+
+    name: str = "resnet14_laptop"
+    """its name in records and tables"""
+    block: str = "bottleneck"
+    """basic (two 3x3) or bottleneck (1x1, 3x3, 1x1)"""
+    depths: list[int] = field(default_factory=lambda: [1, 1, 1, 1])
+    """blocks in each stage"""
+    width: int = 16
+    """channels of the stem and of the first stage; each later stage has twice as many"""
+    stem: str = "auto"
+    """imagenet (7x7 stride 2, max-pool), small (3x3 stride 1, no pool), or auto: small up to 64 pixels"""
+
+    def __post_init__(self) -> None:
+        choose("model.block", self.block, ("basic", "bottleneck"))
+        choose("model.stem", self.stem, ("auto", "imagenet", "small"))
+        positive(**{"model.width": self.width}, **{f"model.depths[{i}]": d for i, d in enumerate(self.depths)})
+        if not self.depths:
+            raise UserError("model.depths=[]: needs at least one stage")
+
+
+@dataclass(kw_only=True)
+class RuntimeSettings:
+    """How a run is carried out: speed and place, never its result, so none of it is in a run's id."""
+
+    device: str = "auto"
+    """auto (a GPU when there is one), cpu, cuda or cuda:1"""
+    workers: int = -1
+    """processes that decode images; -1: one per core, at most 8; none where the data is in memory"""
+    channels_last: bool = True
+    """memory format of images and convolutions"""
+    eval_batch_size: int = 256
+    """images in one evaluation batch"""
+    eval_every: int = 1
+    """epochs between evaluations; the last epoch is always evaluated"""
+    progress: bool = True
+    """show a progress bar and a line per epoch on standard error"""
+
+    def __post_init__(self) -> None:
+        positive(**{"runtime.eval_batch_size": self.eval_batch_size, "runtime.eval_every": self.eval_every})
+        if self.workers < -1:
+            raise UserError(f"runtime.workers={self.workers}: must be -1 or more")
+
+
+@dataclass(kw_only=True)
+class Settings:
+    """One run. What is here, but for runtime, store, format, rerun and measure, makes its identity."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    tricks: dict[str, Any] = field(default_factory=dict)
+    runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+    seed: int = 0
+    """names every random draw of the run"""
+    epochs: int = 120
+    """passes over the training images"""
+    batch_size: int = 256
+    """images in one update"""
+    lr: float = 0.1
+    """peak learning rate (per 256 images, with +efficiency=linear_scaling)"""
+    weight_decay: float = 1e-4
+    """L2 penalty on every parameter (w, not w/2, is added to the gradient)"""
+    image_size: Optional[int] = None
+    """side in pixels that the network sees; default: the data's"""
+    num_classes: Optional[int] = None
+    """outputs of the network; default: the data's classes"""
+    store: str = "results/runs"
+    """folder of the records, one subfolder per run"""
+    format: str = "text"
+    """text, markdown, csv, latex or json (alone on standard output)"""
+    rerun: bool = False
+    """train again even though the run has a finished record"""
+    measure: bool = True
+    """false: bot-bench gives params and macs alone"""
+
+    def __post_init__(self) -> None:
+        choose("format", self.format, ("text", "markdown", "csv", "latex", "json"))
+        positive(epochs=self.epochs, batch_size=self.batch_size, lr=self.lr)
+        if self.weight_decay < 0:
+            raise UserError(f"weight_decay={self.weight_decay}: must not be negative")
+        if self.image_size is not None:
+            positive(image_size=self.image_size)
+        if self.num_classes is not None:
+            positive(num_classes=self.num_classes)
+
+    @property
+    def pixels(self) -> int:
+        return self.data.image_size if self.image_size is None else self.image_size

@@ -1,0 +1,24 @@
+from bagoftricks.edits import SetWarmup
+from bagoftricks.trick import Task, require, trick
+
+
+@trick(paper="Goyal et al. 2017, section 2.2 (arXiv:1706.02677); He et al. 2019, section 3.1")
+class Warmup:
+    """Raise the learning rate linearly over the first m steps: step i of 1..m uses i/m of it.
+
+    The decay begins where the warm-up ends (a step decay keeps its absolute epochs). The papers' codes start at
+    exactly 0 instead, which spends one step on nothing.
+    """
+
+    epochs: float = 5.0
+    """length in epochs"""
+    max_share: float = 0.2
+    """upper bound, as a share of the run, for runs much shorter than the papers' 120 epochs"""
+
+    def __post_init__(self) -> None:
+        require(self, "epochs", self.epochs > 0, "positive")
+        require(self, "max_share", 0 < self.max_share <= 1, "in (0, 1]")
+
+    def edits(self, task: Task) -> list[SetWarmup]:
+        steps = max(1, round(min(self.epochs * task.steps_per_epoch, self.max_share * task.total_steps)))
+        return [SetWarmup(steps=steps, factor=lambda step: (step + 1) / steps)]

@@ -1,0 +1,16 @@
+from torch import nn
+
+from bagoftricks.edits import InitParams, Role, has_role
+from bagoftricks.trick import Task, trick
+
+
+@trick(paper="Goyal et al. 2017, section 5.1 (arXiv:1706.02677); He et al. 2019, section 3.1")
+class ZeroGamma:
+    """Start each residual branch at zero: the scale gamma of its closing norm is 0, so a block is its shortcut.
+
+    The projection shortcut's norm keeps gamma 1. At the first step only the closing norm's gamma and beta have a
+    gradient; the branch's convolutions follow.
+    """
+
+    def edits(self, task: Task) -> list[InitParams]:
+        return [InitParams(select=lambda m, name: name == "weight" and has_role(m, Role.CLOSING_NORM), init=nn.init.zeros_)]
