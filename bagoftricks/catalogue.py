@@ -94,13 +94,20 @@ def create(name: str, **params: Any) -> "Trick":
 
 
 def fields_of(node: ast.ClassDef) -> list[Field]:
-    """The annotated fields of a class with their literal defaults and the docstring under each."""
-    found = []
+    """The annotated fields of a class, with their literal defaults and the docstring under each."""
+    return [
+        Field(name, ast.unparse(field.annotation), ast.literal_eval(field.value) if field.value else None, doc)
+        for name, (field, doc) in documented(node).items()
+    ]
+
+
+def documented(node: ast.ClassDef) -> dict[str, tuple[ast.AnnAssign, str]]:
+    """Each annotated field of a class with the docstring under it, on one line."""
+    found = {}
     for statement, after in zip(node.body, [*node.body[1:], None], strict=True):
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            default = ast.literal_eval(statement.value) if statement.value else None
             doc = after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
-            found.append(Field(statement.target.id, ast.unparse(statement.annotation), default, " ".join(str(doc).split())))
+            found[statement.target.id] = statement, " ".join(str(doc).split())
     return found
 
 

@@ -5,9 +5,9 @@ hyper-parameters from the source and imports a trick when it is used.
 """
 
 FAMILIES = {
-    "tweak": "the network",
-    "efficiency": "faster or larger-batch training",
-    "refine": "the training procedure",
+    "tweak": "that change the network",
+    "efficiency": "for faster or larger-batch training",
+    "refine": "of the training procedure",
     "regularize": "against over-fitting",
 }
 

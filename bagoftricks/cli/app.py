@@ -1,0 +1,115 @@
+"""Start a Hydra application whose errors are one line each."""
+
+import os
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from bagoftricks.cli.arguments import tidy
+from bagoftricks.cli.conf import conf_dir
+from bagoftricks.cli.help import text
+from bagoftricks.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from bagoftricks.settings import Settings
+
+DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 75
+Job = Callable[["Settings", str], None]  # the settings, and the command that makes them again
+
+
+def launch(program: str, job: Job, finish: Callable[[], None], argv: list[str] | None = None) -> int:
+    """Compose the settings of ``argv`` and hand them to ``job``, once for each job of a multirun; the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if {"-h", "--help"} & set(arguments):
+        print(text(program))
+        return DONE
+    signal.signal(signal.SIGTERM, _interrupt)
+    status = _guarded(program, lambda: _run_hydra(program, tidy(arguments), job))
+    return max(status, _guarded(program, finish)) if status != INTERRUPTED else status
+
+
+def _run_hydra(program: str, arguments: list[str], job: Job) -> int:
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from bagoftricks.cli.schema import register, to_settings
+
+    worst = DONE
+
+    def task(config: "DictConfig") -> None:
+        nonlocal worst
+        hydra_config = HydraConfig.get()
+        command = " ".join([program, *map(_quoted, hydra_config.overrides.task)])
+
+        def run() -> None:
+            job(to_settings(config), command)
+
+        in_process = "BasicLauncher" in str(hydra_config.launcher.get("_target_"))
+        if hydra_config.mode == RunMode.MULTIRUN and in_process:  # a failed job does not stop the others
+            worst = max(worst, _guarded(f"{program} ({command})", run))
+        else:
+            run()
+
+    register()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here as exceptions, instead of Hydra's own page
+    sys.argv = [program, *arguments]
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)()
+    return worst
+
+
+def _guarded(program: str, action: Callable[[], int | None]) -> int:
+    """The exit status of ``action``; what the user can mend is one line, what only we can is a traceback."""
+    try:
+        return action() or DONE
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted; the same command starts the run again", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        message = explain(error)
+        if message is None:
+            traceback.print_exc()
+            return FAILED
+        print(f"{program}: {message}", file=sys.stderr)
+        return WRONG_INPUT if is_users(error) else FAILED
+
+
+def is_users(error: BaseException) -> bool:
+    """Whether the input is to blame: ours, Hydra's or OmegaConf's complaint about it."""
+    return isinstance(error, UserError) or type(error).__module__.startswith(("hydra", "omegaconf"))
+
+
+def explain(error: BaseException) -> str | None:
+    """One line about an expected error; None for one that is a bug."""
+    if isinstance(error, UserError) or type(error).__name__ == "TrainingFailed":
+        return str(error)
+    if not is_users(error):
+        return None
+    cause = error.__cause__ or error
+    message = str(getattr(cause, "msg", None) or cause)
+    first = next((line.strip() for line in message.splitlines() if line.strip()), type(cause).__name__)
+    missing = re.search(r"[Kk]ey '(\w+)' (?:is )?not in", message)
+    full_key = re.search(r"full_key: (\S+)", message)
+    trick = re.search(r"tricks\.(\w+)", f"{error} {full_key[1] if full_key else ''}")
+    if trick and missing and missing[1] == trick[1]:
+        from bagoftricks.catalogue import family_of
+
+        return f"trick '{trick[1]}' is not switched on: add +{family_of(trick[1])}={trick[1]}, or drop the override"
+    return f"{full_key[1]}: {first}" if full_key and full_key[1] not in first else first
+
+
+def _quoted(override: str) -> str:
+    return override if re.fullmatch(r"[\w.=+/~:,@-]*", override) else f"'{override}'"
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,141 @@
+"""Check and tidy the command line before Hydra sees it: every silent mistake becomes one line, or is made to work.
+
+Hydra accepts ``+twaek=resnet_d`` in silence, drops b from ``tweak=[a] +tweak=[b]`` and refuses ``+tweak=a +tweak=b``.
+Imports neither Hydra nor torch.
+"""
+
+import dataclasses
+import re
+from functools import cache
+from typing import get_args, get_type_hints
+
+from bagoftricks.catalogue import card, family_of
+from bagoftricks.cli.conf import YAML_GROUPS, groups, options
+from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.settings import Settings
+from bagoftricks.tricks import FAMILIES, FAMILY_OF
+
+OVERRIDE = re.compile(r"(?P<sign>\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@-]*)(?:=(?P<value>.*))?", re.DOTALL)
+FLAGS_WITH_VALUE = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
+FLAGS = {"--multirun", "-m", "--run", "-r", "--resolve", "--info", "-i", "--shell-completion", "-sc", "--hydra-help", "--version"}
+PLAIN_LIST = re.compile(r"\[?[\w, ]*\]?")
+
+
+def tidy(argv: list[str]) -> list[str]:
+    """``argv`` as Hydra understands it. Raises UserError for what it would misunderstand."""
+    multirun = bool({"-m", "--multirun"} & set(argv))
+    tidied: list[str] = []
+    chosen: dict[str, list[tuple[str, str]]] = {}  # trick family -> (sign, value) of each time it was given
+    arguments = iter(argv)
+    for argument in arguments:
+        if argument.startswith("-"):
+            tidied.append(_flag(argument))
+            if argument in FLAGS_WITH_VALUE:
+                tidied.append(next(arguments, ""))
+            continue
+        match = OVERRIDE.fullmatch(argument)
+        if match is None or (match["value"] is None and match["sign"] != "~"):
+            raise UserError(f"'{argument}' is not key=value{_meant(argument)}")
+        sign, key, value = match["sign"] or "", match["key"], match["value"]
+        if key in FAMILIES:
+            _check_options(key, value, multirun)
+            chosen.setdefault(key, []).append((sign, value))
+        elif key in YAML_GROUPS:
+            _check_options(key, value, multirun)
+            tidied.append(f"{key}={value}")
+        else:
+            tidied.append(_setting(sign, key, value))
+    return [*tidied, *(_merge(family, given) for family, given in chosen.items())]
+
+
+def _flag(argument: str) -> str:
+    name = argument.partition("=")[0]
+    if name not in FLAGS | FLAGS_WITH_VALUE:
+        raise UserError(f"there is no flag {name}{did_you_mean(name, FLAGS | FLAGS_WITH_VALUE | {'--help'})}")
+    return argument
+
+
+def _merge(family: str, given: list[tuple[str, str]]) -> str:
+    """One override for a family: ``+`` adds to the preset's tricks, a plain ``=`` anywhere replaces them."""
+    sign = "" if any(sign == "" for sign, _ in given) else "+"
+    if len(given) == 1:
+        return f"{sign}{family}={given[0][1]}"
+    if not all(PLAIN_LIST.fullmatch(value) and (value.startswith("[") or "," not in value) for _, value in given):
+        raise UserError(f"{family} is given {len(given)} times and swept: give it once, as -m '+{family}=[a],[a,b]'")
+    names = dict.fromkeys(name for _, value in given for name in re.findall(r"\w+", value))
+    return f"{sign}{family}=[{','.join(names)}]"
+
+
+def _check_options(group: str, value: str | None, multirun: bool) -> None:
+    if value is None or value in ("", "null"):
+        raise UserError(f"{group} needs a value: one of {', '.join(options(group))}")
+    if not multirun and "," in re.sub(r"\[[^\]]*\]|\([^)]*\)", "", value):
+        both = f"'+{group}=[{value}]' for all of them in one run, or " if group in FAMILIES else ""
+        raise UserError(f"{group}={value} names several: type {both}-m for one run each")
+    if re.search(r"\w\(", value):  # glob(...), choice(...): Hydra's to expand
+        return
+    for name in re.findall(r"[^\s,\[\]'\"]+", value):
+        if name not in options(group):
+            where = f"; it belongs to {FAMILY_OF[name]}: type +{FAMILY_OF[name]}={name}" if name in FAMILY_OF else ""
+            meant = where or did_you_mean(name, options(group)) or _other_family(name, group)
+            raise UserError(f"{group} has no option '{name}'{meant} ({', '.join(options(group))})")
+
+
+def _other_family(name: str, group: str) -> str:
+    if group not in FAMILIES:
+        return ""
+    meant = did_you_mean(name, FAMILY_OF)
+    near = re.search(r"'(\w+)'", meant)
+    return f"{meant[:-1]} of {FAMILY_OF[near[1]]}?" if near else ""
+
+
+def _setting(sign: str, key: str, value: str | None) -> str:
+    """A setting or a hyper-parameter; a superfluous + is dropped, for Hydra would add an unchecked key."""
+    rest = "" if value is None else f"={value}"
+    top, _, below = key.partition(".")
+    if top == "hydra" or key.startswith("hydra/"):
+        return f"{sign}{key}{rest}"
+    if top == "tricks" and below:
+        name, _, field_name = below.partition(".")
+        family_of(name)
+        known = [field.name for field in card(name).fields]
+        if field_name and field_name not in known:
+            has = f"its hyper-parameters: {', '.join(known)}" if known else "it has no hyper-parameters"
+            raise UserError(f"trick '{name}' has no '{field_name}'{did_you_mean(field_name, known)} ({has})")
+        if not field_name and sign != "~":
+            raise UserError(f"'{key}': type +{family_of(name)}={name} to switch it on, ~tricks.{name} to switch it off")
+    elif key not in setting_names():
+        raise UserError(f"there is no setting or group '{key}'{_meant(key, rest)}")
+    return f"~{key}" if sign == "~" else f"{key}{rest}"
+
+
+@cache
+def setting_names() -> list[str]:
+    """Every setting as it is typed, e.g. ``data.root``."""
+    return _names(Settings)
+
+
+def _names(schema: type, prefix: str = "") -> list[str]:
+    hints = get_type_hints(schema)
+    names = []
+    for field in dataclasses.fields(schema):
+        if dataclasses.is_dataclass(hint := hints[field.name]):
+            names += _names(hint, f"{prefix}{field.name}.")  # type: ignore[arg-type]
+        elif get_args(hint)[:1] != (str,) or hint == (str | None):
+            names.append(prefix + field.name)
+    return names
+
+
+def _meant(word: str, rest: str = "") -> str:
+    """What to type instead of an unknown key."""
+    name = word.lstrip("+~").partition("=")[0]
+    if name in FAMILY_OF:
+        return f": '{name}' is a trick, type +{FAMILY_OF[name]}={name}"
+    candidates = [*groups(), *setting_names()]
+    tails = {candidate.rpartition(".")[2]: candidate for candidate in candidates}
+    near = did_you_mean(name, candidates) or did_you_mean(name, tails)
+    found = re.search(r"'([\w.]+)'", near)
+    if found and rest:
+        full = tails.get(found[1], found[1])
+        return f"; did you mean '{'+' if full in FAMILIES else ''}{full}{rest}'?"
+    return near or did_you_mean(name, FAMILY_OF) or " (bot-train --help lists them)"

@@ -1,0 +1,77 @@
+"""``--help``: every group, trick and setting, answered without Hydra or torch."""
+
+import ast
+from pathlib import Path
+from textwrap import fill
+
+from bagoftricks import settings
+from bagoftricks.catalogue import cards, documented
+from bagoftricks.cli.conf import YAML_GROUPS, options
+from bagoftricks.tricks import FAMILIES
+
+USAGE = {
+    "bot-train": """bot-train: train one network with any combination of tricks, and leave a record.
+
+usage:
+  bot-train +tweak=resnet_d +refine=mixup                    on the embedded digits, in a minute
+  bot-train '+tweak=[resnet_d]' '+refine=[cosine,mixup]' tricks.mixup.alpha=0.4 seed=3
+  bot-train preset=bag_of_tricks data.root=FOLDER            the papers' setting
+  bot-train -m '+tweak=resnet_b,resnet_c,resnet_d' seed=0,1  several runs
+  bot-train ... ~tricks.mixup                                a preset's or an earlier choice without one trick
+
+  +group=a or '+group=[a,b]' switches tricks on, group=[a] replaces a preset's; key=value changes a setting.
+  -m runs every combination of the values given with commas; --cfg job shows the composed settings, trains nothing.
+  Exit status: 0 done, 2 wrong input, 1 a failure, 75 interrupted.""",
+    "bot-bench": """bot-bench: parameters, MACs, throughput, latency and memory of a network, without training.
+
+usage:
+  bot-bench model=resnet50 +tweak=resnet_d
+  bot-bench model=resnet50 format=json measure=false         params and macs alone
+  bot-bench -m 'model=resnet18,resnet50' image_size=32 num_classes=10
+
+  224 pixels and 1000 classes, as in the papers, unless image_size=, num_classes= or data= say otherwise.
+  Throughput: batch 64, fp32, no data loading; latency: batch 1. Medians of synchronised repeats after a warm-up.""",
+}
+
+
+def text(program: str) -> str:
+    """The whole help of a command."""
+    sections = [USAGE[program]]
+    for family, about in FAMILIES.items():
+        if options(family):
+            sections.append(f"{family}: tricks {about}  (+{family}=...)" + "".join(_tricks(family)))
+    for group, about in YAML_GROUPS.items():
+        sections.append(f"{group}: {about}" + "".join(f"\n  {name:18} {line}" for name, line in options(group).items()))
+    sections.append("settings" + "".join(_settings()))
+    return "\n\n".join(sections)
+
+
+def _tricks(family: str) -> list[str]:
+    lines = []
+    for trick in cards():
+        if trick.family == family:
+            lines.append(f"\n  {trick.name:18} {trick.summary}\n  {'':18}   [{trick.paper}]")
+            lines += [f"\n  {'':18}   tricks.{trick.name}.{f.name}={f.default}: {f.doc}" for f in trick.fields]
+    return lines
+
+
+def _settings() -> list[str]:
+    source = ast.parse(Path(settings.__file__).read_text(encoding="utf-8"))
+    classes = {node.name: documented(node) for node in source.body if isinstance(node, ast.ClassDef)}
+    lines = []
+    for prefix, made in {"": settings.Settings(), **_NESTED}.items():
+        for name, (_, doc) in classes[type(made).__name__].items():
+            if doc:
+                head = f"{prefix}{name}={_typed(getattr(made, name))}"
+                lines.append("\n" + fill(f"{head:34} {doc}", 118, initial_indent="  ", subsequent_indent=" " * 37))
+    return lines
+
+
+_NESTED = {"data.": settings.DataSettings(), "model.": settings.ModelSettings(), "runtime.": settings.RuntimeSettings()}
+
+
+def _typed(value: object) -> str:
+    """A default as it is typed on the command line."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return str(value).replace(" ", "")

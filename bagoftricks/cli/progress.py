@@ -1,0 +1,42 @@
+"""A run's progress on standard error: a bar on a terminal, a line per epoch anywhere."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class ConsoleReporter:
+    """Prints what a run reports; standard output stays free for its result."""
+
+    def __init__(self, *, enabled: bool) -> None:
+        self.console = Console(stderr=True, quiet=not enabled, soft_wrap=True, highlight=False)
+        self.bar: Progress | None = None
+
+    def note(self, text: str) -> None:
+        self.console.print(text)
+
+    def begin(self, run_id: str, steps: int) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self.bar = Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=self.console, transient=True)
+        self.task = self.bar.add_task(run_id[:8], total=steps)
+        if self.console.is_terminal:
+            self.bar.start()
+
+    def step(self) -> None:
+        if self.bar is not None:
+            self.bar.advance(self.task)
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        copy = "" if row["copy"] == "last" else f" [{row['copy']}]"
+        self.console.print(
+            f"epoch {row['epoch']:3}{copy}  train loss {row['train_loss']:.4f}  loss {row['loss']:.4f}  "
+            f"top-1 {row['top1']:.2f} %  {row['train_seconds']:.1f} s",
+            markup=False,
+        )
+
+    def end(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None

@@ -1,0 +1,52 @@
+"""bot-table: the records of a store as a table. Trains nothing, needs neither Hydra nor torch."""
+
+import sys
+from pathlib import Path
+
+from bagoftricks.errors import UserError, did_you_mean
+
+HELP = """bot-table: the records of a store as a table, one row per run.
+
+usage:
+  bot-table                          results/runs, as Markdown
+  bot-table store=FOLDER format=csv
+
+settings:
+  store=results/runs   folder of the records
+  format=markdown      text, markdown, csv, latex or json (an array of rows, alone on standard output)"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if argv is None else argv
+    if {"-h", "--help"} & set(arguments):
+        print(HELP)
+        return 0
+    try:
+        print(table(arguments))
+    except UserError as error:
+        print(f"bot-table: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def table(arguments: list[str]) -> str:
+    from bagoftricks.report.table import RECORDS, STYLES, render, rows_of
+    from bagoftricks.study.store import Store
+
+    chosen = {"store": "results/runs", "format": "markdown"}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or key not in chosen:
+            raise UserError(f"'{argument}' is not a setting{did_you_mean(key, chosen)} (store=FOLDER, format=STYLE)")
+        chosen[key] = value
+    styles = [*STYLES, "csv", "json"]
+    if chosen["format"] not in styles:
+        raise UserError(f"format={chosen['format']}: must be one of {', '.join(styles)}")
+    rows = [row for record in Store(Path(chosen["store"])).records() for row in rows_of(record)]
+    if not rows and chosen["format"] != "json":
+        raise UserError(f"store={chosen['store']} holds no finished run yet; bot-train makes one")
+    return render(sorted(rows, key=lambda row: (row["model"], row["data"], row["label"], row["seed"])), RECORDS, chosen["format"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

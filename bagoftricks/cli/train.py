@@ -1,0 +1,48 @@
+"""bot-train: one run, from the command line to a record and a table row. Imports torch only to train."""
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from bagoftricks.cli.app import launch
+
+if TYPE_CHECKING:
+    from bagoftricks.settings import Settings
+    from bagoftricks.study.store import Record
+
+
+def main(argv: list[str] | None = None) -> int:
+    finished: list[tuple[Settings, Record]] = []
+
+    def job(settings: "Settings", command: str) -> None:
+        from bagoftricks.cli.progress import ConsoleReporter
+        from bagoftricks.study.run import execute
+
+        reporter = ConsoleReporter(enabled=settings.runtime.progress)
+        finished.append((settings, execute(settings, reporter, command)))
+
+    return launch("bot-train", job, lambda: show(finished), argv)
+
+
+def show(finished: "list[tuple[Settings, Record]]") -> None:
+    """The table of the finished runs, the only thing on standard output."""
+    if not finished:
+        return
+    import json
+
+    from bagoftricks.report.table import RUN, render, rows_of
+
+    style = finished[0][0].format
+    records = [record for _, record in finished]
+    if style == "json":
+        made = [asdict(record) for record in records]
+        print(json.dumps(made[0] if len(made) == 1 else made, indent=2))
+        return
+    print(render([row for record in records for row in rows_of(record)], RUN, style))
+    if style == "text":
+        for settings, record in finished:
+            print(f"record: {settings.store}/{record.id}/record.json")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,301 @@
+"""Batches of a split: order, augmentation and normalisation, every draw keyed by (seed, what, epoch, sample).
+
+Two loaders give the same batches. ``MemoryLoader`` prepares small images that lie in memory a whole batch at a time;
+``StreamLoader`` decodes and prepares them one by one in worker processes. Bytes travel to the device; they become
+floats there.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from bagoftricks.data import transforms as t
+from bagoftricks.data.sources import Labels, MemorySplit, Split
+from bagoftricks.edits import Batch
+from bagoftricks.errors import DataError
+from bagoftricks.rng import Key
+from bagoftricks.settings import DataSettings
+
+SMALL = 64  # pixels up to which crop=auto pads, and a split is kept in memory
+
+
+class Loader(Protocol):
+    """Batches on the device, epoch by epoch."""
+
+    images: int  # in one epoch
+    skipped: list[str]  # broken files that data.on_error=skip left out, each named once
+
+    def __len__(self) -> int: ...
+
+    def epoch(self, epoch: int) -> Iterator[Batch]: ...
+
+
+class Finish:
+    """The last steps, on the device: floats, colour noise, normalisation, targets as distributions."""
+
+    def __init__(self, data: DataSettings, num_classes: int, device: torch.device, *, channels_last: bool) -> None:
+        self.mean, self.std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (data.mean, data.std))
+        self.num_classes, self.device = num_classes, device
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+
+    def __call__(self, images: UInt8[Tensor, "B 3 H W"], labels: Int64[Tensor, " B"], shift: Tensor | None) -> Batch:
+        images = images.to(self.device, non_blocking=True).contiguous(memory_format=self.memory_format)
+        targets = F.one_hot(labels.to(self.device, non_blocking=True), self.num_classes).float()
+        mean = self.mean
+        if shift is not None:
+            mean = mean - shift.to(self.device, non_blocking=True).view(-1, 3, 1, 1)
+        return Batch(images.float().sub_(mean).div_(self.std), targets)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which samples make up each step of an epoch. A pass is one shuffle of all the samples."""
+
+    count: int
+    batch_size: int
+    key: Key | None = None  # None: in order, the last batch may be small
+    reads: int = 1  # passes that go into each step
+
+    def __len__(self) -> int:
+        return -(-self.count // self.batch_size) if self.key is None else self.count // self.batch_size
+
+    def steps(self, epoch: int) -> Iterator[list[tuple[int, Labels]]]:
+        """(pass, sample indices) pairs for each step."""
+        if self.key is None:
+            orders = [np.arange(self.count)]
+        else:
+            orders = [self.key.fold("order", epoch, p).numpy().permutation(self.count) for p in range(self.reads)]
+        for step in range(len(self)):
+            rows = slice(step * self.batch_size, (step + 1) * self.batch_size)
+            yield [(p, order[rows]) for p, order in enumerate(orders)]
+
+
+@dataclass(frozen=True)
+class Augment:
+    """The settings of the training images' preparation with every ``auto`` resolved; ``key`` None: validation."""
+
+    size: int
+    key: Key | None
+    crop: str = "none"
+    pad: int = 0
+    area: tuple[float, float] = (1.0, 1.0)
+    flip: bool = False
+    jitter: str = "none"
+    jitter_strength: float = 0.0
+    pca: float = 0.0
+
+    @classmethod
+    def from_settings(cls, data: DataSettings, size: int, key: Key) -> "Augment":
+        crop = data.crop if data.crop != "auto" else "pad" if size <= SMALL else "area"
+        jitter = data.jitter if data.jitter != "auto" else "hsv" if crop == "area" else "none"
+        pca = data.pca if data.pca >= 0 else 0.1 if crop == "area" else 0.0
+        pad, area = data.pad if crop == "pad" else 0, (data.crop_area[0], data.crop_area[1])
+        return cls(size, key, crop, pad, area, data.flip, jitter, data.jitter_strength, pca)
+
+    def draws(self, what: str, epoch: int, pass_: int, samples: Any, count: int) -> Float[Tensor, "B n"]:
+        assert self.key is not None
+        return torch.from_numpy(self.key.fold(what, epoch, pass_).uniform(samples, count)).float()
+
+    def flips(self, epoch: int, pass_: int, samples: Any) -> Float[Tensor, " B"]:
+        """Below 1/2: mirror the image."""
+        return self.draws("flip", epoch, pass_, samples, 1)[:, 0] if self.flip else torch.ones(len(samples))
+
+    def shift(self, epoch: int, parts: list[tuple[int, Labels]]) -> Tensor | None:
+        """PCA noise of a step's images."""
+        if not self.pca:
+            return None
+        return torch.cat([t.pca_noise(self.draws("pca", epoch, p, rows, 3), self.pca) for p, rows in parts])
+
+    def batch(self, images: UInt8[Tensor, "B 3 H W"], epoch: int, pass_: int, samples: Labels) -> Tensor:
+        """Pad, crop and flip many images of the final size at once."""
+        if self.key is None:
+            return images
+        crop = self.draws("crop", epoch, pass_, samples, 2)
+        return t.pad_crop(images, self.pad, crop, self.flips(epoch, pass_, samples))
+
+    def one(self, image: t.Image, epoch: int, pass_: int, sample: int) -> UInt8[Tensor, "3 S S"]:
+        """Crop, flip and jitter one image of any size."""
+        small = self.size <= SMALL
+        if self.key is None or self.crop == "none":
+            image = t.fit(image, self.size, self.size) if small else t.validation_crop(image, self.size)
+        elif self.crop == "area":
+            image = t.area_crop(image, self.size, self.draws("crop", epoch, pass_, [sample], t.AREA_DRAWS)[0], self.area)
+        else:
+            image = t.fit(image, self.size, self.size)
+        if self.key is None:
+            return image
+        image = self.batch(image[None], epoch, pass_, np.array([sample]))[0]
+        if self.jitter == "hsv":
+            return t.jitter_hsv(image, self.draws("jitter", epoch, pass_, [sample], 3)[0], self.jitter_strength)
+        if self.jitter == "bcs":
+            return t.jitter_bcs(image, self.draws("jitter", epoch, pass_, [sample], 6)[0], self.jitter_strength)
+        return image
+
+
+class MemoryLoader:
+    """Batches of small images that lie in memory."""
+
+    def __init__(self, split: MemorySplit, plan: Plan, augment: Augment, finish: Finish, skipped: list[str]) -> None:
+        self.split, self.plan, self.augment, self.finish, self.skipped = split, plan, augment, finish, skipped
+        self.labels = torch.from_numpy(split.labels)
+        self.images = plan.count if plan.key is None else len(plan) * plan.batch_size
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        for parts in self.plan.steps(epoch):
+            made = [self.augment.batch(self.split.images[torch.from_numpy(rows)], epoch, p, rows) for p, rows in parts]
+            labels = torch.cat([self.labels[torch.from_numpy(rows)] for _, rows in parts])
+            yield self.finish(torch.cat(made), labels, self.augment.shift(epoch, parts))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image to prepare: what a worker is asked for."""
+
+    epoch: int
+    pass_: int
+    index: int
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A map from a request to a prepared image, for worker processes; a broken file is returned, not raised."""
+
+    split: Split
+    augment: Augment
+
+    def __getitem__(self, s: Sample) -> tuple[Sample, UInt8[Tensor, "3 S S"] | DataError]:
+        try:
+            return s, self.augment.one(self.split.image(s.index), s.epoch, s.pass_, s.index)
+        except DataError as error:
+            return s, error
+
+
+@dataclass
+class Requests:
+    """The batch sampler of a StreamLoader: the samples of each step of the epoch it is set to."""
+
+    plan: Plan
+    current: int = 0
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __iter__(self) -> Iterator[list[Sample]]:
+        for parts in self.plan.steps(self.current):
+            yield [Sample(self.current, p, int(row)) for p, rows in parts for row in rows]
+
+
+@dataclass
+class Collected:
+    """A step's readable images with their samples, and the broken files."""
+
+    samples: list[Sample]
+    images: UInt8[Tensor, "B 3 S S"] | None
+    broken: list[DataError] = field(default_factory=list)
+
+    def pin_memory(self) -> "Collected":
+        return Collected(self.samples, None if self.images is None else self.images.pin_memory(), self.broken)
+
+
+def collate(items: list[tuple[Sample, Tensor | DataError]]) -> Collected:
+    good = [(sample, image) for sample, image in items if isinstance(image, Tensor)]
+    images = torch.stack([image for _, image in good]) if good else None
+    return Collected([s for s, _ in good], images, [error for _, error in items if isinstance(error, DataError)])
+
+
+def prepare(
+    split: Split, plan: Plan, augment: Augment, workers: int, *, pin_memory: bool = False
+) -> "DataLoader[Collected]":
+    """The prepared images of each step, made in worker processes."""
+    return DataLoader(
+        Samples(split, augment),  # type: ignore[arg-type]
+        batch_sampler=Requests(plan),  # type: ignore[arg-type]
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        persistent_workers=workers > 0,
+    )
+
+
+class StreamLoader:
+    """Batches of images that are decoded and prepared in worker processes."""
+
+    def __init__(
+        self, split: Split, plan: Plan, augment: Augment, finish: Finish, *, workers: int, on_error: str
+    ) -> None:
+        self.split, self.plan, self.augment, self.finish, self.on_error = split, plan, augment, finish, on_error
+        self.images = plan.count if plan.key is None else len(plan) * plan.batch_size
+        self.skipped: list[str] = []
+        self.prepared = prepare(split, plan, augment, workers, pin_memory=finish.device.type == "cuda")
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        self.prepared.batch_sampler.current = epoch  # type: ignore[union-attr]
+        for step in self.prepared:
+            self._count_broken(step.broken)
+            if step.images is None:
+                continue
+            labels = torch.from_numpy(self.split.labels[[s.index for s in step.samples]])
+            yield self.finish(step.images, labels, self._shift(epoch, step.samples))
+
+    def _shift(self, epoch: int, samples: list[Sample]) -> Tensor | None:
+        passes = sorted({s.pass_ for s in samples})
+        return self.augment.shift(epoch, [(p, np.array([s.index for s in samples if s.pass_ == p])) for p in passes])
+
+    def _count_broken(self, broken: list[DataError]) -> None:
+        for error in broken:
+            if self.on_error == "fail":
+                raise error
+            if str(error) not in self.skipped:
+                self.skipped.append(str(error))
+
+
+def train_loader(
+    split: Split, data: DataSettings, finish: Finish, *, size: int, batch_size: int, reads: int, key: Key, workers: int
+) -> Loader:
+    """Shuffled, augmented batches of ``reads * batch_size`` images; the last incomplete one is left out."""
+    count = len(split.labels)
+    if count < batch_size:
+        raise DataError(f"batch_size={batch_size}: there are only {count} training images; type batch_size={count} or less")
+    augment = Augment.from_settings(data, size, key)
+    return _loader(split, Plan(count, batch_size, key, reads), augment, finish, data, workers)
+
+
+def eval_loader(split: Split, data: DataSettings, finish: Finish, *, size: int, batch_size: int, workers: int) -> Loader:
+    """Every image exactly once, in order, nothing random."""
+    return _loader(split, Plan(len(split.labels), batch_size), Augment(size, None), finish, data, workers)
+
+
+def _loader(split: Split, plan: Plan, augment: Augment, finish: Finish, data: DataSettings, workers: int) -> Loader:
+    workers = min(os.cpu_count() or 1, 8) if workers < 0 else workers
+    if augment.size > SMALL or augment.crop == "area" or augment.jitter != "none":
+        return StreamLoader(split, plan, augment, finish, workers=workers, on_error=data.on_error)
+    loaded, skipped = into_memory(split, augment.size, data.on_error, workers)
+    plan = replace(plan, count=len(loaded.labels))
+    return MemoryLoader(loaded, plan, augment, finish, skipped)
+
+
+def into_memory(split: Split, size: int, on_error: str, workers: int) -> tuple[MemorySplit, list[str]]:
+    """All readable images of a split at ``size`` pixels, and what was wrong with the others."""
+    if isinstance(split, MemorySplit) and split.images.shape[2:] == (size, size):
+        return split, []
+    steps = list(prepare(split, Plan(len(split.labels), 512), Augment(size, None), workers))
+    broken = [error for step in steps for error in step.broken]
+    if broken and (on_error == "fail" or len(broken) == len(split.labels)):
+        raise broken[0]
+    rows = np.array([sample.index for step in steps for sample in step.samples])
+    images = torch.cat([step.images for step in steps if step.images is not None])
+    return MemorySplit(images, split.labels[rows]), [str(error) for error in broken]

@@ -1,0 +1,105 @@
+"""Preparation of one image, or of a batch of equal size. Random numbers come in as arguments, uniform in [0, 1).
+
+Shapes: B batch, H height, W width, S the side the network sees. Images are uint8 RGB.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torchvision.transforms.v2 import functional as tv
+
+Image = UInt8[Tensor, "3 H W"]
+AREA_DRAWS = 4 * 10  # area, shape, top and left for each of ten attempts
+
+# PCA of ImageNet's pixels in 0..255, as in MXNet: standard deviations, and the axes as columns (rows R, G, B).
+PCA_SCALES = torch.tensor([55.46, 4.794, 1.148])
+PCA_AXES = torch.tensor([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
+
+
+def fit(image: Image, size: int, short_side: int) -> UInt8[Tensor, "3 S S"]:
+    """Resize the short side, keeping the shape, then cut the centre."""
+    height, width = image.shape[1:]
+    scale = short_side / min(height, width)
+    if scale != 1:
+        wanted = [max(short_side, round(height * scale)), max(short_side, round(width * scale))]
+        image = tv.resize(image, wanted, antialias=True)
+    return image if image.shape[1:] == (size, size) else tv.center_crop(image, [size, size])
+
+
+def validation_crop(image: Image, size: int) -> UInt8[Tensor, "3 S S"]:
+    """Short side to S / 0.875 (256 for 224), centre crop of S; small images keep all their pixels."""
+    return fit(image, size, math.ceil(size / 0.875))
+
+
+def area_crop(image: Image, size: int, draws: Float[Tensor, " n"], area: tuple[float, float]) -> UInt8[Tensor, "3 S S"]:
+    """Random-resized crop: a share of the area in ``area``, an aspect ratio log-uniform in [3/4, 4/3], then S x S."""
+    height, width = image.shape[1:]
+    top, left, crop_height, crop_width = area_crop_box(draws, height, width, area)
+    return tv.resized_crop(image, top, left, crop_height, crop_width, [size, size], antialias=True)  # type: ignore[no-any-return]
+
+
+def area_crop_box(draws: Float[Tensor, " n"], height: int, width: int, area: tuple[float, float]) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of the first of ten random boxes that fits, else of a centred one."""
+    low, high = math.log(3 / 4), math.log(4 / 3)
+    for u_area, u_shape, u_top, u_left in draws.view(10, 4).tolist():
+        pixels = height * width * (area[0] + (area[1] - area[0]) * u_area)
+        ratio = math.exp(low + (high - low) * u_shape)
+        w, h = round(math.sqrt(pixels * ratio)), round(math.sqrt(pixels / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            return int(u_top * (height - h + 1)), int(u_left * (width - w + 1)), h, w
+    w, h = min(width, round(height * 4 / 3)), min(height, round(width * 4 / 3))
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def pad_crop(
+    images: UInt8[Tensor, "B 3 H W"], pad: int, draws: Float[Tensor, "B 2"], flip: Float[Tensor, " B"]
+) -> UInt8[Tensor, "B 3 H W"]:
+    """Pad with zeros, cut a window of the old size at random, and mirror the images whose ``flip`` is below 1/2."""
+    batch, _, height, width = images.shape
+    if pad:
+        top, left = (draws * (2 * pad + 1)).long().unbind(1)
+        windows = F.pad(images, (pad,) * 4).unfold(2, height, 1).unfold(3, width, 1)
+        images = windows[torch.arange(batch, device=images.device), :, top, left]
+    return torch.where((flip < 0.5).view(-1, 1, 1, 1), images.flip(3), images)
+
+
+def jitter_hsv(image: Image, draws: Float[Tensor, " 3"], strength: float) -> Image:
+    """Scale hue, saturation and brightness, each by its own factor in [1 - s, 1 + s] (He et al. 2019, section 2.1)."""
+    factors = (1 + strength * (2 * draws - 1)).view(3, 1, 1)
+    hue, saturation, value = rgb_to_hsv(image.float() / 255).mul(factors).unbind(0)
+    scaled = torch.stack([hue.remainder(1), saturation.clamp(max=1), value.clamp(max=1)])
+    return hsv_to_rgb(scaled).mul(255).round().to(torch.uint8)
+
+
+def jitter_bcs(image: Image, draws: Float[Tensor, " 6"], strength: float) -> Image:
+    """Brightness, contrast and saturation in random order, as in the released code of Bag of Tricks."""
+    adjust = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation)
+    factors = (1 + strength * (2 * draws[:3] - 1)).tolist()
+    for i in draws[3:].argsort().tolist():
+        image = adjust[i](image, factors[i])
+    return image
+
+
+def rgb_to_hsv(rgb: Float[Tensor, "3 H W"]) -> Float[Tensor, "3 H W"]:
+    """Hue, saturation and value in [0, 1]."""
+    red, green, blue = rgb.unbind(0)
+    value, which = rgb.max(0)
+    chroma = value - rgb.amin(0)
+    safe = torch.where(chroma > 0, chroma, 1.0)
+    sixths = torch.stack([(green - blue) / safe, (blue - red) / safe + 2, (red - green) / safe + 4])
+    hue = sixths.gather(0, which[None])[0].div(6).remainder(1)
+    return torch.stack([hue, chroma / torch.where(value > 0, value, 1.0), value])
+
+
+def hsv_to_rgb(hsv: Float[Tensor, "3 H W"]) -> Float[Tensor, "3 H W"]:
+    hue, saturation, value = hsv.unbind(0)
+    k = (torch.tensor([5.0, 3.0, 1.0]).view(3, 1, 1) + hue * 6) % 6
+    return value - value * saturation * torch.minimum(k, 4 - k).clamp(0, 1)
+
+
+def pca_noise(draws: Float[Tensor, "B 3"], std: float) -> Float[Tensor, "B 3"]:
+    """A colour shift for each image along the principal axes of ImageNet's pixels (Krizhevsky et al. 2012), in 0..255."""
+    return (std * torch.special.ndtri(draws.clamp(1e-7, 1 - 1e-7)) * PCA_SCALES) @ PCA_AXES.T

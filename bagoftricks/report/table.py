@@ -1,0 +1,102 @@
+"""Records as tables, in the units of the papers: one row per run."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from tabulate import tabulate
+
+from bagoftricks.catalogue import card
+from bagoftricks.study.store import Record
+
+STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
+Row = dict[str, Any]
+
+
+class Column(NamedTuple):
+    """A key of a row with its heading and the text of its value."""
+
+    key: str
+    heading: str
+    show: Callable[[Any], str] = str
+
+
+RESULT = [
+    Column("top1", "top-1 %", "{:.2f}".format),
+    Column("top5", "top-5 %", "{:.2f}".format),
+    Column("loss", "loss", "{:.4f}".format),
+]
+COST = [
+    Column("params", "params M", lambda n: f"{n / 1e6:.3f}"),
+    Column("macs", "MACs G", lambda n: f"{n / 1e9:.4f}" if n < 1e8 else f"{n / 1e9:.3f}"),
+    Column("train_images_per_s", "train img/s", "{:.0f}".format),
+    Column("infer_images_per_s", "infer img/s", "{:.0f}".format),
+    Column("peak_memory_mib", "peak MiB", "{:.0f}".format),
+    Column("wall_seconds", "wall s", "{:.0f}".format),
+]
+RUN = [Column("label", "run"), *RESULT, *COST]
+RECORDS = [
+    Column("label", "tricks"),
+    Column("model", "model"),
+    Column("data", "data"),
+    Column("epochs", "epochs"),
+    Column("seed", "seed"),
+    *RESULT,
+    *COST,
+    Column("id", "id"),
+]
+BENCH = [
+    Column("label", "network"),
+    *COST[:2],
+    Column("infer_images_per_s", "infer img/s", "{:.1f}".format),
+    Column("infer_spread", "IQR/median", "{:.1%}".format),
+    Column("latency_ms", "latency ms", "{:.2f}".format),
+    Column("peak_memory_mib", "peak MiB", "{:.0f}".format),
+]
+
+
+def label(tricks: dict[str, dict[str, Any]]) -> str:
+    """``baseline``, or the tricks with the hyper-parameters that are not at their defaults."""
+    return " + ".join(_trick_label(name, tricks[name]) for name in tricks) or "baseline"
+
+
+def _trick_label(name: str, params: dict[str, Any]) -> str:
+    defaults = {field.name: field.default for field in card(name).fields}
+    changed = [f"{key}={value}" for key, value in params.items() if value != defaults[key]]
+    return f"{name}({', '.join(changed)})" if changed else name
+
+
+def rows_of(record: Record) -> list[Row]:
+    """A row for the last weights and one for each averaged copy."""
+    common = {
+        "id": record.id,
+        "status": record.status,
+        "model": record.model["name"],
+        "data": record.data["name"],
+        "epochs": record.epochs,
+        "seed": record.seed,
+        **record.cost,
+    }
+    name = label(record.tricks)
+    copies = record.metrics.get("copies", {})
+    last = {key: value for key, value in record.metrics.items() if key != "copies"}
+    named = [(name, last), *((f"{name} [{copy}]", scores) for copy, scores in copies.items())]
+    return [{"label": text, **common, **scores} for text, scores in named]
+
+
+def render(rows: Sequence[Row], columns: Iterable[Column], style: str) -> str:
+    """The rows as text, markdown, csv, latex or json; csv and json keep the keys, their units and full precision."""
+    columns = [column for column in columns if any(column.key in row for row in rows)]
+    if style == "json":
+        return json.dumps(list(rows), indent=2)
+    if style == "csv":
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [c.key for c in columns], extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue().rstrip("\n")
+    cells = [[c.show(row[c.key]) if c.key in row else "" for c in columns] for row in rows]
+    align = ["left" if isinstance(rows[0].get(c.key), str) else "right" for c in columns]
+    return tabulate(cells, [c.heading for c in columns], STYLES[style], disable_numparse=True, colalign=align)

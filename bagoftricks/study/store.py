@@ -1,0 +1,96 @@
+"""A folder of runs: one subfolder each, plain files, every file written whole or not at all."""
+
+import csv
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bagoftricks.errors import UserError
+
+RECORD, METRICS, WEIGHTS = "record.json", "metrics.csv", "weights.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a run leaves behind. Units are in the names; accuracies are in percent; MACs are what papers call FLOPs."""
+
+    id: str
+    status: str
+    tricks: dict[str, dict[str, Any]]
+    data: dict[str, Any]
+    model: dict[str, Any]
+    seed: int
+    epochs: int
+    metrics: dict[str, Any]
+    cost: dict[str, Any]
+    environment: dict[str, Any]
+    command: str
+    config: dict[str, Any]
+
+
+class Store:
+    """The runs below one folder."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser()
+
+    def folder(self, run_id: str) -> Path:
+        return self.root / run_id
+
+    def record(self, run_id: str) -> Record | None:
+        """The record of a finished run, or None."""
+        path = self.folder(run_id) / RECORD
+        return read_record(path) if path.is_file() else None
+
+    def records(self) -> Iterator[Record]:
+        """Every finished run's record, in the order of their ids."""
+        if not self.root.is_dir():
+            raise UserError(f"store={self.root}: no such folder; bot-train makes it, or name another with store=")
+        for path in sorted(self.root.glob(f"*/{RECORD}")):
+            yield read_record(path)
+
+    def writable(self) -> None:
+        """Refuse a store that cannot be written to before anything is trained for it."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            raise UserError(f"store={self.root}: cannot be written to ({error.strerror}); name another folder") from error
+
+    def write_metrics(self, run_id: str, rows: list[dict[str, Any]]) -> None:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(self.folder(run_id) / METRICS, lambda path: path.write_text(text.getvalue(), newline=""))
+
+    def write_record(self, record: Record) -> None:
+        """The last file of a run: where it is, the run is finished."""
+        text = json.dumps(asdict(record), indent=2) + "\n"
+        write_whole(self.folder(record.id) / RECORD, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def read_record(path: Path) -> Record:
+    try:
+        return Record(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is not a record ({error}): remove its folder, and the run is trained anew") from error
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, flush it to disk, then rename it over ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(temporary)
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
