@@ -50,7 +50,7 @@ class Part(Enum):
 
     STEM = "stem"  # (width, stride, norm) -> Module: (B 3 H W) -> (B width H/stride W/stride)
     SHORTCUT = "shortcut"  # (c_in, c_out, stride, norm) -> Module: a projection shortcut
-    STRIDE = "stride"  # (stride) -> (stride of a bottleneck's first 1x1, stride of its 3x3)
+    STRIDE = "bottleneck stride"  # (stride) -> (stride of a bottleneck's first 1x1, stride of its 3x3)
 
 
 class Role(Enum):

@@ -21,6 +21,12 @@ class ConflictError(UserError):
 class NoEffectError(UserError):
     """A trick was switched on and would change nothing: in an ablation, a false zero."""
 
+    def __init__(self, trick: str, why: str) -> None:
+        super().__init__(
+            f"trick '{trick}' changes nothing: {why}; drop it with ~tricks.{trick}, or choose another model="
+        )
+        self.trick = trick
+
 
 class DataError(UserError):
     """A data set is missing, empty or broken."""

@@ -1,6 +1,7 @@
 """Initialise a network's parameters and sort them into the optimiser's groups."""
 
 from collections.abc import Iterable, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -33,12 +34,20 @@ def initialise(model: nn.Module, inits: Sequence[tuple[str, InitParams]], key: K
                 nn.init.xavier_uniform_(parameter, generator=key.fold(full_name).generator(parameter.device))
             else:
                 nn.init.zeros_(parameter)
-    for trick, edit in inits:
-        touched = [p for module, name, _, p in owned_parameters(model) if edit.select(module, name)]
-        if not touched:
-            raise nothing_selected(trick, model, "initialise")
-        for parameter in touched:
-            edit.init(parameter)
+    for _, edit in inits:
+        for module, name, _, parameter in owned_parameters(model):
+            if edit.select(module, name):
+                edit.init(parameter)
+
+
+def check_selectors(
+    model: nn.Module, inits: Sequence[tuple[str, InitParams]], scales: Sequence[tuple[str, ScaleParams]]
+) -> None:
+    """Raise NoEffectError for a trick that would initialise or scale parameters, but selects none of this network's."""
+    for verb, claims in (("initialise", inits), ("scale", scales)):
+        for trick, edit in claims:
+            if not any(edit.select(module, name) for module, name, _, _ in owned_parameters(model)):
+                raise NoEffectError(trick, f"{type(model).__name__} has no parameter for it to {verb}")
 
 
 def param_groups(
@@ -46,21 +55,8 @@ def param_groups(
 ) -> list[dict[str, Any]]:
     """One optimiser group per distinct (learning rate, weight decay). Scales multiply, so their order is irrelevant."""
     groups: dict[tuple[float, float], list[Tensor]] = {}
-    hits = [0] * len(scales)
     for module, name, _, parameter in owned_parameters(model):
-        lr_p, decay_p = lr, weight_decay
-        for i, (_, scale) in enumerate(scales):
-            if scale.select(module, name):
-                lr_p, decay_p, hits[i] = lr_p * scale.lr, decay_p * scale.weight_decay, hits[i] + 1
+        chosen = [scale for _, scale in scales if scale.select(module, name)]
+        lr_p, decay_p = lr * prod(s.lr for s in chosen), weight_decay * prod(s.weight_decay for s in chosen)
         groups.setdefault((lr_p, decay_p), []).append(parameter)
-    for (trick, _), count in zip(scales, hits, strict=True):
-        if not count:
-            raise nothing_selected(trick, model, "scale")
     return [{"params": p, "lr": lr_p, "peak_lr": lr_p, "weight_decay": wd} for (lr_p, wd), p in groups.items()]
-
-
-def nothing_selected(trick: str, model: nn.Module, verb: str) -> NoEffectError:
-    return NoEffectError(
-        f"trick '{trick}' changes nothing: {type(model).__name__} has no parameter for it to {verb}; "
-        f"drop it with ~tricks.{trick}, or choose another model="
-    )

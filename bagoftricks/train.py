@@ -9,7 +9,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bagoftricks.edits import Batch, Images, Logits, Predict, SetPrecision, Targets
 from bagoftricks.errors import UserError
-from bagoftricks.parameters import initialise, param_groups
+from bagoftricks.parameters import check_selectors, initialise, param_groups
 from bagoftricks.recipe import Recipe
 from bagoftricks.rng import Key
 from bagoftricks.trick import Task
@@ -22,6 +22,7 @@ class Trainer:
         self, recipe: Recipe, model: nn.Module, task: Task, *, key: Key, lr: float, weight_decay: float
     ) -> None:
         """Initialise ``model`` in place. ``lr`` is the peak learning rate before the tricks scale it."""
+        check_selectors(model, recipe.inits, recipe.param_scales)
         initialise(model, recipe.inits, key.fold("init"))
         self.recipe, self.model, self.task, self.key = recipe, model, task, key
         self.device = next(model.parameters()).device

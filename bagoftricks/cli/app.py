@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from bagoftricks.catalogue import family_of
 from bagoftricks.cli.arguments import tidy
 from bagoftricks.cli.conf import conf_dir
 from bagoftricks.cli.help import text
@@ -30,8 +31,12 @@ def launch(program: str, job: Job, finish: Callable[[], None], argv: list[str] |
         print(text(program))
         return DONE
     signal.signal(signal.SIGTERM, _interrupt)
-    status = _guarded(program, lambda: _run_hydra(program, tidy(arguments), job))
-    return max(status, _guarded(program, finish)) if status != INTERRUPTED else status
+    try:
+        status = _guarded(program, lambda: _run_hydra(program, tidy(arguments), job))
+        return max(status, _guarded(program, finish))
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted; the same command starts the run again", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _run_hydra(program: str, arguments: list[str], job: Job) -> int:
@@ -51,11 +56,10 @@ def _run_hydra(program: str, arguments: list[str], job: Job) -> int:
         def run() -> None:
             job(to_settings(config), command)
 
-        in_process = "BasicLauncher" in str(hydra_config.launcher.get("_target_"))
-        if hydra_config.mode == RunMode.MULTIRUN and in_process:  # a failed job does not stop the others
-            worst = max(worst, _guarded(f"{program} ({command})", run))
-        else:
-            run()
+        swept = hydra_config.mode == RunMode.MULTIRUN
+        if swept and "BasicLauncher" not in str(hydra_config.launcher.get("_target_")):
+            return run()  # in a process of its own, whose launcher reports the failure
+        worst = max(worst, _guarded(command if swept else program, run))  # a failed job does not stop the others
 
     register()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here as exceptions, instead of Hydra's own page
@@ -68,12 +72,6 @@ def _guarded(program: str, action: Callable[[], int | None]) -> int:
     """The exit status of ``action``; what the user can mend is one line, what only we can is a traceback."""
     try:
         return action() or DONE
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted; the same command starts the run again", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
     except Exception as error:
         message = explain(error)
         if message is None:
@@ -97,14 +95,17 @@ def explain(error: BaseException) -> str | None:
     cause = error.__cause__ or error
     message = str(getattr(cause, "msg", None) or cause)
     first = next((line.strip() for line in message.splitlines() if line.strip()), type(cause).__name__)
-    missing = re.search(r"[Kk]ey '(\w+)' (?:is )?not in", message)
     full_key = re.search(r"full_key: (\S+)", message)
     trick = re.search(r"tricks\.(\w+)", f"{error} {full_key[1] if full_key else ''}")
-    if trick and missing and missing[1] == trick[1]:
-        from bagoftricks.catalogue import family_of
-
+    if trick and re.search(rf"[Kk]ey '{trick[1]}' (is )?not in|'tricks.{trick[1]}' does not exist", f"{message} {error}"):
         return f"trick '{trick[1]}' is not switched on: add +{family_of(trick[1])}={trick[1]}, or drop the override"
+    wrong = re.search(r"Value '(.*?)' of .*could not be converted to (\w+)", message)
+    if wrong and full_key:
+        return f"{full_key[1]}={wrong[1]}: must be {KINDS.get(wrong[2], wrong[2])}"
     return f"{full_key[1]}: {first}" if full_key and full_key[1] not in first else first
+
+
+KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
 
 
 def _quoted(override: str) -> str:

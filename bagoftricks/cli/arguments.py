@@ -18,20 +18,23 @@ from bagoftricks.tricks import FAMILIES, FAMILY_OF
 OVERRIDE = re.compile(r"(?P<sign>\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@-]*)(?:=(?P<value>.*))?", re.DOTALL)
 FLAGS_WITH_VALUE = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
 FLAGS = {"--multirun", "-m", "--run", "-r", "--resolve", "--info", "-i", "--shell-completion", "-sc", "--hydra-help", "--version"}
+INFO, INFO_ABOUT = {"--info", "-i"}, {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
 PLAIN_LIST = re.compile(r"\[?[\w, ]*\]?")
 
 
 def tidy(argv: list[str]) -> list[str]:
     """``argv`` as Hydra understands it. Raises UserError for what it would misunderstand."""
     multirun = bool({"-m", "--multirun"} & set(argv))
-    tidied: list[str] = []
+    overrides: list[str] = []
+    flags: list[str] = []
     chosen: dict[str, list[tuple[str, str]]] = {}  # trick family -> (sign, value) of each time it was given
-    arguments = iter(argv)
-    for argument in arguments:
+    left = list(argv)
+    while left:
+        argument = left.pop(0)
         if argument.startswith("-"):
-            tidied.append(_flag(argument))
-            if argument in FLAGS_WITH_VALUE:
-                tidied.append(next(arguments, ""))
+            flags.append(_flag(argument))
+            if left and (argument in FLAGS_WITH_VALUE or (argument in INFO and left[0] in INFO_ABOUT)):
+                flags.append(left.pop(0))
             continue
         match = OVERRIDE.fullmatch(argument)
         if match is None or (match["value"] is None and match["sign"] != "~"):
@@ -42,10 +45,10 @@ def tidy(argv: list[str]) -> list[str]:
             chosen.setdefault(key, []).append((sign, value))
         elif key in YAML_GROUPS:
             _check_options(key, value, multirun)
-            tidied.append(f"{key}={value}")
+            overrides.append(f"{key}={value}")
         else:
-            tidied.append(_setting(sign, key, value))
-    return [*tidied, *(_merge(family, given) for family, given in chosen.items())]
+            overrides.append(_setting(sign, key, value))
+    return [*overrides, *(_merge(family, given) for family, given in chosen.items()), *flags]
 
 
 def _flag(argument: str) -> str:
@@ -59,7 +62,9 @@ def _merge(family: str, given: list[tuple[str, str]]) -> str:
     """One override for a family: ``+`` adds to the preset's tricks, a plain ``=`` anywhere replaces them."""
     sign = "" if any(sign == "" for sign, _ in given) else "+"
     if len(given) == 1:
-        return f"{sign}{family}={given[0][1]}"
+        # Hydra replaces a preset's list by a list only, so a=b becomes a=[b]; each value of a sweep likewise.
+        values = re.split(r",(?![^\[(]*[\])])", given[0][1])
+        return f"{sign}{family}=" + ",".join(f"[{v}]" if re.fullmatch(r"\w+", v) else v for v in values)
     if not all(PLAIN_LIST.fullmatch(value) and (value.startswith("[") or "," not in value) for _, value in given):
         raise UserError(f"{family} is given {len(given)} times and swept: give it once, as -m '+{family}=[a],[a,b]'")
     names = dict.fromkeys(name for _, value in given for name in re.findall(r"\w+", value))

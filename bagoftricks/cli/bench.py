@@ -20,10 +20,17 @@ def main(argv: list[str] | None = None) -> int:
     styles: list[str] = []
 
     def job(settings: "Settings", command: str) -> None:
+        from bagoftricks.report.table import label
         from bagoftricks.study.bench import measure
 
+        def warn(text: str) -> None:
+            print(f"bot-bench: {text}", file=sys.stderr)
+
+        alone = settings.format == "json" and not settings.measure
+        tricks = f" + {label(settings.tricks)}" if settings.tricks else ""
+        named = {} if alone else {"label": f"{settings.model.name}{tricks}", "image_size": settings.pixels}
         styles.append(settings.format)
-        rows.append(measure(settings))
+        rows.append({**named, **measure(settings, warn)})
 
     def show() -> None:
         if rows:

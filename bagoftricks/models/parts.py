@@ -42,8 +42,5 @@ def build(topology: Callable[[Parts], nn.Module], chosen: Chosen, name: str) -> 
     parts = Parts(chosen)
     model = topology(parts)
     for trick, idle in parts.without_effect().items():
-        raise NoEffectError(
-            f"trick '{trick}' changes nothing in {name}, which builds no {' or '.join(p.value for p in idle)}: "
-            f"drop it with ~tricks.{trick}, or choose another model="
-        )
+        raise NoEffectError(trick, f"{name} builds no {' or '.join(part.value for part in idle)}")
     return model

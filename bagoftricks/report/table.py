@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from bagoftricks.catalogue import card
 from bagoftricks.study.store import Record
+from bagoftricks.tricks import FAMILY_OF
 
 STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
 Row = dict[str, Any]
@@ -49,6 +50,7 @@ RECORDS = [
 ]
 BENCH = [
     Column("label", "network"),
+    Column("image_size", "pixels"),
     *COST[:2],
     Column("infer_images_per_s", "infer img/s", "{:.1f}".format),
     Column("infer_spread", "IQR/median", "{:.1%}".format),
@@ -58,8 +60,9 @@ BENCH = [
 
 
 def label(tricks: dict[str, dict[str, Any]]) -> str:
-    """``baseline``, or the tricks with the hyper-parameters that are not at their defaults."""
-    return " + ".join(_trick_label(name, tricks[name]) for name in tricks) or "baseline"
+    """``baseline``, or the tricks with the hyper-parameters that are not at their defaults, in the catalogue's order."""
+    order = list(FAMILY_OF)
+    return " + ".join(_trick_label(name, tricks[name]) for name in sorted(tricks, key=order.index)) or "baseline"
 
 
 def _trick_label(name: str, params: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ def run_identity(settings: Settings, tricks: dict[str, Trick], data_digest: str,
     data = {k: v for k, v in asdict(settings.data).items() if k not in PLACES}
     return {
         "result_version": RESULT_VERSION,
-        "tricks": {name: asdict(tricks[name]) for name in sorted(tricks)},  # type: ignore[call-overload]
+        "tricks": {name: hyper_parameters(tricks[name]) for name in sorted(tricks)},
         "data": {**data, "digest": data_digest, "num_classes": num_classes, "image_size": settings.pixels},
         "model": asdict(settings.model),
         "seed": settings.seed,
@@ -32,3 +32,7 @@ def run_id(identity: dict[str, Any]) -> str:
     """20 hexadecimal digits: among a million runs, two share an id with a chance below 1e-12."""
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return blake2b(canonical.encode(), digest_size=10).hexdigest()
+
+
+def hyper_parameters(trick: Trick) -> dict[str, Any]:
+    return asdict(trick)  # type: ignore[call-overload, no-any-return]

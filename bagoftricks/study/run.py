@@ -1,34 +1,29 @@
-"""One run from its settings to its record: compose, find the data, train, evaluate, measure, write."""
+"""One run from its settings to its record: check, find the data, train, evaluate, measure, write."""
 
-import platform
-import subprocess
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 
-from bagoftricks.catalogue import create
-from bagoftricks.compose import compose
 from bagoftricks.data import Dataset, Loader, eval_loader, find_dataset, train_loader
 from bagoftricks.data.loaders import Finish
 from bagoftricks.errors import UserError
 from bagoftricks.evaluate.accuracy import accuracy
-from bagoftricks.evaluate.complexity import count_macs, count_params
 from bagoftricks.evaluate.speed import peak_memory_mib, reset_peak_memory, synchronise, time_inference
-from bagoftricks.models import build_model
-from bagoftricks.parameters import param_groups
-from bagoftricks.recipe import Recipe
+from bagoftricks.models import build_model, place
 from bagoftricks.rng import Key
 from bagoftricks.settings import Settings
+from bagoftricks.study.check import Checked, check, complexity
+from bagoftricks.study.environment import environment
 from bagoftricks.study.identity import run_id, run_identity
 from bagoftricks.study.store import WEIGHTS, Record, Store, write_whole
-from bagoftricks.train import Trainer, gradient_scaler, predictor
-from bagoftricks.trick import Task, Trick
+from bagoftricks.train import Trainer, predictor
+from bagoftricks.trick import Task
+
+Rows = list[dict[str, Any]]  # one row per epoch and evaluated copy: metrics.csv
 
 
 class Reporter(Protocol):
@@ -49,53 +44,11 @@ class TrainingFailed(RuntimeError):
     """The run cannot go on; the message says when and why."""
 
 
-@dataclass(frozen=True)
-class Checked:
-    """Tricks that are known to compose, to fit the network and to fit the device, with what they cost."""
-
-    tricks: dict[str, Trick]
-    device: torch.device
-    params: int
-    macs: int
-
-
-def check(settings: Settings) -> Checked:
-    """Refuse a wrong choice of tricks, network or device before any data is looked at.
-
-    Raises ConflictError, NoEffectError or UserError. The network is built on the meta device, which costs nothing.
-    """
-    device = find_device(settings.runtime.device)
-    tricks = make_tricks(settings)
-    num_classes = settings.num_classes or settings.data.num_classes
-    recipe = compose(tricks, Task(num_classes, settings.batch_size, steps_per_epoch=100, total_steps=100))
-    gradient_scaler(recipe.precision, device)
-    model = meta_model(settings, recipe, num_classes)
-    check_selectors(recipe, model)
-    return Checked(tricks, device, count_params(model), count_macs(model, settings.pixels))
-
-
-def make_tricks(settings: Settings) -> dict[str, Trick]:
-    return {name: create(name, **params) for name, params in sorted(settings.tricks.items())}
-
-
-def meta_model(settings: Settings, recipe: Recipe, num_classes: int) -> nn.Module:
-    """The network without storage: it has shapes and costs nothing to build."""
-    with torch.device("meta"):
-        return build_model(settings.model, recipe.parts, num_classes=num_classes, image_size=settings.pixels)
-
-
-def check_selectors(recipe: Recipe, model: nn.Module) -> None:
-    """Raise NoEffectError for an initialisation or a scale that matches none of the network's parameters."""
-    from bagoftricks.parameters import nothing_selected, owned_parameters
-
-    param_groups(model, recipe.param_scales, lr=1.0, weight_decay=1.0)
-    for trick, edit in recipe.inits:
-        if not any(edit.select(module, name) for module, name, _, _ in owned_parameters(model)):
-            raise nothing_selected(trick, model, "initialise")
-
-
 def execute(settings: Settings, reporter: Reporter, command: str) -> Record:
-    """The record of the run with these settings: the stored one, or a new one after training."""
+    """The record of the run with these settings: the stored one, or a new one after training.
+
+    Raises UserError before any image is decoded, TrainingFailed for a loss that is not finite.
+    """
     started = time.perf_counter()
     checked = check(settings)
     store = Store(settings.store)
@@ -108,39 +61,22 @@ def execute(settings: Settings, reporter: Reporter, command: str) -> Record:
         reporter.note(f"run {name} is finished: this is its record (rerun=true trains it anew)")
         return record
 
-    key, device, channels_last = Key(settings.seed), checked.device, settings.runtime.channels_last
-    finish = Finish(settings.data, num_classes, device, channels_last=channels_last)
-    task = Task(num_classes, settings.batch_size, steps_per_epoch=1, total_steps=1)
-    reads = compose(checked.tricks, task).reads
-    workers, size = settings.runtime.workers, settings.pixels
-    train = train_loader(
-        data.train, settings.data, finish, size=size, batch_size=settings.batch_size, reads=reads, key=key, workers=workers
-    )
-    val = eval_loader(
-        data.val, settings.data, finish, size=size, batch_size=settings.runtime.eval_batch_size, workers=workers
-    )
-    task = Task(num_classes, settings.batch_size, len(train), settings.epochs * len(train))
-    recipe = compose(checked.tricks, task)
-    model = build_model(settings.model, recipe.parts, num_classes=num_classes, image_size=size).to(device)
-    if channels_last:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    trainer = Trainer(recipe, model, task, key=key, lr=settings.lr, weight_decay=settings.weight_decay)
-
-    reset_peak_memory(device)
-    reporter.begin(name, task.total_steps)
+    train, val = loaders(settings, checked, data, num_classes)
+    trainer = make_trainer(settings, checked, num_classes, steps_per_epoch=len(train))
+    reset_peak_memory(checked.device)
+    reporter.begin(name, trainer.task.total_steps)
     try:
-        rows = run_epochs(settings, trainer, train, val, reporter, lambda rows: store.write_metrics(name, rows))
+        rows, train_seconds = run_epochs(
+            settings, trainer, train, val, reporter, save=lambda rows: store.write_metrics(name, rows)
+        )
     finally:
         reporter.end()
-    memory = peak_memory_mib(device)
-    for copy, weights in trainer.copies().items():
-        file = WEIGHTS if copy == "last" else f"{copy}.{WEIGHTS}"
-        write_whole(store.folder(name) / file, lambda path, w=weights: save_weights(w, path))  # type: ignore[misc]
-    timing = time_inference(model, size, channels_last=channels_last)
+    memory = peak_memory_mib(checked.device)
+    for copy, model in trainer.copies().items():
+        file = store.folder(name) / (WEIGHTS if copy == "last" else f"{copy}.{WEIGHTS}")
+        write_whole(file, weights_writer(model))
+    timing = time_inference(trainer.model, settings.pixels, channels_last=settings.runtime.channels_last)
 
-    final = [row for row in rows if row["epoch"] == settings.epochs]
-    scores = {row["copy"]: {k: row[k] for k in ("top1", "top5", "loss")} for row in final}
-    train_seconds = sum(row["train_seconds"] for row in rows if row["copy"] == "last")
     record = Record(
         id=name,
         status="done",
@@ -156,10 +92,9 @@ def execute(settings: Settings, reporter: Reporter, command: str) -> Record:
         model=identity["model"],
         seed=settings.seed,
         epochs=settings.epochs,
-        metrics={**scores.pop("last"), **({"copies": scores} if scores else {})},
+        metrics=final_metrics(rows, settings.epochs),
         cost={
-            "params": checked.params if num_classes == settings.data.num_classes else count_params(model),
-            "macs": count_macs(meta_model(settings, recipe, num_classes), size),
+            **complexity(settings, trainer.recipe, num_classes),
             "train_images_per_s": settings.epochs * train.images / train_seconds,
             "infer_images_per_s": timing.images_per_s,
             "infer_spread": timing.spread,
@@ -167,7 +102,7 @@ def execute(settings: Settings, reporter: Reporter, command: str) -> Record:
             "train_seconds": train_seconds,
             "wall_seconds": time.perf_counter() - started,
         },
-        environment=environment(device),
+        environment=environment(checked.device),
         command=command,
         config=asdict(settings),
     )
@@ -175,35 +110,82 @@ def execute(settings: Settings, reporter: Reporter, command: str) -> Record:
     return record
 
 
+def loaders(settings: Settings, checked: Checked, data: Dataset, num_classes: int) -> tuple[Loader, Loader]:
+    """The training and the validation batches."""
+    runtime, size = settings.runtime, settings.pixels
+    finish = Finish(settings.data, num_classes, checked.device, channels_last=runtime.channels_last)
+    train = train_loader(
+        data.train,
+        settings.data,
+        finish,
+        size=size,
+        batch_size=settings.batch_size,
+        reads=checked.recipe(Task(num_classes, settings.batch_size, 1, 1)).reads,
+        key=Key(settings.seed),
+        workers=runtime.workers,
+    )
+    val = eval_loader(
+        data.val, settings.data, finish, size=size, batch_size=runtime.eval_batch_size, workers=runtime.workers
+    )
+    return train, val
+
+
+def make_trainer(settings: Settings, checked: Checked, num_classes: int, *, steps_per_epoch: int) -> Trainer:
+    """The composed recipe with its network, on the device."""
+    task = Task(num_classes, settings.batch_size, steps_per_epoch, settings.epochs * steps_per_epoch)
+    recipe = checked.recipe(task)
+    model = build_model(settings.model, recipe.parts, num_classes=num_classes, image_size=settings.pixels)
+    model = place(model, checked.device, channels_last=settings.runtime.channels_last)
+    return Trainer(recipe, model, task, key=Key(settings.seed), lr=settings.lr, weight_decay=settings.weight_decay)
+
+
 def run_epochs(
-    settings: Settings, trainer: Trainer, train: Loader, val: Loader, reporter: Reporter, save: Any
-) -> list[dict[str, Any]]:
-    """Train and evaluate; one row per epoch and evaluated copy. Nothing waits for the device within an epoch."""
-    rows: list[dict[str, Any]] = []
-    for epoch in range(settings.epochs):
+    settings: Settings,
+    trainer: Trainer,
+    train: Loader,
+    val: Loader,
+    reporter: Reporter,
+    *,
+    save: Callable[[Rows], object],
+) -> tuple[Rows, float]:
+    """Train and evaluate all epochs: the rows of the evaluated ones, and the seconds spent in training."""
+    rows: Rows = []
+    train_seconds = 0.0
+    for epoch in range(1, settings.epochs + 1):
         start = time.perf_counter()
-        total: Tensor | None = None
-        for loss in trainer.epoch(train.epoch(epoch)):
-            total = loss if total is None else total + loss
-            reporter.step()
-        mean_loss = float("nan") if total is None else total.item() / len(train)
-        synchronise(trainer.device)
-        seconds = time.perf_counter() - start
-        if not mean_loss < float("inf"):
-            raise TrainingFailed(
-                f"the training loss is {mean_loss} in epoch {epoch + 1}: try a lower lr= (it is {settings.lr:g}) "
-                "or a longer +efficiency=warmup"
-            )
-        last = epoch + 1 == settings.epochs
-        if not last and (epoch + 1) % settings.runtime.eval_every:
+        mean_loss = train_epoch(trainer, train, epoch, reporter)
+        train_seconds += time.perf_counter() - start
+        if epoch % settings.runtime.eval_every and epoch < settings.epochs:
             continue
         for copy, model in trainer.copies().items():
             scores = accuracy(predictor(trainer.recipe, model), val.epoch(0))
-            row = {"epoch": epoch + 1, "copy": copy, "steps": trainer.steps_done, "train_loss": mean_loss, **scores}
-            rows.append({**row, "train_seconds": seconds})
+            about = {"epoch": epoch, "copy": copy, "steps": trainer.steps_done, "train_loss": mean_loss}
+            rows.append({**about, **scores, "train_seconds": train_seconds})
             reporter.epoch(rows[-1])
         save(rows)
-    return rows
+    return rows, train_seconds
+
+
+def train_epoch(trainer: Trainer, train: Loader, epoch: int, reporter: Reporter) -> float:
+    """One pass; the mean of the minimised loss. Nothing waits for the device before the end."""
+    total: Tensor | None = None
+    for loss in trainer.epoch(train.epoch(epoch - 1)):
+        total = loss if total is None else total + loss
+        reporter.step()
+    synchronise(trainer.device)
+    mean = float("nan") if total is None else total.item() / len(train)
+    if not abs(mean) < float("inf"):
+        raise TrainingFailed(
+            f"the training loss is {mean} in epoch {epoch}: type a lower lr=, or add +efficiency=warmup"
+        )
+    return mean
+
+
+def final_metrics(rows: Rows, epochs: int) -> dict[str, Any]:
+    """The last epoch's scores: of the last weights at the top, of averaged copies under ``copies``."""
+    scores = {row["copy"]: {key: row[key] for key in ("top1", "top5", "loss")} for row in rows if row["epoch"] == epochs}
+    last = scores.pop("last")
+    return {**last, "copies": scores} if scores else last
 
 
 def class_count(settings: Settings, data: Dataset) -> int:
@@ -215,45 +197,12 @@ def class_count(settings: Settings, data: Dataset) -> int:
     return settings.num_classes
 
 
-def find_device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"runtime.device={name}: must be auto, cpu, cuda or cuda:<number>") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"runtime.device={name}: there are {torch.cuda.device_count()} GPUs here; use runtime.device=cpu")
-    return device
+def weights_writer(model: nn.Module) -> Callable[[Path], None]:
+    """Writes the network's tensors in the safetensors format, which loads without executing anything."""
 
+    def write(path: Path) -> None:
+        from safetensors.torch import save_file
 
-def save_weights(model: nn.Module, path: Path) -> None:
-    from safetensors.torch import save_file
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, path)
 
-    save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, path)
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """What the run was carried out with."""
-    return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        **{package: version(package) for package in ("bagoftricks", "torch", "torchvision", "numpy")},
-        **git_state(),
-    }
-
-
-def git_state() -> dict[str, Any]:
-    """Revision of the checkout the package runs from, and whether it has uncommitted changes; empty for a wheel."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return {}
-    try:
-        revision, status = (
-            subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True).stdout
-            for words in (("rev-parse", "HEAD"), ("status", "--porcelain"))
-        )
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    return {"git_revision": revision.strip(), "git_dirty": bool(status.strip())}
+    return write

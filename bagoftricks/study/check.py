@@ -1,0 +1,54 @@
+"""Refuse a wrong choice of tricks, network or device before any data is looked at."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from bagoftricks.catalogue import create
+from bagoftricks.compose import compose
+from bagoftricks.evaluate.complexity import count_macs, count_params
+from bagoftricks.models import build_model
+from bagoftricks.parameters import check_selectors
+from bagoftricks.recipe import Recipe
+from bagoftricks.settings import Settings
+from bagoftricks.study.environment import find_device
+from bagoftricks.train import gradient_scaler
+from bagoftricks.trick import Task, Trick
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Tricks that compose, fit the network and fit the device."""
+
+    tricks: dict[str, Trick]
+    device: torch.device
+
+    def recipe(self, task: Task) -> Recipe:
+        return compose(self.tricks, task)
+
+
+def check(settings: Settings) -> Checked:
+    """The tricks and the device of these settings. Raises ConflictError, NoEffectError or another UserError.
+
+    The network is built on the meta device for it, which takes no memory and next to no time.
+    """
+    tricks = {name: create(name, **params) for name, params in sorted(settings.tricks.items())}
+    checked = Checked(tricks, find_device(settings.runtime.device))
+    num_classes = settings.num_classes or settings.data.num_classes
+    recipe = checked.recipe(Task(num_classes, settings.batch_size, steps_per_epoch=100, total_steps=100))
+    gradient_scaler(recipe.precision, checked.device)
+    check_selectors(meta_model(settings, recipe, num_classes), recipe.inits, recipe.param_scales)
+    return checked
+
+
+def meta_model(settings: Settings, recipe: Recipe, num_classes: int) -> nn.Module:
+    """The network with shapes but without storage."""
+    with torch.device("meta"):
+        return build_model(settings.model, recipe.parts, num_classes=num_classes, image_size=settings.pixels)
+
+
+def complexity(settings: Settings, recipe: Recipe, num_classes: int) -> dict[str, int]:
+    """``params`` and ``macs`` of the network for one image."""
+    model = meta_model(settings, recipe, num_classes)
+    return {"params": count_params(model), "macs": count_macs(model, settings.pixels)}
