@@ -46,7 +46,9 @@ def compose(tricks: Mapping[str, Trick], task: Task) -> Recipe:
         loss=loss.loss if loss else F.cross_entropy,
         loss_terms=tuple(edit.term for _, edit in every(e.AddLossTerm)),
         param_scales=tuple(every(e.ScaleParams)),
-        schedule=partial(learning_rate_factor, decay=decay or BASELINE_DECAY, warmup=warmup, total_steps=task.total_steps),
+        schedule=partial(
+            learning_rate_factor, decay=decay or BASELINE_DECAY, warmup=warmup, total_steps=task.total_steps
+        ),
         precision=precision,
         gradient=gradient.compute if gradient else backward,
         map_grads=tuple(edit.apply for _, edit in sorted(every(e.MapGrads), key=lambda c: (c[1].phase, c[0]))),

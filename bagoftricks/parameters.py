@@ -26,7 +26,7 @@ def initialise(model: nn.Module, inits: Sequence[tuple[str, InitParams]], key: K
     """Give every parameter its starting value: the baseline's, then the tricks'.
 
     Convolutions and linear layers: Xavier uniform, U[-a, a] with a = sqrt(6 / (fan_in + fan_out)), biases 0
-    (He et al. 2019, section 2). Each draw is keyed by the parameter's name, so a trick that adds a layer moves no other.
+    (He et al. 2019, section 2). Draws are keyed by the parameter's name: a trick that adds a layer moves no other.
     """
     for module, name, full_name, parameter in owned_parameters(model):
         if isinstance(module, MATRICES):

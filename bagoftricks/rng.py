@@ -49,7 +49,8 @@ class Key:
         with np.errstate(over="ignore"):
             rows = _mix(np.uint64(self.bits()) + (index + np.uint64(1)) * GOLDEN)
             bits = _mix(rows + (np.arange(draws, dtype=np.uint64) + np.uint64(1)) * GOLDEN)
-        return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        numbers: npt.NDArray[np.float64] = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        return numbers
 
 
 def _generator(device: torch.device) -> torch.Generator:
@@ -64,4 +65,5 @@ def _shared_generator(device: torch.device) -> torch.Generator:
 def _mix(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    mixed: npt.NDArray[np.uint64] = z ^ (z >> np.uint64(31))
+    return mixed

@@ -52,7 +52,8 @@ class DataSettings:
     flip: bool = True
     """flip half of the training images left to right"""
     jitter: str = "auto"
-    """hsv (hue, saturation, brightness: the text of Bag of Tricks), bcs (brightness, contrast, saturation: its code), none, or auto: hsv with crop=area, else none"""
+    """hsv (hue, saturation, brightness: the text of Bag of Tricks), bcs (brightness, contrast, saturation: its code),
+    none, or auto: hsv with crop=area, else none"""
     jitter_strength: float = 0.4
     """s: the jitter's factors are uniform in [1 - s, 1 + s]"""
     pca: float = -1.0

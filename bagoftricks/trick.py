@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar, dataclass_transform, get_args, get_origin, get_type_hints, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints, runtime_checkable
 
 import torch
 from torch import Tensor
+from typing_extensions import dataclass_transform
 
 from bagoftricks.edits import Edit
 from bagoftricks.errors import UserError, did_you_mean
@@ -42,7 +43,7 @@ def trick(*, paper: str) -> Callable[[T], T]:
     def register(cls: T) -> T:
         made = dataclass(kw_only=True, slots=True)(cls)
         made.paper = paper
-        return made
+        return made  # type: ignore[return-value]
 
     return register
 

@@ -58,8 +58,9 @@ def _run_hydra(program: str, arguments: list[str], job: Job) -> int:
 
         swept = hydra_config.mode == RunMode.MULTIRUN
         if swept and "BasicLauncher" not in str(hydra_config.launcher.get("_target_")):
-            return run()  # in a process of its own, whose launcher reports the failure
-        worst = max(worst, _guarded(command if swept else program, run))  # a failed job does not stop the others
+            run()  # in a process of its own, whose launcher reports the failure
+        else:
+            worst = max(worst, _guarded(command if swept else program, run))  # a failed job does not stop the others
 
     register()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here as exceptions, instead of Hydra's own page
@@ -97,7 +98,9 @@ def explain(error: BaseException) -> str | None:
     first = next((line.strip() for line in message.splitlines() if line.strip()), type(cause).__name__)
     full_key = re.search(r"full_key: (\S+)", message)
     trick = re.search(r"tricks\.(\w+)", f"{error} {full_key[1] if full_key else ''}")
-    if trick and re.search(rf"[Kk]ey '{trick[1]}' (is )?not in|'tricks.{trick[1]}' does not exist", f"{message} {error}"):
+    if trick and re.search(
+        rf"[Kk]ey '{trick[1]}' (is )?not in|'tricks.{trick[1]}' does not exist", f"{message} {error}"
+    ):
         return f"trick '{trick[1]}' is not switched on: add +{family_of(trick[1])}={trick[1]}, or drop the override"
     wrong = re.search(r"Value '(.*?)' of .*could not be converted to (\w+)", message)
     if wrong and full_key:

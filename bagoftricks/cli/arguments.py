@@ -16,8 +16,31 @@ from bagoftricks.settings import Settings
 from bagoftricks.tricks import FAMILIES, FAMILY_OF
 
 OVERRIDE = re.compile(r"(?P<sign>\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@-]*)(?:=(?P<value>.*))?", re.DOTALL)
-FLAGS_WITH_VALUE = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
-FLAGS = {"--multirun", "-m", "--run", "-r", "--resolve", "--info", "-i", "--shell-completion", "-sc", "--hydra-help", "--version"}
+FLAGS_WITH_VALUE = {
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+    "--config-path",
+    "-cp",
+    "--config-name",
+    "-cn",
+    "--config-dir",
+    "-cd",
+}
+FLAGS = {
+    "--multirun",
+    "-m",
+    "--run",
+    "-r",
+    "--resolve",
+    "--info",
+    "-i",
+    "--shell-completion",
+    "-sc",
+    "--hydra-help",
+    "--version",
+}
 INFO, INFO_ABOUT = {"--info", "-i"}, {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
 PLAIN_LIST = re.compile(r"\[?[\w, ]*\]?")
 

@@ -45,7 +45,9 @@ def table(arguments: list[str]) -> str:
     rows = [row for record in Store(Path(chosen["store"])).records() for row in rows_of(record)]
     if not rows and chosen["format"] != "json":
         raise UserError(f"store={chosen['store']} holds no finished run yet; bot-train makes one")
-    return render(sorted(rows, key=lambda row: (row["model"], row["data"], row["label"], row["seed"])), RECORDS, chosen["format"])
+    return render(
+        sorted(rows, key=lambda row: (row["model"], row["data"], row["label"], row["seed"])), RECORDS, chosen["format"]
+    )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def decode(path: str | Path) -> UInt8[Tensor, "3 H W"]:
     libjpeg-turbo and libpng through torchvision; what they refuse goes through Pillow.
     """
     try:
-        image = decode_image(read_file(str(path)), ImageReadMode.RGB)
+        image: Tensor = decode_image(read_file(str(path)), ImageReadMode.RGB)
         if image.dtype is torch.uint8:
             return image
     except RuntimeError:
@@ -30,4 +30,6 @@ def decode(path: str | Path) -> UInt8[Tensor, "3 H W"]:
             return torch.from_numpy(np.array(opened.convert("RGB"))).permute(2, 0, 1).contiguous()
     except (OSError, SyntaxError, ValueError) as error:
         reason = str(error).replace(f"'{path}'", "it").partition("\n")[0]
-        raise DataError(f"{path} cannot be read as an image ({reason}): remove it, or set data.on_error=skip") from error
+        raise DataError(
+            f"{path} cannot be read as an image ({reason}): remove it, or set data.on_error=skip"
+        ) from error

@@ -8,7 +8,7 @@ floats there.
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,17 +25,6 @@ from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings
 
 SMALL = 64  # pixels up to which crop=auto pads, and a split is kept in memory
-
-
-class Loader(Protocol):
-    """Batches on the device, epoch by epoch."""
-
-    images: int  # in one epoch
-    skipped: list[str]  # broken files that data.on_error=skip left out, each named once
-
-    def __len__(self) -> int: ...
-
-    def epoch(self, epoch: int) -> Iterator[Batch]: ...
 
 
 class Finish:
@@ -127,7 +116,9 @@ class Augment:
         if self.key is None or self.crop == "none":
             image = t.fit(image, self.size, self.size) if small else t.validation_crop(image, self.size)
         elif self.crop == "area":
-            image = t.area_crop(image, self.size, self.draws("crop", epoch, pass_, [sample], t.AREA_DRAWS)[0], self.area)
+            image = t.area_crop(
+                image, self.size, self.draws("crop", epoch, pass_, [sample], t.AREA_DRAWS)[0], self.area
+            )
         else:
             image = t.fit(image, self.size, self.size)
         if self.key is None:
@@ -141,7 +132,7 @@ class Augment:
 
 
 class MemoryLoader:
-    """Batches of small images that lie in memory."""
+    """Batches of small images in memory. ``images`` counts those of an epoch, ``skipped`` names broken files."""
 
     def __init__(self, split: MemorySplit, plan: Plan, augment: Augment, finish: Finish, skipped: list[str]) -> None:
         self.split, self.plan, self.augment, self.finish, self.skipped = split, plan, augment, finish, skipped
@@ -220,7 +211,7 @@ def prepare(
     """The prepared images of each step, made in worker processes."""
     return DataLoader(
         Samples(split, augment),  # type: ignore[arg-type]
-        batch_sampler=Requests(plan),  # type: ignore[arg-type]
+        batch_sampler=Requests(plan),
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pin_memory,
@@ -229,7 +220,7 @@ def prepare(
 
 
 class StreamLoader:
-    """Batches of images that are decoded and prepared in worker processes."""
+    """Batches of images that are decoded and prepared in worker processes; the attributes of MemoryLoader."""
 
     def __init__(
         self, split: Split, plan: Plan, augment: Augment, finish: Finish, *, workers: int, on_error: str
@@ -263,18 +254,25 @@ class StreamLoader:
                 self.skipped.append(str(error))
 
 
+Loader = MemoryLoader | StreamLoader
+
+
 def train_loader(
     split: Split, data: DataSettings, finish: Finish, *, size: int, batch_size: int, reads: int, key: Key, workers: int
 ) -> Loader:
     """Shuffled, augmented batches of ``reads * batch_size`` images; the last incomplete one is left out."""
     count = len(split.labels)
     if count < batch_size:
-        raise DataError(f"batch_size={batch_size}: there are only {count} training images; type batch_size={count} or less")
+        raise DataError(
+            f"batch_size={batch_size}: there are only {count} training images; type batch_size={count} or less"
+        )
     augment = Augment.from_settings(data, size, key)
     return _loader(split, Plan(count, batch_size, key, reads), augment, finish, data, workers)
 
 
-def eval_loader(split: Split, data: DataSettings, finish: Finish, *, size: int, batch_size: int, workers: int) -> Loader:
+def eval_loader(
+    split: Split, data: DataSettings, finish: Finish, *, size: int, batch_size: int, workers: int
+) -> Loader:
     """Every image exactly once, in order, nothing random."""
     return _loader(split, Plan(len(split.labels), batch_size), Augment(size, None), finish, data, workers)
 

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,16 +22,6 @@ from bagoftricks.settings import DataSettings
 
 Labels = npt.NDArray[np.int64]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "bagoftricks"
-
-
-class Split(Protocol):
-    """Random access to one split's images and labels."""
-
-    labels: Labels
-
-    def image(self, index: int) -> UInt8[Tensor, "3 H W"]: ...
-
-    def subset(self, rows: Labels) -> "Split": ...
 
 
 @dataclass(frozen=True)
@@ -52,7 +42,7 @@ class MemorySplit:
 class FileSplit:
     """Images in files, decoded when they are asked for."""
 
-    paths: npt.NDArray[np.str_]
+    paths: npt.NDArray[Any]  # of str: forked workers share an array, but copy a list bit by bit
     labels: Labels
 
     def image(self, index: int) -> UInt8[Tensor, "3 H W"]:
@@ -60,6 +50,9 @@ class FileSplit:
 
     def subset(self, rows: Labels) -> "FileSplit":
         return FileSplit(self.paths[rows], self.labels[rows])
+
+
+Split = MemorySplit | FileSplit
 
 
 @dataclass(frozen=True)
@@ -92,7 +85,9 @@ def hold_out(data: Dataset, share: float) -> Dataset:
     if not 0 < held < count:
         raise DataError(f"data.holdout={share}: leaves nothing on one side of {count} training images")
     train, val = np.sort(rows[held:]), np.sort(rows[:held])
-    return Dataset(data.name, data.classes, data.train.subset(train), data.train.subset(val), f"{data.digest}-{share:g}")
+    return Dataset(
+        data.name, data.classes, data.train.subset(train), data.train.subset(val), f"{data.digest}-{share:g}"
+    )
 
 
 def digits() -> Dataset:
@@ -164,7 +159,7 @@ def _class_names(root: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _list_files(root: Path, classes: tuple[str, ...], digest: "blake2b") -> FileSplit:
+def _list_files(root: Path, classes: tuple[str, ...], digest: blake2b) -> FileSplit:
     """All image files below ``root/<class>``, sorted; their relative paths and sizes go into ``digest``."""
     strangers = [name for name in _class_names(root) if name not in classes]
     if strangers:

@@ -41,7 +41,9 @@ def area_crop(image: Image, size: int, draws: Float[Tensor, " n"], area: tuple[f
     return tv.resized_crop(image, top, left, crop_height, crop_width, [size, size], antialias=True)  # type: ignore[no-any-return]
 
 
-def area_crop_box(draws: Float[Tensor, " n"], height: int, width: int, area: tuple[float, float]) -> tuple[int, int, int, int]:
+def area_crop_box(
+    draws: Float[Tensor, " n"], height: int, width: int, area: tuple[float, float]
+) -> tuple[int, int, int, int]:
     """(top, left, height, width) of the first of ten random boxes that fits, else of a centred one."""
     low, high = math.log(3 / 4), math.log(4 / 3)
     for u_area, u_shape, u_top, u_left in draws.view(10, 4).tolist():
@@ -101,5 +103,7 @@ def hsv_to_rgb(hsv: Float[Tensor, "3 H W"]) -> Float[Tensor, "3 H W"]:
 
 
 def pca_noise(draws: Float[Tensor, "B 3"], std: float) -> Float[Tensor, "B 3"]:
-    """A colour shift for each image along the principal axes of ImageNet's pixels (Krizhevsky et al. 2012), in 0..255."""
-    return (std * torch.special.ndtri(draws.clamp(1e-7, 1 - 1e-7)) * PCA_SCALES) @ PCA_AXES.T
+    """A colour shift in 0..255 for each image, along ImageNet's principal axes (Krizhevsky et al. 2012)."""
+    coefficients = std * torch.special.ndtri(draws.clamp(1e-7, 1 - 1e-7))
+    shift: Tensor = (coefficients * PCA_SCALES) @ PCA_AXES.T
+    return shift

@@ -19,4 +19,4 @@ def build_model(spec: ModelSettings, chosen: Chosen, *, num_classes: int, image_
 def place(model: nn.Module, device: torch.device, *, channels_last: bool) -> nn.Module:
     """Move a network to its device and memory format."""
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    return model.to(device).to(memory_format=memory_format)  # type: ignore[call-overload, no-any-return]
+    return model.to(device).to(memory_format=memory_format)

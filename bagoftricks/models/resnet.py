@@ -63,7 +63,8 @@ class ResNet(nn.Module):
 
     def __init__(self, spec: ModelSettings, num_classes: int, *, small: bool, parts: Parts) -> None:
         super().__init__()
-        block, norm = {"basic": Basic, "bottleneck": Bottleneck}[spec.block], nn.BatchNorm2d
+        block = Basic if spec.block == "basic" else Bottleneck
+        norm = nn.BatchNorm2d
         self.stem = parts[Part.STEM](spec.width, 1 if small else 2, norm)
         self.pool = nn.Identity() if small else nn.MaxPool2d(3, 2, 1)
         channels, stages = spec.width, []

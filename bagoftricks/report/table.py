@@ -60,7 +60,7 @@ BENCH = [
 
 
 def label(tricks: dict[str, dict[str, Any]]) -> str:
-    """``baseline``, or the tricks with the hyper-parameters that are not at their defaults, in the catalogue's order."""
+    """``baseline``, or the tricks in the catalogue's order, with those hyper-parameters that were changed."""
     order = list(FAMILY_OF)
     return " + ".join(_trick_label(name, tricks[name]) for name in sorted(tricks, key=order.index)) or "baseline"
 

@@ -21,7 +21,9 @@ def find_device(name: str) -> torch.device:
     except RuntimeError as error:
         raise UserError(f"runtime.device={name}: must be auto, cpu, cuda or cuda:<number>") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"runtime.device={name}: there are {torch.cuda.device_count()} GPUs here; use runtime.device=cpu")
+        raise UserError(
+            f"runtime.device={name}: there are {torch.cuda.device_count()} GPUs here; use runtime.device=cpu"
+        )
     return device
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -26,6 +26,7 @@ from bagoftricks.trick import Task
 Rows = list[dict[str, Any]]  # one row per epoch and evaluated copy: metrics.csv
 
 
+@runtime_checkable
 class Reporter(Protocol):
     """Who is told how a run gets on."""
 
@@ -183,7 +184,9 @@ def train_epoch(trainer: Trainer, train: Loader, epoch: int, reporter: Reporter)
 
 def final_metrics(rows: Rows, epochs: int) -> dict[str, Any]:
     """The last epoch's scores: of the last weights at the top, of averaged copies under ``copies``."""
-    scores = {row["copy"]: {key: row[key] for key in ("top1", "top5", "loss")} for row in rows if row["epoch"] == epochs}
+    scores = {
+        row["copy"]: {key: row[key] for key in ("top1", "top5", "loss")} for row in rows if row["epoch"] == epochs
+    }
     last = scores.pop("last")
     return {**last, "copies": scores} if scores else last
 

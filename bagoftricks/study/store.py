@@ -61,7 +61,9 @@ class Store:
             with tempfile.TemporaryFile(dir=self.root):
                 pass
         except OSError as error:
-            raise UserError(f"store={self.root}: cannot be written to ({error.strerror}); name another folder") from error
+            raise UserError(
+                f"store={self.root}: cannot be written to ({error.strerror}); name another folder"
+            ) from error
 
     def write_metrics(self, run_id: str, rows: list[dict[str, Any]]) -> None:
         text = io.StringIO(newline="")

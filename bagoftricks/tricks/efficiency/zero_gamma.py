@@ -13,4 +13,6 @@ class ZeroGamma:
     """
 
     def edits(self, task: Task) -> list[InitParams]:
-        return [InitParams(select=lambda m, name: name == "weight" and has_role(m, Role.CLOSING_NORM), init=nn.init.zeros_)]
+        return [
+            InitParams(select=lambda m, name: name == "weight" and has_role(m, Role.CLOSING_NORM), init=nn.init.zeros_)
+        ]

@@ -1,0 +1,26 @@
+# Everything happens in .venv, which `make clean` removes.
+PYTHON ?= python3
+VENV := .venv
+
+.PHONY: demo test check clean
+
+demo: $(VENV)/.demo ## train resnet_d + mixup on the embedded digits
+	$(VENV)/bin/bot-train +tweak=resnet_d +refine=mixup
+
+test: $(VENV)/.test ## formatting, lint, types and tests
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" scripts/check
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" scripts/test
+
+check: $(VENV)/.test ## formatting, lint and types
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" scripts/check
+
+$(VENV)/.demo: pyproject.toml constraints.txt
+	PYTHON="$(PYTHON)" scripts/install $(VENV)
+	touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt
+	PYTHON="$(PYTHON)" scripts/install $(VENV) test
+	touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

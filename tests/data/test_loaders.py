@@ -1,0 +1,165 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bagoftricks.data.loaders import Augment, Finish, MemoryLoader, Plan, StreamLoader, eval_loader, train_loader
+from bagoftricks.data.sources import FileSplit, MemorySplit
+from bagoftricks.errors import DataError
+from bagoftricks.rng import Key
+from bagoftricks.settings import DataSettings
+
+KEY = Key(0)
+PLAIN = DataSettings(mean=[0.0] * 3, std=[1.0] * 3)
+
+
+def finish(classes=20, data=PLAIN):
+    return Finish(data, classes, torch.device("cpu"), channels_last=True)
+
+
+def numbered(count, size=8):
+    """Image i is filled with the value i and labelled i, so pixels tell which image they are of."""
+    values = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1)
+    return MemorySplit(values.expand(-1, 3, size, size).contiguous(), np.arange(count))
+
+
+def batches(loader, epoch=0):
+    return list(loader.epoch(epoch))
+
+
+def train(split, *, batch_size=4, key=KEY, reads=1, size=8, data=PLAIN, workers=0):
+    return train_loader(
+        split, data, finish(len(split.labels)), size=size, batch_size=batch_size, reads=reads, key=key, workers=workers
+    )
+
+
+def seen(loader, epoch=0):
+    return torch.cat([batch.targets.argmax(1) for batch in batches(loader, epoch)]).tolist()
+
+
+def test_an_epoch_reads_each_image_once_and_drops_the_incomplete_batch():
+    order = seen(train(numbered(14)))
+    assert len(order) == len(set(order)) == 12
+
+
+def test_each_epoch_and_each_seed_has_its_own_order():
+    loader = train(numbered(12))
+    orders = [seen(loader, 0), seen(loader, 1), seen(train(numbered(12), key=Key(1)))]
+    assert all(a != b for a, b in itertools.combinations(orders, 2))
+    assert seen(loader, 0) == orders[0]
+
+
+def test_images_and_targets_stay_together():
+    for batch in batches(train(numbered(12), data=DataSettings(mean=[0.0] * 3, std=[1.0] * 3, pad=0))):
+        assert torch.equal(batch.images.amax((1, 2, 3)), batch.targets.argmax(1).float())
+
+
+def test_reading_two_batches_keeps_the_first_one_and_adds_another_shuffle():
+    one, two = batches(train(numbered(12))), batches(train(numbered(12), reads=2))
+    assert len(one) == len(two) == 3
+    for a, b in zip(one, two, strict=True):
+        assert torch.equal(a.images, b.images[:4])
+        assert len(b) == 8
+    second = torch.cat([b.targets[4:].argmax(1) for b in two]).tolist()
+    assert sorted(second) == list(range(12))
+    assert second != seen(train(numbered(12)))
+
+
+def test_a_samples_augmentation_does_not_depend_on_its_batch():
+    split = MemorySplit(
+        torch.randint(0, 256, (12, 3, 8, 8), generator=KEY.generator(), dtype=torch.uint8), np.arange(12)
+    )
+    by_label = [
+        {
+            int(t.argmax()): image
+            for b in batches(train(split, batch_size=size))
+            for image, t in zip(b.images, b.targets, strict=True)
+        }
+        for size in (2, 6)
+    ]
+    assert all(torch.equal(by_label[0][label], by_label[1][label]) for label in range(12))
+
+
+def test_the_two_loaders_give_the_same_batches():
+    split = MemorySplit(
+        torch.randint(0, 256, (12, 3, 8, 8), generator=KEY.generator(), dtype=torch.uint8), np.arange(12)
+    )
+    data = DataSettings(crop="pad", pad=2, pca=0.1)
+    augment, plan = Augment.from_settings(data, 8, KEY), Plan(12, 4, KEY, reads=2)
+    memory = MemoryLoader(split, plan, augment, finish(data=data), [])
+    stream = StreamLoader(split, plan, augment, finish(data=data), workers=0, on_error="fail")
+    for a, b in zip(batches(memory, 3), batches(stream, 3), strict=True):
+        assert torch.equal(a.images, b.images)
+        assert torch.equal(a.targets, b.targets)
+
+
+def test_the_resolved_settings_follow_the_image_size():
+    small, large = (Augment.from_settings(DataSettings(), size, KEY) for size in (32, 224))
+    assert (small.crop, small.jitter, small.pca, small.pad) == ("pad", "none", 0.0, 4)
+    assert (large.crop, large.jitter, large.pca, large.pad) == ("area", "hsv", 0.1, 0)
+
+
+def test_the_mean_colour_normalises_to_zero():
+    data = DataSettings(mean=[10.0, 20.0, 30.0], std=[1.0, 2.0, 4.0])
+    images = torch.tensor([[11, 24, 34]], dtype=torch.uint8).view(1, 3, 1, 1)
+    batch = finish(data=data)(images, torch.tensor([3]), None)
+    assert batch.images.flatten().tolist() == [1.0, 2.0, 1.0]
+    assert batch.targets.argmax(1).item() == 3
+    assert batch.targets.sum().item() == 1
+
+
+def test_colour_noise_is_added_before_the_normalisation():
+    data = DataSettings(mean=[0.0] * 3, std=[2.0] * 3)
+    shift = torch.tensor([[2.0, -2.0, 4.0]])
+    batch = finish(data=data)(torch.zeros(1, 3, 1, 1, dtype=torch.uint8), torch.tensor([0]), shift)
+    assert batch.images.flatten().tolist() == [1.0, -1.0, 2.0]
+
+
+def test_evaluation_sees_every_image_once_in_order_and_unchanged():
+    loader = eval_loader(numbered(10), PLAIN, finish(), size=8, batch_size=4, workers=0)
+    assert seen(loader) == list(range(10))
+    assert [len(batch) for batch in batches(loader)] == [4, 4, 2]
+    assert torch.equal(torch.cat([b.images for b in batches(loader)])[:, 0, 0, 0], torch.arange(10.0))
+
+
+def test_more_images_in_a_batch_than_there_are_is_an_error():
+    with pytest.raises(DataError, match="batch_size=32: there are only 12 training images; type batch_size=12 or less"):
+        train(numbered(12), batch_size=32)
+
+
+@pytest.fixture
+def files(tmp_path):
+    for i in range(12):
+        Image.new("RGB", (70 + i, 90), (i * 20,) * 3).save(tmp_path / f"{i:02}.png")
+    return FileSplit(np.array([str(p) for p in sorted(tmp_path.glob("*.png"))]), np.arange(12))
+
+
+@pytest.mark.parametrize("size", [16, 72])  # kept in memory, streamed
+def test_files_become_batches_of_the_asked_size(files, size):
+    (batch,) = batches(train(files, batch_size=12, size=size, data=DataSettings(jitter="none", pca=0.0)))
+    assert batch.images.shape == (12, 3, size, size)
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("size", [16, 72])
+def test_a_broken_file_fails_or_is_skipped_and_counted(files, size):
+    with open(files.paths[3], "wb") as file:
+        file.write(b"broken")
+    with pytest.raises(DataError, match=r"03\.png"):
+        batches(train(files, batch_size=4, size=size))
+    loader = eval_loader(files, DataSettings(on_error="skip"), finish(), size=size, batch_size=5, workers=0)
+    assert seen(loader) == [i for i in range(12) if i != 3]
+    seen(loader)
+    assert len(loader.skipped) == 1
+    assert "03.png" in loader.skipped[0]
+
+
+def test_workers_change_nothing(files):
+    data = DataSettings(crop="area", jitter="bcs", pca=0.1)
+    alone, together = (train(files, size=72, data=data, workers=workers) for workers in (0, 2))
+    for epoch in (0, 1):
+        for a, b in zip(batches(alone, epoch), batches(together, epoch), strict=True):
+            assert torch.equal(a.images, b.images)
+            assert torch.equal(a.targets, b.targets)

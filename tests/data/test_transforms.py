@@ -1,0 +1,115 @@
+import colorsys
+
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms.v2 import functional as tv
+
+from bagoftricks.data import transforms as t
+from bagoftricks.rng import Key
+
+KEY = Key(0)
+
+
+def uniform(n, draws):
+    return torch.from_numpy(KEY.fold("test").uniform(np.arange(n), draws)).float()
+
+
+def noise(height, width, seed=0):
+    return torch.randint(0, 256, (3, height, width), generator=Key(seed).generator(), dtype=torch.uint8)
+
+
+def test_validation_resizes_the_short_side_to_256_and_cuts_the_centre_224():
+    image = noise(500, 375)
+    expected = tv.center_crop(tv.resize(image, [341, 256], antialias=True), [224, 224])
+    assert torch.equal(t.validation_crop(image, 224), expected)
+
+
+def test_an_image_of_the_final_size_is_left_alone():
+    image = noise(32, 32)
+    assert t.fit(image, 32, 32) is image
+
+
+def test_area_crops_keep_within_area_shape_and_image():
+    height, width = 300, 400
+    for draws in uniform(2000, t.AREA_DRAWS):
+        top, left, h, w = t.area_crop_box(draws, height, width, (0.08, 1.0))
+        assert 0 <= top <= height - h
+        assert 0 <= left <= width - w
+        assert 0.078 <= h * w / (height * width) <= 1
+        assert 0.74 <= w / h <= 1.35
+
+
+def test_area_crops_are_uniform_in_area_where_they_cannot_be_refused():
+    # Boxes of at most a quarter of a square image always fit, so their area is uniform in [0.1, 0.25].
+    shares = [
+        h * w / 400**2
+        for *_, h, w in (t.area_crop_box(draws, 400, 400, (0.1, 0.25)) for draws in uniform(4000, t.AREA_DRAWS))
+    ]
+    assert np.mean(shares) == pytest.approx(0.175, abs=0.003)
+    assert np.std(shares) == pytest.approx(0.15 / np.sqrt(12), abs=0.002)
+
+
+def test_an_image_that_no_box_fits_is_cut_in_the_centre():
+    assert t.area_crop_box(torch.full((40,), 0.999), 10, 1000, (1.0, 1.0)) == (0, 493, 10, 13)
+
+
+def test_pad_crop_moves_the_image_and_fills_with_zeros():
+    image = torch.full((1, 3, 4, 4), 9, dtype=torch.uint8)
+    corner = t.pad_crop(image, 2, torch.zeros(1, 2), torch.ones(1))  # the window's top left is the padding's
+    assert corner[0, 0].tolist() == [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 9, 9], [0, 0, 9, 9]]
+    centre = t.pad_crop(image, 2, torch.full((1, 2), 0.5), torch.ones(1))
+    assert torch.equal(centre, image)
+
+
+def test_pad_crop_reaches_every_offset_equally_often():
+    image = torch.zeros(1, 3, 3, 3, dtype=torch.uint8)
+    image[..., 1, 1] = 1
+    draws = uniform(9000, 2)
+    moved = t.pad_crop(image.expand(9000, -1, -1, -1), 1, draws, torch.ones(9000))[:, 0].flatten(1).float()
+    assert moved.sum(0).div(9000).sub(1 / 9).abs().max() < 0.012
+
+
+def test_a_flip_draw_below_one_half_mirrors_the_image():
+    image = noise(2, 3)[None].expand(2, -1, -1, -1)
+    flipped = t.pad_crop(image, 0, torch.zeros(2, 2), torch.tensor([0.49, 0.5]))
+    assert torch.equal(flipped[0], image[0].flip(-1))
+    assert torch.equal(flipped[1], image[1])
+
+
+def test_hsv_agrees_with_the_standard_library():
+    image = noise(8, 8).float() / 255
+    expected = [colorsys.rgb_to_hsv(*pixel) for pixel in image.flatten(1).T.tolist()]
+    torch.testing.assert_close(t.rgb_to_hsv(image).flatten(1).T, torch.tensor(expected), rtol=0, atol=1e-5)
+    torch.testing.assert_close(t.hsv_to_rgb(t.rgb_to_hsv(image)), image, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("jitter", "draws"), [(t.jitter_hsv, 3), (t.jitter_bcs, 6)])
+def test_jitter_of_factor_one_is_the_identity(jitter, draws):
+    image = noise(16, 16)
+    assert torch.equal(jitter(image, torch.full((draws,), 0.5), 0.4), image)
+    assert torch.equal(jitter(image, torch.rand(draws, generator=Key(1).generator()), 0.0), image)
+
+
+def test_hsv_jitter_scales_each_of_the_three():
+    grey = torch.full((3, 1, 1), 100, dtype=torch.uint8)
+    assert t.jitter_hsv(grey, torch.tensor([0.5, 0.5, 1.0]), 0.4).flatten().tolist() == [140, 140, 140]
+    pale = torch.tensor([200, 100, 100], dtype=torch.uint8).view(3, 1, 1)  # saturation 1/2 -> 0.3
+    assert t.jitter_hsv(pale, torch.tensor([0.5, 0.0, 0.5]), 0.4).flatten().tolist() == [200, 140, 140]
+    green = torch.tensor([0, 200, 0], dtype=torch.uint8).view(3, 1, 1)  # hue 1/3 -> 0.2, 12 degrees past yellow
+    assert t.jitter_hsv(green, torch.tensor([0.0, 0.5, 0.5]), 0.4).flatten().tolist() == [160, 200, 0]
+
+
+def test_bcs_jitter_applies_its_factors_in_the_drawn_order():
+    image = noise(8, 8)
+    draws = torch.tensor([1.0, 0.0, 1.0, 0.9, 0.1, 0.5])  # contrast, then saturation, then brightness
+    less, more = (1 + 0.4 * torch.tensor([-1.0, 1.0])).tolist()
+    expected = tv.adjust_brightness(tv.adjust_saturation(tv.adjust_contrast(image, less), more), more)
+    assert torch.equal(t.jitter_bcs(image, draws, 0.4), expected)
+
+
+def test_pca_noise_has_the_published_spread():
+    # std of the red shift: 0.1 sqrt((55.46 x 0.5675)^2 + (4.794 x 0.7192)^2 + (1.148 x 0.4009)^2) = 3.17
+    shift = t.pca_noise(uniform(20000, 3), 0.1)
+    assert shift[:, 0].std().item() == pytest.approx(3.17, abs=0.06)
+    assert shift.mean(0).abs().max() < 0.1
