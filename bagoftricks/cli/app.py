@@ -102,13 +102,13 @@ def explain(error: BaseException) -> str | None:
         rf"[Kk]ey '{trick[1]}' (is )?not in|'tricks.{trick[1]}' does not exist", f"{message} {error}"
     ):
         return f"trick '{trick[1]}' is not switched on: add +{family_of(trick[1])}={trick[1]}, or drop the override"
-    wrong = re.search(r"Value '(.*?)' of .*could not be converted to (\w+)", message)
+    wrong = re.search(r"Value '(.*?)' .*(?:could not be converted to|is not a valid) (\w+)", message)
     if wrong and full_key:
         return f"{full_key[1]}={wrong[1]}: must be {KINDS.get(wrong[2], wrong[2])}"
     return f"{full_key[1]}: {first}" if full_key and full_key[1] not in first else first
 
 
-KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
 
 
 def _quoted(override: str) -> str:

@@ -9,6 +9,8 @@ from statistics import median, quantiles
 import torch
 from torch import nn
 
+from bagoftricks.rng import Key
+
 MIB = 2**20
 
 
@@ -41,7 +43,8 @@ def time_inference(
     """
     device = next(model.parameters()).device
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    images = torch.zeros(batch, 3, image_size, image_size, device=device).contiguous(memory_format=memory_format)
+    images = torch.randn(batch, 3, image_size, image_size, generator=Key(0).generator(device), device=device)
+    images = images.contiguous(memory_format=memory_format)
     model.eval()
 
     def once() -> float:

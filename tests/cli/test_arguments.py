@@ -1,0 +1,74 @@
+"""The mistakes and the liberties of a command line, before Hydra sees it."""
+
+import pytest
+
+from bagoftricks.cli.arguments import setting_names, tidy
+from bagoftricks.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("given", "tidied"),
+    [
+        (["+tweak=resnet_d", "+refine=mixup"], ["+tweak=[resnet_d]", "+refine=[mixup]"]),
+        (["+refine=[cosine,mixup]"], ["+refine=[cosine,mixup]"]),
+        (["+refine=cosine", "+refine=[mixup]"], ["+refine=[cosine,mixup]"]),
+        (["+refine=[cosine]", "refine=[mixup]"], ["refine=[cosine,mixup]"]),
+        (["+refine=mixup", "+refine=mixup"], ["+refine=[mixup]"]),
+        (["refine=mixup"], ["refine=[mixup]"]),
+        (["refine=[]"], ["refine=[]"]),
+        (["-m", "+tweak=resnet_b,resnet_c"], ["+tweak=[resnet_b],[resnet_c]", "-m"]),
+        (["-m", "+refine=[],[cosine,mixup],mixup"], ["+refine=[],[cosine,mixup],[mixup]", "-m"]),
+        (["--cfg", "job", "+seed=3"], ["seed=3", "--cfg", "job"]),
+        (["--info", "defaults", "++tricks.mixup.alpha=1"], ["tricks.mixup.alpha=1", "--info", "defaults"]),
+        (["+data=cifar10", "~tricks.mixup"], ["data=cifar10", "~tricks.mixup"]),
+        (["hydra.verbose=true"], ["hydra.verbose=true"]),
+    ],
+)
+def test_what_is_meant_reaches_hydra(given, tidied):
+    assert tidy(given) == tidied
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("+twaek=resnet_d", r"there is no setting or group 'twaek'; did you mean '\+tweak=resnet_d'\?"),
+        ("+tweak=resnt_d", r"tweak has no option 'resnt_d'; did you mean 'resnet_d'\?"),
+        ("'+tweak=[resnet_d]'", "is not key=value"),
+        ("+tweak=mixup", r"tweak has no option 'mixup'; it belongs to refine: type \+refine=mixup"),
+        ("+tweak=mixpu", r"did you mean 'mixup' of refine\?"),
+        ("+mixup", r"'mixup' is a trick, type \+refine=mixup"),
+        ("resnet_d=1", r"'resnet_d' is a trick, type \+tweak=resnet_d"),
+        ("resnet_d", r"'resnet_d' is a trick, type \+tweak=resnet_d"),
+        (
+            "+refine=cosine,mixup",
+            r"type '\+refine=\[cosine,mixup\]' for all .* or -m for one run each",
+        ),
+        ("model=resnet18,resnet50", "names several: type -m for one run each"),
+        ("model=resnet51", "did you mean 'resnet50'"),
+        ("data=cifar", r"data has no option 'cifar'; did you mean 'cifar10\d?"),
+        ("+tweak=null", "tweak needs a value: one of resnet_b"),
+        ("epoch=3", r"did you mean 'epochs=3'\?"),
+        ("root=here", r"did you mean 'data\.root=here'\?"),
+        ("data.rot=here", r"did you mean 'data\.root=here'\?"),
+        ("tricks.mixup.alhpa=1", r"trick 'mixup' has no 'alhpa'; did you mean 'alpha'\?"),
+        ("tricks.cosine.alpha=1", "trick 'cosine' has no 'alpha' .it has no hyper-parameters"),
+        ("tricks.mxup.alpha=1", r"there is no trick 'mxup'; did you mean 'mixup'\?"),
+        ("tricks.mixup=true", r"type \+refine=mixup to switch it on, ~tricks\.mixup to switch it off"),
+        ("--mutlirun", r"there is no flag --mutlirun; did you mean '--multirun'\?"),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_what_to_type(argument, message):
+    with pytest.raises(UserError, match=message) as raised:
+        tidy([argument])
+    assert "\n" not in str(raised.value)
+
+
+def test_a_family_that_is_swept_can_be_given_once_only():
+    with pytest.raises(UserError, match="tweak is given 2 times and swept"):
+        tidy(["-m", "+tweak=resnet_b,resnet_c", "+tweak=resnet_d"])
+
+
+def test_settings_are_known_by_their_full_names():
+    names = setting_names()
+    assert {"seed", "data.root", "model.depths", "runtime.device", "num_classes"} <= set(names)
+    assert not {"data", "tricks"} & set(names)

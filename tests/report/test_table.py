@@ -1,0 +1,41 @@
+import csv
+import io
+import json
+
+from bagoftricks.report.table import RECORDS, RUN, label, render, rows_of
+from tests.study.test_store import record
+
+COSTS = {"params": 25_557_032, "macs": 3_857_973_248, "wall_seconds": 12.3}
+
+
+def made(**changes):
+    return record(
+        model={"name": "resnet50"}, data={"name": "digits"}, cost=COSTS,
+        metrics={"top1": 76.213, "top5": 93.0, "loss": 0.95}, **changes,
+    )  # fmt: skip
+
+
+def test_labels_follow_the_catalogue_and_name_changed_hyper_parameters_only():
+    tricks = {"mixup": {"alpha": 0.5, "partner": "batch"}, "cosine": {}, "resnet_d": {}}
+    assert label(tricks) == "resnet_d + cosine + mixup(alpha=0.5)"
+    assert label({}) == "baseline"
+
+
+def test_a_text_table_shows_the_units_of_the_papers():
+    heading, _, row = render(rows_of(made()), RUN, "text").splitlines()
+    assert heading.split("  ")[0] == "run"
+    assert row.split() == ["baseline", "76.21", "93.00", "0.9500", "25.557", "3.858", "12"]
+
+
+def test_csv_and_json_keep_full_precision():
+    rows = rows_of(made())
+    (from_csv,) = csv.DictReader(io.StringIO(render(rows, RECORDS, "csv")))
+    (from_json,) = json.loads(render(rows, RECORDS, "json"))
+    assert from_csv["macs"] == "3857973248"
+    assert float(from_csv["top1"]) == from_json["top1"] == 76.213
+
+
+def test_an_averaged_copy_has_a_row_of_its_own():
+    scores = {"top1": 70.0, "top5": 90.0, "loss": 1.0, "copies": {"ema": {"top1": 71.0, "top5": 91.0, "loss": 0.9}}}
+    rows = rows_of(record(metrics=scores, model={"name": "r"}, data={"name": "d"}))
+    assert [(row["label"], row["top1"]) for row in rows] == [("baseline", 70.0), ("baseline [ema]", 71.0)]
