@@ -94,7 +94,7 @@ class SetPart:  # exclusive per part
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InitParams:  # applied in name order after the baseline's initialisation
     select: Select
-    init: Callable[[Tensor], object]
+    init: Callable[[Tensor, Key], object]  # in place; the key is the parameter's own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

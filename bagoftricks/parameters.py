@@ -34,10 +34,10 @@ def initialise(model: nn.Module, inits: Sequence[tuple[str, InitParams]], key: K
                 nn.init.xavier_uniform_(parameter, generator=key.fold(full_name).generator(parameter.device))
             else:
                 nn.init.zeros_(parameter)
-    for _, edit in inits:
-        for module, name, _, parameter in owned_parameters(model):
+    for trick, edit in inits:
+        for module, name, full_name, parameter in owned_parameters(model):
             if edit.select(module, name):
-                edit.init(parameter)
+                edit.init(parameter, key.fold(trick, full_name))
 
 
 def check_selectors(

@@ -40,7 +40,7 @@ class Key:
         return np.random.Generator(np.random.Philox(key=self.bits()))
 
     def uniform(self, samples: npt.ArrayLike, draws: int) -> npt.NDArray[np.float64]:
-        """``draws`` numbers in [0, 1) for each sample index, shape (n, draws).
+        """``draws`` multiples of 2^-24 in [0, 1) for each sample index, shape (n, draws): below 1 in fp32 too.
 
         Draw j of sample i depends on (key, i, j) alone: two rounds of the SplitMix64 finaliser
         (Steele, Lea and Flood 2014) replace a generator object per sample, which would cost 10 us each.
@@ -49,7 +49,7 @@ class Key:
         with np.errstate(over="ignore"):
             rows = _mix(np.uint64(self.bits()) + (index + np.uint64(1)) * GOLDEN)
             bits = _mix(rows + (np.arange(draws, dtype=np.uint64) + np.uint64(1)) * GOLDEN)
-        numbers: npt.NDArray[np.float64] = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        numbers: npt.NDArray[np.float64] = (bits >> np.uint64(40)).astype(np.float64) * 2.0**-24
         return numbers
 
 

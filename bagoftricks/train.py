@@ -29,6 +29,7 @@ class Trainer:
         self.optimizer = recipe.optimizer(param_groups(model, recipe.param_scales, lr=lr, weight_decay=weight_decay))
         self.averages = {name: ema_copy(model, decay) for name, decay in recipe.averages}
         self.scaler = gradient_scaler(recipe.precision, self.device)
+        self.fixed_scale = (recipe.precision.loss_scale if recipe.precision else None) or None
         self.steps_done = 0
 
     def epoch(self, batches: Iterable[Batch]) -> Iterator[Tensor]:
@@ -65,7 +66,7 @@ class Trainer:
             for map_grads in recipe.map_grads:
                 map_grads(grads)
         self.scaler.step(self.optimizer)
-        self.scaler.update()
+        self.scaler.update(self.fixed_scale)
         for average in self.averages.values():
             average.update_parameters(self.model)
         self.steps_done += 1
@@ -101,7 +102,9 @@ def predictor(recipe: Recipe, model: nn.Module) -> Predict:
 
 def ema_copy(model: nn.Module, decay: float) -> AveragedModel:
     update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+    average = AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+    average.n_averaged.fill_(1)  # else the first update copies, and the initial weights are forgotten
+    return average
 
 
 def autocast(precision: SetPrecision | None, device: torch.device) -> AbstractContextManager[object]:
@@ -116,5 +119,5 @@ def gradient_scaler(precision: SetPrecision | None, device: torch.device) -> tor
     if scale is None:
         return torch.amp.GradScaler(device.type, enabled=False)
     if scale:
-        return torch.amp.GradScaler(device.type, init_scale=scale, growth_interval=2**31 - 1)
+        return torch.amp.GradScaler(device.type, init_scale=scale)
     return torch.amp.GradScaler(device.type)

@@ -62,7 +62,7 @@ def _run_hydra(program: str, arguments: list[str], job: Job) -> int:
         else:
             worst = max(worst, _guarded(command if swept else program, run))  # a failed job does not stop the others
 
-    register()
+    register(arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here as exceptions, instead of Hydra's own page
     sys.argv = [program, *arguments]
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)()

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
-from bagoftricks.catalogue import card
+from bagoftricks.catalogue import card, cards
 from bagoftricks.study.store import Record
-from bagoftricks.tricks import FAMILY_OF
 
 STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
 Row = dict[str, Any]
@@ -61,7 +60,7 @@ BENCH = [
 
 def label(tricks: dict[str, dict[str, Any]]) -> str:
     """``baseline``, or the tricks in the catalogue's order, with those hyper-parameters that were changed."""
-    order = list(FAMILY_OF)
+    order = [known.name for known in cards()]
     return " + ".join(_trick_label(name, tricks[name]) for name in sorted(tricks, key=order.index)) or "baseline"
 
 

@@ -163,3 +163,10 @@ def test_workers_change_nothing(files):
         for a, b in zip(batches(alone, epoch), batches(together, epoch), strict=True):
             assert torch.equal(a.images, b.images)
             assert torch.equal(a.targets, b.targets)
+
+
+def test_a_draw_just_below_one_stays_inside_the_padding():
+    # The largest draws of a stream, rounded to fp32, must not become 1: this sample's is within 2^-25 of it.
+    augment = Augment(32, Key(1), crop="pad", pad=4)
+    assert augment.draws("crop", 22, 0, [5369], 2).max() > 1 - 2**-23
+    augment.batch(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), 22, 0, np.array([5369]))

@@ -13,6 +13,7 @@ class ZeroGamma:
     """
 
     def edits(self, task: Task) -> list[InitParams]:
-        return [
-            InitParams(select=lambda m, name: name == "weight" and has_role(m, Role.CLOSING_NORM), init=nn.init.zeros_)
-        ]
+        def is_closing_gamma(module: nn.Module, name: str) -> bool:
+            return name == "weight" and has_role(module, Role.CLOSING_NORM)
+
+        return [InitParams(select=is_closing_gamma, init=lambda gamma, key: nn.init.zeros_(gamma))]

@@ -1,0 +1,231 @@
+"""What every trick must keep to. Parametrised over the table of contents: a new trick is covered without an edit."""
+
+import ast
+import builtins
+import dataclasses
+import inspect
+import random
+from importlib import import_module
+from itertools import combinations
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+from torch import Tensor
+
+import bagoftricks
+from bagoftricks.catalogue import TYPES, card, create
+from bagoftricks.compose import compose
+from bagoftricks.edits import AddLossTerm, Batch, BatchPhase, InitParams, MapBatch, Part
+from bagoftricks.errors import ConflictError, UserError
+from bagoftricks.parameters import owned_parameters
+from bagoftricks.recipe import Recipe
+from bagoftricks.rng import Key
+from bagoftricks.train import predictor
+from bagoftricks.trick import Trick
+from bagoftricks.tricks import FAMILIES, FAMILY_OF
+from tests.helpers import (
+    BATCH,
+    EXPECTED_CONFLICTS,
+    Fake,
+    create_all,
+    flat,
+    make_batch,
+    make_task,
+    make_trainer,
+    run,
+    trained,
+)
+
+NAMES = sorted(FAMILY_OF)
+PAIRS = list(combinations(NAMES, 2))
+TASK = make_task()
+MIXERS = [n for n in NAMES if any(isinstance(e, MapBatch) for e in create(n).edits(TASK))]
+CHOICES = [
+    (name, f.name, choice)
+    for name in NAMES
+    for f in card(name).fields
+    if f.annotation.startswith("Literal[")
+    for choice in ast.literal_eval(f.annotation.removeprefix("Literal"))
+]
+IDENTITIES = [
+    ("label_smoothing", {"epsilon": 0.0}),
+    ("label_smoothing", {"epsilon": 0.0, "form": "others"}),
+    ("linear_scaling", {"base_batch": BATCH}),
+]
+
+every_trick = pytest.mark.parametrize("name", NAMES)
+
+
+def the_class(name: str) -> type:
+    found = card(name)
+    return getattr(import_module(f"bagoftricks.tricks.{found.family}.{name}"), found.class_name)
+
+
+def evaluated(tricks: dict[str, Trick]) -> Tensor:
+    """All that two steps leave behind: the weights of every copy, and what the last ones predict."""
+    trainer = trained(tricks, 2)
+    predictions = predictor(trainer.recipe, trainer.model)(make_batch(step=99).images)
+    return torch.cat([*(flat(copy) for copy in trainer.copies().values()), predictions.flatten()])
+
+
+def compatible() -> list[str]:
+    """As many tricks as go together, the first of each conflict."""
+    chosen: list[str] = []
+    for name in FAMILY_OF:
+        if not any(tuple(sorted((name, other))) in EXPECTED_CONFLICTS for other in chosen):
+            chosen.append(name)
+    return chosen
+
+
+def test_the_table_of_contents_lists_every_trick_file_under_its_family():
+    folder = Path(bagoftricks.__file__).parent / "tricks"
+    files = {(path.stem, path.parent.name) for path in folder.glob("*/*.py") if path.stem != "__init__"}
+    assert files == set(FAMILY_OF.items())
+    assert set(FAMILY_OF.values()) <= set(FAMILIES)
+
+
+@every_trick
+def test_the_card_names_the_fields_of_the_class_in_order(name):
+    assert [f.name for f in card(name).fields] == [f.name for f in dataclasses.fields(the_class(name))]
+
+
+@every_trick
+def test_the_card_has_the_defaults_of_the_class(name):
+    assert [f.default for f in card(name).fields] == [f.default for f in dataclasses.fields(the_class(name))]
+
+
+@every_trick
+def test_the_card_has_the_annotations_of_the_class(name):
+    scope = {"Literal": Literal, **vars(builtins)}
+    written = [eval(f.annotation, scope) for f in card(name).fields]
+    assert written == [f.type for f in dataclasses.fields(the_class(name))]
+
+
+@every_trick
+def test_the_command_line_can_convert_every_field(name):
+    assert all(f.annotation in TYPES or f.annotation.startswith("Literal[") for f in card(name).fields)
+
+
+@every_trick
+def test_the_card_cites_the_paper_of_the_class(name):
+    assert card(name).paper == the_class(name).paper != ""
+
+
+@every_trick
+def test_the_summary_is_the_first_line_of_the_docstring_and_a_sentence(name):
+    assert card(name).summary == inspect.getdoc(the_class(name)).splitlines()[0]
+    assert card(name).summary.endswith(".")
+
+
+@every_trick
+def test_every_field_has_a_docstring(name):
+    assert [f.name for f in card(name).fields if not f.doc] == []
+
+
+@every_trick
+def test_the_schema_makes_the_trick_its_defaults_make(name):
+    params = dataclasses.asdict(card(name).schema()())
+    assert create(name, **params) == create(name)
+
+
+@every_trick
+def test_the_default_trick_composes(name):
+    assert isinstance(compose(create_all([name]), TASK), Recipe)
+
+
+@pytest.mark.parametrize(("name", "field", "choice"), CHOICES)
+def test_every_choice_composes(name, field, choice):
+    assert isinstance(compose({name: create(name, **{field: choice})}, TASK), Recipe)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(("name", "field"), sorted({choice[:2] for choice in CHOICES}))
+def test_a_choice_that_does_not_exist_is_refused_with_the_override_that_sets_it(name, field):
+    with pytest.raises(UserError, match=rf"^tricks\.{name}\.{field}=nonsense: must be one of "):
+        create(name, **{field: "nonsense"})
+
+
+@every_trick
+def test_the_default_trick_changes_something(name):
+    with_it, baseline = evaluated(create_all([name])), evaluated({})
+    assert with_it.shape != baseline.shape or not torch.equal(with_it, baseline)
+
+
+@every_trick
+def test_the_same_run_twice_gives_the_same_bits(name):
+    assert torch.equal(evaluated(create_all([name])), evaluated(create_all([name])))
+
+
+@pytest.mark.parametrize("pair", [p for p in PAIRS if p not in EXPECTED_CONFLICTS], ids="+".join)
+def test_every_pair_trains(pair):
+    assert run(create_all(pair), 1).isfinite().all()
+
+
+@pytest.mark.parametrize("pair", EXPECTED_CONFLICTS, ids="+".join)
+def test_a_conflict_names_both_tricks_the_slot_and_the_way_out(pair):
+    first, second = pair
+    message = (
+        f"tricks '{first}' and '{second}' both set part '{Part.STRIDE.value}' to the same thing: "
+        f"run them in separate arms, "
+        f"or drop one with ~tricks.{first} or ~tricks.{second}"
+    )
+    with pytest.raises(ConflictError, match=f"^{message}$"):
+        compose(create_all(pair), TASK)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_order_of_the_tricks_changes_no_bit(seed):
+    names = compatible()
+    shuffled = random.Random(seed).sample(names, len(names))
+    assert shuffled != names
+    assert torch.equal(run(create_all(shuffled), 2), run(create_all(names), 2))
+
+
+@every_trick
+def test_a_trick_moves_no_initial_weight_but_its_own(name):
+    own = [edit.select for edit in create(name).edits(TASK) if isinstance(edit, InitParams)]
+    baseline = {full: p for _, _, full, p in owned_parameters(make_trainer({}).model)}
+    shared = [
+        (full, parameter)
+        for module, local, full, parameter in owned_parameters(make_trainer(create_all([name])).model)
+        if full in baseline and parameter.shape == baseline[full].shape and not any(s(module, local) for s in own)
+    ]
+    assert len(shared) > len(baseline) / 2
+    assert [full for full, parameter in shared if not torch.equal(parameter, baseline[full])] == []
+
+
+@every_trick
+def test_a_trick_moves_no_draw_of_another_batch_map(name):
+    seen: list[int] = []
+
+    def spy(batch: Batch, key: Key) -> Batch:
+        seen.append(key.bits())
+        return batch
+
+    trained({**create_all([name]), "spy": Fake([MapBatch(phase=BatchPhase.ERASE, apply=spy)])}, 2)
+    assert seen == [Key(0).fold("spy", step).bits() for step in range(2)]
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in MIXERS])
+def test_a_trick_leaves_the_batches_that_another_one_mixes(name, mixer):
+    def mixed(names: list[str]) -> list[Batch]:
+        seen: list[Batch] = []
+
+        def spy(logits: Tensor, batch: Batch) -> Tensor:
+            seen.append(batch)
+            return logits.new_zeros(())
+
+        trained({**create_all(names), "spy": Fake([AddLossTerm(term=spy)])}, 2)
+        return seen
+
+    for alone, together in zip(mixed([mixer]), mixed([mixer, name]), strict=True):
+        assert torch.equal(alone.images, together.images)
+        assert torch.equal(alone.targets, together.targets)
+
+
+@pytest.mark.parametrize(("name", "params"), IDENTITIES, ids=lambda value: str(value))
+def test_identity_hyper_parameters_reproduce_the_baseline(name, params):
+    assert torch.equal(run({name: create(name, **params)}, 2), run({}, 2))

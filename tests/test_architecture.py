@@ -1,0 +1,192 @@
+"""Who may import whom, and what no file may do, read from the source."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import bagoftricks
+
+PACKAGE = Path(bagoftricks.__file__).parent
+FILES = {str(path.relative_to(PACKAGE)): path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
+TRICKS = [file for file in FILES if file.startswith("tricks/") and not file.endswith("__init__.py")]
+DRAWING = [file for file in FILES if file.startswith(("tricks/", "data/"))]
+
+# From the bottom up: a module imports from the lines above its own. "tricks" is the table of contents.
+LAYERS = (
+    ("errors", "rng", "tricks"),
+    ("edits", "settings"),
+    ("trick", "layers", "recipe"),
+    ("catalogue", "compose", "models", "parameters"),
+    ("data", "evaluate", "train"),
+    ("study",),
+    ("report",),
+    ("cli",),
+)
+LAYER_OF = {module: height for height, layer in enumerate(LAYERS) for module in layer}
+
+
+def imports(source: str) -> set[str]:
+    """Dotted names of all that is imported, wherever in the file: ``from a import b`` gives ``a.b``."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names}
+    return found
+
+
+def own_imports(file: str) -> set[str]:
+    """What a file imports from the package, as ``tricks.FAMILY_OF``; the package's version is nobody's module."""
+    inside = {name.removeprefix("bagoftricks.") for name in imports(FILES[file]) if name.startswith("bagoftricks.")}
+    return inside - {"__version__"}
+
+
+def module_of(name: str) -> str:
+    """``tricks`` for ``tricks.FAMILY_OF`` and for ``tricks/refine/mixup.py``, ``train`` for ``train.py``."""
+    return name.partition("/")[0].partition(".")[0]
+
+
+def calls(source: str) -> Iterator[tuple[ast.Call, str]]:
+    """Each call with the dotted name of what is called, aliases resolved as far as the imports tell."""
+    tree, alias = ast.parse(source), {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            alias.update({a.asname: a.name for a in node.names if a.asname})
+        elif isinstance(node, ast.ImportFrom):
+            alias.update({a.asname or a.name: f"{node.module}.{a.name}" for a in node.names})
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            first, dot, rest = ast.unparse(node.func).partition(".")
+            yield node, alias.get(first, first) + dot + rest
+
+
+def given(call: ast.Call, name: str) -> ast.expr | None:
+    return next((keyword.value for keyword in call.keywords if keyword.arg == name), None)
+
+
+def has_generator(call: ast.Call) -> bool:
+    value = given(call, "generator")
+    return value is not None and not (isinstance(value, ast.Constant) and value.value is None)
+
+
+TORCH_DRAWS = {
+    *("rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson"),
+    *("rand_like", "randn_like", "randint_like"),
+}
+DRAWS_IN_PLACE = {
+    *("uniform_", "normal_", "bernoulli_", "random_", "exponential_", "trunc_normal_", "orthogonal_"),
+    *("xavier_uniform_", "xavier_normal_", "kaiming_uniform_", "kaiming_normal_"),
+}
+GLOBAL_DRAWERS = ("torch.distributions.", "torchvision.transforms.Random", "torchvision.transforms.v2.Random")
+NUMPY_WITH_A_SEED = {"Generator", "Philox", "SeedSequence"}
+
+
+def global_draws(source: str) -> list[str]:
+    """Calls that draw from a generator that everybody shares."""
+    found = []
+    for call, name in calls(source):
+        owner, _, last = name.rpartition(".")
+        shared = (
+            owner == "random"
+            or (owner == "numpy.random" and last not in NUMPY_WITH_A_SEED)
+            or (owner == "torch" and last in TORCH_DRAWS and not has_generator(call))
+            or (last in DRAWS_IN_PLACE and not has_generator(call))
+            or name.startswith(GLOBAL_DRAWERS)
+        )
+        if shared:
+            found.append(ast.unparse(call))
+    return found
+
+
+def unsafe_loads(source: str) -> list[str]:
+    return [
+        ast.unparse(call)
+        for call, name in calls(source)
+        if name == "torch.load" and ast.unparse(given(call, "weights_only") or ast.Constant(None)) != "True"
+    ]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_only_the_catalogue_and_the_command_line_read_the_table_of_contents(file):
+    if module_of(file) not in ("catalogue", "cli", "tricks"):
+        assert [name for name in own_imports(file) if module_of(name) == "tricks"] == []
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if not file.startswith("tricks/")])
+def test_nobody_imports_a_trick_by_name(file):
+    modules = {trick.removesuffix(".py").replace("/", ".") for trick in TRICKS}
+    assert [name for name in own_imports(file) if any(f"{name}.".startswith(f"{m}.") for m in modules)] == []
+
+
+@pytest.mark.parametrize("file", TRICKS)
+def test_a_trick_imports_edits_and_shared_pieces_and_no_other_trick(file):
+    assert {module_of(name) for name in own_imports(file)} <= {"edits", "errors", "layers", "rng", "trick"}
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if not file.startswith("cli/")])
+def test_hydra_lives_in_the_command_line_alone(file):
+    assert [name for name in imports(FILES[file]) if name.partition(".")[0] in ("hydra", "omegaconf")] == []
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file not in ("__init__.py", *TRICKS)])
+def test_a_module_imports_only_from_below(file):
+    module = module_of(file)
+    others = [name for name in own_imports(file) if module_of(name) != module]
+    assert [name for name in others if LAYER_OF[module_of(name)] >= LAYER_OF[module]] == []
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_no_import_is_relative(file):
+    assert [name for name in imports(FILES[file]) if name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("file", DRAWING)
+def test_tricks_and_data_draw_from_keyed_generators_alone(file):
+    assert global_draws(FILES[file]) == []
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_loading_a_file_runs_no_code_from_it(file):
+    assert unsafe_loads(FILES[file]) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import torch\ntorch.randperm(3)",
+        "import torch as t\nt.rand(3, generator=None)",
+        "from torch import randn\nrandn(3)",
+        "x.normal_()",
+        "from torch import nn\nnn.init.xavier_uniform_(w)",
+        "import random\nrandom.random()",
+        "from random import shuffle\nshuffle(x)",
+        "import numpy as np\nnp.random.rand(3)",
+        "import numpy as np\nnp.random.default_rng()",
+        "from torch.distributions import Beta\nBeta(1, 1)",
+        "from torchvision.transforms import v2\nv2.RandomCrop(3)",
+    ],
+)
+def test_a_draw_from_a_shared_generator_is_found(source):
+    assert len(global_draws(source)) == 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import torch\ntorch.randperm(3, generator=g)",
+        "x.normal_(generator=g)",
+        "key.numpy().beta(1, 1)",
+        "import numpy as np\nnp.random.Generator(np.random.Philox(key=3))",
+        "from torch import nn\nnn.init.zeros_(w)",
+    ],
+)
+def test_a_keyed_draw_is_not_taken_for_a_shared_one(source):
+    assert global_draws(source) == []
+
+
+@pytest.mark.parametrize(("arguments", "unsafe"), [("f", 1), ("f, weights_only=False", 1), ("f, weights_only=True", 0)])
+def test_an_unsafe_load_is_found(arguments, unsafe):
+    assert len(unsafe_loads(f"import torch\ntorch.load({arguments})")) == unsafe

@@ -1,0 +1,343 @@
+"""The merge rule of each kind of edit, and the trainer's use of it, with fake tricks on a model of one number.
+
+The model's loss is w^2/2 from w = 1, the learning rate 0.1 and the momentum 0.9: by hand, Nesterov's first step is
+w = 1 - 0.1 (1 + 0.9) g = 1 - 0.19 g, so w = 0.81 for the gradient g = 1.
+"""
+
+from collections.abc import Callable
+from itertools import permutations
+
+import pytest
+import torch
+from torch import Tensor, nn, optim
+
+from bagoftricks import edits as e
+from bagoftricks.catalogue import create
+from bagoftricks.compose import compose
+from bagoftricks.edits import Batch, Edit
+from bagoftricks.errors import ConflictError
+from bagoftricks.rng import Key
+from bagoftricks.train import Trainer, predictor
+from bagoftricks.trick import Task
+from tests.helpers import KEY, Fake, create_all, make_batch, make_task
+
+
+class Number(nn.Module):
+    """Every logit is the weight w, so that a loss can be any function of w."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.ones(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.w.expand(len(images), 5)
+
+
+PARABOLA = e.SetLoss(loss=lambda logits, targets: logits[0, 0].square() / 2)
+
+
+def number_trainer(*, weight_decay: float = 0.0, task: Task | None = None, **made: list[Edit]) -> Trainer:
+    """A trainer of w^2/2; each keyword is a fake trick with its edits."""
+    tricks = {name: Fake(edits) for name, edits in {"parabola": [PARABOLA], **made}.items()}
+    task = task or make_task()
+    return Trainer(compose(tricks, task), Number(), task, key=KEY, lr=0.1, weight_decay=weight_decay)
+
+
+def weights(trainer: Trainer, steps: int) -> list[float]:
+    found = []
+    for step in range(steps):
+        trainer.step(make_batch(step=step))
+        found.append(trainer.model.w.item())
+    return found
+
+
+def recipe_of(**made: list[Edit]):
+    return compose({name: Fake(edits) for name, edits in made.items()}, make_task())
+
+
+def test_the_baseline_is_nesterov_momentum():
+    # v = 1, then 0.9 + 0.81 = 1.71: w = 0.81 - 0.1 (0.81 + 0.9 * 1.71).
+    assert weights(number_trainer(), 2) == pytest.approx([0.81, 0.5751])
+
+
+def test_weight_decay_is_added_to_the_gradient():
+    assert weights(number_trainer(weight_decay=0.1), 1) == pytest.approx([1 - 0.19 * 1.1])
+
+
+def test_the_step_returns_the_loss_that_was_minimised():
+    assert number_trainer().step(make_batch()).item() == 0.5
+
+
+def test_the_baseline_minimises_cross_entropy():
+    assert recipe_of().loss(torch.zeros(1, 5), torch.eye(5)[:1]).item() == pytest.approx(1.6094379)
+
+
+def test_added_loss_terms_are_summed():
+    double, triple = (e.AddLossTerm(term=lambda logits, batch, k=k: k * logits[0, 0]) for k in (2, 3))
+    trainer = number_trainer(a=[double], b=[triple])
+    assert trainer.step(make_batch()).item() == 5.5
+    assert trainer.model.w.item() == pytest.approx(1 - 0.19 * 6)
+
+
+def test_another_optimiser_gets_the_groups():
+    halved = e.ScaleParams(select=lambda module, name: True, lr=0.5)
+    trainer = number_trainer(plain=[e.SetOptimizer(build=optim.SGD)], half=[halved])
+    assert weights(trainer, 1) == pytest.approx([0.95])
+
+
+def sharpness_aware(model: nn.Module, loss: Callable[[], Tensor]) -> None:
+    """Climb to w + 0.5, take the gradient there, come back."""
+    with torch.no_grad():
+        model.w += 0.5
+    loss().backward()
+    with torch.no_grad():
+        model.w -= 0.5
+
+
+def test_another_gradient_fills_grad():
+    assert weights(number_trainer(sam=[e.SetGradient(compute=sharpness_aware)]), 1) == pytest.approx([1 - 0.19 * 1.5])
+
+
+def test_a_gradient_that_evaluates_the_loss_twice_sees_the_same_mixed_batch():
+    seen: list[Batch] = []
+
+    def spy(logits: Tensor, batch: Batch) -> Tensor:
+        seen.append(batch)
+        return logits.new_zeros(())
+
+    def twice(model: nn.Module, loss: Callable[[], Tensor]) -> None:
+        loss()
+        loss().backward()
+
+    mixup = create("mixup").edits(make_task())
+    number_trainer(mixup=mixup, spy=[e.AddLossTerm(term=spy)], twice=[e.SetGradient(compute=twice)]).step(make_batch())
+    assert len(seen) == 2
+    assert torch.equal(seen[0].images, seen[1].images)
+
+
+def test_a_gradient_that_evaluates_the_loss_twice_reports_the_first_value():
+    def climb(model: nn.Module, loss: Callable[[], Tensor]) -> None:
+        loss()
+        sharpness_aware(model, loss)
+
+    assert number_trainer(sam=[e.SetGradient(compute=climb)]).step(make_batch()).item() == 0.5
+
+
+def test_gradient_maps_run_by_phase_and_then_by_name():
+    # 1 - 0.25 = 0.75, clipped at 0.5, times 3 = 1.5: any other order gives another gradient.
+    def clip(grads: list[Tensor]) -> None:
+        grads[0].clamp_(max=0.5)
+
+    def centre(grads: list[Tensor]) -> None:
+        grads[0].sub_(0.25)
+
+    def triple(grads: list[Tensor]) -> None:
+        grads[0].mul_(3)
+
+    made = {
+        "a": [e.MapGrads(phase=e.GradPhase.CLIP, apply=clip)],
+        "b": [e.MapGrads(phase=e.GradPhase.CLIP, apply=triple)],
+        "c": [e.MapGrads(phase=e.GradPhase.CENTRE, apply=centre)],
+    }
+    for order in permutations(made):
+        assert weights(number_trainer(**{name: made[name] for name in order}), 1) == pytest.approx([0.715])
+
+
+def test_an_average_starts_at_the_initial_weights_and_moves_by_one_minus_its_decay():
+    # rho^2 w0 + (1 - rho) (rho w1 + w2), with w = 1, 0.81, 0.5751.
+    trainer = number_trainer(ema=[e.AverageWeights(decay=0.5)])
+    weights(trainer, 2)
+    assert trainer.copies()["ema"].module.w.item() == pytest.approx(0.25 + 0.25 * 0.81 + 0.5 * 0.5751)
+
+
+def test_an_average_includes_the_statistics_of_norms():
+    class Normed(Number):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm2d(3)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(self.norm(images))
+
+    task = make_task()
+    recipe = compose({"ema": Fake([e.AverageWeights(decay=0.5)])}, task)
+    trainer = Trainer(recipe, Normed(), task, key=KEY, lr=0.1, weight_decay=0.0)
+    trainer.step(make_batch(step=0))
+    average = trainer.copies()["ema"].module.norm
+    before = average.running_mean.clone()
+    trainer.step(make_batch(step=1))
+    torch.testing.assert_close(average.running_mean, (before + trainer.model.norm.running_mean) / 2)
+
+
+def test_an_average_leaves_the_weights_alone():
+    assert weights(number_trainer(ema=[e.AverageWeights(decay=0.5)]), 3) == weights(number_trainer(), 3)
+
+
+def test_each_average_is_a_copy_of_its_own():
+    trainer = number_trainer(fast=[e.AverageWeights(decay=0.1)], slow=[e.AverageWeights(decay=0.9)])
+    weights(trainer, 3)
+    copies = trainer.copies()
+    assert list(copies) == ["last", "fast", "slow"]
+    assert copies["last"] is trainer.model
+    assert copies["fast"].module.w < copies["slow"].module.w
+
+
+def test_an_epoch_trains_in_training_mode_even_after_a_prediction():
+    trainer = number_trainer()
+    predictor(trainer.recipe, trainer.model)
+    modes = [trainer.model.training for _ in trainer.epoch([make_batch()])]
+    assert modes == [True]
+
+
+def test_predictions_are_wrapped_in_name_order():
+    double = [e.WrapPredict(wrap=lambda predict: lambda images: 2 * predict(images))]
+    add_one = [e.WrapPredict(wrap=lambda predict: lambda images: predict(images) + 1)]
+    for recipe in (recipe_of(a=double, b=add_one), recipe_of(b=add_one, a=double)):
+        assert (predictor(recipe, Number())(torch.zeros(1, 3, 4, 4)) == 3).all()
+
+
+def test_predicting_changes_no_statistic_and_keeps_no_graph():
+    norm = nn.BatchNorm2d(3)
+    predict = predictor(recipe_of(), nn.Sequential(norm, nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    assert not predict(make_batch().images).requires_grad
+    assert not norm.running_mean.any()
+
+
+def test_target_maps_run_in_name_order_whatever_order_they_are_given_in():
+    double, add_one = [e.MapTargets(apply=lambda t: 2 * t)], [e.MapTargets(apply=lambda t: t + 1)]
+    for recipe in (recipe_of(a=double, b=add_one), recipe_of(b=add_one, a=double)):
+        targets = torch.full((1, 5), 3.0)
+        for apply in recipe.map_targets:
+            targets = apply(targets)
+        assert (targets == 7).all()
+
+
+def test_initialisations_run_in_name_order():
+    ones, zeros = (
+        [e.InitParams(select=lambda m, n: True, init=lambda p, key, value=value: nn.init.constant_(p, value))]
+        for value in (1.0, 0.0)
+    )
+    assert number_trainer(a=ones, b=zeros).model.w == 0
+    assert number_trainer(b=zeros, a=ones).model.w == 0
+
+
+def batch_map(phase: e.BatchPhase, apply: Callable[[Batch], Batch] = lambda batch: batch, reads: int = 1) -> list[Edit]:
+    return [e.MapBatch(phase=phase, apply=lambda batch, key: apply(batch), reads=reads)]
+
+
+def test_batch_maps_run_by_phase_and_then_by_name():
+    made = {
+        "a": batch_map(e.BatchPhase.MIX),
+        "b": batch_map(e.BatchPhase.ERASE),
+        "c": batch_map(e.BatchPhase.ERASE),
+    }
+    for order in permutations(made):
+        recipe = recipe_of(**{name: made[name] for name in order})
+        assert [name for name, _ in recipe.map_batch] == ["b", "c", "a"]
+
+
+def test_the_loss_sees_the_targets_after_the_batch_maps_and_the_target_maps():
+    seen: list[Tensor] = []
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        seen.append(targets)
+        return logits.sum()
+
+    doubled = batch_map(e.BatchPhase.ERASE, lambda batch: Batch(batch.images, 2 * batch.targets))
+    plus_one = [e.MapTargets(apply=lambda targets: targets + 1)]
+    number_trainer(parabola=[e.SetLoss(loss=loss)], doubled=doubled, plus_one=plus_one).step(make_batch())
+    assert torch.equal(seen[0], 2 * make_batch().targets + 1)
+
+
+def test_the_batches_that_maps_read_for_one_multiply():
+    recipe = recipe_of(a=batch_map(e.BatchPhase.ERASE, reads=2), b=batch_map(e.BatchPhase.MIX, reads=3))
+    assert recipe.reads == 6
+
+
+def test_a_batch_map_has_a_key_for_its_name_and_the_step():
+    seen: list[Key] = []
+
+    def spy(batch: Batch, key: Key) -> Batch:
+        seen.append(key)
+        return batch
+
+    weights(number_trainer(spy=[e.MapBatch(phase=e.BatchPhase.ERASE, apply=spy)]), 3)
+    assert seen == [KEY.fold("spy", step) for step in range(3)]
+
+
+def test_the_clock_is_the_share_of_the_run_that_is_done():
+    task, seen = make_task(total_steps=4), []
+    spy = batch_map(e.BatchPhase.ERASE, lambda batch: seen.append(task.clock.item()) or batch)
+    weights(number_trainer(task=task, spy=spy), 4)
+    assert seen == [0.0, 0.25, 0.5, 0.75]
+
+
+EXCLUSIVE = {
+    "the loss": lambda: e.SetLoss(loss=lambda logits, targets: logits.sum()),
+    "the precision": lambda: e.SetPrecision(dtype=torch.bfloat16),
+    "the gradient": lambda: e.SetGradient(compute=lambda model, loss: loss()),
+    "the optimiser": lambda: e.SetOptimizer(build=lambda groups: optim.SGD(groups)),
+    "the decay of the learning rate": lambda: e.SetDecay(decay=lambda progress: 1.0, origin=e.Origin.RUN_START),
+    "the warm-up": lambda: e.SetWarmup(steps=1, factor=lambda step: 1.0),
+    "the mixing of a batch": lambda: e.MapBatch(phase=e.BatchPhase.MIX, apply=lambda batch, key: batch),
+    "part 'stem'": lambda: e.SetPart(part=e.Part.STEM, build=lambda *args: nn.Identity()),
+}
+
+
+@pytest.mark.parametrize("slot", EXCLUSIVE)
+def test_two_claims_on_an_exclusive_slot_are_a_conflict(slot):
+    one, other = ([EXCLUSIVE[slot]()] for _ in range(2))
+    same = " to the same thing" if one == other else ""
+    way_out = "run them in separate arms, or drop one with ~tricks.a or ~tricks.b"
+    with pytest.raises(ConflictError, match=f"^tricks 'a' and 'b' both set {slot}{same}: {way_out}$"):
+        recipe_of(b=other, a=one)
+
+
+def test_a_conflict_says_when_both_tricks_set_the_same_thing():
+    with pytest.raises(ConflictError, match="both set the loss to the same thing: run them"):
+        recipe_of(a=[PARABOLA], b=[PARABOLA])
+
+
+def test_two_parts_are_two_slots():
+    stem, shortcut = (e.SetPart(part=part, build=nn.Identity) for part in (e.Part.STEM, e.Part.SHORTCUT))
+    owners = {part: trick for part, (trick, _) in recipe_of(a=[stem], b=[shortcut]).parts.items()}
+    assert owners == {e.Part.STEM: "a", e.Part.SHORTCUT: "b"}
+
+
+EPOCH = 5004  # steps in an epoch of ImageNet at 256 images
+
+
+@pytest.mark.parametrize(
+    ("epoch", "expected"),
+    [(4, 0.1), (29, 0.1), (30, 0.01), (59, 0.01), (60, 0.001), (89, 0.001), (90, 1e-4), (119, 1e-4)],
+)
+@pytest.mark.parametrize("names", [[], ["warmup"]], ids=["plain", "warmup"])
+def test_the_baseline_decays_tenfold_at_epochs_30_60_and_90(names, epoch, expected):
+    schedule = compose(create_all(names), make_task(steps_per_epoch=EPOCH, total_steps=120 * EPOCH)).schedule
+    last_step_of_the_epoch = (epoch + 1) * EPOCH - 1
+    assert 0.1 * schedule(last_step_of_the_epoch) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("epoch", [30, 60, 90])
+def test_the_baseline_decays_at_the_first_step_of_the_epoch(epoch):
+    schedule = compose({}, make_task(steps_per_epoch=EPOCH, total_steps=120 * EPOCH)).schedule
+    assert schedule(epoch * EPOCH) == pytest.approx(schedule(epoch * EPOCH - 1) / 10)
+
+
+@pytest.mark.parametrize(
+    ("origin", "expected"), [(e.Origin.RUN_START, [0.2, 0.3, 0.9]), (e.Origin.WARMUP_END, [0.0, 0.125, 0.875])]
+)
+def test_a_decay_counts_its_progress_from_its_origin(origin, expected):
+    schedule = recipe_of(
+        decay=[e.SetDecay(decay=lambda progress: progress, origin=origin)],
+        warmup=[e.SetWarmup(steps=2, factor=lambda step: 7.0)],
+    ).schedule
+    assert [schedule(step) for step in (0, 1, 2, 3, 9)] == pytest.approx([7.0, 7.0, *expected])
+
+
+def test_the_schedule_multiplies_the_peak_rate_of_each_group():
+    halved = [e.SetDecay(decay=lambda progress: 0.5, origin=e.Origin.RUN_START)]
+    thrice = [e.ScaleParams(select=lambda m, n: True, lr=3.0)]
+    trainer = number_trainer(halved=halved, thrice=thrice)
+    weights(trainer, 2)
+    assert [group["lr"] for group in trainer.optimizer.param_groups] == pytest.approx([0.15])
