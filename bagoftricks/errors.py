@@ -22,10 +22,12 @@ class NoEffectError(UserError):
     """A trick was switched on and would change nothing: in an ablation, a false zero."""
 
     def __init__(self, trick: str, why: str) -> None:
-        super().__init__(
-            f"trick '{trick}' changes nothing: {why}; drop it with ~tricks.{trick}, or choose another model="
-        )
-        self.trick = trick
+        super().__init__(trick, why)
+        self.trick, self.why = trick, why
+
+    def __str__(self) -> str:
+        drop = f"drop it with ~tricks.{self.trick}"
+        return f"trick '{self.trick}' changes nothing: {self.why}; {drop}, or choose another model="
 
 
 class DataError(UserError):

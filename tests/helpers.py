@@ -22,12 +22,6 @@ TINY = ModelSettings(name="tiny", depths=[1, 1], width=4)
 RESNET50 = ModelSettings(name="resnet50", depths=[3, 4, 6, 3], width=64)
 KEY = Key(0)
 
-EXPECTED_CONFLICTS = [
-    ("resnet_b", "resnet_c"),
-    ("resnet_b", "resnet_d"),
-    ("resnet_c", "resnet_d"),
-]
-
 
 @dataclass
 class Fake:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import sys
 import traceback
@@ -51,7 +52,7 @@ def _run_hydra(program: str, arguments: list[str], job: Job) -> int:
     def task(config: "DictConfig") -> None:
         nonlocal worst
         hydra_config = HydraConfig.get()
-        command = " ".join([program, *map(_quoted, hydra_config.overrides.task)])
+        command = shlex.join([program, *hydra_config.overrides.task])
 
         def run() -> None:
             job(to_settings(config), command)
@@ -109,10 +110,6 @@ def explain(error: BaseException) -> str | None:
 
 
 KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
-
-
-def _quoted(override: str) -> str:
-    return override if re.fullmatch(r"[\w.=+/~:,@-]*", override) else f"'{override}'"
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

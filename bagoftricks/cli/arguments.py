@@ -7,7 +7,7 @@ Imports neither Hydra nor torch.
 import dataclasses
 import re
 from functools import cache
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from bagoftricks.catalogue import card, family_of
 from bagoftricks.cli.conf import YAML_GROUPS, groups, options
@@ -70,7 +70,7 @@ def tidy(argv: list[str]) -> list[str]:
             _check_options(key, value, multirun)
             overrides.append(f"{key}={value}")
         else:
-            overrides.append(_setting(sign, key, value))
+            overrides.append(_setting(sign, key, value, multirun))
     return [*overrides, *(_merge(family, given) for family, given in chosen.items()), *flags]
 
 
@@ -97,7 +97,7 @@ def _merge(family: str, given: list[tuple[str, str]]) -> str:
 def _check_options(group: str, value: str | None, multirun: bool) -> None:
     if value is None or value in ("", "null"):
         raise UserError(f"{group} needs a value: one of {', '.join(options(group))}")
-    if not multirun and "," in re.sub(r"\[[^\]]*\]|\([^)]*\)", "", value):
+    if not multirun and _is_sweep(value):
         both = f"'+{group}=[{value}]' for all of them in one run, or " if group in FAMILIES else ""
         raise UserError(f"{group}={value} names several: type {both}-m for one run each")
     if re.search(r"\w\(", value):  # glob(...), choice(...): Hydra's to expand
@@ -109,6 +109,11 @@ def _check_options(group: str, value: str | None, multirun: bool) -> None:
             raise UserError(f"{group} has no option '{name}'{meant} ({', '.join(options(group))})")
 
 
+def _is_sweep(value: str) -> bool:
+    """Whether there is a comma outside of brackets, parentheses and quotes."""
+    return "," in re.sub(r"\[[^\]]*\]|\([^)]*\)|'[^']*'|\"[^\"]*\"", "", value)
+
+
 def _other_family(name: str, group: str) -> str:
     if group not in FAMILIES:
         return ""
@@ -117,7 +122,7 @@ def _other_family(name: str, group: str) -> str:
     return f"{meant[:-1]} of {FAMILY_OF[near[1]]}?" if near else ""
 
 
-def _setting(sign: str, key: str, value: str | None) -> str:
+def _setting(sign: str, key: str, value: str | None, multirun: bool) -> str:
     """A setting or a hyper-parameter; a superfluous + is dropped, for Hydra would add an unchecked key."""
     rest = "" if value is None else f"={value}"
     top, _, below = key.partition(".")
@@ -132,26 +137,37 @@ def _setting(sign: str, key: str, value: str | None) -> str:
             raise UserError(f"trick '{name}' has no '{field_name}'{did_you_mean(field_name, known)} ({has})")
         if not field_name and sign != "~":
             raise UserError(f"'{key}': type +{family_of(name)}={name} to switch it on, ~tricks.{name} to switch it off")
-    elif key not in setting_names():
+    elif key not in setting_types():
         raise UserError(f"there is no setting or group '{key}'{_meant(key, rest)}")
+    if value is not None and str in (setting_types().get(key), *get_args(setting_types().get(key))):
+        return f"{key}={_text(value, multirun)}"
+    if value is not None and not multirun and _is_sweep(value):
+        raise UserError(f"{key}={value} names several values: type -m for one run each, or '{key}=[...]' for a list")
     return f"~{key}" if sign == "~" else f"{key}{rest}"
 
 
+def _text(value: str, multirun: bool) -> str:
+    """A path or a name, quoted where Hydra's grammar would trip over a blank, a parenthesis or a tilde."""
+    if re.fullmatch(r"[\w./:@%+-]*", value) or value[:1] in ("'", '"') or (multirun and "," in value):
+        return value
+    return "'" + value.replace("'", "\\'") + "'"
+
+
 @cache
-def setting_names() -> list[str]:
-    """Every setting as it is typed, e.g. ``data.root``."""
-    return _names(Settings)
+def setting_types() -> dict[str, Any]:
+    """Every setting as it is typed, e.g. ``data.root``, with its type."""
+    return _types(Settings)
 
 
-def _names(schema: type, prefix: str = "") -> list[str]:
+def _types(schema: type, prefix: str = "") -> dict[str, Any]:
     hints = get_type_hints(schema)
-    names = []
+    types: dict[str, Any] = {}
     for field in dataclasses.fields(schema):
         if dataclasses.is_dataclass(hint := hints[field.name]):
-            names += _names(hint, f"{prefix}{field.name}.")  # type: ignore[arg-type]
-        elif get_args(hint)[:1] != (str,) or hint == (str | None):
-            names.append(prefix + field.name)
-    return names
+            types |= _types(hint, f"{prefix}{field.name}.")  # type: ignore[arg-type]
+        elif field.name != "tricks":
+            types[prefix + field.name] = hint
+    return types
 
 
 def _meant(word: str, rest: str = "") -> str:
@@ -159,7 +175,7 @@ def _meant(word: str, rest: str = "") -> str:
     name = word.lstrip("+~").partition("=")[0]
     if name in FAMILY_OF:
         return f": '{name}' is a trick, type +{FAMILY_OF[name]}={name}"
-    candidates = [*groups(), *setting_names()]
+    candidates = [*groups(), *setting_types()]
     tails = {candidate.rpartition(".")[2]: candidate for candidate in candidates}
     near = did_you_mean(name, candidates) or did_you_mean(name, tails)
     found = re.search(r"'([\w.]+)'", near)

@@ -1,4 +1,4 @@
-"""Batches of a split: order, augmentation and normalisation, every draw keyed by (seed, what, epoch, sample).
+"""Batches of a split, in an order keyed by (seed, epoch).
 
 Two loaders give the same batches. ``MemoryLoader`` prepares small images that lie in memory a whole batch at a time;
 ``StreamLoader`` decodes and prepares them one by one in worker processes. Bytes travel to the device; they become
@@ -8,40 +8,21 @@ floats there.
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from bagoftricks.data import transforms as t
+from bagoftricks.data.augment import SMALL, Augment, Finish
 from bagoftricks.data.sources import Labels, MemorySplit, Split
 from bagoftricks.edits import Batch
 from bagoftricks.errors import DataError
 from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings
 
-SMALL = 64  # pixels up to which crop=auto pads, and a split is kept in memory
-
-
-class Finish:
-    """The last steps, on the device: floats, colour noise, normalisation, targets as distributions."""
-
-    def __init__(self, data: DataSettings, num_classes: int, device: torch.device, *, channels_last: bool) -> None:
-        self.mean, self.std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (data.mean, data.std))
-        self.num_classes, self.device = num_classes, device
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-
-    def __call__(self, images: UInt8[Tensor, "B 3 H W"], labels: Int64[Tensor, " B"], shift: Tensor | None) -> Batch:
-        images = images.to(self.device, non_blocking=True).contiguous(memory_format=self.memory_format)
-        targets = F.one_hot(labels.to(self.device, non_blocking=True), self.num_classes).float()
-        mean = self.mean
-        if shift is not None:
-            mean = mean - shift.to(self.device, non_blocking=True).view(-1, 3, 1, 1)
-        return Batch(images.float().sub_(mean).div_(self.std), targets)
+IN_MEMORY = 4 * 2**30  # bytes of small images that are kept decoded
 
 
 @dataclass(frozen=True)
@@ -65,70 +46,6 @@ class Plan:
         for step in range(len(self)):
             rows = slice(step * self.batch_size, (step + 1) * self.batch_size)
             yield [(p, order[rows]) for p, order in enumerate(orders)]
-
-
-@dataclass(frozen=True)
-class Augment:
-    """The settings of the training images' preparation with every ``auto`` resolved; ``key`` None: validation."""
-
-    size: int
-    key: Key | None
-    crop: str = "none"
-    pad: int = 0
-    area: tuple[float, float] = (1.0, 1.0)
-    flip: bool = False
-    jitter: str = "none"
-    jitter_strength: float = 0.0
-    pca: float = 0.0
-
-    @classmethod
-    def from_settings(cls, data: DataSettings, size: int, key: Key) -> "Augment":
-        crop = data.crop if data.crop != "auto" else "pad" if size <= SMALL else "area"
-        jitter = data.jitter if data.jitter != "auto" else "hsv" if crop == "area" else "none"
-        pca = data.pca if data.pca >= 0 else 0.1 if crop == "area" else 0.0
-        pad, area = data.pad if crop == "pad" else 0, (data.crop_area[0], data.crop_area[1])
-        return cls(size, key, crop, pad, area, data.flip, jitter, data.jitter_strength, pca)
-
-    def draws(self, what: str, epoch: int, pass_: int, samples: Any, count: int) -> Float[Tensor, "B n"]:
-        assert self.key is not None
-        return torch.from_numpy(self.key.fold(what, epoch, pass_).uniform(samples, count)).float()
-
-    def flips(self, epoch: int, pass_: int, samples: Any) -> Float[Tensor, " B"]:
-        """Below 1/2: mirror the image."""
-        return self.draws("flip", epoch, pass_, samples, 1)[:, 0] if self.flip else torch.ones(len(samples))
-
-    def shift(self, epoch: int, parts: list[tuple[int, Labels]]) -> Tensor | None:
-        """PCA noise of a step's images."""
-        if not self.pca:
-            return None
-        return torch.cat([t.pca_noise(self.draws("pca", epoch, p, rows, 3), self.pca) for p, rows in parts])
-
-    def batch(self, images: UInt8[Tensor, "B 3 H W"], epoch: int, pass_: int, samples: Labels) -> Tensor:
-        """Pad, crop and flip many images of the final size at once."""
-        if self.key is None:
-            return images
-        crop = self.draws("crop", epoch, pass_, samples, 2)
-        return t.pad_crop(images, self.pad, crop, self.flips(epoch, pass_, samples))
-
-    def one(self, image: t.Image, epoch: int, pass_: int, sample: int) -> UInt8[Tensor, "3 S S"]:
-        """Crop, flip and jitter one image of any size."""
-        small = self.size <= SMALL
-        if self.key is None or self.crop == "none":
-            image = t.fit(image, self.size, self.size) if small else t.validation_crop(image, self.size)
-        elif self.crop == "area":
-            image = t.area_crop(
-                image, self.size, self.draws("crop", epoch, pass_, [sample], t.AREA_DRAWS)[0], self.area
-            )
-        else:
-            image = t.fit(image, self.size, self.size)
-        if self.key is None:
-            return image
-        image = self.batch(image[None], epoch, pass_, np.array([sample]))[0]
-        if self.jitter == "hsv":
-            return t.jitter_hsv(image, self.draws("jitter", epoch, pass_, [sample], 3)[0], self.jitter_strength)
-        if self.jitter == "bcs":
-            return t.jitter_bcs(image, self.draws("jitter", epoch, pass_, [sample], 6)[0], self.jitter_strength)
-        return image
 
 
 class MemoryLoader:
@@ -279,7 +196,8 @@ def eval_loader(
 
 def _loader(split: Split, plan: Plan, augment: Augment, finish: Finish, data: DataSettings, workers: int) -> Loader:
     workers = min(os.cpu_count() or 1, 8) if workers < 0 else workers
-    if augment.size > SMALL or augment.crop == "area" or augment.jitter != "none":
+    small = augment.size <= SMALL and 3 * augment.size**2 * plan.count <= IN_MEMORY
+    if not small or augment.crop == "area" or augment.jitter != "none":
         return StreamLoader(split, plan, augment, finish, workers=workers, on_error=data.on_error)
     loaded, skipped = into_memory(split, augment.size, data.on_error, workers)
     plan = replace(plan, count=len(loaded.labels))

@@ -4,6 +4,8 @@ A split either has all its images in memory or reads them from files; the loader
 """
 
 import os
+import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -110,7 +112,8 @@ def cifar(settings: DataSettings) -> Dataset:
     kind = {"cifar10": CIFAR10, "cifar100": CIFAR100}[settings.name]
     root = Path(settings.root).expanduser() if settings.root else CACHE
     try:
-        parts = [kind(root, train=train, download=True) for train in (True, False)]
+        with redirect_stdout(sys.stderr):  # torchvision announces what it extracts
+            parts = [kind(root, train=train, download=True) for train in (True, False)]
     except (OSError, RuntimeError) as error:
         raise DataError(
             f"{settings.name} is not in {root} and could not be downloaded ({_first_line(error)}): put the extracted "

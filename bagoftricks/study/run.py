@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from bagoftricks.data import Dataset, Loader, eval_loader, find_dataset, train_loader
-from bagoftricks.data.loaders import Finish
+from bagoftricks.data.augment import Finish
 from bagoftricks.errors import UserError
 from bagoftricks.evaluate.accuracy import accuracy
 from bagoftricks.evaluate.speed import peak_memory_mib, reset_peak_memory, synchronise, time_inference
@@ -62,6 +62,10 @@ def execute(settings: Settings, reporter: Reporter, command: str) -> Record:
         reporter.note(f"run {name} is finished: this is its record (rerun=true trains it anew)")
         return record
 
+    reporter.note(
+        f"{data.name}: {len(data.train.labels):,} training and {len(data.val.labels):,} validation images of "
+        f"{len(data.classes)} classes at {settings.pixels} pixels, on {checked.device}"
+    )
     train, val = loaders(settings, checked, data, num_classes)
     trainer = make_trainer(settings, checked, num_classes, steps_per_epoch=len(train))
     reset_peak_memory(checked.device)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bagoftricks.cli.arguments import setting_names, tidy
+from bagoftricks.cli.arguments import setting_types, tidy
 from bagoftricks.errors import UserError
 
 
@@ -21,6 +21,10 @@ from bagoftricks.errors import UserError
         (["--cfg", "job", "+seed=3"], ["seed=3", "--cfg", "job"]),
         (["--info", "defaults", "++tricks.mixup.alpha=1"], ["tricks.mixup.alpha=1", "--info", "defaults"]),
         (["+data=cifar10", "~tricks.mixup"], ["data=cifar10", "~tricks.mixup"]),
+        (["data.root=~/my photos (2)"], ["data.root='~/my photos (2)'"]),
+        (["store=it's"], ["store='it\\'s'"]),
+        (["-m", "seed=0,1", "data.root=a,b"], ["seed=0,1", "data.root=a,b", "-m"]),
+        (["model.depths=[1,2]"], ["model.depths=[1,2]"]),
         (["hydra.verbose=true"], ["hydra.verbose=true"]),
     ],
 )
@@ -44,6 +48,7 @@ def test_what_is_meant_reaches_hydra(given, tidied):
             r"type '\+refine=\[cosine,mixup\]' for all .* or -m for one run each",
         ),
         ("model=resnet18,resnet50", "names several: type -m for one run each"),
+        ("seed=0,1", "seed=0,1 names several values: type -m for one run each"),
         ("model=resnet51", "did you mean 'resnet50'"),
         ("data=cifar", r"data has no option 'cifar'; did you mean 'cifar10\d?"),
         ("+tweak=null", "tweak needs a value: one of resnet_b"),
@@ -69,6 +74,6 @@ def test_a_family_that_is_swept_can_be_given_once_only():
 
 
 def test_settings_are_known_by_their_full_names():
-    names = setting_names()
-    assert {"seed", "data.root", "model.depths", "runtime.device", "num_classes"} <= set(names)
-    assert not {"data", "tricks"} & set(names)
+    names = set(setting_types())
+    assert {"seed", "data.root", "model.depths", "runtime.device", "num_classes"} <= names
+    assert not {"data", "tricks"} & names

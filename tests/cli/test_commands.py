@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import subprocess
 import sys
 
@@ -57,8 +58,14 @@ def test_a_finished_run_is_shown_and_not_trained_again(bot):
 
 def test_a_recorded_command_makes_the_same_run(bot):
     first = json.loads(bot("bot-train", "+refine=[mixup,cosine]", *FAST, "format=json").out)
-    again = bot("bot-train", *[word.strip("'") for word in first["command"].split()[1:]])
-    assert "is finished" in again.err
+    assert "is finished" in bot(*shlex.split(first["command"])).err
+
+
+def test_a_folder_with_blanks_and_brackets_needs_no_second_quoting(bot, tmp_path):
+    done = bot("bot-train", *FAST, "store=my runs (it's ~1)", "format=json")
+    assert done.status == 0
+    assert (tmp_path / "my runs (it's ~1)" / json.loads(done.out)["id"]).is_dir()
+    assert "is finished" in bot(*shlex.split(json.loads(done.out)["command"])).err
 
 
 def test_every_setting_that_can_change_the_result_changes_the_id(bot):

@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from bagoftricks.data.loaders import Augment, Finish, MemoryLoader, Plan, StreamLoader, eval_loader, train_loader
+from bagoftricks.data.augment import Augment, Finish
+from bagoftricks.data.loaders import MemoryLoader, Plan, StreamLoader, eval_loader, train_loader
 from bagoftricks.data.sources import FileSplit, MemorySplit
 from bagoftricks.errors import DataError
 from bagoftricks.rng import Key

@@ -132,3 +132,21 @@ def test_cifar_that_cannot_be_downloaded_says_where_to_put_it(tmp_path, monkeypa
     message = r"cifar10 is not in .*could not be downloaded \(no route to host\).*cifar-10-batches-py"
     with pytest.raises(DataError, match=message):
         find_dataset(DataSettings(name="cifar10", root=str(tmp_path)))
+
+
+def test_cifar_comes_from_torchvision_as_it_is(tmp_path, monkeypatch, capsys):
+    class Fake:
+        base_folder, classes = "cifar-10-batches-py", ["cat", "dog"]
+
+        def __init__(self, root, *, train, download):
+            print("extracting")
+            self.data = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3) + (0 if train else 1)
+            self.targets = [1, 0]
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", Fake)
+    data = find_dataset(DataSettings(name="cifar10", root=str(tmp_path)))
+    assert data.classes == ("cat", "dog")
+    assert data.train.labels.tolist() == [1, 0]
+    assert data.train.images[0, :, 0, 1].tolist() == [3, 4, 5]  # the channels of the second pixel
+    assert data.val.images[0, 0, 0, 0] == 1
+    assert capsys.readouterr().out == ""

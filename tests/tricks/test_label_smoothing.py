@@ -7,6 +7,8 @@ from bagoftricks.edits import Batch
 from bagoftricks.errors import UserError
 from tests.helpers import KEY, make_task, the_edit
 
+IDENTITIES = [{"epsilon": 0.0}, {"epsilon": 0.0, "form": "others"}]
+
 
 def smooth(targets, **params):
     return the_edit("label_smoothing", make_task(num_classes=targets.shape[1]), **params).apply(targets)

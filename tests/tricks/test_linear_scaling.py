@@ -4,7 +4,9 @@ from bagoftricks.catalogue import create
 from bagoftricks.compose import compose
 from bagoftricks.errors import UserError
 from bagoftricks.parameters import param_groups
-from tests.helpers import make_model, make_task
+from tests.helpers import BATCH, make_model, make_task
+
+IDENTITIES = [{"base_batch": BATCH}]
 
 
 def rate(batch_size: int, **params: int) -> float:

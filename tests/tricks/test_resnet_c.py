@@ -5,6 +5,8 @@ from torch import nn
 from bagoftricks.models import build_model
 from tests.helpers import RESNET50, parts_of
 
+CONFLICTS = ["resnet_b"]  # contains it
+
 
 def network(image_size: int) -> nn.Module:
     with torch.device("meta"):

@@ -6,6 +6,8 @@ from bagoftricks.edits import Part
 from bagoftricks.models import build_model
 from tests.helpers import TINY, parts_of
 
+CONFLICTS = ["resnet_b", "resnet_c"]  # contains both
+
 
 def pooled(x: Tensor) -> Tensor:
     """What the 1x1 of the shortcut reads."""
