@@ -18,11 +18,12 @@ class ConsoleReporter:
         self.console.print(text)
 
     def begin(self, run_id: str, steps: int) -> None:
+        if not self.console.is_terminal:
+            return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self.bar = Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=self.console, transient=True)
         self.task = self.bar.add_task(run_id[:8], total=steps)
-        if self.console.is_terminal:
-            self.bar.start()
+        self.bar.start()
 
     def step(self) -> None:
         if self.bar is not None:

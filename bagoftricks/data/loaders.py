@@ -178,13 +178,8 @@ def train_loader(
     split: Split, data: DataSettings, finish: Finish, *, size: int, batch_size: int, reads: int, key: Key, workers: int
 ) -> Loader:
     """Shuffled, augmented batches of ``reads * batch_size`` images; the last incomplete one is left out."""
-    count = len(split.labels)
-    if count < batch_size:
-        raise DataError(
-            f"batch_size={batch_size}: there are only {count} training images; type batch_size={count} or less"
-        )
     augment = Augment.from_settings(data, size, key)
-    return _loader(split, Plan(count, batch_size, key, reads), augment, finish, data, workers)
+    return _loader(split, Plan(len(split.labels), batch_size, key, reads), augment, finish, data, workers)
 
 
 def eval_loader(

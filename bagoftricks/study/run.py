@@ -56,6 +56,10 @@ def execute(settings: Settings, reporter: Reporter, command: str) -> Record:
     store.writable()
     data = find_dataset(settings.data)
     num_classes = class_count(settings, data)
+    if (count := len(data.train.labels)) < settings.batch_size:
+        raise UserError(
+            f"batch_size={settings.batch_size}: there are only {count} training images; type batch_size={count} or less"
+        )
     identity = run_identity(settings, checked.tricks, data.digest, num_classes)
     name = run_id(identity)
     if not settings.rerun and (record := store.record(name)):

@@ -125,11 +125,6 @@ def test_evaluation_sees_every_image_once_in_order_and_unchanged():
     assert torch.equal(torch.cat([b.images for b in batches(loader)])[:, 0, 0, 0], torch.arange(10.0))
 
 
-def test_more_images_in_a_batch_than_there_are_is_an_error():
-    with pytest.raises(DataError, match="batch_size=32: there are only 12 training images; type batch_size=12 or less"):
-        train(numbered(12), batch_size=32)
-
-
 @pytest.fixture
 def files(tmp_path):
     for i in range(12):
