@@ -1,0 +1,38 @@
+"""The commands of the documents are accepted as they stand."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def commands():
+    for name in ("README.md", "results/README.md"):
+        text = (ROOT / name).read_text(encoding="utf-8").replace("\\\n", "")
+        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
+            yield from (shlex.split(line, comments=True) for line in block.splitlines() if line.startswith("bot-"))
+
+
+@pytest.mark.parametrize("command", list(commands()), ids=" ".join)
+def test_a_documented_command_composes(bot, command):
+    program, *arguments = command
+    if program == "bot-table":
+        assert arguments == []
+        return
+    arguments = [argument for argument in arguments if argument != "-m"]
+    swept = [re.sub(r"=(\w+),[\w,]+$", r"=\1", argument) for argument in arguments]  # --cfg shows one job
+    assert bot(program, *swept, "--cfg", "job").status == 0
+
+
+def test_there_are_commands_to_check():
+    assert len(list(commands())) > 10
+
+
+@pytest.mark.parametrize(
+    "link", re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+)
+def test_the_readme_links_to_what_exists(link):
+    assert (ROOT / link).exists()
