@@ -39,9 +39,8 @@ class Plan:
 
     def steps(self, epoch: int) -> Iterator[list[tuple[int, Labels]]]:
         """(pass, sample indices) pairs for each step."""
-        if self.key is None:
-            orders = [np.arange(self.count)]
-        else:
+        orders: list[Labels] = [np.arange(self.count)]
+        if self.key is not None:
             orders = [self.key.fold("order", epoch, p).numpy().permutation(self.count) for p in range(self.reads)]
         for step in range(len(self)):
             rows = slice(step * self.batch_size, (step + 1) * self.batch_size)
