@@ -1,0 +1,19 @@
+"""A study is a list of arms crossed with seeds; an arm is a named set of tricks over the study's settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Tricks = Mapping[str, Mapping[str, Any]]  # name -> the hyper-parameters that are given; the others keep their defaults
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One row of a study."""
+
+    label: str
+    tricks: Tricks = field(default_factory=dict)
+    settings: tuple[str, ...] = ()  # what else the row changes, as typed on the command line: ("epochs=200",)
+    compare_to: str | None = None  # label of the arm that its difference is measured from; None: it has none
+    published: Mapping[str, float] = field(default_factory=dict)  # the paper's values by column: {"top1": 77.16}
+    needs: tuple[str, ...] = ()  # tricks of the row that do not exist yet; such an arm cannot run
