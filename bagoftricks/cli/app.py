@@ -90,7 +90,7 @@ def is_users(error: BaseException) -> bool:
 
 def explain(error: BaseException) -> str | None:
     """One line about an expected error; None for one that is a bug."""
-    if isinstance(error, UserError) or type(error).__name__ == "TrainingFailed":
+    if isinstance(error, UserError) or type(error).__name__ in ("TrainingFailed", "RunElsewhere"):
         return str(error)
     if not is_users(error):
         return None

@@ -1,8 +1,9 @@
 """One run from its settings to its record: check, find the data, train, evaluate, measure, write."""
 
 import time
+import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -41,82 +42,134 @@ class Reporter(Protocol):
     def end(self) -> None: ...
 
 
+class RunElsewhere(RuntimeError):
+    """Another process has the run."""
+
+
 class TrainingFailed(RuntimeError):
     """The run cannot go on; the message says when and why."""
 
 
-def execute(settings: Settings, reporter: Reporter, command: str) -> Record:
-    """The record of the run with these settings: the stored one, or a new one after training.
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is known to be possible, and its id."""
 
-    Raises UserError before any image is decoded, TrainingFailed for a loss that is not finite.
-    """
-    started = time.perf_counter()
-    checked = check(settings)
-    store = Store(settings.store)
-    store.writable()
-    data = find_dataset(settings.data)
+    settings: Settings
+    checked: Checked
+    data: Dataset
+    num_classes: int
+    identity: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        return run_id(self.identity)
+
+
+def prepare(settings: Settings, checked: Checked | None = None, data: Dataset | None = None) -> Prepared:
+    """Check the settings, find the data, and name the run; nothing is decoded. What is known already can be given."""
+    checked = checked or check(settings)
+    data = data or find_dataset(settings.data)
     num_classes = class_count(settings, data)
     if (count := len(data.train.labels)) < settings.batch_size:
         raise UserError(
             f"batch_size={settings.batch_size}: there are only {count} training images; type batch_size={count} or less"
         )
     identity = run_identity(settings, checked.tricks, data.digest, num_classes)
-    name = run_id(identity)
+    return Prepared(settings, checked, data, num_classes, identity)
+
+
+def execute(settings: Settings, reporter: Reporter, command: str) -> Record:
+    """The record of the run with these settings: the stored one, or a new one after training.
+
+    Raises UserError before any image is decoded, RunElsewhere while another process trains the run, TrainingFailed for
+    a loss that is not finite. A run that does not finish leaves a mark of how it ended beside its metrics.
+    """
+    started = time.perf_counter()
+    store = Store(settings.store)
+    store.writable()
+    prepared = prepare(settings)
+    name = prepared.id
     if not settings.rerun and (record := store.record(name)):
         reporter.note(f"run {name} is finished: this is its record (rerun=true trains it anew)")
         return record
+    lease = store.claim(name)
+    if lease is None:
+        raise RunElsewhere(f"run {name} is being trained by another process: wait for it, or change a setting")
+    with lease:
+        store.clear_marks(name)
+        try:
+            measured = train_and_measure(prepared, store, reporter)
+        except KeyboardInterrupt:
+            store.mark_interrupted(name)
+            raise
+        except BaseException as error:
+            store.mark_failed(name, f"{error}" or type(error).__name__, traceback.format_exc())
+            raise
+        measured["cost"]["wall_seconds"] = time.perf_counter() - started
+        record = make_record(prepared, measured, command)
+        if not lease.held():
+            raise RunElsewhere(f"run {name} was taken over by another process while this one did not answer")
+        store.write_record(record)
+    return record
 
+
+def train_and_measure(prepared: Prepared, store: Store, reporter: Reporter) -> dict[str, Any]:
+    """Train, write metrics and weights, and measure: ``metrics``, ``cost`` and the broken files that were skipped."""
+    settings, data, device = prepared.settings, prepared.data, prepared.checked.device
     reporter.note(
         f"{data.name}: {len(data.train.labels):,} training and {len(data.val.labels):,} validation images of "
-        f"{len(data.classes)} classes at {settings.pixels} pixels, on {checked.device}"
+        f"{len(data.classes)} classes at {settings.pixels} pixels, on {device}"
     )
-    train, val = loaders(settings, checked, data, num_classes)
-    trainer = make_trainer(settings, checked, num_classes, steps_per_epoch=len(train))
-    reset_peak_memory(checked.device)
-    reporter.begin(name, trainer.task.total_steps)
+    train, val = loaders(settings, prepared.checked, data, prepared.num_classes)
+    trainer = make_trainer(settings, prepared.checked, prepared.num_classes, steps_per_epoch=len(train))
+    reset_peak_memory(device)
+    reporter.begin(prepared.id, trainer.task.total_steps)
     try:
         rows, train_seconds = run_epochs(
-            settings, trainer, train, val, reporter, save=lambda rows: store.write_metrics(name, rows)
+            settings, trainer, train, val, reporter, save=lambda rows: store.write_metrics(prepared.id, rows)
         )
     finally:
         reporter.end()
-    memory = peak_memory_mib(checked.device)
+    memory = peak_memory_mib(device)
     for copy, model in trainer.copies().items():
-        file = store.folder(name) / (WEIGHTS if copy == "last" else f"{copy}.{WEIGHTS}")
+        file = store.folder(prepared.id) / (WEIGHTS if copy == "last" else f"{copy}.{WEIGHTS}")
         write_whole(file, weights_writer(model))
     timing = time_inference(trainer.model, settings.pixels, channels_last=settings.runtime.channels_last)
+    cost = {
+        **complexity(settings, trainer.recipe, prepared.num_classes),
+        "train_images_per_s": settings.epochs * train.images / train_seconds,
+        "infer_images_per_s": timing.images_per_s,
+        "infer_spread": timing.spread,
+        "peak_memory_mib": memory,
+        "train_seconds": train_seconds,
+    }
+    metrics = final_metrics(rows, settings.epochs)
+    return {"metrics": metrics, "cost": cost, "skipped": [*train.skipped, *val.skipped]}
 
-    record = Record(
-        id=name,
+
+def make_record(prepared: Prepared, measured: dict[str, Any], command: str) -> Record:
+    settings, data = prepared.settings, prepared.data
+    return Record(
+        id=prepared.id,
         status="done",
-        tricks=identity["tricks"],
+        tricks=prepared.identity["tricks"],
         data={
             "name": data.name,
             "train_images": len(data.train.labels),
             "val_images": len(data.val.labels),
             "classes": len(data.classes),
             "digest": data.digest,
-            "skipped": [*train.skipped, *val.skipped],
+            "skipped": measured["skipped"],
         },
-        model=identity["model"],
+        model=prepared.identity["model"],
         seed=settings.seed,
         epochs=settings.epochs,
-        metrics=final_metrics(rows, settings.epochs),
-        cost={
-            **complexity(settings, trainer.recipe, num_classes),
-            "train_images_per_s": settings.epochs * train.images / train_seconds,
-            "infer_images_per_s": timing.images_per_s,
-            "infer_spread": timing.spread,
-            "peak_memory_mib": memory,
-            "train_seconds": train_seconds,
-            "wall_seconds": time.perf_counter() - started,
-        },
-        environment=environment(checked.device),
+        metrics=measured["metrics"],
+        cost=measured["cost"],
+        environment=environment(prepared.checked.device),
         command=command,
         config=asdict(settings),
     )
-    store.write_record(record)
-    return record
 
 
 def loaders(settings: Settings, checked: Checked, data: Dataset, num_classes: int) -> tuple[Loader, Loader]:

@@ -7,12 +7,25 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from bagoftricks.errors import UserError
+from bagoftricks.study.lease import LEASE, Lease, claim, is_live
 
 RECORD, METRICS, WEIGHTS = "record.json", "metrics.csv", "weights.safetensors"
+FAILURE, INTERRUPTED = "failure.json", "interrupted"
+
+
+class State(Enum):
+    """Where a run stands."""
+
+    MISSING = "missing"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +59,38 @@ class Store:
         """The record of a finished run, or None."""
         path = self.folder(run_id) / RECORD
         return read_record(path) if path.is_file() else None
+
+    def state(self, run_id: str) -> State:
+        """Where the run stands, from the files in its folder."""
+        folder = self.folder(run_id)
+        if (folder / RECORD).is_file():
+            return State.DONE
+        if is_live(folder / LEASE):
+            return State.RUNNING
+        if (folder / FAILURE).is_file():
+            return State.FAILED
+        return State.INTERRUPTED if (folder / INTERRUPTED).is_file() else State.MISSING
+
+    def claim(self, run_id: str) -> Lease | None:
+        """The right to train the run, or None while another live process has it."""
+        return claim(self.folder(run_id))
+
+    def failure(self, run_id: str) -> dict[str, str]:
+        """The first line of the error of a failed run, and its traceback."""
+        found: dict[str, str] = json.loads((self.folder(run_id) / FAILURE).read_text(encoding="utf-8"))
+        return found
+
+    def mark_failed(self, run_id: str, error: str, trace: str) -> None:
+        text = json.dumps({"error": error.partition("\n")[0], "traceback": trace}, indent=2)
+        write_whole(self.folder(run_id) / FAILURE, lambda path: path.write_text(text, encoding="utf-8"))
+
+    def mark_interrupted(self, run_id: str) -> None:
+        write_whole(self.folder(run_id) / INTERRUPTED, lambda path: path.write_text("", encoding="utf-8"))
+
+    def clear_marks(self, run_id: str) -> None:
+        """Forget an earlier failure or interruption."""
+        for name in (FAILURE, INTERRUPTED):
+            (self.folder(run_id) / name).unlink(missing_ok=True)
 
     def records(self) -> Iterator[Record]:
         """Every finished run's record, in the order of their ids."""

@@ -1,0 +1,148 @@
+"""Who trains a run: a file that only one process can create, kept alive by a heartbeat.
+
+Two sweeps over one folder never train the same run, and the run of a dead process is taken over: at once when it died
+on this host, after ``STALE_SECONDS`` without a heartbeat when it ran elsewhere. Plain files, so a shared folder is
+enough.
+"""
+
+import json
+import os
+import platform
+import threading
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+HEARTBEAT_SECONDS = 5.0
+STALE_SECONDS = 60.0
+LEASE = "lease.json"
+
+
+class Lease:
+    """The exclusive right to train one run. Use as a context manager: the heartbeat lasts as long as the block."""
+
+    def __init__(self, path: Path, token: str) -> None:
+        self.path, self.token = path, token
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def held(self) -> bool:
+        """Whether the lease is still ours: false after another process took it for dead."""
+        return (read(self.path) or {}).get("token") == self.token
+
+    def __enter__(self) -> "Lease":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        if self.held():
+            self.path.unlink(missing_ok=True)
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT_SECONDS):
+            with suppress(OSError):  # taken over, or the folder is out of reach for a while: held() tells at the end
+                os.utime(self.path)
+
+
+def claim(folder: Path) -> Lease | None:
+    """The lease of the run in ``folder``, or None while another live process has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / LEASE
+    if is_live(path) or not _clear(path):
+        return None
+    token = uuid.uuid4().hex
+    text = json.dumps({"token": token, "host": host(), "pid": os.getpid(), "born": born(os.getpid())})
+    prepared = folder / f".{LEASE}.{token}"
+    prepared.write_text(text, encoding="utf-8")
+    try:
+        os.link(prepared, path)  # exclusive, and the file is complete from its first moment
+    except FileExistsError:
+        return None
+    finally:
+        prepared.unlink(missing_ok=True)
+    return Lease(path, token)
+
+
+def is_live(path: Path) -> bool:
+    """Whether the process that made this lease still works on its run."""
+    owner = read(path)
+    if owner is None:
+        return False
+    if owner.get("host") == host():
+        return born(int(owner["pid"])) == owner.get("born")
+    return age(path) < STALE_SECONDS
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """The owner's token, host and process; None where there is no lease."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found
+
+
+def age(path: Path) -> float:
+    """Seconds since the last heartbeat, by the clock of the folder's own file system."""
+    probe = path.with_name(f".clock.{uuid.uuid4().hex}")
+    try:
+        probe.touch()
+        return probe.stat().st_mtime - path.stat().st_mtime
+    except OSError:
+        return 0.0
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _clear(path: Path) -> bool:
+    """Remove a dead lease. Of several processes that try, the rename lets one succeed."""
+    dead = read(path)
+    if dead is None:
+        path.unlink(missing_ok=True)  # damaged: no process has it
+        return True
+    moved = path.with_name(f".{LEASE}.dead.{uuid.uuid4().hex}")
+    try:
+        os.rename(path, moved)
+    except OSError:
+        return False
+    taken = read(moved)
+    if taken is not None and taken.get("token") != dead.get("token"):  # a new owner came between: give it back
+        with suppress(FileExistsError):
+            os.link(moved, path)
+        moved.unlink(missing_ok=True)
+        return False
+    moved.unlink(missing_ok=True)
+    return True
+
+
+def host() -> str:
+    """This machine, and the process numbers it counts in: a container's numbers are its own."""
+    try:
+        namespace = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        namespace = 0
+    return f"{platform.node()}:{namespace}"
+
+
+def born(pid: int) -> str | None:
+    """When process ``pid`` started, so that a number used again is not taken for the old one; None when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return None if fields[0] == "Z" else fields[19]
+    except OSError:
+        pass
+    if Path("/proc/self/stat").exists():
+        return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "alive"
