@@ -101,24 +101,28 @@ def age(path: Path) -> float:
 
 
 def _clear(path: Path) -> bool:
-    """Remove a dead lease. Of several processes that try, the rename lets one succeed."""
-    dead = read(path)
+    """Remove a dead lease, if there is one. Of several processes that try, the rename lets one succeed."""
+    dead = _bytes(path)
     if dead is None:
-        path.unlink(missing_ok=True)  # damaged: no process has it
         return True
     moved = path.with_name(f".{LEASE}.dead.{uuid.uuid4().hex}")
     try:
         os.rename(path, moved)
     except OSError:
         return False
-    taken = read(moved)
-    if taken is not None and taken.get("token") != dead.get("token"):  # a new owner came between: give it back
+    ours = _bytes(moved) == dead
+    if not ours:  # a new owner came between: give it back
         with suppress(FileExistsError):
             os.link(moved, path)
-        moved.unlink(missing_ok=True)
-        return False
     moved.unlink(missing_ok=True)
-    return True
+    return ours
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def host() -> str:
