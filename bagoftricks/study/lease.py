@@ -54,7 +54,8 @@ def claim(folder: Path) -> Lease | None:
     """The lease of the run in ``folder``, or None while another live process has it."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LEASE
-    if is_live(path) or not _clear(path):
+    seen = _bytes(path)
+    if seen is not None and (_is_alive(seen, path) or not _clear(path, seen)):
         return None
     token = uuid.uuid4().hex
     text = json.dumps({"token": token, "host": host(), "pid": os.getpid(), "born": born(os.getpid())})
@@ -71,7 +72,12 @@ def claim(folder: Path) -> Lease | None:
 
 def is_live(path: Path) -> bool:
     """Whether the process that made this lease still works on its run."""
-    owner = read(path)
+    seen = _bytes(path)
+    return seen is not None and _is_alive(seen, path)
+
+
+def _is_alive(lease: bytes, path: Path) -> bool:
+    owner = _parse(lease)
     if owner is None:
         return False
     if owner.get("host") == host():
@@ -81,9 +87,13 @@ def is_live(path: Path) -> bool:
 
 def read(path: Path) -> dict[str, Any] | None:
     """The owner's token, host and process; None where there is no lease."""
+    return _parse(_bytes(path) or b"")
+
+
+def _parse(lease: bytes) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found: dict[str, Any] = json.loads(lease)
+    except ValueError:
         return None
     return found
 
@@ -100,11 +110,8 @@ def age(path: Path) -> float:
         probe.unlink(missing_ok=True)
 
 
-def _clear(path: Path) -> bool:
-    """Remove a dead lease, if there is one. Of several processes that try, the rename lets one succeed."""
-    dead = _bytes(path)
-    if dead is None:
-        return True
+def _clear(path: Path, dead: bytes) -> bool:
+    """Remove the lease that was seen to be dead. Of several processes that try, the rename lets one succeed."""
     moved = path.with_name(f".{LEASE}.dead.{uuid.uuid4().hex}")
     try:
         os.rename(path, moved)
