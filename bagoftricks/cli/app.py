@@ -31,10 +31,19 @@ def launch(program: str, job: Job, finish: Callable[[], None], argv: list[str] |
     if {"-h", "--help"} & set(arguments):
         print(text(program))
         return DONE
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
+
+    def action() -> int:
         status = _guarded(program, lambda: _run_hydra(program, tidy(arguments), job))
         return max(status, _guarded(program, finish))
+
+    return guarded_main(program, action)
+
+
+def guarded_main(program: str, action: Callable[[], int | None]) -> int:
+    """The exit status of a command: its own, or that of the error or the signal that ended it."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return _guarded(program, action)
     except KeyboardInterrupt:
         print(f"{program}: interrupted; the same command starts the run again", file=sys.stderr)
         return INTERRUPTED

@@ -96,6 +96,8 @@ def execute(settings: Settings, reporter: Reporter, command: str) -> Record:
     if lease is None:
         raise RunElsewhere(f"run {name} is being trained by another process: wait for it, or change a setting")
     with lease:
+        if not settings.rerun and (record := store.record(name)):
+            return record  # finished between the look and the claim
         store.clear_marks(name)
         try:
             measured = train_and_measure(prepared, store, reporter)

@@ -1,0 +1,22 @@
+"""Compose settings without a Hydra application, for commands that make many runs."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bagoftricks.cli.arguments import tidy
+from bagoftricks.cli.conf import conf_dir
+
+if TYPE_CHECKING:
+    from bagoftricks.settings import Settings
+
+
+def compose_settings(overrides: Sequence[str]) -> "Settings":
+    """The settings that these overrides, as typed on the command line, stand for. Raises Hydra's errors and ours."""
+    from hydra import compose, initialize_config_dir
+
+    from bagoftricks.cli.schema import register, to_settings
+
+    arguments = tidy(list(overrides))
+    register(arguments)
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return to_settings(compose("config", overrides=arguments))

@@ -1,0 +1,270 @@
+"""bot-sweep: a design over tricks, or an experiment, becomes runs; the missing ones are trained; a table follows."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from bagoftricks.cli.app import guarded_main
+from bagoftricks.cli.compose import compose_settings
+from bagoftricks.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from bagoftricks.settings import Settings
+    from bagoftricks.study.arms import Arm
+    from bagoftricks.study.plan import Plan
+    from bagoftricks.study.store import Store
+
+HELP = """bot-sweep: train the runs of a study that are missing, then print its table.
+
+usage:
+  bot-sweep experiment=bag_of_tricks/table5 scale=laptop seeds=3
+  bot-sweep design=stack 'tricks=[resnet_d,cosine,mixup]' seeds=3 data=cifar10 epochs=10
+  bot-sweep design=factorial 'tricks=[cosine,mixup(alpha=0.4),label_smoothing]' plan=true
+
+what to run
+  experiment=NAME      rows of a paper's table, or your own YAML; scale=laptop or scale=paper
+  design=NAME          stack, one_at_a_time, leave_one_out, factorial, fractional, arms or greedy
+  tricks=[a,b]         the tricks of the design, with hyper-parameters as a(key=value); for arms: sets such as a+b
+  seeds=3              seeds 0, 1, 2 of every arm; seeds=[0,7] names them
+  max_tricks=K         factorial: only sets of up to K tricks
+  runs=N resolution=R  fractional: arms, or the resolution, that are wanted
+  floor=IMAGES_PER_S   greedy: refuse tricks that make inference slower than this
+  name=NAME            the study's name; default: the experiment or the design
+  KEY=VALUE            any setting of bot-train, for all arms: data=, model=, preset=, epochs=, store=, ...
+
+how to run it
+  plan=true            print every run with its state and the time left, start nothing
+  slots=1              runs at a time, each in a process of its own; 0: one after another in this process
+  time_limit=SECONDS   end a run that takes longer, as failed
+  retry=failed         train failed runs again
+  skip=true            leave out arms whose tricks conflict, instead of stopping
+  format=text          of the table: text, markdown, csv, latex or json"""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What bot-sweep is told beyond the settings of its runs."""
+
+    experiment: str | None = None
+    scale: str = "laptop"
+    design: str | None = None
+    tricks: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    max_tricks: int | None = None
+    runs: int | None = None
+    resolution: int | None = None
+    floor: float | None = None
+    name: str | None = None
+    plan: bool = False
+    slots: int = 1
+    time_limit: float | None = None
+    retry: str = "none"
+    skip: bool = False
+    overrides: tuple[str, ...] = field(default=())
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if argv is None else argv
+    if {"-h", "--help"} & set(arguments):
+        print(HELP)
+        return 0
+    return guarded_main("bot-sweep", lambda: run(parse(arguments), arguments))
+
+
+def run(sweep: Sweep, arguments: Sequence[str]) -> int:
+    """Plan, train what is missing, print the table; the exit status is 1 when a run failed."""
+    from bagoftricks.study.store import Store
+
+    arms, overrides, about = study_of(sweep)
+    base = compose_settings(overrides)
+    store = Store(base.store)
+    about = {**about, "command": "bot-sweep " + " ".join(arguments)}
+    name = sweep.name or sweep.experiment or str(sweep.design)
+    if sweep.design == "greedy":
+        return greedy(sweep, name, overrides, about, base, store)
+    plan = planned(arms, sweep, overrides, base)
+    if sweep.plan:
+        from bagoftricks.report.study import plan_table
+
+        print(plan_table(plan, store, base.format))
+        return 0
+    return carry_out(plan, name, about, sweep, store, base.format)
+
+
+def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], dict[str, Any]]":
+    """The arms, the overrides of all runs, and what the table says about the study."""
+    if sweep.experiment is not None:
+        from bagoftricks.study.experiment import load_experiment
+
+        found = load_experiment(sweep.experiment, sweep.scale)
+        about = {"title": found.title, "source": found.source, "scale": found.scale, "columns": list(found.columns)}
+        return found.arms, (*found.overrides, *sweep.overrides), {**about, "notes": list(found.notes)}
+    if sweep.design is None:
+        raise UserError(
+            "nothing to sweep: type experiment=NAME, or design=NAME with 'tricks=[a,b]' (--help tells more)"
+        )
+    about = {
+        "title": f"{sweep.design} of {', '.join(sweep.tricks)}",
+        "design": sweep.design,
+        "tricks": list(sweep.tricks),
+    }
+    if sweep.design == "greedy":
+        return (), sweep.overrides, about
+    from bagoftricks.study.designs import alias_structure, make_arms
+
+    limits = {"max_tricks": sweep.max_tricks, "runs": sweep.runs, "resolution": sweep.resolution}
+    arms = make_arms(sweep.design, sweep.tricks, **limits)
+    aliases = alias_structure(arms, sweep.tricks).splitlines() if sweep.design == "fractional" else []
+    for line in aliases:
+        print(f"bot-sweep: {line}", file=sys.stderr)
+    return arms, sweep.overrides, {**about, "notes": aliases}
+
+
+def planned(arms: "Sequence[Arm]", sweep: Sweep, overrides: Sequence[str], base: "Settings") -> "Plan":
+    """The plan. Arms that cannot be run stop it, unless ``skip=true``."""
+    from bagoftricks.study.plan import make_plan
+
+    plan = make_plan(arms, sweep.seeds, overrides, compose_settings)
+    for label, why in plan.impossible.items():
+        print(f"bot-sweep: arm '{label}' cannot run: {why}", file=sys.stderr)
+    for label, what in plan.needs.items():
+        print(f"bot-sweep: arm '{label}' needs {what}, which does not exist yet", file=sys.stderr)
+    if plan.impossible and not sweep.skip:
+        raise UserError(f"{len(plan.impossible)} of {len(arms)} arms cannot run (above); skip=true runs the others")
+    if not plan.runs:
+        raise UserError("no arm of this study can run")
+    return plan
+
+
+def carry_out(plan: "Plan", name: str, about: dict[str, Any], sweep: Sweep, store: "Store", style: str) -> int:
+    """Train what is missing, name what failed, print the table."""
+    from bagoftricks.cli.sweep_view import StudyView
+    from bagoftricks.report.study import study_report
+    from bagoftricks.study.launch import run_here, run_in_workers
+    from bagoftricks.study.plan import estimated_seconds, save_study, states
+    from bagoftricks.study.store import State
+
+    store.writable()
+    save_study(store, name, plan, about)
+    before = states(plan, store)
+    if sweep.retry == "failed":
+        for run_id in [run_id for run_id, state in before.items() if state is State.FAILED]:
+            store.clear_marks(run_id)
+            before[run_id] = State.MISSING
+    first = {run.id: run for run in reversed(plan.runs)}  # two arms may be the same run
+    todo = [run for run in first.values() if before[run.id] not in (State.DONE, State.FAILED)][::-1]
+    view = StudyView(total=len(first), done=len(first) - len(todo), seconds=estimated_seconds(plan, store))
+    with view:
+        if sweep.slots == 0:
+            run_here(todo, view)
+        else:
+            run_in_workers(todo, view, slots=sweep.slots, time_limit=sweep.time_limit)
+    print(study_report(store, name, style))
+    failed = [run for run in first.values() if store.state(run.id) is State.FAILED]
+    for run in failed:
+        error = store.failure(run.id)["error"]
+        print(f"bot-sweep: '{run.label}' seed {run.seed} failed: {error} ({store.folder(run.id)})", file=sys.stderr)
+    if failed:
+        print(f"bot-sweep: {len(failed)} runs failed; retry=failed trains them again", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def greedy(
+    sweep: Sweep, name: str, overrides: Sequence[str], about: dict[str, Any], base: "Settings", store: "Store"
+) -> int:
+    """Forward selection: train each step's candidates, keep the one that gains most, until none gains."""
+    from bagoftricks.report.study import gains_and_speeds, plan_table
+    from bagoftricks.study.designs import GreedyStep, greedy_first, greedy_next, make_arms
+
+    arms = make_arms("greedy", sweep.tricks)
+    step: GreedyStep | None = greedy_first(sweep.tricks)
+    status = 0
+    while step is not None and step.candidates:
+        arms += [arm for arm in step.candidates if arm.label not in {known.label for known in arms}]
+        plan = planned(arms, replace(sweep, skip=True), overrides, base)
+        if sweep.plan:
+            print(plan_table(plan, store, base.format))
+            print("the later steps depend on what the first one measures", file=sys.stderr)
+            return 0
+        status = max(status, carry_out(plan, name, about, sweep, store, base.format))
+        gains, speeds = gains_and_speeds(store, name, step.candidates)
+        following = greedy_next(step, sweep.tricks, gains, speeds, sweep.floor)
+        chosen = following.chosen if following else step.chosen
+        print(f"bot-sweep: chosen so far: {' + '.join(chosen) or 'nothing'}", file=sys.stderr)
+        step = following
+    return status
+
+
+def parse(arguments: Sequence[str]) -> Sweep:
+    """bot-sweep's own settings; the others go to the runs."""
+    own = {f.name for f in fields(Sweep)} - {"overrides"}
+    given: dict[str, Any] = {}
+    overrides = []
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals and not argument.startswith("~"):
+            raise UserError(f"'{argument}' is not key=value{did_you_mean(argument, own)} (bot-sweep --help)")
+        if key in own:
+            given[key] = _value(key, value)
+        elif key == "seed":
+            raise UserError("seed= is for one run: type seeds=3, or seeds=[0,7]")
+        else:
+            overrides.append(argument)
+    if "experiment" in given and "design" in given:
+        raise UserError("experiment= has its own arms: leave design= out, or give design= and tricks= alone")
+    if "experiment" not in given and "scale" in given:
+        raise UserError("scale= belongs to experiment=: without one, type preset=cifar_laptop or other settings")
+    return Sweep(**given, overrides=tuple(overrides))
+
+
+def _value(key: str, text: str) -> Any:
+    if key == "tricks":
+        return tuple(split_tricks(text))
+    if key in ("experiment", "scale", "design", "name"):
+        return text
+    value = yaml.safe_load(text)
+    if key == "seeds":
+        return _seeds(value)
+    kinds = {"plan": bool, "skip": bool, "retry": str, "slots": int, "max_tricks": int, "runs": int, "resolution": int}
+    kind = kinds.get(key, float)
+    fits = isinstance(value, (int, float) if kind is float else kind)
+    if not fits or (isinstance(value, bool) and kind is not bool):
+        names = {bool: "true or false", int: "a whole number", float: "a number", str: "failed or none"}
+        raise UserError(f"{key}={text}: must be {names[kind]}")
+    if key == "retry" and value not in ("failed", "none"):
+        raise UserError(f"retry={text}: must be failed or none")
+    if key != "plan" and kind in (int, float) and value < (0 if key == "slots" else 1e-9):
+        raise UserError(f"{key}={text}: must be positive")
+    return value
+
+
+def _seeds(value: Any) -> tuple[int, ...]:
+    seeds = tuple(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(seeds, tuple | list) or not all(isinstance(s, int) and s >= 0 for s in seeds):
+        raise UserError(f"seeds={value}: must be how many, as seeds=3, or a list, as seeds=[0,7]")
+    if not seeds:
+        raise UserError("seeds is empty: type seeds=3 for the seeds 0, 1 and 2, or seeds=[0,7]")
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"seeds={list(seeds)}: a seed is given twice")
+    return tuple(seeds)
+
+
+def split_tricks(text: str) -> list[str]:
+    """``[a,b(x=1,y=2)]`` -> ``["a", "b(x=1,y=2)"]``: commas within parentheses belong to a trick."""
+    inner = text.strip().removeprefix("[").removesuffix("]")
+    parts, depth, current = [], 0, ""
+    for character in inner:
+        depth += (character == "(") - (character == ")")
+        if character == "," and depth == 0:
+            parts.append(current)
+            current = ""
+        else:
+            current += character
+    return [part.strip() for part in [*parts, current] if part.strip()]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""A study's progress on standard error: one bar and a line per running arm on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from bagoftricks.study.plan import PlannedRun
+from bagoftricks.study.store import State
+
+
+class StudyView:
+    """Runs done of all, what runs now, and the time that is left."""
+
+    def __init__(self, *, total: int, done: int, seconds: float | None) -> None:
+        self.console = Console(stderr=True, soft_wrap=True, highlight=False)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self.bars = Progress(*columns, TextColumn("{task.fields[about]}"), console=self.console, transient=True)
+        self.total, self.done, self.seconds = total, done, seconds
+        self.whole = self.bars.add_task("study", total=total, completed=done, about="")
+        self.tasks: dict[str, TaskID] = {}
+        self.rows: dict[str, Mapping[str, Any]] = {}
+        self.took: list[float] = []
+
+    def __enter__(self) -> "StudyView":
+        todo = self.total - self.done
+        left = f", about {self.seconds * todo / 60:.0f} min" if self.seconds and todo else ""
+        self.console.print(f"{self.total} runs: {self.done} finished before, {todo} to train{left}")
+        if self.console.is_terminal:
+            self.bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self.console.is_terminal:
+            self.bars.stop()
+
+    def started(self, run: PlannedRun) -> None:
+        self.tasks[run.id] = self.bars.add_task(f"{run.label} seed {run.seed}", total=None, about="starting")
+
+    def progress(self, run: PlannedRun, steps_done: int, steps: int, row: Mapping[str, Any] | None) -> None:
+        if row is not None:
+            self.rows[run.id] = row
+        last = self.rows.get(run.id)
+        about = f"epoch {last['epoch']}, top-1 {last['top1']:.1f} %" if last else ""
+        self.bars.update(self.tasks[run.id], total=steps or None, completed=steps_done, about=about)
+
+    def finished(self, run: PlannedRun, state: State, seconds: float) -> None:
+        self.done += 1
+        if run.id in self.tasks:
+            self.bars.remove_task(self.tasks.pop(run.id))
+        if state is State.DONE and seconds:
+            self.took.append(seconds)
+        left = self.total - self.done
+        rate = sum(self.took) / len(self.took) if self.took else None
+        self.bars.update(self.whole, completed=self.done, about=f"about {rate * left / 60:.0f} min" if rate else "")
+        last = self.rows.get(run.id)
+        score = f"top-1 {last['top1']:.2f} %" if last and state is State.DONE else state.value
+        what = f"{time.strftime('%H:%M:%S')} [{self.done}/{self.total}] {run.label}, seed {run.seed}"
+        self.console.print(f"{what}: {score}, {seconds:.0f} s", markup=False)

@@ -1,0 +1,261 @@
+"""A study's records as the papers' tables: mean over seeds, the published number, and what can be concluded."""
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from statistics import mean, median
+from typing import Any
+
+from tabulate import tabulate
+
+from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.report.table import COST, RESULT, STYLES, Column
+from bagoftricks.study.arms import Arm
+from bagoftricks.study.plan import Plan, states, study_names, study_path
+from bagoftricks.study.statistics import Summary, compare, summarise
+from bagoftricks.study.store import Record, State, Store
+
+COLUMNS: dict[str, Column] = {column.key: column for column in [*RESULT, *COST]}
+DEFAULT_COLUMNS = ("top1", "params", "macs", "train_images_per_s", "infer_images_per_s", "train_seconds")
+COLUMNS["train_seconds"] = Column("train_seconds", "train s", "{:.0f}".format)
+COLUMNS["mce"] = Column("mce", "mCE %", "{:.2f}".format)
+MEASURED_ON_DEVICE = ("train_images_per_s", "infer_images_per_s", "peak_memory_mib", "train_seconds", "wall_seconds")
+RESULTS = ("top1", "top5", "loss", "mce")
+Row = dict[str, Any]
+
+
+def study_report(store: Store, name: str, style: str) -> str:
+    """The table of a study with what stands under it, from records alone."""
+    study = load_study(store, name)
+    records = {arm["label"]: arm_records(store, arm) for arm in study["arms"]}
+    columns = [key for key in study.get("columns") or DEFAULT_COLUMNS if key in COLUMNS]
+    rows = study_rows(study["arms"], records, columns)
+    effects = effect_rows(study, records)
+    notes = footer(study, [record for found in records.values() for record in found.values()])
+    if style == "json":
+        return json.dumps({"study": study, "rows": rows, "effects": effects, "notes": notes}, indent=2)
+    if style == "csv":
+        return tabulate_rows([flatten(row) for row in rows], style)
+    shown = tabulate_rows([shown_row(row, columns, several_devices(records)) for row in rows], style)
+    parts = [heading(study, style), shown]
+    if effects:
+        parts += ["", tabulate_rows([shown_effect(effect) for effect in effects], style)]
+    comment = "% " if style == "latex" else ""
+    bullet = "- " if style == "markdown" else comment
+    return "\n".join([*parts, "", *(bullet + note for note in notes)])
+
+
+def load_study(store: Store, name: str) -> dict[str, Any]:
+    path = study_path(store, name)
+    if not path.is_file():
+        known = study_names(store)
+        there = f"; there are {', '.join(known)}" if known else "; bot-sweep makes one"
+        raise UserError(f"store={store.root} holds no study '{name}'{did_you_mean(name, known) or there}")
+    study: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return study
+
+
+def arm_records(store: Store, arm: Mapping[str, Any]) -> dict[int, Record]:
+    """seed -> record of the arm's finished runs."""
+    found = {int(seed): store.record(run_id) for seed, run_id in arm["runs"].items()}
+    return {seed: record for seed, record in found.items() if record is not None}
+
+
+def study_rows(
+    arms: Sequence[Mapping[str, Any]], records: Mapping[str, Mapping[int, Record]], columns: Sequence[str]
+) -> list[Row]:
+    """One row per arm: summaries by column, the published values, the comparison."""
+    scores = {label: {s: r.metrics["top1"] for s, r in found.items()} for label, found in records.items() if found}
+    pairs = [(a["label"], a["compare_to"]) for a in arms if a["compare_to"] in scores and a["label"] in scores]
+    compared = {comparison.label: comparison for comparison in compare(scores, pairs)}
+    rows = []
+    for arm in arms:
+        found = list(records[arm["label"]].values())
+        values = {key: [value(record, key) for record in found] for key in columns}
+        rows.append(
+            {
+                "label": arm["label"],
+                "n": len(found),
+                "missing": ", ".join(f"needs {what}" for what in arm["needs"]) or ("" if found else "not run"),
+                "values": {key: summary(key, present(v)) for key, v in values.items() if present(v)},
+                "published": dict(arm["published"]),
+                "comparison": vars(compared[arm["label"]]) if arm["label"] in compared else None,
+            }
+        )
+    return rows
+
+
+def value(record: Record, key: str) -> float | None:
+    found = {**record.cost, **record.metrics}.get(key)
+    return None if found is None else float(found)
+
+
+def present(values: Sequence[float | None]) -> list[float]:
+    return [v for v in values if v is not None]
+
+
+def summary(key: str, values: Sequence[float]) -> Row:
+    """Mean and interval of a result over seeds; of a cost, the median."""
+    if key in RESULTS:
+        return vars(summarise(values))
+    return vars(Summary(n=len(values), mean=median(values), low=None, high=None))
+
+
+def shown_row(row: Row, columns: Sequence[str], several: bool) -> dict[str, str]:
+    """The cells of a row by heading."""
+    cells = {"arm": row["label"], "n": str(row["n"])}
+    for key in columns:
+        column, found = COLUMNS[key], row["values"].get(key)
+        mark = " (several devices)" if several and key in MEASURED_ON_DEVICE else ""
+        cells[column.heading + mark] = spread(column, found) if found else row["missing"] if key == columns[0] else ""
+        if key in row["published"]:
+            published = row["published"][key]
+            cells[f"{column.heading} (paper)"] = column.show(published)
+        else:
+            cells[f"{column.heading} (paper)"] = ""
+    comparison = row["comparison"]
+    cells["difference [95 %]"] = difference(comparison) if comparison else ""
+    cells["p (Holm)"] = "" if not comparison or comparison["p_holm"] is None else f"{comparison['p_holm']:.3f}"
+    cells["against"] = comparison["against"] if comparison else ""
+    cells["verdict"] = comparison["verdict"] if comparison else ""
+    return cells
+
+
+def spread(column: Column, found: Row) -> str:
+    mean = column.show(found["mean"])
+    return mean if found["low"] is None else f"{mean} ± {column.show((found['high'] - found['low']) / 2)}"
+
+
+def difference(comparison: Row) -> str:
+    if comparison["difference"] is None:
+        return ""
+    interval = "" if comparison["low"] is None else f" [{comparison['low']:+.2f}, {comparison['high']:+.2f}]"
+    return f"{comparison['difference']:+.2f}{interval}"
+
+
+def tabulate_rows(rows: Sequence[Mapping[str, Any]], style: str) -> str:
+    """Rows with the columns that have something in them."""
+    headings = [key for key in rows[0] if any(row[key] not in ("", None) for row in rows)]
+    cells = [[row[key] for key in headings] for row in rows]
+    if style == "csv":
+        import csv
+        import io
+
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([headings, *cells])
+        return text.getvalue().rstrip("\n")
+    left = {"arm", "against", "verdict", "effect", "aliased with"}
+    align = ["left" if heading in left else "right" for heading in headings]
+    return tabulate(cells, headings, STYLES[style], disable_numparse=True, colalign=align)
+
+
+def flatten(row: Row) -> Row:
+    """A row for CSV: one number per cell, in the units of the keys."""
+    flat: Row = {"label": row["label"], "n": row["n"], "missing": row["missing"]}
+    for key, found in row["values"].items():
+        flat |= {key: found["mean"], f"{key}_low": found["low"], f"{key}_high": found["high"]}
+    flat |= {f"{key}_published": number for key, number in row["published"].items()}
+    comparison = row["comparison"] or {}
+    names = ("against", "difference", "low", "high", "p", "p_holm", "verdict")
+    return {**flat, **{f"compared_{name}": comparison.get(name) for name in names}}
+
+
+def effect_rows(study: Mapping[str, Any], records: Mapping[str, Mapping[int, Record]]) -> list[Row]:
+    """Main effects and two-way interactions of a factorial design."""
+    if study.get("design") not in ("factorial", "fractional"):
+        return []
+    from bagoftricks.study.effects import factorial_effects
+
+    arms = {arm["label"]: frozenset(arm["tricks"]) for arm in study["arms"]}
+    runs = [(arms[label], seed, r.metrics["top1"]) for label, found in records.items() for seed, r in found.items()]
+    tricks = sorted(set().union(*arms.values()))
+    return [vars(effect) for effect in factorial_effects(runs, tricks)] if len(runs) > 1 else []
+
+
+def shown_effect(effect: Row) -> dict[str, str]:
+    interval = "" if effect["low"] is None else f" [{effect['low']:+.2f}, {effect['high']:+.2f}]"
+    return {
+        "effect": " x ".join(effect["tricks"]),
+        "top-1 points [95 %]": f"{effect['estimate']:+.2f}{interval}",
+        "p (Holm)": "" if effect["p_holm"] is None else f"{effect['p_holm']:.3f}",
+        "aliased with": ", ".join(" x ".join(other) for other in effect["aliased_with"]),
+    }
+
+
+def heading(study: Mapping[str, Any], style: str) -> str:
+    title = study.get("title", study["name"])
+    return {"markdown": f"**{title}**\n", "latex": f"% {title}"}.get(style, title)
+
+
+def several_devices(records: Mapping[str, Mapping[int, Record]]) -> bool:
+    return len({record.environment["device"] for found in records.values() for record in found.values()}) > 1
+
+
+def footer(study: Mapping[str, Any], records: Sequence[Record]) -> list[str]:
+    """What the numbers were made with."""
+    notes = [f"paper's numbers: {study['source']}"] if study.get("source") else []
+    if study.get("scale"):
+        notes.append(f"scale: {study['scale']}" + ("" if study["scale"] == "paper" else ", not the paper's setting"))
+    for what, of in (
+        ("data", lambda r: f"{r.data['name']} ({r.data['train_images']:,} + {r.data['val_images']:,} images)"),
+        (
+            "network",
+            lambda r: f"{r.model['name']} at {r.config['image_size'] or r.config['data']['image_size']} pixels",
+        ),
+        ("epochs", lambda r: str(r.epochs)),
+        ("device", lambda r: f"{r.environment['device']}, torch {r.environment['torch']}"),
+    ):
+        said = [text for text, _ in groupby(sorted(of(record) for record in records))]
+        notes += [f"{what}: {'; '.join(said)}"] if said else []
+    notes.append(f"seeds: {', '.join(map(str, study['seeds']))}; ± and [ ]: 95 % t intervals over seeds")
+    notes.append("differences in top-1 points, paired by seed; paired t-test, Holm-corrected over the table")
+    notes.append("MACs: multiply-accumulates of convolutions and matrix products, what the papers call FLOPs")
+    notes += list(study.get("notes", []))
+    return [*notes, f"made by: {study['command']}"]
+
+
+def pixels(record: Record) -> int:
+    return int(record.config["image_size"] or record.config["data"]["image_size"])
+
+
+def plan_table(plan: Plan, store: Store, style: str) -> str:
+    """Every run with its state, and how long the missing ones will take."""
+    from bagoftricks.study.plan import estimated_seconds
+
+    at = states(plan, store)
+    rows: list[Row] = [
+        {"arm": run.label, "tricks": ", ".join(run.settings.tricks) or "none", "seed": run.seed, "id": run.id}
+        | {"state": at[run.id].value.replace("running", "running elsewhere"), "command": run.command}
+        for run in plan.runs
+    ]
+    rows += [{"arm": label, "state": f"cannot run: {why}"} for label, why in plan.impossible.items()]
+    rows += [{"arm": label, "state": f"needs {what}"} for label, what in plan.needs.items()]
+    missing = len({run_id for run_id, state in at.items() if state is not State.DONE})
+    seconds = estimated_seconds(plan, store)
+    if style == "json":
+        return json.dumps({"runs": rows, "missing": missing, "seconds_per_run": seconds}, indent=2)
+    keys = ("arm", "tricks", "seed", "id", "state")
+    shown = tabulate_rows([{key: str(row.get(key, "")) for key in keys} for row in rows], style)
+    time = f", about {missing * seconds / 60:.0f} min one after another" if seconds else ""
+    return f"{shown}\n\n{len(at)} runs, {missing} to train{time}"
+
+
+def gains_and_speeds(
+    store: Store, name: str, candidates: Sequence[Arm]
+) -> tuple[dict[str, float | None], dict[str, float]]:
+    """Mean gain in top-1, paired by seed, of each candidate over its comparison arm, and median inference throughput.
+
+    The gain of a candidate without a finished run is None.
+    """
+    study = load_study(store, name)
+    records = {arm["label"]: arm_records(store, arm) for arm in study["arms"]}
+    gains: dict[str, float | None] = {}
+    speeds: dict[str, float] = {}
+    for arm in candidates:
+        found, against = records[arm.label], records[str(arm.compare_to)]
+        shared = sorted(set(found) & set(against))
+        gained = [found[seed].metrics["top1"] - against[seed].metrics["top1"] for seed in shared]
+        gains[arm.label] = mean(gained) if gained else None
+        if found:
+            speeds[arm.label] = median(record.cost["infer_images_per_s"] for record in found.values())
+    return gains, speeds

@@ -1,0 +1,254 @@
+"""Carry out the runs of a study: each in a fresh process, so that a run that dies loses only itself.
+
+Processes come from a forkserver that has torch loaded already, which makes a fresh one in well under a second.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from bagoftricks.study.plan import PlannedRun
+from bagoftricks.study.run import RunElsewhere, execute
+from bagoftricks.study.store import State, Store
+
+PRELOAD = ["bagoftricks.study.launch", "torchvision", "sklearn.datasets", "torch._dynamo"]
+ELSEWHERE = 3  # exit status of a worker that found its run taken
+LOG = "log.txt"
+
+
+@runtime_checkable
+class View(Protocol):
+    """Who is told how a study gets on."""
+
+    def started(self, run: PlannedRun) -> None: ...
+
+    def progress(self, run: PlannedRun, steps_done: int, steps: int, row: Mapping[str, Any] | None) -> None: ...
+
+    def finished(self, run: PlannedRun, state: State, seconds: float) -> None: ...
+
+
+@dataclass
+class PipeReporter:
+    """Tells the parent process; a step is told at most five times a second."""
+
+    connection: Connection
+    steps: int = 0
+    done: int = 0
+    told: float = 0.0
+
+    def note(self, text: str) -> None:
+        print(text, flush=True)
+
+    def begin(self, run_id: str, steps: int) -> None:
+        self.steps = steps
+
+    def step(self) -> None:
+        self.done += 1
+        if time.monotonic() - self.told > 0.2:
+            self._tell(None)
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        print(dict(row), flush=True)
+        self._tell(dict(row))
+
+    def end(self) -> None:
+        self._tell(None)
+
+    def _tell(self, row: dict[str, Any] | None) -> None:
+        self.told = time.monotonic()
+        try:
+            self.connection.send((self.done, self.steps, row))
+        except OSError:  # the parent is gone; the run is worth finishing
+            return
+
+
+def work(run: PlannedRun, connection: Connection, threads: int, gpu: int | None) -> None:
+    """One worker process: train one run, its output into its folder's log."""
+    store = Store(run.settings.store)
+    store.folder(run.id).mkdir(parents=True, exist_ok=True)
+    log = os.open(store.folder(run.id) / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, sys.stdout.fileno())
+    os.dup2(log, sys.stderr.fileno())
+    signal.signal(signal.SIGTERM, _interrupt)
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+    import torch
+
+    torch.set_num_threads(threads)
+    status = train_guarded(run, store, PipeReporter(connection))
+    connection.close()
+    sys.stdout.flush()
+    os._exit(status)
+
+
+def train_guarded(run: PlannedRun, store: Store, reporter: Any) -> int:
+    """Train one run; the exit status. How a run failed is kept in its folder."""
+    try:
+        execute(run.settings, reporter, run.command)
+    except RunElsewhere:
+        return ELSEWHERE
+    except KeyboardInterrupt:
+        return 75
+    except BaseException as error:
+        traceback.print_exc()
+        if store.state(run.id) is not State.FAILED:  # refused before it began
+            store.mark_failed(run.id, f"{error}" or type(error).__name__, traceback.format_exc())
+        return 1
+    return 0
+
+
+@dataclass
+class Worker:
+    run: PlannedRun
+    process: Any
+    connection: Connection
+    slot: int
+    began: float = field(default_factory=time.monotonic)
+
+
+def run_here(runs: Sequence[PlannedRun], view: View) -> None:
+    """Train the runs in this process, one after another."""
+    for run in runs:
+        began = time.monotonic()
+        view.started(run)
+        store = Store(run.settings.store)
+        status = train_guarded(run, store, ViewReporter(run, view))
+        if status == 75:
+            raise KeyboardInterrupt
+        view.finished(run, store.state(run.id), time.monotonic() - began)
+
+
+@dataclass
+class ViewReporter:
+    """Tells a view in the same process."""
+
+    run: PlannedRun
+    view: View
+    steps: int = 0
+    done: int = 0
+
+    def note(self, text: str) -> None: ...
+
+    def begin(self, run_id: str, steps: int) -> None:
+        self.steps = steps
+
+    def step(self) -> None:
+        self.done += 1
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        self.view.progress(self.run, self.done, self.steps, row)
+
+    def end(self) -> None: ...
+
+
+def run_in_workers(runs: Sequence[PlannedRun], view: View, *, slots: int, time_limit: float | None = None) -> None:
+    """Train the runs in worker processes, ``slots`` at a time, each on its own GPU where there are several.
+
+    Returns when every run is done or has failed, here or in another sweep over the same store. ``time_limit`` is in
+    seconds for each run.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    threads, gpus = max(1, (os.cpu_count() or 1) // slots), gpu_count()
+    todo, elsewhere = list(runs), list[PlannedRun]()
+    workers: dict[int, Worker] = {}
+    try:
+        while todo or workers or elsewhere:
+            while todo and len(workers) < slots:
+                slot = min(set(range(slots)) - {w.slot for w in workers.values()})
+                worker = start(context, todo.pop(0), slot, threads, slot % gpus if gpus > 1 else None)
+                workers[worker.process.sentinel] = worker
+                view.started(worker.run)
+            ready = wait([*workers, *(w.connection for w in workers.values())], timeout=0.2) if workers else []
+            for worker in list(workers.values()):
+                drain(worker, view)
+                if time_limit is not None and time.monotonic() - worker.began > time_limit:
+                    stop(worker, f"over its time limit of {time_limit:g} s")
+                if worker.process.sentinel in ready or not worker.process.is_alive():
+                    drain(worker, view)
+                    del workers[worker.process.sentinel]
+                    if settle(worker, view) == ELSEWHERE:
+                        elsewhere.append(worker.run)
+            if not todo and not workers and elsewhere:
+                elsewhere = await_others(elsewhere, todo, view)
+    finally:
+        for worker in workers.values():
+            worker.process.terminate()
+        for worker in workers.values():
+            worker.process.join(10)
+
+
+def start(context: Any, run: PlannedRun, slot: int, threads: int, gpu: int | None) -> Worker:
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=work, args=(run, theirs, threads, gpu), daemon=False)
+    process.start()
+    theirs.close()
+    return Worker(run, process, ours, slot)
+
+
+def drain(worker: Worker, view: View) -> None:
+    """Pass on what a worker has told."""
+    try:
+        while worker.connection.poll():
+            view.progress(worker.run, *worker.connection.recv())
+    except (EOFError, OSError):
+        return
+
+
+def stop(worker: Worker, why: str) -> None:
+    worker.process.kill()
+    worker.process.join()
+    Store(worker.run.settings.store).mark_failed(worker.run.id, why, "")
+
+
+def settle(worker: Worker, view: View) -> int:
+    """What became of a run whose worker has ended; its exit status."""
+    worker.process.join()
+    worker.connection.close()
+    store, status = Store(worker.run.settings.store), int(worker.process.exitcode or 0)
+    if status == ELSEWHERE:
+        return status
+    state = store.state(worker.run.id)
+    if state not in (State.DONE, State.FAILED, State.INTERRUPTED):
+        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
+        store.mark_failed(worker.run.id, f"its process {how}", "")
+        state = State.FAILED
+    view.finished(worker.run, state, time.monotonic() - worker.began)
+    return status
+
+
+def await_others(elsewhere: list[PlannedRun], todo: list[PlannedRun], view: View) -> list[PlannedRun]:
+    """Wait a moment for runs that other sweeps train; those whose process died come back to ``todo``."""
+    time.sleep(0.5)
+    still = []
+    for run in elsewhere:
+        state = Store(run.settings.store).state(run.id)
+        if state is State.RUNNING:
+            still.append(run)
+        elif state in (State.DONE, State.FAILED):
+            view.finished(run, state, 0.0)
+        else:
+            todo.append(run)
+    return still
+
+
+def gpu_count() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def log_path(store: Store, run_id: str) -> Path:
+    return store.folder(run_id) / LOG
+
+
+def _interrupt(signum: int, frame: Any) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,141 @@
+"""Which runs a study is made of, and where each of them stands. Trains nothing."""
+
+import json
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bagoftricks.catalogue import family_of
+from bagoftricks.data import Dataset, find_dataset
+from bagoftricks.errors import UserError
+from bagoftricks.settings import Settings
+from bagoftricks.study.arms import Arm, Tricks
+from bagoftricks.study.check import check
+from bagoftricks.study.run import prepare
+from bagoftricks.study.store import State, Store, write_whole
+
+Compose = Callable[[Sequence[str]], Settings]  # overrides as typed on the command line -> settings
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One arm with one seed."""
+
+    label: str
+    seed: int
+    id: str
+    settings: Settings
+    command: str  # trains this run alone
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study's runs, in the order of its arms, and why some arms have none."""
+
+    arms: tuple[Arm, ...]
+    seeds: tuple[int, ...]
+    runs: tuple[PlannedRun, ...]
+    impossible: Mapping[str, str]  # label -> the conflict or other mistake
+    needs: Mapping[str, str]  # label -> what does not exist yet
+
+    def ids(self) -> dict[str, dict[int, str]]:
+        """label -> seed -> run id."""
+        found: dict[str, dict[int, str]] = {}
+        for run in self.runs:
+            found.setdefault(run.label, {})[run.seed] = run.id
+        return found
+
+
+def make_plan(arms: Sequence[Arm], seeds: Sequence[int], overrides: Sequence[str], compose: Compose) -> Plan:
+    """Cross the arms with the seeds. Settings are composed once, and again for an arm that changes more than tricks.
+
+    An arm whose tricks conflict, or change nothing, is in ``impossible`` with the reason.
+    """
+    find_once = cache(_find_dataset)
+    base = compose(overrides)
+    runs: list[PlannedRun] = []
+    impossible: dict[str, str] = {}
+    for arm in arms:
+        if arm.needs:
+            continue
+        typed = [*overrides, *trick_overrides(arm.tricks, base), *arm.settings]
+        try:
+            composed = compose(typed) if arm.settings else with_tricks(base, arm.tricks)
+            checked, data = check(composed), find_once(json.dumps(asdict(composed.data)))
+            for seed in seeds:
+                settings = replace(composed, seed=seed)
+                name = prepare(settings, checked, data).id
+                runs.append(PlannedRun(arm.label, seed, name, settings, bot_train([*typed, f"seed={seed}"])))
+        except UserError as error:
+            impossible[arm.label] = str(error)
+    needs = {arm.label: ", ".join(arm.needs) for arm in arms if arm.needs}
+    return Plan(tuple(arms), tuple(seeds), tuple(runs), impossible, needs)
+
+
+def _find_dataset(settings: str) -> Dataset:
+    from bagoftricks.settings import DataSettings
+
+    return find_dataset(DataSettings(**json.loads(settings)))
+
+
+def with_tricks(base: Settings, tricks: Tricks) -> Settings:
+    """``base`` with an arm's tricks on top; hyper-parameters that are given win."""
+    merged = {name: dict(params) for name, params in base.tricks.items()}
+    for name, params in tricks.items():
+        merged[name] = {**merged.get(name, {}), **params}
+    return replace(base, tricks=merged)
+
+
+def trick_overrides(tricks: Tricks, base: Settings) -> list[str]:
+    """An arm's tricks as they are typed over ``base``: ``+refine=[cosine,mixup]`` and ``tricks.mixup.alpha=0.5``."""
+    families: dict[str, list[str]] = {}
+    for name in tricks:
+        if name not in base.tricks:
+            families.setdefault(family_of(name), []).append(name)
+    chosen = [f"+{family}=[{','.join(names)}]" for family, names in families.items()]
+    return chosen + [f"tricks.{name}.{key}={value}" for name, params in tricks.items() for key, value in params.items()]
+
+
+def bot_train(overrides: Sequence[str]) -> str:
+    return shlex.join(["bot-train", *overrides])
+
+
+def states(plan: Plan, store: Store) -> dict[str, State]:
+    """run id -> state."""
+    return {run.id: store.state(run.id) for run in plan.runs}
+
+
+def estimated_seconds(plan: Plan, store: Store) -> float | None:
+    """How long one run of the study takes: the median wall time of finished runs that are as long; None without any."""
+    known = []
+    for run in plan.runs:
+        record = store.record(run.id)
+        if record is not None:
+            known.append(float(record.cost["wall_seconds"]))
+    return median(known) if known else None
+
+
+def save_study(store: Store, name: str, plan: Plan, about: Mapping[str, Any]) -> Path:
+    """Write down what the study is made of, so that its table needs nothing but records."""
+    study = {
+        "name": name,
+        **about,
+        "seeds": list(plan.seeds),
+        "arms": [{**asdict(arm), "runs": plan.ids().get(arm.label, {})} for arm in plan.arms],
+        "commands": {run.id: run.command for run in plan.runs},
+    }
+    path = study_path(store, name)
+    write_whole(path, lambda p: p.write_text(json.dumps(study, indent=2) + "\n", encoding="utf-8"))
+    return path
+
+
+def study_path(store: Store, name: str) -> Path:
+    return store.root / "studies" / (name.replace("/", "--") + ".json")
+
+
+def study_names(store: Store) -> list[str]:
+    return [path.stem.replace("--", "/") for path in sorted((store.root / "studies").glob("*.json"))]
