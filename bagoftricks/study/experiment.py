@@ -1,0 +1,367 @@
+"""A table of a paper as an experiment: rows of tricks and settings in YAML, the published values in a CSV.
+
+Reads and checks; composes and trains nothing, and imports neither torch nor Hydra. What a row asks for and the package
+does not have yet is listed in ``Arm.needs``; any other mistake is a UserError that names the file. Whether a setting
+exists is checked where overrides always are, on the command line.
+"""
+
+import ast
+import csv
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import yaml
+
+from bagoftricks.catalogue import Field, card, cards
+from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.study.arms import Arm, Tricks
+
+T = TypeVar("T")
+
+COLUMNS = (
+    *("top1", "top5", "loss", "mce"),
+    *("params", "macs", "train_images_per_s", "infer_images_per_s", "peak_memory_mib", "train_seconds"),
+)
+OVERRIDE = re.compile(r"(?:\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@-]*)(?:=(?P<value>.*))?", re.DOTALL)
+SCALAR_TYPES: dict[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "float": (int, float), "str": (str,)}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The rows of one table at one scale."""
+
+    name: str
+    title: str
+    source: str
+    columns: tuple[str, ...]
+    scale: str
+    overrides: tuple[str, ...]  # of the scale, for every arm, before the arm's own settings
+    arms: tuple[Arm, ...]
+    notes: tuple[str, ...]  # of the table, of its rows and of the published values that it quotes
+
+
+def load_experiment(name: str, scale: str) -> Experiment:
+    """The experiment called ``name`` (``bag_of_tricks/table5``) or in the file ``name`` (``my/study.yaml``)."""
+    path = _find(name)
+    table = _read_table(path)
+    if scale not in table.scales:
+        raise UserError(
+            f"{path.name}: there is no scale '{scale}'{did_you_mean(scale, table.scales)}; type "
+            + " or ".join(f"scale={known}" for known in table.scales)
+        )
+    published = _read_reference(_reference_path(path, table.reference)) if table.reference else {}
+    return Experiment(
+        name=name,
+        title=table.title,
+        source=table.source,
+        columns=table.columns,
+        scale=scale,
+        overrides=table.scales[scale],
+        arms=tuple(_arm(path.name, table, index, scale, published) for index in range(len(table.rows))),
+        notes=_notes(table, published),
+    )
+
+
+def experiment_names() -> list[str]:
+    """Every shipped experiment, as ``experiment=`` takes it."""
+    root = experiments_dir()
+    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
+
+
+def experiments_dir() -> Path:
+    """``experiments/`` inside the installed package, or beside it in a checkout."""
+    return _shipped("experiments")
+
+
+@cache
+def _shipped(folder: str) -> Path:
+    package = Path(__file__).resolve().parents[1]
+    return next(path for path in (package / folder, package.parent / folder) if path.is_dir())
+
+
+def _find(name: str) -> Path:
+    if name.endswith((".yaml", ".yml")):
+        if not (path := Path(name).expanduser()).is_file():
+            raise UserError(f"experiment={name}: there is no such file; a name without .yaml means a shipped one")
+        return path
+    if name not in (names := experiment_names()):
+        raise UserError(
+            f"there is no experiment '{name}'{did_you_mean(name, names)} ({', '.join(names)}, or a path to your .yaml)"
+        )
+    return experiments_dir() / f"{name}.yaml"
+
+
+# --- reading YAML into dataclasses: every reader takes the value and where it stands, for the error ---
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise UserError(f"{where}: must be text, not {value!r}")
+    return value
+
+
+def _texts(value: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise UserError(f"{where}: must be a list, as [a, b], not {value!r}")
+    return tuple(_text(entry, f"{where}[{i}]") for i, entry in enumerate(value))
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise UserError(f"{where}: must be a mapping, as {{name: ...}} or {{}}, not {value!r}")
+    return value
+
+
+def _columns(value: Any, where: str) -> tuple[str, ...]:
+    for column in (columns := _texts(value, where)):
+        if column not in COLUMNS:
+            meant = did_you_mean(column, COLUMNS)
+            raise UserError(f"{where}: there is no column '{column}'{meant} ({', '.join(COLUMNS)})")
+    if not columns or len(set(columns)) < len(columns):
+        raise UserError(f"{where}: must name one column or more, each once")
+    return columns
+
+
+def _tricks(value: Any, where: str) -> Tricks:
+    return {name: _mapping(params, f"{where}.{name}") for name, params in _mapping(value, where).items()}
+
+
+def _overrides(value: Any, where: str) -> tuple[str, ...]:
+    for text in (overrides := _texts(value, where)):
+        match = OVERRIDE.fullmatch(text)
+        if match is None or (match["value"] is None and not text.startswith("~")):
+            raise UserError(f"{where}: '{text}' is not key=value; type it as on the command line, as epochs=200")
+        key, option = match["key"], match["value"]
+        if key in ("data", "preset") and option not in (known := _options(key)):
+            meant = did_you_mean(str(option), known)
+            raise UserError(f"{where}: {key} has no option '{option}'{meant} ({', '.join(known)})")
+    return overrides
+
+
+def _by_scale(value: Any, where: str) -> Mapping[str, tuple[str, ...]]:
+    return {scale: _overrides(texts, f"{where}.{scale}") for scale, texts in _mapping(value, where).items()}
+
+
+@cache
+def _options(group: str) -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in (_shipped("conf") / group).glob("*.yaml")))
+
+
+def _key(reader: Callable[[Any, str], T], default: Any = MISSING) -> Any:
+    """A key of the YAML: how it is read, and its value where it is left out."""
+    if default is MISSING:
+        return field(metadata={"read": reader})
+    return field(default=default, metadata={"read": reader})
+
+
+def _read(cls: type[T], value: Any, where: str) -> T:
+    """``cls`` from a mapping: no unknown key, no required one missing, every value of its type."""
+    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+    for key in (given := _mapping(value, where)):
+        if key not in known:
+            raise UserError(f"{where}: there is no key '{key}'{did_you_mean(key, known)} ({', '.join(known)})")
+    for name, about in known.items():
+        if about.default is MISSING and name not in given:
+            raise UserError(f"{where}: needs the key '{name}'")
+    read = {key: known[key].metadata["read"](entry, f"{where}: {key}") for key, entry in given.items()}
+    return cls(**read)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    label: str = _key(_text)
+    tricks: Mapping[str, Mapping[str, Any]] = _key(_tricks)
+    settings: Mapping[str, tuple[str, ...]] | None = _key(_by_scale, None)
+    answers: str | None = _key(_text, None)
+    compare: str | None = _key(_text, None)
+    note: str | None = _key(_text, None)
+
+
+def _rows(value: Any, where: str) -> tuple[_Row, ...]:
+    if not isinstance(value, list) or not value:
+        raise UserError(f"{where}: must be a list of rows, as - {{label: ..., tricks: {{}}}}")
+    return tuple(_read(_Row, row, f"{where}[{i}]") for i, row in enumerate(value))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    title: str = _key(_text)
+    source: str = _key(_text)
+    columns: tuple[str, ...] = _key(_columns)
+    scales: Mapping[str, tuple[str, ...]] = _key(_by_scale)
+    rows: tuple[_Row, ...] = _key(_rows)
+    reference: str | None = _key(_text, None)
+    compare: str = _key(_text, "previous")
+    tricks: Mapping[str, Mapping[str, Any]] | None = _key(_tricks, None)
+    notes: tuple[str, ...] = _key(_texts, ())
+
+
+def _read_table(path: Path) -> _Table:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path.name}: is not YAML: {' '.join(str(error).split())}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path.name}: cannot be read ({error})") from error
+    table = _read(_Table, content, path.name)
+    labels = [row.label for row in table.rows]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UserError(f"{path.name}: two rows are called '{label}'; give each row its own label")
+    if not table.scales:
+        raise UserError(f"{path.name}: scales: must name one scale or more, as {{laptop: [preset=cifar_laptop]}}")
+    for row in table.rows:
+        for scale in row.settings or {}:
+            if scale not in table.scales:
+                meant = did_you_mean(scale, table.scales)
+                raise UserError(f"{path.name}: row '{row.label}': settings: there is no scale '{scale}'{meant}")
+    return table
+
+
+# --- the published values ---
+
+
+class _Published(NamedTuple):
+    values: Mapping[str, float]
+    note: str
+
+
+def _reference_path(table: Path, name: str) -> Path:
+    """Beside the user's own YAML, or among those shipped."""
+    shipped = _shipped("report") / "references"
+    for folder in (table.parent, shipped):
+        if (path := folder / name).is_file():
+            return path
+    known = sorted(path.name for path in shipped.glob("*.csv"))
+    raise UserError(
+        f"{table.name}: reference: there is no '{name}' beside the file or shipped{did_you_mean(name, known)}"
+    )
+
+
+def _read_reference(path: Path) -> dict[str, _Published]:
+    """The rows of a CSV with the columns row, any of COLUMNS, source, note; an empty cell was not published."""
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        header, rows = list(reader.fieldnames or ()), list(reader)
+    wanted = ("row", "source", "note")
+    columns = [column for column in header if column not in wanted]
+    if not set(wanted) <= set(header) or not set(columns) <= set(COLUMNS):
+        raise UserError(f"{path.name}: its columns must be row, source, note and any of {', '.join(COLUMNS)}")
+    published: dict[str, _Published] = {}
+    for number, row in enumerate(rows, start=2):
+        where = f"{path.name}, line {number}"
+        if None in row or None in row.values() or row["row"] in published:
+            raise UserError(f"{where}: must have {len(header)} cells and a row name of its own")
+        if not row["source"]:
+            raise UserError(f"{where}: must name the source of its numbers")
+        values = {column: _number(row[column], f"{where}: {column}") for column in columns if row[column]}
+        published[row["row"]] = _Published(values, row["note"])
+    return published
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UserError(f"{where}: '{text}' is not a number; leave the cell empty where none was published") from error
+
+
+# --- from rows to arms ---
+
+
+def _arm(file: str, table: _Table, index: int, scale: str, published: Mapping[str, _Published]) -> Arm:
+    row = table.rows[index]
+    where = f"{file}: row '{row.label}'"
+    if row.answers is not None and table.reference is None:
+        raise UserError(f"{where}: answers: the file names no reference; add reference: <name>.csv, or drop answers")
+    if row.answers is not None and row.answers not in published:
+        known = f"{did_you_mean(row.answers, published)} ({'; '.join(published)})"
+        raise UserError(f"{where}: answers: {table.reference} has no row '{row.answers}'{known}")
+    tricks = {**(table.tricks or {}), **row.tricks}
+    settings = (row.settings or {}).get(scale, ())
+    return Arm(
+        label=row.label,
+        tricks=tricks,
+        settings=settings,
+        compare_to=_compared(where, table, index),
+        published=published[row.answers].values if row.answers is not None else {},
+        needs=(*_missing_model((*table.scales[scale], *settings)), *_missing_tricks(where, tricks)),
+    )
+
+
+def _compared(where: str, table: _Table, index: int) -> str | None:
+    """The label that ``compare`` means; the first row has no previous one."""
+    labels = [row.label for row in table.rows]
+    compare = table.rows[index].compare or table.compare
+    if compare == "none":
+        return None
+    if compare in ("previous", "first"):
+        return labels[index - 1 if compare == "previous" else 0] if index else None
+    if compare not in labels:
+        meant = did_you_mean(compare, labels)
+        raise UserError(f"{where}: compare: there is no row '{compare}'{meant}; or type previous, first or none")
+    if compare == labels[index]:
+        if table.rows[index].compare is None:  # the table's: every other row is measured from this one
+            return None
+        raise UserError(f"{where}: compare: a row cannot be compared with itself; type none")
+    return compare
+
+
+def _missing_model(overrides: Iterable[str]) -> tuple[str, ...]:
+    """``("model=inception_v3",)`` if the network that the last override asks for does not exist."""
+    models = [text.partition("=")[2] for text in overrides if text.startswith("model=")]
+    return (f"model={models[-1]}",) if models and models[-1] not in _options("model") else ()
+
+
+def _missing_tricks(where: str, tricks: Tricks) -> Iterable[str]:
+    """Tricks, hyper-parameters and choices that do not exist; one that is nearly right is a mistake instead."""
+    existing = {known.name for known in cards()}
+    for trick, params in tricks.items():
+        if trick not in existing:
+            yield trick
+            continue
+        known = {about.name: about for about in card(trick).fields}
+        for name, value in params.items():
+            key = f"{trick}.{name}"
+            if name not in known:
+                _no_near_miss(f"{where}: trick '{trick}' has no hyper-parameter '{name}'", name, tuple(known))
+                yield f"{key}={value}"
+            elif (choices := _choices(known[name])) and value not in choices:
+                _no_near_miss(f"{where}: {key}={value}: must be one of {', '.join(choices)}", str(value), choices)
+                yield f"{key}={value}"
+            elif not choices:
+                _check_type(f"{where}: {key}={value}", value, known[name].annotation)
+
+
+def _no_near_miss(message: str, word: str, known: Sequence[str]) -> None:
+    if meant := did_you_mean(word, known):
+        raise UserError(message + meant)
+
+
+def _choices(about: Field) -> tuple[str, ...]:
+    """The choices of a ``Literal[...]``, as its annotation spells them."""
+    if not about.annotation.startswith("Literal["):
+        return ()
+    return tuple(ast.literal_eval(about.annotation.removeprefix("Literal")))
+
+
+def _check_type(what: str, value: Any, annotation: str) -> None:
+    wanted, _, optional = annotation.partition(" | ")
+    if value is None and optional == "None":
+        return
+    is_bool = isinstance(value, bool)
+    if not isinstance(value, SCALAR_TYPES[wanted]) or is_bool != (wanted == "bool"):
+        raise UserError(f"{what}: must be {annotation}")
+
+
+def _notes(table: _Table, published: Mapping[str, _Published]) -> tuple[str, ...]:
+    rows = [f"{row.label}: {row.note}" for row in table.rows if row.note]
+    answered = dict.fromkeys(row.answers for row in table.rows if row.answers in published)
+    quoted = [
+        f"{answer}, published: {published[answer].note}" for answer in answered if answer and published[answer].note
+    ]
+    return (*table.notes, *rows, *quoted)

@@ -1,0 +1,287 @@
+"""The shipped tables and their published values, and what is said about a mistake in a table."""
+
+import csv
+import subprocess
+import sys
+
+import pytest
+import yaml
+from hydra.core.global_hydra import GlobalHydra
+
+from bagoftricks.catalogue import card, create
+from bagoftricks.cli import bench
+from bagoftricks.cli.arguments import tidy
+from bagoftricks.cli.conf import options
+from bagoftricks.errors import UserError
+from bagoftricks.study.arms import Arm
+from bagoftricks.study.experiment import COLUMNS, experiment_names, experiments_dir, load_experiment
+from bagoftricks.tricks import FAMILY_OF
+
+SHIPPED = [(name, scale) for name in experiment_names() for scale in ("paper", "laptop")]
+REFERENCES = sorted((experiments_dir().parent / "bagoftricks" / "report" / "references").glob("*.csv"))
+
+
+def arms(name, scale="paper"):
+    return {arm.label: arm for arm in load_experiment(name, scale).arms}
+
+
+def command(experiment, arm: Arm):
+    """The arm as it is typed."""
+    chosen = [f"+{FAMILY_OF[trick]}={trick}" for trick in arm.tricks]
+    given = [f"tricks.{trick}.{key}={value}" for trick, params in arm.tricks.items() for key, value in params.items()]
+    return [*chosen, *given, *experiment.overrides, *arm.settings]
+
+
+def test_the_tables_of_the_papers_are_there():
+    tables = [f"assembled/table{n}" for n in (12, 2, 3, 4, 5, 6, 7)] + [f"bag_of_tricks/table{n}" for n in range(2, 7)]
+    assert experiment_names() == [*tables, "page/ladder"]
+
+
+@pytest.mark.parametrize(("name", "scale"), SHIPPED)
+def test_a_shipped_row_is_valid_or_says_what_it_needs(name, scale):
+    experiment = load_experiment(name, scale)
+    assert experiment.scale == scale
+    assert set(experiment.columns) <= set(COLUMNS)
+    for arm in experiment.arms:
+        missing = {trick for trick in arm.tricks if trick not in FAMILY_OF}
+        named = {need for need in arm.needs if "." not in need and "=" not in need}
+        assert named == missing
+        for trick in set(arm.tricks) - missing:
+            if not any(need.startswith(f"{trick}.") for need in arm.needs):
+                create(trick, **arm.tricks[trick])
+        if not arm.needs:
+            tidy(command(experiment, arm))
+
+
+@pytest.mark.parametrize(("name", "scale"), SHIPPED)
+def test_needs_name_only_what_does_not_exist(name, scale):
+    for arm in load_experiment(name, scale).arms:
+        for need in arm.needs:
+            what, _, value = need.partition("=")
+            trick, _, key = what.partition(".")
+            if what == "model":
+                assert value not in options("model")
+            elif key:
+                field = {about.name: about for about in card(trick).fields}.get(key)
+                assert field is None or (field.annotation.startswith("Literal") and value not in field.annotation)
+            else:
+                assert trick not in FAMILY_OF
+
+
+@pytest.mark.parametrize(("name", "scale"), SHIPPED)
+def test_every_row_is_compared_with_another_row(name, scale):
+    experiment = load_experiment(name, scale)
+    labels = [arm.label for arm in experiment.arms]
+    for arm in experiment.arms:
+        assert arm.compare_to is None or (arm.compare_to in labels and arm.compare_to != arm.label)
+
+
+@pytest.mark.parametrize(("name", "scale"), SHIPPED)
+def test_every_row_quotes_the_paper(name, scale):
+    experiment = load_experiment(name, scale)
+    for arm in experiment.arms:
+        assert set(arm.published) & set(experiment.columns)
+
+
+@pytest.mark.parametrize(("name", "scale"), SHIPPED)
+def test_every_hyper_parameter_of_a_scale_belongs_to_a_trick_of_the_row(name, scale):
+    experiment = load_experiment(name, scale)
+    for arm in experiment.arms:
+        for override in (*experiment.overrides, *arm.settings):
+            if override.startswith("tricks."):
+                assert override.split(".")[1] in arm.tricks, arm.label
+
+
+@pytest.mark.parametrize("name", ["bag_of_tricks/table5", "bag_of_tricks/table4", "assembled/table4"])
+def test_a_row_at_laptop_scale_composes_to_the_tricks_that_it_states(name, tmp_path, monkeypatch, capsys):
+    experiment = load_experiment(name, "laptop")
+    arm = experiment.arms[-1]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["bot-bench"])
+    GlobalHydra.instance().clear()
+    assert bench.main([*command(experiment, arm), "--cfg", "job"]) == 0
+    assert set(yaml.safe_load(capsys.readouterr().out)["tricks"]) == set(arm.tricks)
+
+
+def test_published_numbers_of_bag_of_tricks():
+    tweaks = load_experiment("bag_of_tricks/table5", "paper").arms
+    assert [arm.published["top1"] for arm in tweaks] == [76.21, 76.66, 76.87, 77.16]
+    assert [arm.published["top5"] for arm in tweaks] == [92.97, 93.28, 93.48, 93.52]
+    assert [arm.published["params"] for arm in tweaks] == [25_000_000] * 4
+    assert [arm.published["macs"] for arm in tweaks] == [3.8e9, 4.1e9, 4.3e9, 4.3e9]
+    assert [arm.published["top1"] for arm in load_experiment("bag_of_tricks/table2", "paper").arms] == [
+        *(75.87, 77.32, 69.03)
+    ]
+    breakdown = arms("bag_of_tricks/table4")
+    assert breakdown["+ Zero gamma, batch 256"].published["top1"] == 76.19
+    assert breakdown["+ Zero gamma, batch 1024"].published["top1"] == 76.37
+    refinements = arms("bag_of_tricks/table6")
+    assert refinements["ResNet-50-D, + distill w/ mixup"].published == {"top1": 79.29, "top5": 94.63}
+    assert refinements["MobileNet, + mixup w/o distill"].published == {"top1": 73.28, "top5": 91.30}
+
+
+def test_published_numbers_of_assembled_cnn():
+    stack = arms("assembled/table7")
+    assert stack["E0: R50"].published == {"top1": 76.87, "mce": 75.55, "infer_images_per_s": 536}
+    assert stack["E11: + AutoAugment"].published == {"top1": 82.78, "mce": 48.89, "infer_images_per_s": 312}
+    assert stack["E12: R152"].published["top1"] == 84.19
+    assert arms("assembled/table4")["R50D, LS"].published["top1"] == 78.35  # not the misprinted 77.37
+    assert arms("assembled/table2")["C0: R50"].published["top1"] == 76.30  # step decay
+    assert arms("assembled/table12")["R50D+SK+BL"].published == {"macs": 5.4e9, "infer_images_per_s": 359}
+
+
+def test_published_numbers_of_the_ladder():
+    ladder = load_experiment("page/ladder", "paper").arms
+    assert [arm.published["train_seconds"] for arm in ladder] == [75, 70, 64, 59, 52, 46, 43, 36, 33.5, 26]
+    assert [arm.published.get("top1") for arm in ladder] == [94.1, None, *[94.1] * 8]
+    epochs = [next(text for text in arm.settings if text.startswith("epochs=")) for arm in ladder]
+    assert epochs == [f"epochs={n}" for n in (24, 24, 25, 23, 20, 18, 17, 14, 13, 10)]
+
+
+def test_rows_differ_by_what_the_paper_says():
+    tweaks = arms("bag_of_tricks/table5")
+    assert set(tweaks["ResNet-50-D"].tricks) - set(tweaks["ResNet-50"].tricks) == {"resnet_d"}
+    assert tweaks["ResNet-50-D"].compare_to == "ResNet-50-C"
+    refinements = arms("bag_of_tricks/table6")
+    assert refinements["ResNet-50-D, + mixup w/o distill"].settings == ("epochs=200",)
+    assert refinements["ResNet-50-D, + mixup w/o distill"].compare_to == "ResNet-50-D, + label smoothing"
+    assert refinements["MobileNet, Efficient"].needs == ("model=mobilenet",)
+    assert "zero_gamma" not in refinements["MobileNet, Efficient"].tricks
+    stack = arms("assembled/table7")
+    assert "resnet_d" not in stack["E9: + BL"].tricks
+    assert stack["E12: R152"].compare_to == "E11: + AutoAugment"
+
+
+@pytest.mark.parametrize("path", REFERENCES, ids=lambda path: path.name)
+def test_a_reference_names_its_source_and_every_row_is_used(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert all(row["source"] for row in rows)
+    family, _, table = path.stem.rpartition("_")
+    assert len(load_experiment(f"{family}/{table}", "paper").arms) == len(rows)
+
+
+def test_reading_an_experiment_imports_neither_torch_nor_hydra():
+    code = (
+        "import sys; from bagoftricks.study.experiment import load_experiment as load\n"
+        "load('assembled/table7', 'paper'); print({'torch', 'hydra', 'omegaconf'} & set(sys.modules))"
+    )
+    root = experiments_dir().parent
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+GOOD = """\
+title: Mine
+source: me
+reference: mine.csv
+columns: [top1, params]
+scales: {laptop: [preset=cifar_laptop], paper: []}
+tricks: {warmup: {}}
+rows:
+  - {label: base, tricks: {}, answers: base}
+  - {label: mixed, tricks: {mixup: {alpha: 0.4}}, settings: {laptop: [epochs=4]}, note: longer}
+"""
+CSV = "row,top1,params,source,note\nbase,75.5,25e6,my lab,\nother,,,my lab,\n"
+
+
+@pytest.fixture
+def mine(tmp_path):
+    def load(scale="laptop", table=GOOD, reference=CSV):
+        (tmp_path / "mine.yaml").write_text(table, encoding="utf-8")
+        (tmp_path / "mine.csv").write_text(reference, encoding="utf-8")
+        return load_experiment(str(tmp_path / "mine.yaml"), scale)
+
+    return load
+
+
+def test_a_file_of_ones_own(mine):
+    experiment = mine()
+    assert (experiment.title, experiment.scale, experiment.overrides) == ("Mine", "laptop", ("preset=cifar_laptop",))
+    base, mixed = experiment.arms
+    assert base == Arm(label="base", tricks={"warmup": {}}, published={"top1": 75.5, "params": 25e6})
+    assert mixed == Arm(
+        label="mixed", tricks={"warmup": {}, "mixup": {"alpha": 0.4}}, settings=("epochs=4",), compare_to="base"
+    )
+    assert experiment.notes == ("mixed: longer",)
+    assert mine(scale="paper").arms[1].settings == ()
+
+
+@pytest.mark.parametrize(
+    ("compare", "expected"),
+    [("previous", "mixed"), ("first", "base"), ("none", None), ("base", "base"), ("mixed", "mixed")],
+)
+def test_what_a_row_is_compared_with(mine, compare, expected):
+    table = GOOD.replace("tricks: {warmup: {}}", f"compare: {compare}", 1) + "  - {label: third, tricks: {}}\n"
+    experiment = mine(table=table)
+    assert experiment.arms[2].compare_to == expected
+
+
+def test_what_does_not_exist_yet_is_needed(mine):
+    tricks = "{stardust: {size: 3}, mixup: {partner: type2, quux: 1}}"
+    table = GOOD.replace("{mixup: {alpha: 0.4}}", tricks).replace("[epochs=4]", "[model=hal9000]")
+    assert mine(table=table).arms[1].needs == ("model=hal9000", "stardust", "mixup.partner=type2", "mixup.quux=1")
+    assert mine(table=table).arms[0].needs == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("title:", "titel:", r"there is no key 'titel'; did you mean 'title'\?"),
+        ("source: me\n", "", "needs the key 'source'"),
+        ("title: Mine", "title: 3", "title: must be text, not 3"),
+        ("[top1, params]", "top1", r"columns: must be a list, as \[a, b\], not 'top1'"),
+        ("[top1, params]", "[top1, parms]", r"no column 'parms'; did you mean 'params'\?"),
+        ("[top1, params]", "[]", "columns: must name one column or more"),
+        ("label: mixed", "label: base", "two rows are called 'base'"),
+        ("label: mixed,", "labl: mixed,", r"rows\[1\]: there is no key 'labl'; did you mean 'label'\?"),
+        ("answers: base", "answers: bass", r"mine.csv has no row 'bass'; did you mean 'base'\? \(base; other\)"),
+        ("reference: mine.csv\n", "", "the file names no reference; add reference:"),
+        ("reference: mine.csv", "reference: mien.csv", "there is no 'mien.csv' beside the file"),
+        ("note: longer", "compare: bas", r"there is no row 'bas'; did you mean 'base'\?; or type previous"),
+        ("note: longer", "compare: mixed", "cannot be compared with itself; type none"),
+        ("settings: {laptop:", "settings: {labtop:", r"there is no scale 'labtop'; did you mean 'laptop'\?"),
+        ("[epochs=4]", "[epochs]", "'epochs' is not key=value"),
+        ("[epochs=4]", "epochs=4", r"settings.laptop: must be a list"),
+        ("preset=cifar_laptop", "preset=cifar_labtop", r"no option 'cifar_labtop'; did you mean 'cifar_laptop'\?"),
+        ("alpha: 0.4", "alhpa: 0.4", r"has no hyper-parameter 'alhpa'; did you mean 'alpha'\?"),
+        ("alpha: 0.4", "alpha: strong", "mixup.alpha=strong: must be float"),
+        ("alpha: 0.4", "alpha: true", "mixup.alpha=True: must be float"),
+        ("alpha: 0.4", "partner: bach", r"must be one of batch, second_batch; did you mean 'batch'\?"),
+        ("{mixup: {alpha: 0.4}}", "{mixup: }", "tricks.mixup: must be a mapping"),
+        ("{mixup: {alpha: 0.4}}", "[mixup]", "tricks: must be a mapping"),
+        ("scales: {laptop: [preset=cifar_laptop], paper: []}", "scales: {}", "scales: must name one scale"),
+        ("rows:", "rows: [", "is not YAML"),
+    ],
+)
+def test_a_mistake_in_a_table_is_one_line_that_names_the_file(mine, old, new, message):
+    assert old in GOOD
+    with pytest.raises(UserError, match=message) as error:
+        mine(table=GOOD.replace(old, new, 1))
+    assert str(error.value).startswith("mine.yaml")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("75.5", "good", "line 2: top1: 'good' is not a number"),
+        ("25e6,my lab", "25e6,", "line 2: must name the source"),
+        ("other", "base", "line 3: must have 5 cells and a row name of its own"),
+        ("25e6,", "", "line 2: must have 5 cells"),
+        ("top1", "top-1", "its columns must be row, source, note and any of"),
+    ],
+)
+def test_a_mistake_in_a_reference_is_one_line_that_names_the_file(mine, old, new, message):
+    with pytest.raises(UserError, match=message) as error:
+        mine(reference=CSV.replace(old, new, 1))
+    assert str(error.value).startswith("mine.csv")
+
+
+def test_an_unknown_experiment_or_scale_is_named(mine):
+    with pytest.raises(UserError, match=r"no experiment 'bag_of_trick/table5'; did you mean 'bag_of_tricks/table5'\?"):
+        load_experiment("bag_of_trick/table5", "paper")
+    with pytest.raises(UserError, match=r"experiment=nowhere/mine\.yaml: there is no such file"):
+        load_experiment("nowhere/mine.yaml", "paper")
+    with pytest.raises(UserError, match=r"no scale 'papper'; did you mean 'paper'\?; type scale=laptop or scale=paper"):
+        mine(scale="papper")
