@@ -85,9 +85,12 @@ def family_of(name: str) -> str:
 def create(name: str, **params: Any) -> "Trick":
     """The trick called ``name`` with these hyper-parameters, the others at their defaults."""
     found = card(name)
-    for key in params:
-        if key not in (known := [f.name for f in found.fields]):
+    known = {field.name: field for field in found.fields}
+    for key, value in params.items():
+        if key not in known:
             raise UserError(f"trick '{name}' has no hyper-parameter '{key}'{did_you_mean(key, known)}")
+        if known[key].annotation.startswith("float") and isinstance(value, int):
+            params[key] = float(value)  # 1 and 1.0 are the same run
     module = import_module(f"bagoftricks.tricks.{found.family}.{name}")
     made: Trick = getattr(module, found.class_name)(**params)
     return made

@@ -1,5 +1,6 @@
 """bot-sweep: a design over tricks, or an experiment, becomes runs; the missing ones are trained; a table follows."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -76,13 +77,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(sweep: Sweep, arguments: Sequence[str]) -> int:
     """Plan, train what is missing, print the table; the exit status is 1 when a run failed."""
+    from bagoftricks.study.plan import split_parameters, study_name
     from bagoftricks.study.store import Store
 
     arms, overrides, about = study_of(sweep)
-    base = compose_settings(overrides)
+    base = compose_settings(split_parameters(overrides)[0])
     store = Store(base.store)
-    about = {**about, "command": "bot-sweep " + " ".join(arguments)}
-    name = sweep.name or sweep.experiment or str(sweep.design)
+    about = {**about, "command": shlex.join(["bot-sweep", *arguments])}
+    name = sweep.name or (study_name(sweep.experiment, sweep.scale) if sweep.experiment else str(sweep.design))
     if sweep.design == "greedy":
         return greedy(sweep, name, overrides, about, base, store)
     plan = planned(arms, sweep, overrides, base)
@@ -115,8 +117,9 @@ def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], dict[str, A
         return (), sweep.overrides, about
     from bagoftricks.study.designs import alias_structure, make_arms
 
-    limits = {"max_tricks": sweep.max_tricks, "runs": sweep.runs, "resolution": sweep.resolution}
-    arms = make_arms(sweep.design, sweep.tricks, **limits)
+    arms = make_arms(
+        sweep.design, sweep.tricks, max_tricks=sweep.max_tricks, runs=sweep.runs, resolution=sweep.resolution
+    )
     aliases = alias_structure(arms, sweep.tricks).splitlines() if sweep.design == "fractional" else []
     for line in aliases:
         print(f"bot-sweep: {line}", file=sys.stderr)

@@ -5,13 +5,16 @@ from pathlib import Path
 
 from bagoftricks.errors import UserError, did_you_mean
 
-HELP = """bot-table: the records of a store as a table, one row per run.
+HELP = """bot-table: the records of a store as a table, one row per run, or the table of a study.
 
 usage:
-  bot-table                          results/runs, as Markdown
-  bot-table store=FOLDER format=csv
+  bot-table                                           results/runs, as Markdown, one row per run
+  bot-table experiment=bag_of_tricks/table5 scale=laptop format=latex
+  bot-table study=stack store=FOLDER                  a study of bot-sweep by its name
 
 settings:
+  experiment=NAME      the study that bot-sweep made of an experiment, at scale=laptop (the default) or scale=paper
+  study=NAME           the study of that name
   store=results/runs   folder of the records
   format=markdown      text, markdown, csv, latex or json (an array of rows, alone on standard output)"""
 
@@ -33,15 +36,21 @@ def table(arguments: list[str]) -> str:
     from bagoftricks.report.table import RECORDS, STYLES, render, rows_of
     from bagoftricks.study.store import Store
 
-    chosen = {"store": "results/runs", "format": "markdown"}
+    chosen = {"store": "results/runs", "format": "markdown", "experiment": "", "scale": "laptop", "study": ""}
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals or key not in chosen:
-            raise UserError(f"'{argument}' is not a setting{did_you_mean(key, chosen)} (store=FOLDER, format=STYLE)")
+            raise UserError(f"'{argument}' is not a setting{did_you_mean(key, chosen)} (bot-table --help)")
         chosen[key] = value
     styles = [*STYLES, "csv", "json"]
     if chosen["format"] not in styles:
         raise UserError(f"format={chosen['format']}: must be one of {', '.join(styles)}")
+    if chosen["experiment"] or chosen["study"]:
+        from bagoftricks.report.study import study_report
+        from bagoftricks.study.plan import study_name
+
+        study = chosen["study"] or study_name(chosen["experiment"], chosen["scale"])
+        return study_report(Store(chosen["store"]), study, chosen["format"])
     rows = [row for record in Store(Path(chosen["store"])).records() for row in rows_of(record)]
     if not rows and chosen["format"] != "json":
         raise UserError(f"store={chosen['store']} holds no finished run yet; bot-train makes one")

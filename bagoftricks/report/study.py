@@ -1,8 +1,9 @@
 """A study's records as the papers' tables: mean over seeds, the published number, and what can be concluded."""
 
+import csv
+import io
 import json
-from collections.abc import Mapping, Sequence
-from itertools import groupby
+from collections.abc import Callable, Mapping, Sequence
 from statistics import mean, median
 from typing import Any
 
@@ -138,15 +139,13 @@ def tabulate_rows(rows: Sequence[Mapping[str, Any]], style: str) -> str:
     headings = [key for key in rows[0] if any(row[key] not in ("", None) for row in rows)]
     cells = [[row[key] for key in headings] for row in rows]
     if style == "csv":
-        import csv
-        import io
-
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([headings, *cells])
         return text.getvalue().rstrip("\n")
     left = {"arm", "against", "verdict", "effect", "aliased with"}
     align = ["left" if heading in left else "right" for heading in headings]
-    return tabulate(cells, headings, STYLES[style], disable_numparse=True, colalign=align)
+    table: str = tabulate(cells, headings, STYLES[style], disable_numparse=True, colalign=align)
+    return table
 
 
 def flatten(row: Row) -> Row:
@@ -183,7 +182,7 @@ def shown_effect(effect: Row) -> dict[str, str]:
 
 
 def heading(study: Mapping[str, Any], style: str) -> str:
-    title = study.get("title", study["name"])
+    title = str(study.get("title", study["name"]))
     return {"markdown": f"**{title}**\n", "latex": f"% {title}"}.get(style, title)
 
 
@@ -196,16 +195,14 @@ def footer(study: Mapping[str, Any], records: Sequence[Record]) -> list[str]:
     notes = [f"paper's numbers: {study['source']}"] if study.get("source") else []
     if study.get("scale"):
         notes.append(f"scale: {study['scale']}" + ("" if study["scale"] == "paper" else ", not the paper's setting"))
-    for what, of in (
-        ("data", lambda r: f"{r.data['name']} ({r.data['train_images']:,} + {r.data['val_images']:,} images)"),
-        (
-            "network",
-            lambda r: f"{r.model['name']} at {r.config['image_size'] or r.config['data']['image_size']} pixels",
-        ),
-        ("epochs", lambda r: str(r.epochs)),
-        ("device", lambda r: f"{r.environment['device']}, torch {r.environment['torch']}"),
-    ):
-        said = [text for text, _ in groupby(sorted(of(record) for record in records))]
+    about: dict[str, Callable[[Record], str]] = {
+        "data": lambda r: f"{r.data['name']} ({r.data['train_images']:,} + {r.data['val_images']:,} images)",
+        "network": lambda r: f"{r.model['name']} at {pixels(r)} pixels",
+        "epochs": lambda r: str(r.epochs),
+        "device": lambda r: f"{r.environment['device']}, torch {r.environment['torch']}",
+    }
+    for what, of in about.items():
+        said = sorted({of(record) for record in records})
         notes += [f"{what}: {'; '.join(said)}"] if said else []
     notes.append(f"seeds: {', '.join(map(str, study['seeds']))}; ± and [ ]: 95 % t intervals over seeds")
     notes.append("differences in top-1 points, paired by seed; paired t-test, Holm-corrected over the table")

@@ -152,14 +152,15 @@ class ViewReporter:
 def run_in_workers(runs: Sequence[PlannedRun], view: View, *, slots: int, time_limit: float | None = None) -> None:
     """Train the runs in worker processes, ``slots`` at a time, each on its own GPU where there are several.
 
-    Returns when every run is done or has failed, here or in another sweep over the same store. ``time_limit`` is in
-    seconds for each run.
+    Returns when every run is done or has failed, here or in another sweep over the same store. A run whose process was
+    killed is begun once more. ``time_limit`` is in seconds for each run.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     threads, gpus = max(1, (os.cpu_count() or 1) // slots), gpu_count()
     todo, elsewhere = list(runs), list[PlannedRun]()
     workers: dict[int, Worker] = {}
+    killed: set[str] = set()
     try:
         while todo or workers or elsewhere:
             while todo and len(workers) < slots:
@@ -171,12 +172,21 @@ def run_in_workers(runs: Sequence[PlannedRun], view: View, *, slots: int, time_l
             for worker in list(workers.values()):
                 drain(worker, view)
                 if time_limit is not None and time.monotonic() - worker.began > time_limit:
+                    killed.add(worker.run.id)
                     stop(worker, f"over its time limit of {time_limit:g} s")
                 if worker.process.sentinel in ready or not worker.process.is_alive():
+                    worker.process.join()
                     drain(worker, view)
+                    worker.connection.close()
                     del workers[worker.process.sentinel]
-                    if settle(worker, view) == ELSEWHERE:
+                    status = int(worker.process.exitcode or 0)
+                    if status == ELSEWHERE:
                         elsewhere.append(worker.run)
+                    elif status < 0 and worker.run.id not in killed:
+                        killed.add(worker.run.id)  # not the run's own fault: once more
+                        todo.append(worker.run)
+                    else:
+                        settle(worker, status, view)
             if not todo and not workers and elsewhere:
                 elsewhere = await_others(elsewhere, todo, view)
     finally:
@@ -209,20 +219,15 @@ def stop(worker: Worker, why: str) -> None:
     Store(worker.run.settings.store).mark_failed(worker.run.id, why, "")
 
 
-def settle(worker: Worker, view: View) -> int:
-    """What became of a run whose worker has ended; its exit status."""
-    worker.process.join()
-    worker.connection.close()
-    store, status = Store(worker.run.settings.store), int(worker.process.exitcode or 0)
-    if status == ELSEWHERE:
-        return status
+def settle(worker: Worker, status: int, view: View) -> None:
+    """Tell what became of a run whose worker has ended with exit status ``status``."""
+    store = Store(worker.run.settings.store)
     state = store.state(worker.run.id)
     if state not in (State.DONE, State.FAILED, State.INTERRUPTED):
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
         store.mark_failed(worker.run.id, f"its process {how}", "")
         state = State.FAILED
     view.finished(worker.run, state, time.monotonic() - worker.began)
-    return status
 
 
 def await_others(elsewhere: list[PlannedRun], todo: list[PlannedRun], view: View) -> list[PlannedRun]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import yaml
+
 from bagoftricks.catalogue import family_of
 from bagoftricks.data import Dataset, find_dataset
 from bagoftricks.errors import UserError
@@ -56,15 +58,18 @@ def make_plan(arms: Sequence[Arm], seeds: Sequence[int], overrides: Sequence[str
     An arm whose tricks conflict, or change nothing, is in ``impossible`` with the reason.
     """
     find_once = cache(_find_dataset)
-    base = compose(overrides)
+    plain, parameters = split_parameters(overrides)
+    base = compose(plain)
     runs: list[PlannedRun] = []
     impossible: dict[str, str] = {}
     for arm in arms:
         if arm.needs:
             continue
-        typed = [*overrides, *trick_overrides(arm.tricks, base), *arm.settings]
+        settings_only, own = split_parameters(arm.settings)
+        tricks = with_parameters(arm.tricks, base, [*parameters, *own])
+        typed = [*plain, *trick_overrides(tricks, base), *settings_only]
         try:
-            composed = compose(typed) if arm.settings else with_tricks(base, arm.tricks)
+            composed = compose(typed) if settings_only else with_tricks(base, tricks)
             checked, data = check(composed), find_once(json.dumps(asdict(composed.data)))
             for seed in seeds:
                 settings = replace(composed, seed=seed)
@@ -80,6 +85,31 @@ def _find_dataset(settings: str) -> Dataset:
     from bagoftricks.settings import DataSettings
 
     return find_dataset(DataSettings(**json.loads(settings)))
+
+
+Parameter = tuple[str, str, Any]  # trick, hyper-parameter, value
+
+
+def split_parameters(overrides: Sequence[str]) -> tuple[list[str], list[Parameter]]:
+    """Apart from the others, overrides such as ``tricks.mixup.alpha=0.5``: they hold for arms that have the trick."""
+    plain, parameters = [], []
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        words = key.split(".")
+        if equals and len(words) == 3 and words[0] == "tricks":
+            parameters.append((words[1], words[2], yaml.safe_load(value)))
+        else:
+            plain.append(override)
+    return plain, parameters
+
+
+def with_parameters(tricks: Tricks, base: Settings, parameters: Sequence[Parameter]) -> dict[str, dict[str, Any]]:
+    """The arm's tricks with those hyper-parameters that belong to them, or to a trick that every arm has."""
+    merged = {name: dict(params) for name, params in tricks.items()}
+    for name, key, value in parameters:
+        if name in merged or name in base.tricks:
+            merged.setdefault(name, {})[key] = value
+    return merged
 
 
 def with_tricks(base: Settings, tricks: Tricks) -> Settings:
@@ -131,6 +161,11 @@ def save_study(store: Store, name: str, plan: Plan, about: Mapping[str, Any]) ->
     path = study_path(store, name)
     write_whole(path, lambda p: p.write_text(json.dumps(study, indent=2) + "\n", encoding="utf-8"))
     return path
+
+
+def study_name(experiment: str, scale: str) -> str:
+    """What the study of an experiment is called in a store: the two scales are two studies."""
+    return f"{experiment}-{scale}"
 
 
 def study_path(store: Store, name: str) -> Path:

@@ -1,0 +1,124 @@
+"""bot-sweep and the tables of studies, as a user runs them, on the digits."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from bagoftricks.cli.sweep import parse, split_tricks
+from bagoftricks.errors import UserError
+from tests.cli.test_commands import FAST, one_line
+
+SWEEP = ["design=one_at_a_time", "tricks=[mixup,cosine]", "slots=0", *FAST]
+
+
+def test_a_study_is_trained_once_and_tabulated_in_every_format(bot, tmp_path):
+    done = bot("bot-sweep", *SWEEP, "seeds=2")
+    assert done.status == 0
+    assert "6 runs: 0 finished before, 6 to train" in done.err
+    assert "made by: bot-sweep design=one_at_a_time" in done.out
+    again = bot("bot-sweep", *SWEEP, "seeds=2")
+    assert "6 runs: 6 finished before, 0 to train" in again.err
+    assert again.out == done.out
+    more = bot("bot-sweep", *SWEEP, "seeds=3")
+    assert "9 runs: 6 finished before, 3 to train" in more.err
+
+    def table(style):
+        return bot("bot-table", "study=one_at_a_time", f"format={style}").out
+
+    rows = json.loads(table("json"))["rows"]
+    assert [(row["label"], row["n"]) for row in rows] == [("baseline", 3), ("mixup", 3), ("cosine", 3)]
+    assert rows[1]["comparison"]["against"] == "baseline"
+    assert "| mixup " in table("markdown")
+    assert "\\toprule" in table("latex")
+    flat = list(csv.DictReader(io.StringIO(table("csv"))))
+    assert float(flat[1]["top1"]) == pytest.approx(rows[1]["values"]["top1"]["mean"])
+
+
+def test_one_seed_gives_no_interval_and_no_conclusion(bot):
+    out = bot("bot-sweep", *SWEEP).out
+    assert "±" not in out.partition("data:")[0]
+    assert "one seed" in out
+
+
+def test_a_plan_starts_nothing(bot, tmp_path):
+    done = bot("bot-sweep", *SWEEP, "plan=true", "seeds=2")
+    assert "6 runs, 6 to train" in done.out
+    assert not (tmp_path / "results").exists() or not list((tmp_path / "results").rglob("record.json"))
+    plan = json.loads(bot("bot-sweep", *SWEEP, "plan=true", "format=json").out)
+    assert [row["state"] for row in plan["runs"]] == ["missing"] * 3
+
+
+def test_a_failed_run_stops_no_other_and_is_tried_again_when_asked(bot):
+    sweep = [*SWEEP, "lr=1e30"]
+    done = bot("bot-sweep", *sweep)
+    assert done.status == 1
+    assert "3 runs failed; retry=failed trains them again" in done.err
+    assert "0 to train" in bot("bot-sweep", *sweep).err
+    assert "3 to train" in bot("bot-sweep", *sweep, "retry=failed").err
+
+
+def test_arms_that_conflict_are_reported_before_anything_starts(bot):
+    sweep = ["design=factorial", "tricks=[resnet_b,resnet_d]", "slots=0", *FAST, "model.depths=[1,1]"]
+    done = bot("bot-sweep", *sweep)
+    assert done.status == 2
+    assert "arm 'resnet_b + resnet_d' cannot run: tricks 'resnet_b' and 'resnet_d' both set" in done.err
+    assert "1 of 4 arms cannot run (above); skip=true runs the others" in done.err
+    assert bot("bot-sweep", *sweep, "skip=true").status == 0
+
+
+def test_a_factorial_prints_its_effects(bot):
+    out = bot("bot-sweep", "design=factorial", "tricks=[mixup,cosine]", "seeds=2", "slots=0", *FAST).out
+    assert "cosine x mixup" in out
+
+
+def test_greedy_goes_on_from_the_best_of_each_step(bot):
+    done = bot("bot-sweep", "design=greedy", "tricks=[mixup,cosine]", "slots=0", *FAST)
+    assert done.status == 0
+    assert "chosen so far:" in done.err
+
+
+def test_an_experiment_shows_the_papers_numbers_beside_ours(bot):
+    small = ["epochs=1", "data=digits", "image_size=8", "data.pad=1", "model.width=4", "batch_size=256", "slots=0"]
+    done = bot("bot-sweep", "experiment=bag_of_tricks/table5", "scale=laptop", *small)
+    assert done.status == 0
+    assert "77.16" in done.out
+    assert "scale: laptop" in done.out
+    shown = bot("bot-table", "experiment=bag_of_tricks/table5", "format=markdown")
+    assert "| ResNet-50-D " in shown.out
+    assert bot("bot-table", "experiment=bag_of_tricks/table5", "scale=paper").status == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to sweep: type experiment=NAME"),
+        (["design=stak", "tricks=[mixup]"], "stack"),
+        (["design=stack", "tricks=[mixpu]"], "did you mean 'mixup'"),
+        (["design=stack", "tricks=[]"], "tricks"),
+        (["design=stack", "tricks=[mixup]", "seeds=0"], "seeds is empty: type seeds=3"),
+        (["design=stack", "tricks=[mixup]", "seeds=[1,1]"], "a seed is given twice"),
+        (["design=stack", "tricks=[mixup]", "slots=many"], "slots=many: must be a whole number"),
+        (["design=stack", "tricks=[mixup]", "retry=all"], "retry=all: must be failed or none"),
+        (["design=stack", "tricks=[mixup]", "seed=1"], "type seeds=3"),
+        (["design=stack", "tricks=[mixup]", "epoch=1"], "did you mean 'epochs=1'"),
+        (["design=stack", "tricks=[mixup]", "scale=paper"], "scale= belongs to experiment="),
+        (["experiment=bag_of_tricks/table55"], "did you mean"),
+        (["experiment=bag_of_tricks/table5", "design=stack"], "leave design= out"),
+    ],
+)
+def test_wrong_input_is_one_line(bot, unchecked, arguments, message):
+    assert message in one_line(bot("bot-sweep", *arguments))
+
+
+def test_commas_within_parentheses_belong_to_a_trick():
+    assert split_tricks("[a,b(x=1,y=2), c]") == ["a", "b(x=1,y=2)", "c"]
+
+
+def test_what_is_not_the_sweeps_own_goes_to_the_runs():
+    sweep = parse(["design=stack", "tricks=[mixup]", "seeds=[4,2]", "data=cifar10", "~tricks.mixup"])
+    assert sweep.overrides == ("data=cifar10", "~tricks.mixup")
+    assert sweep.seeds == (4, 2)
+    with pytest.raises(UserError, match="is not key=value"):
+        parse(["stack"])

@@ -1,0 +1,129 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from bagoftricks.settings import ModelSettings, Settings
+from bagoftricks.study.arms import Arm
+from bagoftricks.study.launch import LOG, run_here, run_in_workers
+from bagoftricks.study.lease import LEASE
+from bagoftricks.study.plan import make_plan
+from bagoftricks.study.store import State, Store
+
+TINY = Settings(model=ModelSettings(depths=[1, 1], width=4), epochs=1, batch_size=64, lr=0.05)
+TINY.data.image_size, TINY.data.pad = 8, 1
+TINY.runtime.device = "cpu"
+
+
+class Seen:
+    """A view that remembers."""
+
+    def __init__(self):
+        self.ended = {}
+        self.rows = []
+
+    def started(self, run): ...
+
+    def progress(self, run, steps_done, steps, row):
+        if row is not None:
+            self.rows.append((run.label, row["epoch"]))
+
+    def finished(self, run, state, seconds):
+        self.ended[run.label] = state
+
+
+def planned(tmp_path, *labels, **changes):
+    """Runs named after their learning rate."""
+    arms = [Arm(label=label, settings=(f"lr={label}",)) for label in labels]
+    base = replace(TINY, store=str(tmp_path / "store"), **changes)
+
+    def compose(overrides):
+        rates = [float(o.partition("=")[2]) for o in overrides if o.startswith("lr=")]
+        return replace(base, lr=rates[-1]) if rates else base
+
+    return make_plan(arms, [0], [], compose).runs
+
+
+def test_workers_train_every_run_and_tell_of_it(tmp_path):
+    runs, seen = planned(tmp_path, "0.05", "0.06"), Seen()
+    run_in_workers(runs, seen, slots=2)
+    store = Store(tmp_path / "store")
+    assert seen.ended == {"0.05": State.DONE, "0.06": State.DONE}
+    assert sorted(seen.rows) == [("0.05", 1), ("0.06", 1)]
+    assert all(store.record(run.id) is not None for run in runs)
+    assert all((store.folder(run.id) / LOG).read_text() for run in runs)
+
+
+@pytest.mark.parametrize("launch", [run_here, lambda runs, view: run_in_workers(runs, view, slots=1)])
+def test_a_run_that_fails_loses_only_itself_and_keeps_its_traceback(tmp_path, launch):
+    runs, seen = planned(tmp_path, "1e30", "0.05"), Seen()
+    launch(runs, seen)
+    assert seen.ended == {"1e30": State.FAILED, "0.05": State.DONE}
+    failure = Store(tmp_path / "store").failure(runs[0].id)
+    assert failure["error"].startswith("the training loss is")
+    assert "TrainingFailed" in failure["traceback"]
+
+
+def test_a_run_over_its_time_limit_is_ended_as_failed(tmp_path):
+    runs, seen = planned(tmp_path, "0.05", epochs=100_000), Seen()
+    run_in_workers(runs, seen, slots=1, time_limit=0.5)
+    assert seen.ended == {"0.05": State.FAILED}
+    assert "time limit of 0.5 s" in Store(tmp_path / "store").failure(runs[0].id)["error"]
+
+
+ARMS = "tricks=[resnet_d,mixup,cosine,label_smoothing]"
+TINY_SWEEP = ["model.depths=[1,1]", "model.width=4", "epochs=1", "runtime.device=cpu", "store=store"]
+
+
+def sweep(cwd, *arguments):
+    command = [sys.executable, "-m", "bagoftricks.cli.sweep", "design=one_at_a_time", ARMS, *TINY_SWEEP, *arguments]
+    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def kill_one_worker(store):
+    """SIGKILL the first process that is seen to hold a lease."""
+    for _ in range(3000):
+        for lease in store.glob(f"*/{LEASE}"):
+            try:
+                os.kill(json.loads(lease.read_text())["pid"], signal.SIGKILL)
+            except (OSError, ValueError):
+                continue
+            return lease.parent.name
+        time.sleep(0.02)
+    raise AssertionError("no worker was seen")
+
+
+@pytest.mark.slow
+def test_two_sweeps_over_one_store_train_each_run_once_though_a_worker_is_killed(tmp_path):
+    first, second = (sweep(tmp_path, "seeds=4", "slots=2") for _ in range(2))
+    killed = kill_one_worker(tmp_path / "store")
+    ended = [process.communicate(timeout=500) for process in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0], ended
+    records = list((tmp_path / "store").glob("*/record.json"))
+    assert len(records) == 20
+    trained = {path.parent.name: (path.parent / LOG).read_text().count("'epoch': 1,") for path in records}
+    assert {run: count for run, count in trained.items() if run != killed} == dict.fromkeys(set(trained) - {killed}, 1)
+    assert not list((tmp_path / "store").glob(f"*/{LEASE}"))
+
+
+@pytest.mark.slow
+def test_a_sweep_that_was_killed_runs_only_what_is_missing(tmp_path):
+    first = sweep(tmp_path, "seeds=2")
+    while len(list((tmp_path / "store").glob("*/record.json"))) < 3:
+        assert first.poll() is None
+        time.sleep(0.05)
+    first.kill()
+    first.communicate()
+    done = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").glob("*/record.json")}
+    second = sweep(tmp_path, "seeds=2")
+    out, err = second.communicate(timeout=500)
+    assert second.returncode == 0, err
+    assert len(list((tmp_path / "store").glob("*/record.json"))) == 10
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert f"{len(done)} finished before" in err
+    assert "made by: bot-sweep" in out

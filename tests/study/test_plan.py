@@ -1,0 +1,105 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from bagoftricks.settings import ModelSettings, Settings
+from bagoftricks.study.arms import Arm
+from bagoftricks.study.plan import estimated_seconds, make_plan, save_study, split_parameters, states, study_names
+from bagoftricks.study.run import execute
+from bagoftricks.study.store import State, Store
+from tests.study.test_run import Quiet
+
+TINY = Settings(model=ModelSettings(depths=[1, 1], width=4), epochs=1, batch_size=64, lr=0.05)
+TINY.data.image_size, TINY.data.pad = 8, 1
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def compose(store):
+    """A composer that knows only epochs=, and counts how often it is asked."""
+
+    def made(overrides):
+        made.calls.append(list(overrides))
+        epochs = [int(o.partition("=")[2]) for o in overrides if o.startswith("epochs=")]
+        tricks = {"mixup": {}} if "+refine=[mixup]" in overrides else {}
+        return replace(TINY, store=str(store.root), epochs=epochs[-1] if epochs else 1, tricks=tricks)
+
+    made.calls = []
+    return made
+
+
+def arm(label, **changes):
+    return Arm(label=label, **changes)
+
+
+ARMS = [arm("baseline"), arm("mixup", tricks={"mixup": {}}), arm("d", tricks={"resnet_d": {}}, compare_to="baseline")]
+
+
+def test_arms_are_crossed_with_seeds_and_composed_once(compose):
+    plan = make_plan(ARMS, [0, 1], [], compose)
+    assert [(run.label, run.seed) for run in plan.runs] == [(a.label, s) for a in ARMS for s in (0, 1)]
+    assert len({run.id for run in plan.runs}) == 6
+    assert len(compose.calls) == 1
+
+
+def test_the_planned_id_is_the_id_of_the_run(compose):
+    (run,) = make_plan(ARMS[1:2], [3], [], compose).runs
+    assert execute(run.settings, Quiet(), run.command).id == run.id
+
+
+def test_a_command_trains_the_run_alone(compose):
+    plan = make_plan([arm("m", tricks={"mixup": {"alpha": 0.5}, "cosine": {}})], [2], ["data=digits"], compose)
+    command = "bot-train data=digits '+refine=[mixup,cosine]' tricks.mixup.alpha=0.5 seed=2"
+    assert plan.runs[0].command == command
+
+
+def test_an_arm_that_changes_other_settings_is_composed_for_itself(compose):
+    plan = make_plan([*ARMS, arm("long", tricks={"mixup": {}}, settings=("epochs=2",))], [0], [], compose)
+    assert [run.settings.epochs for run in plan.runs] == [1, 1, 1, 2]
+    assert compose.calls[1:] == [["+refine=[mixup]", "epochs=2"]]
+
+
+def test_hyper_parameters_of_the_whole_study_hold_for_the_arms_that_have_the_trick(compose):
+    plan = make_plan(ARMS, [0], ["tricks.mixup.alpha=0.7"], compose)
+    assert [run.settings.tricks for run in plan.runs] == [{}, {"mixup": {"alpha": 0.7}}, {"resnet_d": {}}]
+    assert split_parameters(["a=1", "~tricks.mixup", "tricks.mixup.alpha=1"]) == (
+        ["a=1", "~tricks.mixup"],
+        [("mixup", "alpha", 1)],
+    )
+
+
+def test_one_and_one_point_nought_are_the_same_run(compose):
+    whole, real = (arm(str(alpha), tricks={"mixup": {"alpha": alpha}}) for alpha in (1, 1.0))
+    first, second = make_plan([whole, replace(real, label="real")], [0], [], compose).runs
+    assert first.id == second.id
+
+
+def test_arms_that_conflict_or_do_not_exist_yet_are_named_and_the_others_planned(compose):
+    both = arm("both", tricks={"resnet_b": {}, "resnet_d": {}})
+    plan = make_plan([both, ARMS[0], arm("later", needs=("distill",))], [0], [], compose)
+    assert [run.label for run in plan.runs] == ["baseline"]
+    assert "both set" in plan.impossible["both"]
+    assert plan.needs == {"later": "distill"}
+
+
+def test_states_and_time_come_from_the_store(compose, store):
+    plan = make_plan(ARMS, [0], [], compose)
+    assert estimated_seconds(plan, store) is None
+    assert set(states(plan, store).values()) == {State.MISSING}
+    record = execute(plan.runs[0].settings, Quiet(), "")
+    assert states(plan, store)[plan.runs[0].id] is State.DONE
+    assert estimated_seconds(plan, store) == record.cost["wall_seconds"]
+
+
+def test_a_study_is_written_down_with_its_runs(compose, store):
+    plan = make_plan(ARMS, [0, 1], [], compose)
+    path = save_study(store, "bag/table-laptop", plan, {"title": "a title"})
+    study = json.loads(path.read_text())
+    assert study["title"] == "a title"
+    assert study["arms"][2]["runs"] == {str(run.seed): run.id for run in plan.runs if run.label == "d"}
+    assert study_names(store) == ["bag/table-laptop"]
