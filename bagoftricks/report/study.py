@@ -160,8 +160,8 @@ def flatten(row: Row) -> Row:
 
 
 def effect_rows(study: Mapping[str, Any], records: Mapping[str, Mapping[int, Record]]) -> list[Row]:
-    """Main effects and two-way interactions of a factorial design."""
-    if study.get("design") not in ("factorial", "fractional"):
+    """Main effects and two-way interactions of a factorial design over two seeds or more."""
+    if study.get("design") not in ("factorial", "fractional") or len(study["seeds"]) < 2:
         return []
     from bagoftricks.study.effects import factorial_effects
 
@@ -172,10 +172,11 @@ def effect_rows(study: Mapping[str, Any], records: Mapping[str, Mapping[int, Rec
 
 
 def shown_effect(effect: Row) -> dict[str, str]:
+    estimate = "not estimable" if effect["estimate"] is None else f"{effect['estimate']:+.2f}"
     interval = "" if effect["low"] is None else f" [{effect['low']:+.2f}, {effect['high']:+.2f}]"
     return {
         "effect": " x ".join(effect["tricks"]),
-        "top-1 points [95 %]": f"{effect['estimate']:+.2f}{interval}",
+        "top-1 points [95 %]": estimate + interval,
         "p (Holm)": "" if effect["p_holm"] is None else f"{effect['p_holm']:.3f}",
         "aliased with": ", ".join(" x ".join(other) for other in effect["aliased_with"]),
     }
@@ -205,7 +206,10 @@ def footer(study: Mapping[str, Any], records: Sequence[Record]) -> list[str]:
         said = sorted({of(record) for record in records})
         notes += [f"{what}: {'; '.join(said)}"] if said else []
     notes.append(f"seeds: {', '.join(map(str, study['seeds']))}; ± and [ ]: 95 % t intervals over seeds")
-    notes.append("differences in top-1 points, paired by seed; paired t-test, Holm-corrected over the table")
+    notes.append(
+        "differences in top-1 points, paired by seed; paired t-test; verdicts by Holm-corrected p over the table, "
+        "intervals each for itself"
+    )
     notes.append("MACs: multiply-accumulates of convolutions and matrix products, what the papers call FLOPs")
     notes += list(study.get("notes", []))
     return [*notes, f"made by: {study['command']}"]
