@@ -3,13 +3,14 @@
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from bagoftricks.cli.app import guarded_main
 from bagoftricks.cli.compose import compose_settings
+from bagoftricks.cli.launchers import is_launcher, launch_with_plugin
 from bagoftricks.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ how to run it
   slots=1              runs at a time, each in a process of its own; 0: one after another in this process
   time_limit=SECONDS   end a run that takes longer, as failed
   retry=failed         train failed runs again
+  hydra/launcher=NAME  joblib, submitit_slurm, submitit_local or ray instead of own processes, slots=K jobs at a time
+                       (pip install 'bagoftricks[joblib]', [slurm] or [ray]); hydra.launcher.KEY=VALUE configures it
   skip=true            leave out arms whose tricks conflict, instead of stopping
   format=text          of the table: text, markdown, csv, latex or json"""
 
@@ -64,7 +67,8 @@ class Sweep:
     time_limit: float | None = None
     retry: str = "none"
     skip: bool = False
-    overrides: tuple[str, ...] = field(default=())
+    launcher: tuple[str, ...] = ()  # overrides of hydra/launcher
+    overrides: tuple[str, ...] = ()
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -89,9 +93,7 @@ def run(sweep: Sweep, arguments: Sequence[str]) -> int:
         return greedy(sweep, name, overrides, about, base, store)
     plan = planned(arms, sweep, overrides, base)
     if sweep.plan:
-        from bagoftricks.report.study import plan_table
-
-        print(plan_table(plan, store, base.format))
+        show_plan(plan, sweep, store, base.format)
         return 0
     return carry_out(plan, name, about, sweep, store, base.format)
 
@@ -142,12 +144,28 @@ def planned(arms: "Sequence[Arm]", sweep: Sweep, overrides: Sequence[str], base:
     return plan
 
 
+def show_plan(plan: "Plan", sweep: Sweep, store: "Store", style: str) -> None:
+    """Print every run with its state, and an estimate of the time from like runs or from a few steps."""
+    from bagoftricks.report.study import plan_table
+    from bagoftricks.study.estimate import seconds_from_records, seconds_from_steps
+    from bagoftricks.study.plan import states
+    from bagoftricks.study.store import State
+
+    at = states(plan, store)
+    missing = [run for run in plan.runs if at[run.id] is not State.DONE]
+    seconds = seconds_from_records(plan, store)
+    if seconds is None and missing:
+        seconds = seconds_from_steps(missing[0])
+    print(plan_table(plan, store, seconds, sweep.slots, style))
+
+
 def carry_out(plan: "Plan", name: str, about: dict[str, Any], sweep: Sweep, store: "Store", style: str) -> int:
     """Train what is missing, name what failed, print the table."""
     from bagoftricks.cli.sweep_view import StudyView
     from bagoftricks.report.study import study_report
+    from bagoftricks.study.estimate import seconds_from_records
     from bagoftricks.study.launch import run_here, run_in_workers
-    from bagoftricks.study.plan import estimated_seconds, save_study, states
+    from bagoftricks.study.plan import save_study, states
     from bagoftricks.study.store import State
 
     store.writable()
@@ -159,9 +177,13 @@ def carry_out(plan: "Plan", name: str, about: dict[str, Any], sweep: Sweep, stor
             before[run_id] = State.MISSING
     first = {run.id: run for run in reversed(plan.runs)}  # two arms may be the same run
     todo = [run for run in first.values() if before[run.id] not in (State.DONE, State.FAILED)][::-1]
-    view = StudyView(total=len(first), done=len(first) - len(todo), seconds=estimated_seconds(plan, store))
+    seconds = seconds_from_records(plan, store)
+    left = None if seconds is None else seconds * len(todo) / max(1, sweep.slots)
+    view = StudyView(total=len(first), done=len(first) - len(todo), left=left, slots=max(1, sweep.slots))
     with view:
-        if sweep.slots == 0:
+        if sweep.launcher and todo:
+            launch_with_plugin(todo, sweep.launcher, view, max(1, sweep.slots))
+        elif sweep.slots == 0:
             run_here(todo, view)
         else:
             run_in_workers(todo, view, slots=sweep.slots, time_limit=sweep.time_limit)
@@ -179,7 +201,7 @@ def greedy(
     sweep: Sweep, name: str, overrides: Sequence[str], about: dict[str, Any], base: "Settings", store: "Store"
 ) -> int:
     """Forward selection: train each step's candidates, keep the one that gains most, until none gains."""
-    from bagoftricks.report.study import gains_and_speeds, plan_table
+    from bagoftricks.report.study import gains_and_speeds
     from bagoftricks.study.designs import GreedyStep, greedy_first, greedy_next, make_arms
 
     arms = make_arms("greedy", sweep.tricks)
@@ -189,7 +211,7 @@ def greedy(
         arms += [arm for arm in step.candidates if arm.label not in {known.label for known in arms}]
         plan = planned(arms, replace(sweep, skip=True), overrides, base)
         if sweep.plan:
-            print(plan_table(plan, store, base.format))
+            show_plan(plan, sweep, store, base.format)
             print("the later steps depend on what the first one measures", file=sys.stderr)
             return 0
         status = max(status, carry_out(plan, name, about, sweep, store, base.format))
@@ -203,7 +225,7 @@ def greedy(
 
 def parse(arguments: Sequence[str]) -> Sweep:
     """bot-sweep's own settings; the others go to the runs."""
-    own = {f.name for f in fields(Sweep)} - {"overrides"}
+    own = {f.name for f in fields(Sweep)} - {"overrides", "launcher"}
     given: dict[str, Any] = {}
     overrides = []
     for argument in arguments:
@@ -220,7 +242,8 @@ def parse(arguments: Sequence[str]) -> Sweep:
         raise UserError("experiment= has its own arms: leave design= out, or give design= and tricks= alone")
     if "experiment" not in given and "scale" in given:
         raise UserError("scale= belongs to experiment=: without one, type preset=cifar_laptop or other settings")
-    return Sweep(**given, overrides=tuple(overrides))
+    launcher = tuple(override for override in overrides if is_launcher(override))
+    return Sweep(**given, launcher=launcher, overrides=tuple(o for o in overrides if o not in launcher))
 
 
 def _value(key: str, text: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from bagoftricks.report.study import duration
 from bagoftricks.study.plan import PlannedRun
 from bagoftricks.study.store import State
 
@@ -15,11 +16,12 @@ from bagoftricks.study.store import State
 class StudyView:
     """Runs done of all, what runs now, and the time that is left."""
 
-    def __init__(self, *, total: int, done: int, seconds: float | None) -> None:
+    def __init__(self, *, total: int, done: int, left: float | None, slots: int) -> None:
+        """``left``: seconds that all runs will take, where that is known; ``slots``: runs at a time."""
         self.console = Console(stderr=True, soft_wrap=True, highlight=False)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self.bars = Progress(*columns, TextColumn("{task.fields[about]}"), console=self.console, transient=True)
-        self.total, self.done, self.seconds = total, done, seconds
+        self.total, self.done, self.left, self.slots = total, done, left, slots
         self.whole = self.bars.add_task("study", total=total, completed=done, about="")
         self.tasks: dict[str, TaskID] = {}
         self.rows: dict[str, Mapping[str, Any]] = {}
@@ -27,7 +29,7 @@ class StudyView:
 
     def __enter__(self) -> "StudyView":
         todo = self.total - self.done
-        left = f", about {self.seconds * todo / 60:.0f} min" if self.seconds and todo else ""
+        left = f", about {duration(self.left)}" if self.left and todo else ""
         self.console.print(f"{self.total} runs: {self.done} finished before, {todo} to train{left}")
         if self.console.is_terminal:
             self.bars.start()
@@ -55,7 +57,8 @@ class StudyView:
             self.took.append(seconds)
         left = self.total - self.done
         rate = sum(self.took) / len(self.took) if self.took else None
-        self.bars.update(self.whole, completed=self.done, about=f"about {rate * left / 60:.0f} min" if rate else "")
+        about = f"about {duration(rate * left / self.slots)}" if rate else ""
+        self.bars.update(self.whole, completed=self.done, about=about)
         last = self.rows.get(run.id)
         score = f"top-1 {last['top1']:.2f} %" if last and state is State.DONE else state.value
         what = f"{time.strftime('%H:%M:%S')} [{self.done}/{self.total}] {run.label}, seed {run.seed}"

@@ -51,7 +51,10 @@ def table(arguments: list[str]) -> str:
 
         study = chosen["study"] or study_name(chosen["experiment"], chosen["scale"])
         return study_report(Store(chosen["store"]), study, chosen["format"])
-    rows = [row for record in Store(Path(chosen["store"])).records() for row in rows_of(record)]
+    store = Store(Path(chosen["store"]))
+    rows = [row for record in store.records() for row in rows_of(record)]
+    for damage in store.damaged:
+        print(f"bot-table: left out: {damage}", file=sys.stderr)
     if not rows and chosen["format"] != "json":
         raise UserError(f"store={chosen['store']} holds no finished run yet; bot-train makes one")
     return render(

@@ -14,7 +14,7 @@ from bagoftricks.report.table import COST, RESULT, STYLES, Column
 from bagoftricks.study.arms import Arm
 from bagoftricks.study.plan import Plan, states, study_names, study_path
 from bagoftricks.study.statistics import Summary, compare, summarise
-from bagoftricks.study.store import Record, State, Store
+from bagoftricks.study.store import DamagedRecord, Record, State, Store
 
 COLUMNS: dict[str, Column] = {column.key: column for column in [*RESULT, *COST]}
 DEFAULT_COLUMNS = ("top1", "params", "macs", "train_images_per_s", "infer_images_per_s", "train_seconds")
@@ -33,6 +33,7 @@ def study_report(store: Store, name: str, style: str) -> str:
     rows = study_rows(study["arms"], records, columns)
     effects = effect_rows(study, records)
     notes = footer(study, [record for found in records.values() for record in found.values()])
+    notes += [f"left out: {damage}" for damage in dict.fromkeys(store.damaged)]
     if style == "json":
         return json.dumps({"study": study, "rows": rows, "effects": effects, "notes": notes}, indent=2)
     if style == "csv":
@@ -58,8 +59,16 @@ def load_study(store: Store, name: str) -> dict[str, Any]:
 
 def arm_records(store: Store, arm: Mapping[str, Any]) -> dict[int, Record]:
     """seed -> record of the arm's finished runs."""
-    found = {int(seed): store.record(run_id) for seed, run_id in arm["runs"].items()}
-    return {seed: record for seed, record in found.items() if record is not None}
+    found: dict[int, Record] = {}
+    for seed, run_id in arm["runs"].items():
+        try:
+            record = store.record(run_id)
+        except DamagedRecord as error:
+            store.damaged.append(str(error))
+            continue
+        if record is not None:
+            found[int(seed)] = record
+    return found
 
 
 def study_rows(
@@ -219,10 +228,8 @@ def pixels(record: Record) -> int:
     return int(record.config["image_size"] or record.config["data"]["image_size"])
 
 
-def plan_table(plan: Plan, store: Store, style: str) -> str:
-    """Every run with its state, and how long the missing ones will take."""
-    from bagoftricks.study.plan import estimated_seconds
-
+def plan_table(plan: Plan, store: Store, seconds: float | None, slots: int, style: str) -> str:
+    """Every run with its state, and how long the missing ones take at ``seconds`` each, ``slots`` at a time."""
     at = states(plan, store)
     rows: list[Row] = [
         {"arm": run.label, "tricks": ", ".join(run.settings.tricks) or "none", "seed": run.seed, "id": run.id}
@@ -231,14 +238,19 @@ def plan_table(plan: Plan, store: Store, style: str) -> str:
     ]
     rows += [{"arm": label, "state": f"cannot run: {why}"} for label, why in plan.impossible.items()]
     rows += [{"arm": label, "state": f"needs {what}"} for label, what in plan.needs.items()]
-    missing = len({run_id for run_id, state in at.items() if state is not State.DONE})
-    seconds = estimated_seconds(plan, store)
+    missing = len([run_id for run_id, state in at.items() if state is not State.DONE])
+    total = None if seconds is None else seconds * missing / max(1, slots)
     if style == "json":
-        return json.dumps({"runs": rows, "missing": missing, "seconds_per_run": seconds}, indent=2)
+        return json.dumps({"runs": rows, "missing": missing, "seconds": total}, indent=2)
     keys = ("arm", "tricks", "seed", "id", "state")
     shown = tabulate_rows([{key: str(row.get(key, "")) for key in keys} for row in rows], style)
-    time = f", about {missing * seconds / 60:.0f} min one after another" if seconds else ""
-    return f"{shown}\n\n{len(at)} runs, {missing} to train{time}"
+    return f"{shown}\n\n{len(at)} runs, {missing} to train" + ("" if total is None else f", about {duration(total)}")
+
+
+def duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def gains_and_speeds(

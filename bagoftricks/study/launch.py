@@ -155,53 +155,71 @@ def run_in_workers(runs: Sequence[PlannedRun], view: View, *, slots: int, time_l
     Returns when every run is done or has failed, here or in another sweep over the same store. A run whose process was
     killed is begun once more. ``time_limit`` is in seconds for each run.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
-    threads, gpus = max(1, (os.cpu_count() or 1) // slots), gpu_count()
-    todo, elsewhere = list(runs), list[PlannedRun]()
-    workers: dict[int, Worker] = {}
-    killed: set[str] = set()
-    try:
-        while todo or workers or elsewhere:
-            while todo and len(workers) < slots:
-                slot = min(set(range(slots)) - {w.slot for w in workers.values()})
-                worker = start(context, todo.pop(0), slot, threads, slot % gpus if gpus > 1 else None)
-                workers[worker.process.sentinel] = worker
-                view.started(worker.run)
-            ready = wait([*workers, *(w.connection for w in workers.values())], timeout=0.2) if workers else []
-            for worker in list(workers.values()):
-                drain(worker, view)
-                if time_limit is not None and time.monotonic() - worker.began > time_limit:
-                    killed.add(worker.run.id)
-                    stop(worker, f"over its time limit of {time_limit:g} s")
-                if worker.process.sentinel in ready or not worker.process.is_alive():
-                    worker.process.join()
-                    drain(worker, view)
-                    worker.connection.close()
-                    del workers[worker.process.sentinel]
-                    status = int(worker.process.exitcode or 0)
-                    if status == ELSEWHERE:
-                        elsewhere.append(worker.run)
-                    elif status < 0 and worker.run.id not in killed:
-                        killed.add(worker.run.id)  # not the run's own fault: once more
-                        todo.append(worker.run)
-                    else:
-                        settle(worker, status, view)
-            if not todo and not workers and elsewhere:
-                elsewhere = await_others(elsewhere, todo, view)
-    finally:
-        for worker in workers.values():
-            worker.process.terminate()
-        for worker in workers.values():
-            worker.process.join(10)
+    Pool(list(runs), view, slots, time_limit).carry_out()
 
 
-def start(context: Any, run: PlannedRun, slot: int, threads: int, gpu: int | None) -> Worker:
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=work, args=(run, theirs, threads, gpu), daemon=False)
-    process.start()
-    theirs.close()
-    return Worker(run, process, ours, slot)
+class Pool:
+    """The worker processes of a sweep, and the runs that wait for one."""
+
+    def __init__(self, todo: list[PlannedRun], view: View, slots: int, time_limit: float | None) -> None:
+        self.todo, self.view, self.slots, self.time_limit = todo, view, slots, time_limit
+        self.workers: list[Worker] = []
+        self.elsewhere: list[PlannedRun] = []  # runs that other sweeps train
+        self.killed: set[str] = set()
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload(PRELOAD)
+        self.gpus = gpu_count()
+
+    def carry_out(self) -> None:
+        try:
+            while self.todo or self.workers or self.elsewhere:
+                while self.todo and len(self.workers) < self.slots:
+                    self.start(self.todo.pop(0))
+                self.listen()
+                if not self.todo and not self.workers and self.elsewhere:
+                    self.elsewhere = await_others(self.elsewhere, self.todo, self.view)
+        finally:
+            for worker in self.workers:
+                worker.process.terminate()
+            for worker in self.workers:
+                worker.process.join(10)
+
+    def start(self, run: PlannedRun) -> None:
+        slot = min(set(range(self.slots)) - {worker.slot for worker in self.workers})
+        threads = max(1, (os.cpu_count() or 1) // self.slots)
+        ours, theirs = self.context.Pipe(duplex=False)
+        gpu = slot % self.gpus if self.gpus > 1 else None
+        process = self.context.Process(target=work, args=(run, theirs, threads, gpu))
+        process.start()
+        theirs.close()
+        self.workers.append(Worker(run, process, ours, slot))
+        self.view.started(run)
+
+    def listen(self) -> None:
+        """Pass on what the workers tell, for a fifth of a second at most; see to those that have ended."""
+        wait(
+            [source for worker in self.workers for source in (worker.connection, worker.process.sentinel)], timeout=0.2
+        )
+        for worker in list(self.workers):
+            drain(worker, self.view)
+            if self.time_limit is not None and time.monotonic() - worker.began > self.time_limit:
+                self.killed.add(worker.run.id)
+                stop(worker, f"over its time limit of {self.time_limit:g} s")
+            if not worker.process.is_alive():
+                self.ended(worker)
+
+    def ended(self, worker: Worker) -> None:
+        drain(worker, self.view)
+        worker.connection.close()
+        self.workers.remove(worker)
+        status = int(worker.process.exitcode or 0)
+        if status == ELSEWHERE:
+            self.elsewhere.append(worker.run)
+        elif status < 0 and worker.run.id not in self.killed:
+            self.killed.add(worker.run.id)  # not the run's own fault: once more
+            self.todo.append(worker.run)
+        else:
+            settle(worker, status, self.view)
 
 
 def drain(worker: Worker, view: View) -> None:

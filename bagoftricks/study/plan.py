@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import yaml
@@ -137,16 +136,6 @@ def bot_train(overrides: Sequence[str]) -> str:
 def states(plan: Plan, store: Store) -> dict[str, State]:
     """run id -> state."""
     return {run.id: store.state(run.id) for run in plan.runs}
-
-
-def estimated_seconds(plan: Plan, store: Store) -> float | None:
-    """How long one run of the study takes: the median wall time of finished runs that are as long; None without any."""
-    known = []
-    for run in plan.runs:
-        record = store.record(run.id)
-        if record is not None:
-            known.append(float(record.cost["wall_seconds"]))
-    return median(known) if known else None
 
 
 def save_study(store: Store, name: str, plan: Plan, about: Mapping[str, Any]) -> Path:

@@ -18,6 +18,9 @@ RECORD, METRICS, WEIGHTS = "record.json", "metrics.csv", "weights.safetensors"
 FAILURE, INTERRUPTED = "failure.json", "interrupted"
 
 
+FORMAT = 1  # of a record; raise it when an older version could misread a newer record
+
+
 class State(Enum):
     """Where a run stands."""
 
@@ -44,6 +47,7 @@ class Record:
     environment: dict[str, Any]
     command: str
     config: dict[str, Any]
+    format: int = FORMAT
 
 
 class Store:
@@ -51,6 +55,7 @@ class Store:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).expanduser()
+        self.damaged: list[str] = []  # what is wrong with records that were left out
 
     def folder(self, run_id: str) -> Path:
         return self.root / run_id
@@ -93,11 +98,14 @@ class Store:
             (self.folder(run_id) / name).unlink(missing_ok=True)
 
     def records(self) -> Iterator[Record]:
-        """Every finished run's record, in the order of their ids."""
+        """Every finished run's record, in the order of their ids; damaged ones are named in ``damaged`` instead."""
         if not self.root.is_dir():
             raise UserError(f"store={self.root}: no such folder; bot-train makes it, or name another with store=")
         for path in sorted(self.root.glob(f"*/{RECORD}")):
-            yield read_record(path)
+            try:
+                yield read_record(path)
+            except DamagedRecord as error:
+                self.damaged.append(str(error))
 
     def writable(self) -> None:
         """Refuse a store that cannot be written to before anything is trained for it."""
@@ -123,11 +131,21 @@ class Store:
         write_whole(self.folder(record.id) / RECORD, lambda path: path.write_text(text, encoding="utf-8"))
 
 
+class DamagedRecord(UserError):
+    """A file that should be a record and is none."""
+
+
 def read_record(path: Path) -> Record:
+    """The record in a file. Raises DamagedRecord, or UserError for one that a newer version wrote."""
     try:
-        return Record(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is not a record ({error}): remove its folder, and the run is trained anew") from error
+        values = json.loads(path.read_text(encoding="utf-8"))
+        newer = values.get("format", FORMAT) > FORMAT
+        record = None if newer else Record(**values)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DamagedRecord(f"{path} is not a record ({error}): move it away, and the run is trained anew") from error
+    if record is None:
+        raise UserError(f"{path} was written by a newer version of bagoftricks: upgrade this one to read it")
+    return record
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

@@ -211,10 +211,21 @@ def test_the_table_refuses_wrong_input(bot, arguments, message):
     assert message in one_line(bot("bot-table", *arguments))
 
 
-def test_a_damaged_record_is_named(bot, tmp_path):
+def test_a_damaged_record_is_named_left_out_and_kept(bot, tmp_path):
+    bot("bot-train", *FAST, "store=store")
+    damaged = tmp_path / "store" / "abc" / "record.json"
+    damaged.parent.mkdir()
+    damaged.write_text("{")
+    done = bot("bot-table", "store=store", "format=json")
+    assert len(json.loads(done.out)) == 1
+    assert "left out: store/abc/record.json is not a record" in done.err
+    assert damaged.read_text() == "{"
+
+
+def test_a_record_of_a_newer_version_is_not_misread(bot, tmp_path):
     (tmp_path / "store" / "abc").mkdir(parents=True)
-    (tmp_path / "store" / "abc" / "record.json").write_text("{")
-    assert "record.json is not a record" in one_line(bot("bot-table", "store=store"))
+    (tmp_path / "store" / "abc" / "record.json").write_text('{"format": 2}')
+    assert "was written by a newer version" in one_line(bot("bot-table", "store=store"))
 
 
 def test_help_lists_every_trick_with_its_paper_and_needs_neither_hydra_nor_torch(tmp_path):

@@ -5,7 +5,8 @@ import pytest
 
 from bagoftricks.settings import ModelSettings, Settings
 from bagoftricks.study.arms import Arm
-from bagoftricks.study.plan import estimated_seconds, make_plan, save_study, split_parameters, states, study_names
+from bagoftricks.study.estimate import seconds_from_records, seconds_from_steps
+from bagoftricks.study.plan import make_plan, save_study, split_parameters, states, study_names
 from bagoftricks.study.run import execute
 from bagoftricks.study.store import State, Store
 from tests.study.test_run import Quiet
@@ -89,11 +90,18 @@ def test_arms_that_conflict_or_do_not_exist_yet_are_named_and_the_others_planned
 
 def test_states_and_time_come_from_the_store(compose, store):
     plan = make_plan(ARMS, [0], [], compose)
-    assert estimated_seconds(plan, store) is None
+    assert seconds_from_records(plan, store) is None
     assert set(states(plan, store).values()) == {State.MISSING}
     record = execute(plan.runs[0].settings, Quiet(), "")
     assert states(plan, store)[plan.runs[0].id] is State.DONE
-    assert estimated_seconds(plan, store) == record.cost["wall_seconds"]
+    assert seconds_from_records(plan, store) == record.cost["wall_seconds"]
+    longer = make_plan(ARMS, [0], ["epochs=7"], compose)
+    assert seconds_from_records(longer, store) is None
+
+
+def test_without_like_records_a_few_steps_are_timed(compose):
+    short, long = (make_plan(ARMS[:1], [0], [f"epochs={n}"], compose).runs[0] for n in (1, 40))
+    assert 0 < seconds_from_steps(short) < seconds_from_steps(long)
 
 
 def test_a_study_is_written_down_with_its_runs(compose, store):

@@ -1,0 +1,61 @@
+"""How long a run will take: from records of like runs, else from a few steps."""
+
+import time
+from dataclasses import asdict
+from statistics import median
+
+import torch
+
+from bagoftricks.data import find_dataset
+from bagoftricks.edits import Batch
+from bagoftricks.errors import UserError
+from bagoftricks.evaluate.speed import synchronise
+from bagoftricks.study.check import check
+from bagoftricks.study.plan import Plan, PlannedRun
+from bagoftricks.study.run import class_count, make_trainer
+from bagoftricks.study.store import Record, Store
+
+STEPS = 4  # timed, after one that warms up
+
+
+def seconds_from_records(plan: Plan, store: Store) -> float | None:
+    """The median wall time of the store's runs of the same network, data, size, batch and epochs; None without any."""
+    wanted = {_kind(run.settings.model.name, asdict(run.settings)) for run in plan.runs}
+    known = [float(record.cost["wall_seconds"]) for record in _records(store) if _kind_of(record) in wanted]
+    return median(known) if known else None
+
+
+def seconds_from_steps(run: PlannedRun) -> float:
+    """The time of a few training steps on random images, times the steps of the run."""
+    settings = run.settings
+    checked, data = check(settings), find_dataset(settings.data)
+    steps = len(data.train.labels) // settings.batch_size
+    classes, size = class_count(settings, data), settings.pixels
+    trainer = make_trainer(settings, checked, classes, steps_per_epoch=steps)
+    rows = settings.batch_size * trainer.recipe.reads
+    images = torch.zeros(rows, 3, size, size, device=checked.device)
+    batch = Batch(images, torch.full((rows, classes), 1 / classes, device=checked.device))
+    trainer.step(batch)
+    synchronise(checked.device)
+    start = time.perf_counter()
+    for _ in range(STEPS):
+        trainer.step(batch)
+    synchronise(checked.device)
+    return (time.perf_counter() - start) / STEPS * steps * settings.epochs
+
+
+def _records(store: Store) -> list[Record]:
+    try:
+        return list(store.records())
+    except UserError:  # no store yet
+        return []
+
+
+def _kind_of(record: Record) -> tuple[object, ...]:
+    return _kind(record.model["name"], record.config)
+
+
+def _kind(model: str, config: dict[str, object]) -> tuple[object, ...]:
+    data = config["data"]
+    assert isinstance(data, dict)
+    return (model, data["name"], data["root"], config["image_size"], config["batch_size"], config["epochs"])
