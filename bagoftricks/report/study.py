@@ -16,10 +16,9 @@ from bagoftricks.study.plan import Plan, states, study_names, study_path
 from bagoftricks.study.statistics import Summary, compare, summarise
 from bagoftricks.study.store import DamagedRecord, Record, State, Store
 
-COLUMNS: dict[str, Column] = {column.key: column for column in [*RESULT, *COST]}
+MORE = [Column("mce", "mCE %", "{:.2f}".format), Column("train_seconds", "train s", "{:.0f}".format)]
+COLUMNS: dict[str, Column] = {column.key: column for column in [*RESULT, *COST, *MORE]}
 DEFAULT_COLUMNS = ("top1", "params", "macs", "train_images_per_s", "infer_images_per_s", "train_seconds")
-COLUMNS["train_seconds"] = Column("train_seconds", "train s", "{:.0f}".format)
-COLUMNS["mce"] = Column("mce", "mCE %", "{:.2f}".format)
 MEASURED_ON_DEVICE = ("train_images_per_s", "infer_images_per_s", "peak_memory_mib", "train_seconds", "wall_seconds")
 RESULTS = ("top1", "top5", "loss", "mce")
 Row = dict[str, Any]
@@ -118,11 +117,8 @@ def shown_row(row: Row, columns: Sequence[str], several: bool) -> dict[str, str]
         column, found = COLUMNS[key], row["values"].get(key)
         mark = " (several devices)" if several and key in MEASURED_ON_DEVICE else ""
         cells[column.heading + mark] = spread(column, found) if found else row["missing"] if key == columns[0] else ""
-        if key in row["published"]:
-            published = row["published"][key]
-            cells[f"{column.heading} (paper)"] = column.show(published)
-        else:
-            cells[f"{column.heading} (paper)"] = ""
+        published = row["published"].get(key)
+        cells[f"{column.heading} (paper)"] = "" if published is None else column.show(published)
     comparison = row["comparison"]
     cells["difference [95 %]"] = difference(comparison) if comparison else ""
     cells["p (Holm)"] = "" if not comparison or comparison["p_holm"] is None else f"{comparison['p_holm']:.3f}"

@@ -11,12 +11,9 @@ from typing import Any
 import yaml
 
 from bagoftricks.catalogue import family_of
-from bagoftricks.data import Dataset, find_dataset
 from bagoftricks.errors import UserError
-from bagoftricks.settings import Settings
+from bagoftricks.settings import DataSettings, Settings
 from bagoftricks.study.arms import Arm, Tricks
-from bagoftricks.study.check import check
-from bagoftricks.study.run import prepare
 from bagoftricks.study.store import State, Store, write_whole
 
 Compose = Callable[[Sequence[str]], Settings]  # overrides as typed on the command line -> settings
@@ -56,7 +53,14 @@ def make_plan(arms: Sequence[Arm], seeds: Sequence[int], overrides: Sequence[str
 
     An arm whose tricks conflict, or change nothing, is in ``impossible`` with the reason.
     """
-    find_once = cache(_find_dataset)
+    from bagoftricks.data import find_dataset  # here, so that tables of studies need no torch
+    from bagoftricks.study.check import check
+    from bagoftricks.study.run import prepare
+
+    @cache
+    def find_once(data: str) -> Any:
+        return find_dataset(DataSettings(**json.loads(data)))
+
     plain, parameters = split_parameters(overrides)
     base = compose(plain)
     runs: list[PlannedRun] = []
@@ -78,12 +82,6 @@ def make_plan(arms: Sequence[Arm], seeds: Sequence[int], overrides: Sequence[str
             impossible[arm.label] = str(error)
     needs = {arm.label: ", ".join(arm.needs) for arm in arms if arm.needs}
     return Plan(tuple(arms), tuple(seeds), tuple(runs), impossible, needs)
-
-
-def _find_dataset(settings: str) -> Dataset:
-    from bagoftricks.settings import DataSettings
-
-    return find_dataset(DataSettings(**json.loads(settings)))
 
 
 Parameter = tuple[str, str, Any]  # trick, hyper-parameter, value

@@ -247,6 +247,12 @@ def test_composing_the_settings_needs_no_torch(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_tables_need_no_torch(bot, tmp_path):
+    bot("bot-sweep", "design=one_at_a_time", "tricks=[mixup]", "slots=0", *FAST)
+    code = "import sys; from bagoftricks.cli.table import main; main([]); main(['study=one_at_a_time'])"
+    assert "mixup" in python(f"{code}; assert 'torch' not in sys.modules", tmp_path)
+
+
 def test_bench_and_table_have_help(bot):
     assert bot("bot-bench", "--help").out.startswith("bot-bench:")
     assert bot("bot-table", "--help").out.startswith("bot-table:")

@@ -1,0 +1,77 @@
+"""What a sweep costs beyond the training itself.
+
+    python benchmarks/sweep_overhead.py [--runs 100] [--workers 20]
+
+Runs of one step on the digits. Printed: the time to plan 256 runs, and per run the time beyond what its own record
+says, for a run that is done, one that is trained in this process, and one in a preloaded worker process.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Sequence
+from itertools import combinations
+from statistics import median
+
+from bagoftricks.cli.compose import compose_settings
+from bagoftricks.study.arms import Arm
+from bagoftricks.study.launch import run_here, run_in_workers
+from bagoftricks.study.plan import PlannedRun, make_plan, states
+from bagoftricks.study.store import Store
+
+ONE_STEP = ["epochs=1", "batch_size=1438", "model.depths=[1]", "model.width=4"]
+TRICKS = ["resnet_d", "linear_scaling", "zero_gamma", "no_bias_decay", "label_smoothing", "mixup"]
+
+
+class Silent:
+    """A view that keeps when each run began and ended."""
+
+    def __init__(self) -> None:
+        self.began: dict[str, float] = {}
+        self.took: dict[str, float] = {}
+
+    def started(self, run: PlannedRun) -> None:
+        self.began[run.id] = time.perf_counter()
+
+    def progress(self, run: PlannedRun, steps_done: int, steps: int, row: object) -> None: ...
+
+    def finished(self, run: PlannedRun, state: object, seconds: float) -> None:
+        self.took[run.id] = time.perf_counter() - self.began[run.id]
+
+
+def beyond_training(runs: Sequence[PlannedRun], store: Store, view: Silent) -> list[float]:
+    """Seconds of each run that its record does not account for."""
+    records = {run.id: store.record(run.id) for run in runs}
+    return [view.took[name] - record.cost["wall_seconds"] for name, record in records.items() if record is not None]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--workers", type=int, default=20)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        overrides = [*ONE_STEP, f"store={folder}"]
+        store = Store(folder)
+        sets = [chosen for k in range(len(TRICKS) + 1) for chosen in combinations(TRICKS, k)]
+        arms = [Arm(label="+".join(chosen) or "baseline", tricks={name: {} for name in chosen}) for chosen in sets]
+        compose_settings(overrides)  # imports and first use
+        start = time.perf_counter()
+        plan = make_plan(arms, range(4), overrides, compose_settings)
+        print(f"planning {len(plan.runs)} runs: {time.perf_counter() - start:.2f} s")
+
+        many = make_plan(arms[:1], range(given.runs + given.workers), overrides, compose_settings)
+        here, there = many.runs[: given.runs], many.runs[given.runs :]
+        view = Silent()
+        run_here(here, view)
+        print(f"missing, in this process: {median(beyond_training(here, store, view)):.3f} s (median of {len(here)})")
+        view = Silent()
+        run_in_workers(there, view, slots=1)
+        print(f"missing, in a worker: {median(beyond_training(there, store, view)):.3f} s (median of {len(there)})")
+        start = time.perf_counter()
+        assert len(states(many, store)) == len(many.runs)
+        print(f"done: {1000 * (time.perf_counter() - start) / len(many.runs):.2f} ms")
+
+
+if __name__ == "__main__":
+    main()
