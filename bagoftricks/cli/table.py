@@ -15,6 +15,8 @@ usage:
 settings:
   experiment=NAME      the study that bot-sweep made of an experiment, at scale=laptop (the default) or scale=paper
   study=NAME           the study of that name
+  columns=[top1,macs]  of a study's table: top1, top5, loss, mce, params, macs, train_images_per_s, infer_images_per_s,
+                       peak_memory_mib, train_seconds, wall_seconds
   store=results/runs   folder of the records
   format=markdown      text, markdown, csv, latex or json (an array of rows, alone on standard output)"""
 
@@ -36,7 +38,14 @@ def table(arguments: list[str]) -> str:
     from bagoftricks.report.table import RECORDS, STYLES, render, rows_of
     from bagoftricks.study.store import Store
 
-    chosen = {"store": "results/runs", "format": "markdown", "experiment": "", "scale": "laptop", "study": ""}
+    chosen = {
+        "store": "results/runs",
+        "format": "markdown",
+        "experiment": "",
+        "scale": "laptop",
+        "study": "",
+        "columns": "",
+    }
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals or key not in chosen:
@@ -50,7 +59,8 @@ def table(arguments: list[str]) -> str:
         from bagoftricks.study.plan import study_name
 
         study = chosen["study"] or study_name(chosen["experiment"], chosen["scale"])
-        return study_report(Store(chosen["store"]), study, chosen["format"])
+        columns = chosen["columns"].strip("[]")
+        return study_report(Store(chosen["store"]), study, chosen["format"], columns.split(",") if columns else ())
     store = Store(Path(chosen["store"]))
     rows = [row for record in store.records() for row in rows_of(record)]
     for damage in store.damaged:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from bagoftricks.data.augment import SMALL, Augment, Finish
-from bagoftricks.data.sources import Labels, MemorySplit, Split
+from bagoftricks.data.sources import Dataset, Labels, MemorySplit, Split
 from bagoftricks.edits import Batch
 from bagoftricks.errors import DataError
 from bagoftricks.rng import Key
@@ -189,13 +189,31 @@ def eval_loader(
 
 
 def _loader(split: Split, plan: Plan, augment: Augment, finish: Finish, data: DataSettings, workers: int) -> Loader:
-    workers = min(os.cpu_count() or 1, 8) if workers < 0 else workers
-    small = augment.size <= SMALL and 3 * augment.size**2 * plan.count <= IN_MEMORY
-    if not small or augment.crop == "area" or augment.jitter != "none":
+    workers = worker_count(workers)
+    if not prepared_whole(augment, plan.count):
         return StreamLoader(split, plan, augment, finish, workers=workers, on_error=data.on_error)
     loaded, skipped = into_memory(split, augment.size, data.on_error, workers)
     plan = replace(plan, count=len(loaded.labels))
     return MemoryLoader(loaded, plan, augment, finish, skipped)
+
+
+def worker_count(workers: int) -> int:
+    return min(os.cpu_count() or 1, 8) if workers < 0 else workers
+
+
+def prepared_whole(augment: Augment, count: int) -> bool:
+    """Whether ``count`` images are small enough for memory and prepared a batch at a time."""
+    small = augment.size <= SMALL and 3 * augment.size**2 * count <= IN_MEMORY
+    return small and augment.crop != "area" and augment.jitter == "none"
+
+
+def keep_decoded(data: Dataset, settings: DataSettings, size: int, workers: int) -> Dataset:
+    """The data set with its images decoded where they fit into memory, for several runs in one process."""
+    if not prepared_whole(Augment.from_settings(settings, size, Key(0)), len(data.train.labels)):
+        return data
+    train, broken = into_memory(data.train, size, settings.on_error, worker_count(workers))
+    val, more = into_memory(data.val, size, settings.on_error, worker_count(workers))
+    return data if broken or more else replace(data, train=train, val=val)
 
 
 def into_memory(split: Split, size: int, on_error: str, workers: int) -> tuple[MemorySplit, list[str]]:

@@ -24,11 +24,14 @@ RESULTS = ("top1", "top5", "loss", "mce")
 Row = dict[str, Any]
 
 
-def study_report(store: Store, name: str, style: str) -> str:
-    """The table of a study with what stands under it, from records alone."""
+def study_report(store: Store, name: str, style: str, columns: Sequence[str] = ()) -> str:
+    """The table of a study with what stands under it, from records alone. ``columns``: other than the study's own."""
     study = load_study(store, name)
     records = {arm["label"]: arm_records(store, arm) for arm in study["arms"]}
-    columns = [key for key in study.get("columns") or DEFAULT_COLUMNS if key in COLUMNS]
+    columns = columns or study.get("columns") or DEFAULT_COLUMNS
+    for key in columns:
+        if key not in COLUMNS:
+            raise UserError(f"columns: there is no '{key}'{did_you_mean(key, COLUMNS)} ({', '.join(COLUMNS)})")
     rows = study_rows(study["arms"], records, columns)
     effects = effect_rows(study, records)
     notes = footer(study, [record for found in records.values() for record in found.values()])
@@ -173,7 +176,19 @@ def effect_rows(study: Mapping[str, Any], records: Mapping[str, Mapping[int, Rec
     arms = {arm["label"]: frozenset(arm["tricks"]) for arm in study["arms"]}
     runs = [(arms[label], seed, r.metrics["top1"]) for label, found in records.items() for seed, r in found.items()]
     tricks = sorted(set().union(*arms.values()))
-    return [vars(effect) for effect in factorial_effects(runs, tricks)] if len(runs) > 1 else []
+    effects = [vars(effect) for effect in factorial_effects(runs, tricks)] if len(runs) > 1 else []
+    shares = shapley_shares(arms, records, tricks)
+    return [{**effect, "shapley": shares.get(" ".join(effect["tricks"]))} for effect in effects]
+
+
+def shapley_shares(
+    arms: Mapping[str, frozenset[str]], records: Mapping[str, Mapping[int, Record]], tricks: Sequence[str]
+) -> dict[str, float]:
+    """Each trick's share of the whole gain in mean top-1, where every subset was run."""
+    from bagoftricks.study.effects import shapley
+
+    means = {arms[label]: mean(r.metrics["top1"] for r in found.values()) for label, found in records.items() if found}
+    return shapley(means, tricks) if len(means) == 2 ** len(tricks) else {}
 
 
 def shown_effect(effect: Row) -> dict[str, str]:
@@ -183,6 +198,7 @@ def shown_effect(effect: Row) -> dict[str, str]:
         "effect": " x ".join(effect["tricks"]),
         "top-1 points [95 %]": estimate + interval,
         "p (Holm)": "" if effect["p_holm"] is None else f"{effect['p_holm']:.3f}",
+        "Shapley share": "" if effect["shapley"] is None else f"{effect['shapley']:+.2f}",
         "aliased with": ", ".join(" x ".join(other) for other in effect["aliased_with"]),
     }
 

@@ -3,6 +3,7 @@
 Processes come from a forkserver that has torch loaded already, which makes a fresh one in well under a second.
 """
 
+import json
 import multiprocessing
 import os
 import signal
@@ -10,11 +11,13 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from bagoftricks.data import Dataset, find_dataset, keep_decoded
+from bagoftricks.settings import Settings
 from bagoftricks.study.plan import PlannedRun
 from bagoftricks.study.run import RunElsewhere, execute
 from bagoftricks.study.store import State, Store
@@ -89,10 +92,10 @@ def work(run: PlannedRun, connection: Connection, threads: int, gpu: int | None)
     os._exit(status)
 
 
-def train_guarded(run: PlannedRun, store: Store, reporter: Any) -> int:
+def train_guarded(run: PlannedRun, store: Store, reporter: Any, data: "WarmData | None" = None) -> int:
     """Train one run; the exit status. How a run failed is kept in its folder."""
     try:
-        execute(run.settings, reporter, run.command)
+        execute(run.settings, reporter, run.command, data(run.settings) if data else None)
     except RunElsewhere:
         return ELSEWHERE
     except KeyboardInterrupt:
@@ -114,13 +117,30 @@ class Worker:
     began: float = field(default_factory=time.monotonic)
 
 
+class WarmData:
+    """Keeps the data set of the last run, decoded where it fits into memory."""
+
+    def __init__(self) -> None:
+        self.key = ""
+        self.data: Dataset | None = None
+
+    def __call__(self, settings: Settings) -> Dataset:
+        key = json.dumps([asdict(settings.data), settings.pixels])
+        if self.data is None or key != self.key:
+            self.key, self.data = key, None
+            found = find_dataset(settings.data)
+            self.data = keep_decoded(found, settings.data, settings.pixels, settings.runtime.workers)
+        return self.data
+
+
 def run_here(runs: Sequence[PlannedRun], view: View) -> None:
     """Train the runs in this process, one after another."""
+    data = WarmData()
     for run in runs:
         began = time.monotonic()
         view.started(run)
         store = Store(run.settings.store)
-        status = train_guarded(run, store, ViewReporter(run, view))
+        status = train_guarded(run, store, ViewReporter(run, view), data)
         if status == 75:
             raise KeyboardInterrupt
         view.finished(run, store.state(run.id), time.monotonic() - began)

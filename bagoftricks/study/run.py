@@ -78,8 +78,8 @@ def prepare(settings: Settings, checked: Checked | None = None, data: Dataset | 
     return Prepared(settings, checked, data, num_classes, identity)
 
 
-def execute(settings: Settings, reporter: Reporter, command: str) -> Record:
-    """The record of the run with these settings: the stored one, or a new one after training.
+def execute(settings: Settings, reporter: Reporter, command: str, data: Dataset | None = None) -> Record:
+    """The record of the run with these settings: the stored one, or a new one after training. ``data`` if it is known.
 
     Raises UserError before any image is decoded, RunElsewhere while another process trains the run, TrainingFailed for
     a loss that is not finite. A run that does not finish leaves a mark of how it ended beside its metrics.
@@ -87,7 +87,7 @@ def execute(settings: Settings, reporter: Reporter, command: str) -> Record:
     started = time.perf_counter()
     store = Store(settings.store)
     store.writable()
-    prepared = prepare(settings)
+    prepared = prepare(settings, data=data)
     name = prepared.id
     if not settings.rerun and (record := store.record(name)):
         reporter.note(f"run {name} is finished: this is its record (rerun=true trains it anew)")

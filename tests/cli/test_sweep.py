@@ -27,6 +27,8 @@ def test_a_study_is_trained_once_and_tabulated_in_every_format(bot, tmp_path):
     def table(style):
         return bot("bot-table", "study=one_at_a_time", f"format={style}").out
 
+    assert "MACs" not in bot("bot-table", "study=one_at_a_time", "columns=[top1,top5]").out.partition("data:")[0]
+    assert "did you mean 'params'" in one_line(bot("bot-table", "study=one_at_a_time", "columns=[parms]"))
     rows = json.loads(table("json"))["rows"]
     assert [(row["label"], row["n"]) for row in rows] == [("baseline", 3), ("mixup", 3), ("cosine", 3)]
     assert rows[1]["comparison"]["against"] == "baseline"
@@ -71,6 +73,7 @@ def test_arms_that_conflict_are_reported_before_anything_starts(bot):
 def test_a_factorial_prints_its_effects(bot):
     out = bot("bot-sweep", "design=factorial", "tricks=[mixup,cosine]", "seeds=2", "slots=0", *FAST).out
     assert "cosine x mixup" in out
+    assert "Shapley share" in out
 
 
 def test_greedy_goes_on_from_the_best_of_each_step(bot):

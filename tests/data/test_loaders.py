@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from bagoftricks.data.augment import Augment, Finish
-from bagoftricks.data.loaders import MemoryLoader, Plan, StreamLoader, eval_loader, train_loader
-from bagoftricks.data.sources import FileSplit, MemorySplit
+from bagoftricks.data.loaders import MemoryLoader, Plan, StreamLoader, eval_loader, keep_decoded, train_loader
+from bagoftricks.data.sources import Dataset, FileSplit, MemorySplit
 from bagoftricks.errors import DataError
 from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings
@@ -166,3 +166,15 @@ def test_a_draw_just_below_one_stays_inside_the_padding():
     augment = Augment(32, Key(1), crop="pad", pad=4)
     assert augment.draws("crop", 22, 0, [5369], 2).max() > 1 - 2**-23
     augment.batch(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), 22, 0, np.array([5369]))
+
+
+def test_small_images_can_be_kept_decoded_for_the_next_run(files):
+    data = Dataset("imagefolder", ("a",), files, files.subset(np.arange(3)), "digest")
+    kept = keep_decoded(data, DataSettings(), 16, 0)
+    assert kept.train.images.shape == (12, 3, 16, 16)
+    assert torch.equal(kept.val.images, kept.train.images[:3])
+    assert kept.digest == "digest"
+    assert keep_decoded(data, DataSettings(), 72, 0) is data  # streamed
+    with open(files.paths[3], "wb") as file:
+        file.write(b"broken")
+    assert keep_decoded(data, DataSettings(on_error="skip"), 16, 0) is data  # each run counts what it skips

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from bagoftricks.data import find_dataset
 from bagoftricks.settings import ModelSettings, Settings
 from bagoftricks.study.arms import Arm
 from bagoftricks.study.launch import LOG, run_here, run_in_workers
@@ -67,6 +68,20 @@ def test_a_run_that_fails_loses_only_itself_and_keeps_its_traceback(tmp_path, la
     failure = Store(tmp_path / "store").failure(runs[0].id)
     assert failure["error"].startswith("the training loss is")
     assert "TrainingFailed" in failure["traceback"]
+
+
+def test_runs_in_one_process_find_their_data_once(tmp_path, monkeypatch):
+    found = []
+
+    def find(settings):
+        found.append(settings.name)
+        return find_dataset(settings)
+
+    monkeypatch.setattr("bagoftricks.study.launch.find_dataset", find)
+    runs, seen = planned(tmp_path, "0.05", "0.06"), Seen()
+    run_here(runs, seen)
+    assert set(seen.ended.values()) == {State.DONE}
+    assert found == ["digits"]
 
 
 def test_a_run_over_its_time_limit_is_ended_as_failed(tmp_path):
