@@ -85,6 +85,11 @@ def run(sweep: Sweep, arguments: Sequence[str]) -> int:
     from bagoftricks.study.store import Store
 
     arms, overrides, about = study_of(sweep)
+    for arm in arms:
+        if arm.needs:
+            print(f"bot-sweep: arm '{arm.label}' needs {', '.join(arm.needs)}, not made yet", file=sys.stderr)
+    if arms and all(arm.needs for arm in arms):
+        raise UserError(f"no arm of {sweep.experiment} can run yet (above)")
     base = compose_settings(split_parameters(overrides)[0])
     store = Store(base.store)
     about = {**about, "command": shlex.join(["bot-sweep", *arguments])}
@@ -135,12 +140,10 @@ def planned(arms: "Sequence[Arm]", sweep: Sweep, overrides: Sequence[str], base:
     plan = make_plan(arms, sweep.seeds, overrides, compose_settings)
     for label, why in plan.impossible.items():
         print(f"bot-sweep: arm '{label}' cannot run: {why}", file=sys.stderr)
-    for label, what in plan.needs.items():
-        print(f"bot-sweep: arm '{label}' needs {what}, which does not exist yet", file=sys.stderr)
     if plan.impossible and not sweep.skip:
         raise UserError(f"{len(plan.impossible)} of {len(arms)} arms cannot run (above); skip=true runs the others")
     if not plan.runs:
-        raise UserError("no arm of this study can run")
+        raise UserError("no arm of this study can run (above)")
     return plan
 
 

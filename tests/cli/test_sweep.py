@@ -93,6 +93,19 @@ def test_an_experiment_shows_the_papers_numbers_beside_ours(bot):
     assert bot("bot-table", "experiment=bag_of_tricks/table5", "scale=paper").status == 2
 
 
+def test_rows_that_need_what_is_not_made_yet_are_reported(bot):
+    done = bot("bot-sweep", "experiment=page/ladder", "plan=true")
+    assert done.status == 2
+    assert "needs model=resnet9" in done.err
+    assert done.err.splitlines()[-1] == "bot-sweep: no arm of page/ladder can run yet (above)"
+    some = bot(
+        "bot-sweep", "experiment=bag_of_tricks/table6", "plan=true", "format=json", "data=digits", "image_size=8"
+    )
+    assert some.status == 0
+    assert "needs distill" in some.err
+    assert any(row["state"] == "needs distill" for row in json.loads(some.out)["runs"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
