@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from bagoftricks.cli.app import guarded_main
+from bagoftricks.cli.app import DONE, FAILED, INTERRUPTED, guarded_main
 from bagoftricks.cli.compose import compose_settings
 from bagoftricks.cli.launchers import is_launcher, launch_with_plugin
 from bagoftricks.errors import UserError, did_you_mean
@@ -197,7 +197,10 @@ def carry_out(plan: "Plan", name: str, about: dict[str, Any], sweep: Sweep, stor
         print(f"bot-sweep: '{run.label}' seed {run.seed} failed: {error} ({store.folder(run.id)})", file=sys.stderr)
     if failed:
         print(f"bot-sweep: {len(failed)} runs failed; retry=failed trains them again", file=sys.stderr)
-    return 1 if failed else 0
+    unfinished = [run for run in first.values() if store.state(run.id) not in (State.DONE, State.FAILED)]
+    if unfinished:
+        print(f"bot-sweep: {len(unfinished)} runs were interrupted; the same command goes on", file=sys.stderr)
+    return INTERRUPTED if unfinished else FAILED if failed else DONE
 
 
 def greedy(
@@ -239,6 +242,8 @@ def parse(arguments: Sequence[str]) -> Sweep:
             given[key] = _value(key, value)
         elif key == "seed":
             raise UserError("seed= is for one run: type seeds=3, or seeds=[0,7]")
+        elif key == "rerun":
+            raise UserError("rerun= is for one run: a sweep trains what is missing; give bot-train the run's command")
         else:
             overrides.append(argument)
     if "experiment" in given and "design" in given:

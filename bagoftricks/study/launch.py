@@ -134,15 +134,22 @@ class WarmData:
 
 
 def run_here(runs: Sequence[PlannedRun], view: View) -> None:
-    """Train the runs in this process, one after another."""
-    data = WarmData()
-    for run in runs:
+    """Train the runs in this process, one after another; wait for those that other sweeps train."""
+    data, todo, elsewhere = WarmData(), list(runs), list[PlannedRun]()
+    while todo or elsewhere:
+        if not todo:
+            elsewhere = await_others(elsewhere, todo, view)
+            continue
+        run = todo.pop(0)
         began = time.monotonic()
         view.started(run)
         store = Store(run.settings.store)
         status = train_guarded(run, store, ViewReporter(run, view), data)
         if status == 75:
             raise KeyboardInterrupt
+        if status == ELSEWHERE:
+            elsewhere.append(run)
+            continue
         view.finished(run, store.state(run.id), time.monotonic() - began)
 
 

@@ -118,6 +118,7 @@ def test_rows_that_need_what_is_not_made_yet_are_reported(bot):
         (["design=stack", "tricks=[mixup]", "slots=many"], "slots=many: must be a whole number"),
         (["design=stack", "tricks=[mixup]", "retry=all"], "retry=all: must be failed or none"),
         (["design=stack", "tricks=[mixup]", "seed=1"], "type seeds=3"),
+        (["design=stack", "tricks=[mixup]", "rerun=true"], "rerun= is for one run"),
         (["design=stack", "tricks=[mixup]", "epoch=1"], "did you mean 'epochs=1'"),
         (["design=stack", "tricks=[mixup]", "scale=paper"], "scale= belongs to experiment="),
         (["experiment=bag_of_tricks/table55"], "did you mean"),

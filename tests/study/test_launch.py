@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -82,6 +83,19 @@ def test_runs_in_one_process_find_their_data_once(tmp_path, monkeypatch):
     run_here(runs, seen)
     assert set(seen.ended.values()) == {State.DONE}
     assert found == ["digits"]
+
+
+def test_a_sweep_in_one_process_waits_for_a_run_that_another_trains(tmp_path):
+    (run,), seen = planned(tmp_path, "0.05"), Seen()
+    lease = Store(tmp_path / "store").claim(run.id)
+    with lease:
+        waiting = threading.Thread(target=run_here, args=([run], seen))
+        waiting.start()
+        time.sleep(1.0)
+        assert waiting.is_alive()
+        assert seen.ended == {}
+    waiting.join(60)
+    assert seen.ended == {"0.05": State.DONE}
 
 
 def test_a_run_over_its_time_limit_is_ended_as_failed(tmp_path):

@@ -5,7 +5,8 @@ import torch
 from safetensors.torch import load_file
 
 from bagoftricks.settings import ModelSettings, Settings
-from bagoftricks.study.run import execute
+from bagoftricks.study.lease import Lease
+from bagoftricks.study.run import RunElsewhere, execute
 from bagoftricks.study.store import WEIGHTS, Store
 
 
@@ -55,3 +56,20 @@ def test_skipped_evaluations_change_no_weight(run):
     (a, first), (b, second) = run("one"), run("two", runtime=settings)
     assert a.metrics == b.metrics
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_that_another_process_finished_meanwhile_is_not_trained_again(run, monkeypatch):
+    record, _ = run()
+    look = iter([None])  # the first look sees nothing, the one after the claim sees the record
+    stored = Store.record
+    monkeypatch.setattr(Store, "record", lambda self, name: next(look, stored(self, name)))
+    monkeypatch.setattr("bagoftricks.study.run.train_and_measure", lambda *args: pytest.fail("trained again"))
+    again, _ = run()
+    assert again == record
+
+
+def test_a_run_that_was_taken_over_writes_no_record(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(Lease, "held", lambda self: False)
+    with pytest.raises(RunElsewhere, match="was taken over"):
+        run()
+    assert list((tmp_path / "store").glob("*/record.json")) == []
