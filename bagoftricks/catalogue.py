@@ -6,6 +6,7 @@ card says what the imported class says (docs/adr/0004).
 """
 
 import ast
+from collections.abc import Mapping
 from dataclasses import field, make_dataclass
 from functools import cache
 from importlib import import_module
@@ -52,6 +53,7 @@ class Card(NamedTuple):
     summary: str
     paper: str
     fields: tuple[Field, ...]
+    warns: Mapping[str, str]  # tricks it should not go with -> why
 
     def schema(self) -> type:
         """The trick's hyper-parameters as a dataclass, for Hydra's ConfigStore."""
@@ -65,9 +67,9 @@ def card(name: str) -> Card:
     family = family_of(name)
     source = Path(__file__).parent / "tricks" / family / f"{name}.py"
     for node in ast.parse(source.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ClassDef) and (paper := _paper(node)) is not None:
+        if isinstance(node, ast.ClassDef) and (said := _said(node)) is not None:
             summary = (ast.get_docstring(node) or "").partition("\n")[0]
-            return Card(name, family, node.name, summary, paper, tuple(fields_of(node)))
+            return Card(name, family, node.name, summary, said["paper"], tuple(fields_of(node)), said.get("warns", {}))
     raise AssertionError(f"{source.name} holds no class decorated with @trick")
 
 
@@ -114,8 +116,9 @@ def documented(node: ast.ClassDef) -> dict[str, tuple[ast.AnnAssign, str]]:
     return found
 
 
-def _paper(node: ast.ClassDef) -> str | None:
+def _said(node: ast.ClassDef) -> dict[str, Any] | None:
+    """The arguments of ``@trick(...)``, None for a class without it."""
     for decorator in node.decorator_list:
         if isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Name) and decorator.func.id == "trick":
-            return str(ast.literal_eval(decorator.keywords[0].value))
+            return {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in decorator.keywords}
     return None

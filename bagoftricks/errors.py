@@ -3,6 +3,7 @@
 UserError
  |- ConflictError    two tricks claim one exclusive slot
  |- NoEffectError    a trick was switched on and would change nothing
+ |- TooSmall         the images are smaller than the network can take
  `- DataError        a data set is missing, empty or broken
 """
 
@@ -28,6 +29,10 @@ class NoEffectError(UserError):
     def __str__(self) -> str:
         drop = f"drop it with ~tricks.{self.trick}"
         return f"trick '{self.trick}' changes nothing: {self.why}; {drop}, or choose another model="
+
+
+class TooSmall(UserError):
+    """The images are smaller than the network can take."""
 
 
 class DataError(UserError):

@@ -1,14 +1,15 @@
 """Initialise a network's parameters and sort them into the optimiser's groups."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bagoftricks.edits import InitParams, ScaleParams
-from bagoftricks.errors import NoEffectError
+from bagoftricks.edits import FreezeParams, Images, InitFromImages, InitParams, ScaleParams, Select
+from bagoftricks.errors import ConflictError, NoEffectError
+from bagoftricks.recipe import Recipe
 from bagoftricks.rng import Key
 
 MATRICES = (nn.modules.conv._ConvNd, nn.Linear)
@@ -40,22 +41,67 @@ def initialise(model: nn.Module, inits: Sequence[tuple[str, InitParams]], key: K
                 edit.init(parameter, key.fold(trick, full_name))
 
 
-def check_selectors(
-    model: nn.Module, inits: Sequence[tuple[str, InitParams]], scales: Sequence[tuple[str, ScaleParams]]
+@torch.no_grad()
+def initialise_from_images(
+    model: nn.Module, inits: Sequence[tuple[str, InitFromImages]], sample: Callable[[int], Images]
 ) -> None:
-    """Raise NoEffectError for a trick that would initialise or scale parameters, but selects none of this network's."""
-    for verb, claims in (("initialise", inits), ("scale", scales)):
-        for trick, edit in claims:
+    """Give the parameters that are made of training images their values; ``sample`` returns the first n of them."""
+    for _, edit in inits:
+        chosen = [parameter for module, name, _, parameter in owned_parameters(model) if edit.select(module, name)]
+        images = sample(edit.images)
+        for parameter in chosen:
+            edit.init(parameter, images)
+
+
+def freeze(model: nn.Module, frozen: Sequence[tuple[str, FreezeParams]]) -> None:
+    """Take the gradient from the parameters that keep their starting values."""
+    for _, edit in frozen:
+        for module, name, _, parameter in owned_parameters(model):
+            if edit.select(module, name):
+                parameter.requires_grad_(False)
+
+
+def check_selectors(model: nn.Module, recipe: Recipe) -> None:
+    """Raise NoEffectError for a trick that selects none of this network's parameters.
+
+    Raises ConflictError where one trick freezes what another one initialises or scales.
+    """
+    inits: list[tuple[str, InitParams | InitFromImages]] = [*recipe.inits, *recipe.image_inits]
+    claims: list[tuple[str, Sequence[tuple[str, InitParams | InitFromImages | ScaleParams | FreezeParams]]]] = [
+        ("initialise", inits),
+        ("scale", recipe.param_scales),
+        ("freeze", recipe.frozen),
+    ]
+    for verb, made in claims:
+        for trick, edit in made:
             if not any(edit.select(module, name) for module, name, _, _ in owned_parameters(model)):
                 raise NoEffectError(trick, f"{type(model).__name__} has no parameter for it to {verb}")
+    for freezer, frozen in recipe.frozen:
+        for trick, init in inits:
+            if trick != freezer and _overlap(model, frozen.select, init.select):
+                first, second = sorted((freezer, trick))
+                raise ConflictError(
+                    f"tricks '{first}' and '{second}' both set the same parameters ({freezer} freezes what {trick} "
+                    f"starts from another value): "
+                    f"run them in separate arms, or drop one with ~tricks.{first} or ~tricks.{second}"
+                )
+
+
+def _overlap(model: nn.Module, one: Select, other: Select) -> bool:
+    return any(one(module, name) and other(module, name) for module, name, _, _ in owned_parameters(model))
 
 
 def param_groups(
     model: nn.Module, scales: Sequence[tuple[str, ScaleParams]], *, lr: float, weight_decay: float
 ) -> list[dict[str, Any]]:
-    """One optimiser group per distinct (learning rate, weight decay). Scales multiply, so their order is irrelevant."""
+    """One optimiser group per distinct (learning rate, weight decay), frozen parameters left out.
+
+    Scales multiply, so their order is irrelevant.
+    """
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for module, name, _, parameter in owned_parameters(model):
+        if not parameter.requires_grad:
+            continue
         chosen = [scale for _, scale in scales if scale.select(module, name)]
         lr_p, decay_p = lr * prod(s.lr for s in chosen), weight_decay * prod(s.weight_decay for s in chosen)
         groups.setdefault((lr_p, decay_p), []).append(parameter)

@@ -9,24 +9,47 @@ from typing import Any
 
 from torch import Tensor, nn, optim
 
-from bagoftricks.edits import Batch, InitParams, Logits, LossFn, Part, Predict, ScaleParams, SetPrecision, Targets
+from bagoftricks.edits import (
+    AverageWeights,
+    Batch,
+    FreezeParams,
+    InitFromImages,
+    InitParams,
+    Logits,
+    LossFn,
+    MapImages,
+    Part,
+    Predict,
+    ScaleParams,
+    SetPrecision,
+    SetTeacher,
+    SetTestSize,
+    Targets,
+)
 from bagoftricks.rng import Key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    parts: Mapping[Part, tuple[str, Callable[..., Any]]]
+    parts: Mapping[Part, tuple[tuple[str, Callable[..., Any]], ...]]
     inits: tuple[tuple[str, InitParams], ...]
+    image_inits: tuple[tuple[str, InitFromImages], ...]
+    frozen: tuple[tuple[str, FreezeParams], ...]
+    map_images: tuple[str, MapImages] | None
     map_batch: tuple[tuple[str, Callable[[Batch, Key], Batch]], ...]
     reads: int  # batches the loader reads for one update
     map_targets: tuple[Callable[[Targets], Targets], ...]
     loss: LossFn
+    loss_weight: float
     loss_terms: tuple[Callable[[Logits, Batch], Tensor], ...]
+    teacher: SetTeacher | None
+    micro_batch: int | None  # images of which the gradient is computed at a time
     param_scales: tuple[tuple[str, ScaleParams], ...]
     schedule: Callable[[int], float]  # step -> factor of the peak learning rate
     precision: SetPrecision | None
-    gradient: Callable[[nn.Module, Callable[[], Tensor]], object]
+    gradient: Callable[[nn.Module, Callable[[], None]], object]
     map_grads: tuple[Callable[[list[Tensor]], None], ...]
-    averages: tuple[tuple[str, float], ...]
+    averages: tuple[tuple[str, AverageWeights], ...]
+    test_size: SetTestSize | None
     wrap_predict: tuple[Callable[[Predict], Predict], ...]
     optimizer: Callable[[list[dict[str, Any]]], optim.Optimizer]

@@ -53,6 +53,17 @@ class Key:
         return numbers
 
 
+@dataclass(slots=True)
+class Noise:
+    """Draws inside the network: the trainer names the step, a layer its place."""
+
+    key: Key = Key(0)
+
+    def generator(self, device: torch.device, place: str) -> torch.Generator:
+        """A generator on ``device`` for the layer at ``place``, the same at each evaluation of one step's batch."""
+        return self.key.fold(place).generator(device)
+
+
 def _generator(device: torch.device) -> torch.Generator:
     return torch.Generator() if device.type == "cpu" else _shared_generator(device)
 

@@ -84,19 +84,27 @@ class ModelSettings:
 
     name: str = "resnet14_laptop"
     """its name in records and tables"""
+    kind: str = "resnet"
+    """family of the network: resnet"""
     block: str = "bottleneck"
     """basic (two 3x3) or bottleneck (1x1, 3x3, 1x1)"""
     depths: list[int] = field(default_factory=lambda: [1, 1, 1, 1])
     """blocks in each stage"""
     width: int = 16
     """channels of the stem and of the first stage; each later stage has twice as many"""
+    groups: int = 1
+    """groups of a bottleneck's 3x3; ResNeXt's cardinality when above 1"""
+    group_width: int = 64
+    """channels of each group in the first stage, at a stage width of 64"""
     stem: str = "auto"
     """imagenet (7x7 stride 2, max-pool), small (3x3 stride 1, no pool), or auto: small up to 64 pixels"""
 
     def __post_init__(self) -> None:
+        choose("model.kind", self.kind, ("resnet",))
         choose("model.block", self.block, ("basic", "bottleneck"))
         choose("model.stem", self.stem, ("auto", "imagenet", "small"))
-        positive(**{"model.width": self.width}, **{f"model.depths[{i}]": d for i, d in enumerate(self.depths)})
+        positive(**{"model.width": self.width, "model.groups": self.groups, "model.group_width": self.group_width})
+        positive(**{f"model.depths[{i}]": d for i, d in enumerate(self.depths)})
         if not self.depths:
             raise UserError("model.depths=[]: needs at least one stage")
 

@@ -1,15 +1,16 @@
 """The training loop. It names no trick: everything that varies comes from the recipe."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import update_bn
 
-from bagoftricks.edits import Batch, Images, Logits, Predict, SetPrecision, Targets
+from bagoftricks.edits import AverageWeights, Batch, Images, Logits, Predict, SetPrecision, Targets
 from bagoftricks.errors import UserError
-from bagoftricks.parameters import check_selectors, initialise, param_groups
+from bagoftricks.parameters import check_selectors, freeze, initialise, initialise_from_images, param_groups
 from bagoftricks.recipe import Recipe
 from bagoftricks.rng import Key
 from bagoftricks.trick import Task
@@ -19,15 +20,32 @@ class Trainer:
     """One run's model, optimiser and averaged copies, and the step that advances them."""
 
     def __init__(
-        self, recipe: Recipe, model: nn.Module, task: Task, *, key: Key, lr: float, weight_decay: float
+        self,
+        recipe: Recipe,
+        model: nn.Module,
+        task: Task,
+        *,
+        key: Key,
+        lr: float,
+        weight_decay: float,
+        sample: Callable[[int], Images] | None = None,
+        teacher: Predict | None = None,
     ) -> None:
-        """Initialise ``model`` in place. ``lr`` is the peak learning rate before the tricks scale it."""
-        check_selectors(model, recipe.inits, recipe.param_scales)
+        """Initialise ``model`` in place. ``lr`` is the peak learning rate before the tricks scale it.
+
+        ``sample`` gives the first n training images, not augmented but normalised; ``teacher`` the logits of a
+        teacher that sees what the network sees. Only some recipes need them.
+        """
+        check_selectors(model, recipe)
         initialise(model, recipe.inits, key.fold("init"))
-        self.recipe, self.model, self.task, self.key = recipe, model, task, key
+        if recipe.image_inits:
+            assert sample is not None, "a part of this network is made of training images"
+            initialise_from_images(model, recipe.image_inits, sample)
+        freeze(model, recipe.frozen)
+        self.recipe, self.model, self.task, self.key, self.teacher = recipe, model, task, key, teacher
         self.device = next(model.parameters()).device
         self.optimizer = recipe.optimizer(param_groups(model, recipe.param_scales, lr=lr, weight_decay=weight_decay))
-        self.averages = {name: ema_copy(model, decay) for name, decay in recipe.averages}
+        self.averages = {name: Average(model, edit) for name, edit in recipe.averages}
         self.scaler = gradient_scaler(recipe.precision, self.device)
         self.fixed_scale = (recipe.precision.loss_scale if recipe.precision else None) or None
         self.steps_done = 0
@@ -45,21 +63,14 @@ class Trainer:
         factor = recipe.schedule(step)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
-        for name, apply in recipe.map_batch:
-            batch = apply(batch, self.key.fold(name, step))
-        targets = batch.targets
-        for map_targets in recipe.map_targets:
-            targets = map_targets(targets)
+        batch = self.mapped(batch, step)
+        losses: list[Tensor] = []
 
-        values: list[Tensor] = []
-
-        def loss() -> Tensor:
-            value = self.objective(batch, targets)
-            values.append(value.detach())
-            return self.scaler.scale(value)
+        def backward() -> None:
+            losses.append(self.backward(batch, self.key.fold("network", step)))
 
         self.optimizer.zero_grad()
-        recipe.gradient(self.model, loss)
+        recipe.gradient(self.model, backward)
         if recipe.map_grads:
             self.scaler.unscale_(self.optimizer)
             grads = [p.grad for p in self.model.parameters() if p.grad is not None]
@@ -67,21 +78,79 @@ class Trainer:
                 map_grads(grads)
         self.scaler.step(self.optimizer)
         self.scaler.update(self.fixed_scale)
-        for average in self.averages.values():
-            average.update_parameters(self.model)
         self.steps_done += 1
-        return values[0]
+        for average in self.averages.values():
+            average.follow(self.steps_done)
+        return losses[0]
 
-    def objective(self, batch: Batch, targets: Targets) -> Tensor:
+    def mapped(self, batch: Batch, step: int) -> Batch:
+        """The batch as the network sees it, with its teacher's opinion."""
+        for name, apply in self.recipe.map_batch:
+            batch = apply(batch, self.key.fold(name, step))
+        if self.teacher is not None and self.recipe.teacher is not None:
+            logits = self.teacher(batch.images[: len(batch)])
+            batch = Batch(batch.images, batch.targets, (logits / self.recipe.teacher.temperature).softmax(1))
+        return batch
+
+    def backward(self, batch: Batch, key: Key) -> Tensor:
+        """Add the gradient of the loss to the parameters', a micro-batch at a time; return the loss."""
+        size, total = self.recipe.micro_batch or len(batch), None
+        for part, start in enumerate(range(0, len(batch), size)):
+            rows = batch if size >= len(batch) else batch[start : start + size]
+            self.task.noise.key = key.fold(part)
+            loss = self.objective(rows) * (len(rows) / len(batch))
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            total = loss.detach() if total is None else total + loss.detach()
+        assert total is not None
+        return total
+
+    def objective(self, batch: Batch) -> Tensor:
         """The loss and its added terms, in fp32 whatever the precision of the network."""
+        targets: Targets = batch.targets
+        for map_targets in self.recipe.map_targets:
+            targets = map_targets(targets)
         with autocast(self.recipe.precision, self.device):
             logits = self.model(batch.images)
         logits = logits.float()
-        return sum((term(logits, batch) for term in self.recipe.loss_terms), self.recipe.loss(logits, targets))
+        loss = self.recipe.loss(logits[: len(batch)], targets)
+        if self.recipe.loss_weight != 1:
+            loss = loss * self.recipe.loss_weight
+        return sum((term(logits, batch) for term in self.recipe.loss_terms), loss)
 
     def copies(self) -> dict[str, nn.Module]:
-        """The evaluated copies of the weights by name: at least ``{"last": model}``."""
-        return {"last": self.model, **self.averages}
+        """The evaluated copies of the weights by name: at least ``{"last": model}``; averages that began."""
+        return {"last": self.model, **{name: a.model for name, a in self.averages.items() if a.updates >= 0}}
+
+    def refresh_norms(self, batches: Iterable[Batch]) -> None:
+        """Measure the batch norms' statistics of the copies that ask for it on ``batches``."""
+        stale = [a for a in self.averages.values() if a.edit.refresh_norms and a.updates >= 0]
+        images = [batch.images for batch in batches] if stale else []
+        for average in stale:
+            with autocast(self.recipe.precision, self.device):
+                update_bn(images, average.model)
+
+
+class Average:
+    """A copy of the weights that follows the trained ones at a distance. Running statistics are averaged too."""
+
+    def __init__(self, model: nn.Module, edit: AverageWeights) -> None:
+        self.edit, self.model = edit, deepcopy(model).requires_grad_(False)
+        self.updates = 0 if edit.start == 0 else -1  # -1: not begun
+        pairs = list(zip(self.model.state_dict().values(), model.state_dict().values(), strict=True))
+        self.floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        self.counts = [pair for pair in pairs if not pair[0].is_floating_point()]
+
+    @torch.no_grad()
+    def follow(self, steps_done: int) -> None:
+        """Move towards the trained weights, when it is time."""
+        since = steps_done - self.edit.start
+        if since < 0 or since % self.edit.every:
+            return
+        self.updates += 1
+        weight = 1.0 if self.updates == 0 else self.edit.weight(self.updates)
+        torch._foreach_lerp_([mine for mine, _ in self.floats], [theirs for _, theirs in self.floats], weight)
+        for mine, theirs in self.counts:
+            mine.copy_(theirs)
 
 
 def predictor(recipe: Recipe, model: nn.Module) -> Predict:
@@ -98,13 +167,6 @@ def predictor(recipe: Recipe, model: nn.Module) -> Predict:
     for wrap in recipe.wrap_predict:
         predict = wrap(predict)
     return predict
-
-
-def ema_copy(model: nn.Module, decay: float) -> AveragedModel:
-    update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    average = AveragedModel(model, multi_avg_fn=update, use_buffers=True)
-    average.n_averaged.fill_(1)  # else the first update copies, and the initial weights are forgotten
-    return average
 
 
 def autocast(precision: SetPrecision | None, device: torch.device) -> AbstractContextManager[object]:

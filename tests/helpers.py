@@ -1,6 +1,6 @@
 """A tiny task, network and data stream, on which every trick can be run in milliseconds."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +9,12 @@ from torch import Tensor, nn
 
 from bagoftricks.catalogue import create
 from bagoftricks.compose import compose
-from bagoftricks.edits import Batch, Edit, Part, SetPart
+from bagoftricks.edits import Batch, Edit, Part
+from bagoftricks.errors import NoEffectError, TooSmall, UserError
+from bagoftricks.layers import Site
 from bagoftricks.models import build_model
+from bagoftricks.models.parts import Parts
+from bagoftricks.parameters import check_selectors
 from bagoftricks.recipe import Recipe
 from bagoftricks.rng import Key
 from bagoftricks.settings import ModelSettings
@@ -21,6 +25,7 @@ CLASSES, PIXELS, BATCH = 5, 16, 8
 TINY = ModelSettings(name="tiny", depths=[1, 1], width=4)
 RESNET50 = ModelSettings(name="resnet50", depths=[3, 4, 6, 3], width=64)
 KEY = Key(0)
+NETWORKS = [(TINY, PIXELS)]  # tiny networks with the size of their images: a trick must have an effect on one of them
 
 
 @dataclass
@@ -47,31 +52,74 @@ def the_edit(name: str, /, task: Task | None = None, **params: Any) -> Any:
     return edit
 
 
-def make_batch(rows: int = BATCH, step: int = 0) -> Batch:
+def make_batch(rows: int = BATCH, step: int = 0, *, pixels: int = PIXELS, views: int = 1) -> Batch:
     rng = KEY.fold("batch", step).generator()
     labels = torch.randint(CLASSES, (rows,), generator=rng)
-    return Batch(torch.randn(rows, 3, PIXELS, PIXELS, generator=rng), torch.eye(CLASSES)[labels])
+    return Batch(torch.randn(rows * views, 3, pixels, pixels, generator=rng), torch.eye(CLASSES)[labels])
 
 
-def batches(steps: int, reads: int = 1) -> Iterator[Batch]:
-    return (make_batch(BATCH * reads, step) for step in range(steps))
+def batches(steps: int, reads: int = 1, *, pixels: int = PIXELS, views: int = 1) -> Iterator[Batch]:
+    return (make_batch(BATCH * reads, step, pixels=pixels, views=views) for step in range(steps))
 
 
-def make_model(recipe: Recipe, spec: ModelSettings = TINY) -> nn.Module:
-    return build_model(spec, recipe.parts, num_classes=CLASSES, image_size=PIXELS)
+def make_model(recipe: Recipe) -> tuple[nn.Module, int]:
+    """The first tiny network that the recipe's tricks all have an effect on, and the size of its images."""
+    refused: UserError | None = None
+    for spec, pixels in NETWORKS:
+        try:
+            model = build_model(spec, recipe.parts, num_classes=CLASSES, image_size=pixels)
+            check_selectors(model, recipe)
+            return model, pixels
+        except (NoEffectError, TooSmall) as error:
+            refused = refused or error
+    assert refused is not None
+    raise refused
 
 
 def make_trainer(tricks: Mapping[str, Trick], *, lr: float = 0.1, weight_decay: float = 1e-3) -> Trainer:
     task = make_task()
     recipe = compose(tricks, task)
-    return Trainer(recipe, make_model(recipe), task, key=KEY, lr=lr, weight_decay=weight_decay)
+    model, pixels = make_model(recipe)
+    trainer = Trainer(
+        recipe,
+        model,
+        task,
+        key=KEY,
+        lr=lr,
+        weight_decay=weight_decay,
+        sample=lambda count: make_batch(min(count, 64), step=1000, pixels=pixels).images,
+        teacher=teacher,
+    )
+    trainer.pixels = pixels  # type: ignore[attr-defined]
+    return trainer
+
+
+def teacher(images: Tensor) -> Tensor:
+    """Logits of a fixed linear map of the images."""
+    seen = images.flatten(1)
+    return seen @ torch.randn(seen.shape[1], CLASSES, generator=KEY.fold("teacher").generator()) / PIXELS
+
+
+def site(**facts: Any) -> Site:
+    """A place in a network of plain parts."""
+    return Site(**{"parts": Parts({}), "image_size": PIXELS, **facts})
 
 
 def trained(tricks: Mapping[str, Trick], steps: int) -> Trainer:
     trainer = make_trainer(tricks)
-    for _ in trainer.epoch(batches(steps, trainer.recipe.reads)):
+    made = batches(steps, trainer.recipe.reads, pixels=trainer.pixels, views=views(trainer.recipe))
+    for _ in trainer.epoch(map(with_teacher, made) if trainer.recipe.teacher else made):
         pass
     return trainer
+
+
+def views(recipe: Recipe) -> int:
+    return recipe.map_images[1].views if recipe.map_images else 1
+
+
+def with_teacher(batch: Batch) -> Batch:
+    """The batch as a loader gives it whose teacher has seen every image before the run."""
+    return Batch(batch.images, batch.targets, teacher(batch.images[: len(batch)]).softmax(1))
 
 
 def flat(model: nn.Module) -> Tensor:
@@ -83,7 +131,7 @@ def run(tricks: Mapping[str, Trick], steps: int) -> Tensor:
     return flat(trained(tricks, steps).model)
 
 
-def parts_of(name: str) -> dict[Part, tuple[str, Callable[..., Any]]]:
-    """The parts of a shipped trick, as ``build_model`` takes them; none for an empty name."""
-    edits = create(name).edits(make_task()) if name else []
-    return {edit.part: (name, edit.build) for edit in edits if isinstance(edit, SetPart)}
+def parts_of(*names: str, **params: Any) -> Mapping[Part, Sequence[tuple[str, Callable[..., Any]]]]:
+    """The parts of shipped tricks, as ``build_model`` takes them; ``params`` go to the first. Empty names are none."""
+    made = {name: create(name, **(params if name == names[0] else {})) for name in names if name}
+    return compose(made, make_task()).parts

@@ -19,7 +19,7 @@ from bagoftricks.errors import ConflictError
 from bagoftricks.rng import Key
 from bagoftricks.train import Trainer, predictor
 from bagoftricks.trick import Task
-from tests.helpers import KEY, Fake, create_all, make_batch, make_task
+from tests.helpers import KEY, Fake, create_all, make_batch, make_task, make_trainer, teacher
 
 
 class Number(nn.Module):
@@ -85,11 +85,11 @@ def test_another_optimiser_gets_the_groups():
     assert weights(trainer, 1) == pytest.approx([0.95])
 
 
-def sharpness_aware(model: nn.Module, loss: Callable[[], Tensor]) -> None:
+def sharpness_aware(model: nn.Module, backward: Callable[[], None]) -> None:
     """Climb to w + 0.5, take the gradient there, come back."""
     with torch.no_grad():
         model.w += 0.5
-    loss().backward()
+    backward()
     with torch.no_grad():
         model.w -= 0.5
 
@@ -105,9 +105,9 @@ def test_a_gradient_that_evaluates_the_loss_twice_sees_the_same_mixed_batch():
         seen.append(batch)
         return logits.new_zeros(())
 
-    def twice(model: nn.Module, loss: Callable[[], Tensor]) -> None:
-        loss()
-        loss().backward()
+    def twice(model: nn.Module, backward: Callable[[], None]) -> None:
+        backward()
+        backward()
 
     mixup = create("mixup").edits(make_task())
     number_trainer(mixup=mixup, spy=[e.AddLossTerm(term=spy)], twice=[e.SetGradient(compute=twice)]).step(make_batch())
@@ -116,9 +116,9 @@ def test_a_gradient_that_evaluates_the_loss_twice_sees_the_same_mixed_batch():
 
 
 def test_a_gradient_that_evaluates_the_loss_twice_reports_the_first_value():
-    def climb(model: nn.Module, loss: Callable[[], Tensor]) -> None:
-        loss()
-        sharpness_aware(model, loss)
+    def climb(model: nn.Module, backward: Callable[[], None]) -> None:
+        backward()
+        sharpness_aware(model, backward)
 
     assert number_trainer(sam=[e.SetGradient(compute=climb)]).step(make_batch()).item() == 0.5
 
@@ -143,11 +143,15 @@ def test_gradient_maps_run_by_phase_and_then_by_name():
         assert weights(number_trainer(**{name: made[name] for name in order}), 1) == pytest.approx([0.715])
 
 
+def moving(decay: float, **when: int) -> e.AverageWeights:
+    return e.AverageWeights(weight=lambda update: 1 - decay, **when)
+
+
 def test_an_average_starts_at_the_initial_weights_and_moves_by_one_minus_its_decay():
     # rho^2 w0 + (1 - rho) (rho w1 + w2), with w = 1, 0.81, 0.5751.
-    trainer = number_trainer(ema=[e.AverageWeights(decay=0.5)])
+    trainer = number_trainer(ema=[moving(0.5)])
     weights(trainer, 2)
-    assert trainer.copies()["ema"].module.w.item() == pytest.approx(0.25 + 0.25 * 0.81 + 0.5 * 0.5751)
+    assert trainer.copies()["ema"].w.item() == pytest.approx(0.25 + 0.25 * 0.81 + 0.5 * 0.5751)
 
 
 def test_an_average_includes_the_statistics_of_norms():
@@ -160,26 +164,109 @@ def test_an_average_includes_the_statistics_of_norms():
             return super().forward(self.norm(images))
 
     task = make_task()
-    recipe = compose({"ema": Fake([e.AverageWeights(decay=0.5)])}, task)
+    recipe = compose({"ema": Fake([moving(0.5)])}, task)
     trainer = Trainer(recipe, Normed(), task, key=KEY, lr=0.1, weight_decay=0.0)
     trainer.step(make_batch(step=0))
-    average = trainer.copies()["ema"].module.norm
+    average = trainer.copies()["ema"].norm
     before = average.running_mean.clone()
     trainer.step(make_batch(step=1))
     torch.testing.assert_close(average.running_mean, (before + trainer.model.norm.running_mean) / 2)
 
 
 def test_an_average_leaves_the_weights_alone():
-    assert weights(number_trainer(ema=[e.AverageWeights(decay=0.5)]), 3) == weights(number_trainer(), 3)
+    assert weights(number_trainer(ema=[moving(0.5)]), 3) == weights(number_trainer(), 3)
 
 
 def test_each_average_is_a_copy_of_its_own():
-    trainer = number_trainer(fast=[e.AverageWeights(decay=0.1)], slow=[e.AverageWeights(decay=0.9)])
+    trainer = number_trainer(fast=[moving(0.1)], slow=[moving(0.9)])
     weights(trainer, 3)
     copies = trainer.copies()
     assert list(copies) == ["last", "fast", "slow"]
     assert copies["last"] is trainer.model
-    assert copies["fast"].module.w < copies["slow"].module.w
+    assert copies["fast"].w < copies["slow"].w
+
+
+def test_an_average_can_begin_late_and_move_at_intervals():
+    # w = 1, 0.81, 0.5751, ...: it begins with the weights after two steps and moves after four.
+    trainer = number_trainer(late=[moving(0.5, start=2, every=2)])
+    seen = []
+    for step in range(5):
+        trainer.step(make_batch(step=step))
+        seen.append((trainer.model.w.item(), trainer.copies()["late"].w.item() if "late" in trainer.copies() else None))
+    w = [weight for weight, _ in seen]
+    assert [average for _, average in seen] == [None, w[1], w[1], *[pytest.approx((w[1] + w[3]) / 2)] * 2]
+
+
+@pytest.mark.parametrize("images", [1, 3, 8])
+def test_micro_batches_give_the_gradient_of_the_whole_batch(images):
+    whole, split = make_trainer({}), make_trainer({"split": Fake([e.SplitBatch(images=images)])})
+    for trainer in (whole, split):
+        for norm in trainer.model.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.eval()
+        trainer.backward(make_batch(), KEY)
+    for one, other in zip(whole.model.parameters(), split.model.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-5, atol=1e-7)
+
+
+def test_the_loss_of_micro_batches_is_that_of_the_whole_batch():
+    # Targets count from 0 to 7 in their first column: their mean is 3.5, also in micro-batches of 3, 3 and 2.
+    loss = e.SetLoss(loss=lambda logits, targets: targets[:, 0].mean() + 0 * logits.sum())
+    task, batch = make_task(), Batch(torch.zeros(8, 3, 4, 4), torch.arange(8.0).view(8, 1).expand(8, 5))
+    recipe = recipe_of(loss=[loss], split=[e.SplitBatch(images=3)])
+    trainer = Trainer(recipe, Number(), task, key=KEY, lr=0.1, weight_decay=0.0)
+    assert trainer.backward(batch, KEY).item() == pytest.approx(3.5)
+
+
+def test_the_weight_of_the_loss_leaves_the_added_terms_alone():
+    half = e.ScaleLoss(factor=0.5)
+    term = e.AddLossTerm(term=lambda logits, batch: logits.new_tensor(3.0))
+    assert number_trainer(half=[half], term=[term]).step(make_batch()).item() == 0.25 + 3
+
+
+def test_the_teacher_sees_the_mixed_batch_and_its_opinion_reaches_the_loss_as_probabilities():
+    seen: list[Batch] = []
+
+    def spy(logits: Tensor, batch: Batch) -> Tensor:
+        seen.append(batch)
+        return logits.new_zeros(())
+
+    task = make_task()
+    made = {
+        "parabola": Fake([PARABOLA]),
+        "mixup": create("mixup", alpha=1.0),
+        "teacher": Fake([e.SetTeacher(source="x", temperature=2.0, online=True), e.AddLossTerm(term=spy)]),
+    }
+    trainer = Trainer(compose(made, task), Number(), task, key=KEY, lr=0.1, weight_decay=0.0, teacher=teacher)
+    batch = make_batch()
+    trainer.step(batch)
+    assert not torch.equal(seen[0].images, batch.images)
+    torch.testing.assert_close(seen[0].teacher, (teacher(seen[0].images) / 2).softmax(1))
+
+
+def test_a_policy_with_several_views_conflicts_with_a_mixer():
+    policy = e.MapImages(apply=lambda images, draws: images, draws=1, views=3)
+    mixer = e.MapBatch(phase=e.BatchPhase.MIX, apply=lambda batch, key: batch)
+    with pytest.raises(ConflictError, match=r"^tricks 'mix' and 'views' both set what becomes"):
+        recipe_of(mix=[mixer], views=[policy])
+
+
+def test_rows_of_a_batch_of_views_keep_their_views():
+    images = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 3, 1, 1)  # views 0 1 2 | 3 4 5 of three images
+    rows = Batch(images, torch.eye(3))[1:]
+    assert rows.views == 2
+    assert rows.images[:, 0, 0, 0].tolist() == [1, 2, 4, 5]
+
+
+def test_chained_parts_keep_both_tricks_in_name_order():
+    gates = {name: [e.SetPart(part=e.Part.GATE, build=lambda channels, site: nn.Identity())] for name in "ba"}
+    assert [name for name, _ in recipe_of(**gates).parts[e.Part.GATE]] == ["a", "b"]
+
+
+def test_a_conflict_says_what_a_part_is_to_be_replaced_by():
+    stems = [e.SetPart(part=e.Part.STEM, build=build, why=why) for build, why in ((nn.Identity, ""), (nn.ReLU, "mine"))]
+    with pytest.raises(ConflictError, match=r"^tricks 'a' and 'b' both set part 'stem' \(mine\): run them"):
+        recipe_of(a=stems[:1], b=stems[1:])
 
 
 def test_an_epoch_trains_in_training_mode_even_after_a_prediction():
@@ -275,7 +362,7 @@ def test_the_clock_is_the_share_of_the_run_that_is_done():
 EXCLUSIVE = {
     "the loss": lambda: e.SetLoss(loss=lambda logits, targets: logits.sum()),
     "the precision": lambda: e.SetPrecision(dtype=torch.bfloat16),
-    "the gradient": lambda: e.SetGradient(compute=lambda model, loss: loss()),
+    "the gradient": lambda: e.SetGradient(compute=lambda model, backward: backward()),
     "the optimiser": lambda: e.SetOptimizer(build=lambda groups: optim.SGD(groups)),
     "the decay of the learning rate": lambda: e.SetDecay(decay=lambda progress: 1.0, origin=e.Origin.RUN_START),
     "the warm-up": lambda: e.SetWarmup(steps=1, factor=lambda step: 1.0),
@@ -300,7 +387,7 @@ def test_a_conflict_says_when_both_tricks_set_the_same_thing():
 
 def test_two_parts_are_two_slots():
     stem, shortcut = (e.SetPart(part=part, build=nn.Identity) for part in (e.Part.STEM, e.Part.SHORTCUT))
-    owners = {part: trick for part, (trick, _) in recipe_of(a=[stem], b=[shortcut]).parts.items()}
+    owners = {part: trick for part, ((trick, _),) in recipe_of(a=[stem], b=[shortcut]).parts.items()}
     assert owners == {e.Part.STEM: "a", e.Part.SHORTCUT: "b"}
 
 

@@ -4,12 +4,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bagoftricks.edits import InitParams, ScaleParams
-from bagoftricks.errors import NoEffectError
+from bagoftricks.compose import compose
+from bagoftricks.edits import FreezeParams, InitFromImages, InitParams, ScaleParams
+from bagoftricks.errors import ConflictError, NoEffectError
 from bagoftricks.layers import PlainStem
-from bagoftricks.parameters import check_selectors, initialise, param_groups
+from bagoftricks.parameters import check_selectors, freeze, initialise, initialise_from_images, param_groups
 from bagoftricks.rng import Key
-from tests.helpers import KEY, Fake, make_trainer
+from tests.helpers import KEY, Fake, make_task, make_trainer, site
 
 
 def every(module: nn.Module, name: str) -> bool:
@@ -43,7 +44,7 @@ def groups(model: nn.Module, *scales: ScaleParams) -> list[dict]:
 
 def test_the_stem_of_imagenet_starts_within_the_bound_of_xavier():
     # fan_in = 3 * 49 = 147, fan_out = 64 * 49 = 3136, so a = sqrt(6 / 3283) = 0.0427.
-    weight = initialised(PlainStem(64, 2, nn.BatchNorm2d))[0].weight
+    weight = initialised(PlainStem(64, 2, site()))[0].weight
     assert 0.042 < weight.abs().max().item() < 0.04276
     assert weight.var().item() == pytest.approx(2 / 3283, rel=0.05)
 
@@ -145,8 +146,36 @@ def test_an_edit_that_selects_nothing_is_refused(edit, verb):
 
 
 def test_edits_that_select_something_are_not_refused():
-    check_selectors(
-        nn.Linear(2, 2),
-        [("ones", InitParams(select=biases, init=to_one))],
-        [("twice", ScaleParams(select=biases, lr=2.0))],
+    made = {"ones": InitParams(select=biases, init=to_one), "twice": ScaleParams(select=biases, lr=2.0)}
+    check_selectors(nn.Linear(2, 2), compose({name: Fake([edit]) for name, edit in made.items()}, make_task()))
+
+
+def test_a_frozen_parameter_keeps_its_value_and_is_in_no_group():
+    model = linears("a")
+    freeze(model, [("still", FreezeParams(select=biases))])
+    (group,) = groups(model)
+    assert [parameter.requires_grad for parameter in (model.a.weight, model.a.bias)] == [True, False]
+    assert list(map(id, group["params"])) == [id(model.a.weight)]
+
+
+def test_freezing_what_another_trick_starts_from_its_own_value_is_a_conflict():
+    made = {"still": FreezeParams(select=every), "ones": InitParams(select=biases, init=to_one)}
+    message = (
+        r"^tricks 'ones' and 'still' both set the same parameters "
+        r"\(still freezes what ones starts from another value\): "
+        r"run them in separate arms, or drop one with ~tricks\.ones or ~tricks\.still$"
     )
+    with pytest.raises(ConflictError, match=message):
+        make_trainer({name: Fake([edit]) for name, edit in made.items()})
+
+
+def test_a_trick_may_freeze_what_it_starts_itself():
+    make_trainer({"mine": Fake([FreezeParams(select=biases), InitParams(select=biases, init=to_one)])})
+
+
+def test_a_parameter_can_be_made_of_training_images():
+    brightness = InitFromImages(select=biases, images=3, init=lambda bias, images: bias.fill_(images.mean()))
+    model = linears("a")
+    initialise_from_images(model, [("bright", brightness)], lambda count: torch.full((count, 3, 2, 2), float(count)))
+    assert model.a.bias.tolist() == [3.0, 3.0, 3.0]
+    assert not (model.a.weight == 3).any()

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from bagoftricks.data.augment import SMALL, Augment, Finish
 from bagoftricks.data.sources import Dataset, Labels, MemorySplit, Split
-from bagoftricks.edits import Batch
+from bagoftricks.edits import Batch, Images, MapImages
 from bagoftricks.errors import DataError
 from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings
@@ -62,7 +62,12 @@ class MemoryLoader:
         for parts in self.plan.steps(epoch):
             made = [self.augment.batch(self.split.images[torch.from_numpy(rows)], epoch, p, rows) for p, rows in parts]
             labels = torch.cat([self.labels[torch.from_numpy(rows)] for _, rows in parts])
-            yield self.finish(torch.cat(made), labels, self.augment.shift(epoch, parts))
+            images = made[0] if len(made) == 1 else torch.cat(made)  # several passes are mixed: they have one view
+            yield self.finish(images, labels, self.augment.shift(epoch, parts))
+
+    def sample(self, count: int) -> Images:
+        """The first images of the split as the network sees them, without augmentation."""
+        return self.finish(self.split.images[:count], self.labels[:count], None).images
 
 
 @dataclass(frozen=True)
@@ -76,12 +81,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Samples:
-    """A map from a request to a prepared image, for worker processes; a broken file is returned, not raised."""
+    """A map from a request to a prepared image's views, for worker processes; a broken file is returned, not raised."""
 
     split: Split
     augment: Augment
 
-    def __getitem__(self, s: Sample) -> tuple[Sample, UInt8[Tensor, "3 S S"] | DataError]:
+    def __getitem__(self, s: Sample) -> tuple[Sample, UInt8[Tensor, "V 3 S S"] | DataError]:
         try:
             return s, self.augment.one(self.split.image(s.index), s.epoch, s.pass_, s.index)
         except DataError as error:
@@ -108,7 +113,7 @@ class Collected:
     """A step's readable images with their samples, and the broken files."""
 
     samples: list[Sample]
-    images: UInt8[Tensor, "B 3 S S"] | None
+    images: UInt8[Tensor, "VB 3 S S"] | None
     broken: list[DataError] = field(default_factory=list)
 
     def pin_memory(self) -> "Collected":
@@ -117,7 +122,7 @@ class Collected:
 
 def collate(items: list[tuple[Sample, Tensor | DataError]]) -> Collected:
     good = [(sample, image) for sample, image in items if isinstance(image, Tensor)]
-    images = torch.stack([image for _, image in good]) if good else None
+    images = torch.stack([views for _, views in good], 1).flatten(0, 1) if good else None
     return Collected([s for s, _ in good], images, [error for _, error in items if isinstance(error, DataError)])
 
 
@@ -158,6 +163,14 @@ class StreamLoader:
             labels = torch.from_numpy(self.split.labels[[s.index for s in step.samples]])
             yield self.finish(step.images, labels, self._shift(epoch, step.samples))
 
+    def sample(self, count: int) -> Images:
+        """The first readable images of the split as the network sees them, without augmentation."""
+        plan = Plan(min(count, len(self.split.labels)), 256)
+        steps = prepare(self.split, plan, Augment(self.augment.size, None), self.prepared.num_workers)
+        images = [step.images for step in steps if step.images is not None]
+        labels = torch.zeros(sum(map(len, images)), dtype=torch.int64)
+        return self.finish(torch.cat(images), labels, None).images
+
     def _shift(self, epoch: int, samples: list[Sample]) -> Tensor | None:
         passes = sorted({s.pass_ for s in samples})
         return self.augment.shift(epoch, [(p, np.array([s.index for s in samples if s.pass_ == p])) for p in passes])
@@ -174,18 +187,35 @@ Loader = MemoryLoader | StreamLoader
 
 
 def train_loader(
-    split: Split, data: DataSettings, finish: Finish, *, size: int, batch_size: int, reads: int, key: Key, workers: int
+    split: Split,
+    data: DataSettings,
+    finish: Finish,
+    *,
+    size: int,
+    batch_size: int,
+    reads: int,
+    key: Key,
+    workers: int,
+    policy: tuple[str, MapImages] | None = None,
 ) -> Loader:
     """Shuffled, augmented batches of ``reads * batch_size`` images; the last incomplete one is left out."""
-    augment = Augment.from_settings(data, size, key)
+    augment = Augment.from_settings(data, size, key, policy)
     return _loader(split, Plan(len(split.labels), batch_size, key, reads), augment, finish, data, workers)
 
 
 def eval_loader(
-    split: Split, data: DataSettings, finish: Finish, *, size: int, batch_size: int, workers: int
+    split: Split,
+    data: DataSettings,
+    finish: Finish,
+    *,
+    size: int,
+    batch_size: int,
+    workers: int,
+    short_side: int | None = None,
 ) -> Loader:
     """Every image exactly once, in order, nothing random."""
-    return _loader(split, Plan(len(split.labels), batch_size), Augment(size, None), finish, data, workers)
+    augment = Augment(size, None, short_side=short_side)
+    return _loader(split, Plan(len(split.labels), batch_size), augment, finish, data, workers)
 
 
 def _loader(split: Split, plan: Plan, augment: Augment, finish: Finish, data: DataSettings, workers: int) -> Loader:

@@ -29,9 +29,9 @@ def fit(image: Image, size: int, short_side: int) -> UInt8[Tensor, "3 S S"]:
     return image if image.shape[1:] == (size, size) else tv.center_crop(image, [size, size])
 
 
-def validation_crop(image: Image, size: int) -> UInt8[Tensor, "3 S S"]:
-    """Short side to S / 0.875 (256 for 224), centre crop of S; small images keep all their pixels."""
-    return fit(image, size, math.ceil(size / 0.875))
+def validation_crop(image: Image, size: int, short_side: int | None = None) -> UInt8[Tensor, "3 S S"]:
+    """Short side to ``short_side``, or to S / 0.875 (256 for 224); centre crop of S."""
+    return fit(image, size, math.ceil(size / 0.875) if short_side is None else short_side)
 
 
 def area_crop(image: Image, size: int, draws: Float[Tensor, " n"], area: tuple[float, float]) -> UInt8[Tensor, "3 S S"]:

@@ -1,4 +1,4 @@
-"""Top-1, top-5 and cross entropy, every image counted exactly once."""
+"""Top-1, top-5, cross entropy and calibration, every image counted exactly once."""
 
 from collections.abc import Iterable
 
@@ -8,10 +8,15 @@ from torch import Tensor
 
 from bagoftricks.edits import Batch, Logits, Predict
 
+SCORES = ("top1", "top5", "loss", "ece")
+BINS = 15  # of the confidence, for the calibration error (Guo et al. 2017, section 2)
+
 
 def accuracy(predict: Predict, batches: Iterable[Batch]) -> dict[str, float]:
-    """``top1`` and ``top5`` in percent and ``loss``, the mean cross entropy of the plain labels in nats.
+    """``top1`` and ``top5`` in percent, ``loss``, the mean cross entropy of the plain labels in nats, and ``ece``.
 
+    ``ece`` is the expected calibration error in percent: the mean over images of the gap between confidence and
+    accuracy within their bin, of fifteen equal bins of the highest probability (Guo et al. 2017, equation 3).
     With fewer than five classes, top5 counts all of them. The sums stay on the device until the end.
     """
     sums: Tensor | None = None
@@ -20,13 +25,17 @@ def accuracy(predict: Predict, batches: Iterable[Batch]) -> dict[str, float]:
         sums = counted if sums is None else sums + counted
     if sums is None:
         raise ValueError("there is no image to evaluate on")
-    images, top1, top5, loss = sums.tolist()
-    return {"top1": 100 * top1 / images, "top5": 100 * top5 / images, "loss": loss / images}
+    images, top1, top5, loss = sums[:4].tolist()
+    ece = sums[4:].abs().sum().item()
+    return {"top1": 100 * top1 / images, "top5": 100 * top5 / images, "loss": loss / images, "ece": 100 * ece / images}
 
 
 def _sums(logits: Logits, targets: Tensor) -> Tensor:
-    """(images, top-1 hits, top-5 hits, summed loss) of a batch, in double precision."""
+    """(images, top-1 hits, top-5 hits, summed loss, confidence minus hits in each bin) of a batch, in fp64."""
     labels = targets.argmax(1)
     hits = logits.topk(min(5, logits.shape[1])).indices.eq(labels[:, None])
     loss = F.cross_entropy(logits, labels, reduction="sum")
-    return torch.stack([loss.new_tensor(len(labels)), hits[:, 0].sum(), hits.sum(), loss]).double()
+    confidence = logits.double().softmax(1).amax(1)
+    bins = (confidence * BINS).ceil().long().sub(1).clamp(0, BINS - 1)  # bin m holds ((m - 1)/M, m/M]
+    gaps = confidence.new_zeros(BINS).index_add_(0, bins, confidence - hits[:, 0].double())
+    return torch.cat([torch.stack([loss.new_tensor(len(labels)), hits[:, 0].sum(), hits.sum(), loss]).double(), gaps])

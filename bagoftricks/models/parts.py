@@ -1,20 +1,34 @@
 """Networks are built from parts: a trick chooses a constructor before anything is built, never edits a module."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
-from bagoftricks.edits import Part
+from bagoftricks.edits import CHAINED, Part
 from bagoftricks.errors import NoEffectError
-from bagoftricks.layers import ConvShortcut, PlainStem, stride_on_1x1
+from bagoftricks.layers import ConvShortcut, GlobalAverage, PlainStem, PooledConv, conv3, stride_on_1x1
+from bagoftricks.models.layout import plain_layout
 
-Chosen = Mapping[Part, tuple[str, Callable[..., Any]]]  # part -> (trick, constructor)
+Chosen = Mapping[Part, Sequence[tuple[str, Callable[..., Any]]]]  # part -> (trick, constructor), several if chained
 
 BASELINE: dict[Part, Callable[..., Any]] = {
     Part.STEM: PlainStem,
+    Part.MAX_POOL: lambda channels, site: nn.MaxPool2d(3, 2, 1),
+    Part.LAYOUT: plain_layout,
     Part.SHORTCUT: ConvShortcut,
     Part.STRIDE: stride_on_1x1,
+    Part.CONV3: conv3,
+    Part.DOWN: lambda channels, stride, site: None,
+    Part.GATE: lambda channels, site: nn.Identity(),
+    Part.NORM: nn.BatchNorm2d,
+    Part.ACT: lambda: nn.ReLU(inplace=True),
+    Part.DROP: lambda channels, site: nn.Identity(),
+    Part.BRANCH: lambda site: nn.Identity(),
+    Part.POOLED_CONV: PooledConv,
+    Part.HEAD_POOL: GlobalAverage,
+    Part.HEAD_DROP: lambda site: nn.Identity(),
+    Part.LOGIT_SCALE: lambda scale: scale,
 }
 
 
@@ -27,13 +41,20 @@ class Parts:
 
     def __getitem__(self, part: Part) -> Callable[..., Any]:
         self.used.add(part)
-        return self.chosen[part][1] if part in self.chosen else BASELINE[part]
+        builders = [build for _, build in self.chosen.get(part, ())]
+        if not builders:
+            return BASELINE[part]
+        if len(builders) == 1:
+            return builders[0]
+        assert part in CHAINED
+        return lambda *args: nn.Sequential(*(build(*args) for build in builders))
 
     def without_effect(self) -> dict[str, list[Part]]:
         """Tricks none of whose parts were built, with those parts."""
         idle: dict[str, list[Part]] = {}
-        for part, (trick, _) in self.chosen.items():
-            idle.setdefault(trick, []).append(part)
+        for part, claims in self.chosen.items():
+            for trick, _ in claims:
+                idle.setdefault(trick, []).append(part)
         return {trick: parts for trick, parts in idle.items() if not self.used.intersection(parts)}
 
 

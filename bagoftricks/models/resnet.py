@@ -3,80 +3,123 @@
 Shapes: B batch, H height, W width; a stage of width w has w channels (basic) or 4w (bottleneck).
 """
 
-import torch.nn.functional as F
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from bagoftricks.edits import Images, Logits, Part
-from bagoftricks.layers import Norm, closing
+from bagoftricks.layers import ConvUnit, Site, closing
 from bagoftricks.models.parts import Parts
 from bagoftricks.settings import ModelSettings
 
+SMALL_IMAGE = 64  # up to this many pixels, images keep their resolution in the stem
 
-class Basic(nn.Module):
-    """Two 3x3 convolutions and a shortcut; the first has the stride."""
+
+class ResidualBlock(nn.Module):
+    """A branch, a shortcut, and the activation of their sum; the subclasses say what the branch is."""
+
+    expansion: ClassVar[int]
+
+    def close(self, c_in: int, c_out: int, stride: int, site: Site, *, project: bool, last_act: bool) -> None:
+        """Build what follows the last convolution, so that the modules are listed in the order they compute."""
+        self.norm, self.drop = closing(site.norm(c_out)), site.at("closing").drop(c_out)
+        self.gate: nn.Module = site.parts[Part.GATE](c_out, site)
+        self.keep: nn.Module = site.parts[Part.BRANCH](site)
+        self.shortcut = nn.Identity()
+        if project or stride > 1 or c_in != c_out:
+            self.shortcut = site.parts[Part.SHORTCUT](c_in, c_out, stride, site.at("shortcut"))
+        self.act = site.act() if last_act else nn.Identity()
+
+    def branch(self, x: Tensor) -> Tensor:
+        """The convolutions up to the closing norm."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.keep(self.gate(self.drop(self.norm(self.branch(x)))))
+        out: Tensor = self.act(y + self.shortcut(x))
+        return out
+
+
+class Basic(ResidualBlock):
+    """Two 3x3 convolutions; the first has the stride."""
 
     expansion = 1
 
-    def __init__(self, c_in: int, width: int, stride: int, norm: Norm, parts: Parts) -> None:
+    def __init__(
+        self, c_in: int, width: int, stride: int, site: Site, *, project: bool = False, last_act: bool = True
+    ) -> None:
         super().__init__()
-        self.conv1, self.norm1 = nn.Conv2d(c_in, width, 3, stride, 1, bias=False), norm(width)
-        self.conv2, self.norm2 = nn.Conv2d(width, width, 3, 1, 1, bias=False), closing(norm(width))
-        self.shortcut = make_shortcut(c_in, width, stride, norm, parts)
+        self.conv1 = ConvUnit(c_in, width, 3, stride, site.at("conv1"))
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.close(c_in, width, stride, site, project=project, last_act=last_act)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.norm1(self.conv1(x)), inplace=True)
-        y = self.norm2(self.conv2(y))
-        return F.relu(y + self.shortcut(x), inplace=True)
+    def branch(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv2(self.conv1(x))
+        return y
 
 
-class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions and a shortcut; ``Part.STRIDE`` says which of the first two has the stride."""
+class Bottleneck(ResidualBlock):
+    """1x1, 3x3 and 1x1 convolutions; ``Part.STRIDE`` says which of the first two has the stride."""
 
     expansion = 4
 
-    def __init__(self, c_in: int, width: int, stride: int, norm: Norm, parts: Parts) -> None:
+    def __init__(
+        self,
+        c_in: int,
+        width: int,
+        stride: int,
+        site: Site,
+        *,
+        project: bool = False,
+        last_act: bool = True,
+        groups: int = 1,
+        group_width: int = 64,
+    ) -> None:
         super().__init__()
         c_out = width * self.expansion
-        stride1, stride2 = parts[Part.STRIDE](stride)
-        self.conv1, self.norm1 = nn.Conv2d(c_in, width, 1, stride1, bias=False), norm(width)
-        self.conv2, self.norm2 = nn.Conv2d(width, width, 3, stride2, 1, bias=False), norm(width)
-        self.conv3, self.norm3 = nn.Conv2d(width, c_out, 1, bias=False), closing(norm(c_out))
-        self.shortcut = make_shortcut(c_in, c_out, stride, norm, parts)
+        stride1, stride2 = site.parts[Part.STRIDE](stride)
+        inner = groups * (width * group_width // 64)  # ResNeXt: Xie et al. 2017; the width itself for one group of 64
+        self.conv1 = ConvUnit(c_in, inner, 1, stride1, site.at("conv1"))
+        self.conv2: nn.Module = site.parts[Part.CONV3](inner, inner, stride2, groups, site.at("conv2"))
+        self.conv3 = nn.Conv2d(inner, c_out, 1, bias=False)
+        self.close(c_in, c_out, stride, site, project=project, last_act=last_act)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.norm1(self.conv1(x)), inplace=True)
-        y = F.relu(self.norm2(self.conv2(y)), inplace=True)
-        y = self.norm3(self.conv3(y))
-        return F.relu(y + self.shortcut(x), inplace=True)
+    def branch(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv3(self.conv2(self.conv1(x)))
+        return y
 
 
-def make_shortcut(c_in: int, c_out: int, stride: int, norm: Norm, parts: Parts) -> nn.Module:
-    """Identity where the shapes agree, else the projection part."""
-    if stride == 1 and c_in == c_out:
-        return nn.Identity()
-    shortcut: nn.Module = parts[Part.SHORTCUT](c_in, c_out, stride, norm)
-    return shortcut
+class BottleneckMaker:
+    """Bottlenecks of one cardinality (ResNeXt, for more than one group)."""
+
+    expansion = Bottleneck.expansion
+
+    def __init__(self, groups: int, group_width: int) -> None:
+        self.groups, self.group_width = groups, group_width
+
+    def __call__(
+        self, c_in: int, width: int, stride: int, site: Site, *, project: bool = False, last_act: bool = True
+    ) -> Bottleneck:
+        inner = {"groups": self.groups, "group_width": self.group_width}
+        return Bottleneck(c_in, width, stride, site, project=project, last_act=last_act, **inner)
 
 
 class ResNet(nn.Module):
-    """Stem, stages (each later one halves the map and doubles the width), global average, linear head."""
+    """Stem, stages, pooling and a linear head."""
 
-    def __init__(self, spec: ModelSettings, num_classes: int, *, small: bool, parts: Parts) -> None:
+    def __init__(self, spec: ModelSettings, num_classes: int, *, image_size: int, parts: Parts) -> None:
         super().__init__()
-        block = Basic if spec.block == "basic" else Bottleneck
-        norm = nn.BatchNorm2d
-        self.stem = parts[Part.STEM](spec.width, 1 if small else 2, norm)
-        self.pool = nn.Identity() if small else nn.MaxPool2d(3, 2, 1)
-        channels, stages = spec.width, []
-        for i, depth in enumerate(spec.depths):
-            width, blocks = spec.width * 2**i, []
-            for j in range(depth):
-                blocks.append(block(channels, width, 2 if i > 0 and j == 0 else 1, norm, parts))
-                channels = width * block.expansion
-            stages.append(nn.Sequential(*blocks))
-        self.stages = nn.Sequential(*stages)
-        self.head = nn.Linear(channels, num_classes)
+        small = image_size <= SMALL_IMAGE if spec.stem == "auto" else spec.stem == "small"
+        block = Basic if spec.block == "basic" else BottleneckMaker(spec.groups, spec.group_width)
+        site = Site(parts, image_size, stages=len(spec.depths), blocks=sum(spec.depths))
+        self.stem: nn.Module = parts[Part.STEM](spec.width, 1 if small else 2, site.at("stem"))
+        self.pool = nn.Identity() if small else parts[Part.MAX_POOL](spec.width, site.at("pool"))
+        self.stages: nn.Module = parts[Part.LAYOUT](spec.depths, spec.width, block, site)
+        features = block.expansion * spec.width * 2 ** (len(spec.depths) - 1)
+        self.head_pool, self.head_drop = parts[Part.HEAD_POOL](), parts[Part.HEAD_DROP](site.at("head"))
+        self.head = nn.Linear(features, num_classes)
 
     def forward(self, images: Images) -> Logits:
-        logits: Logits = self.head(self.stages(self.pool(self.stem(images))).mean((2, 3)))
+        features = self.head_pool(self.stages(self.pool(self.stem(images))))
+        logits: Logits = self.head(self.head_drop(features))
         return logits

@@ -8,7 +8,7 @@ from bagoftricks.errors import NoEffectError
 from bagoftricks.evaluate.speed import peak_memory_mib, reset_peak_memory, time_inference
 from bagoftricks.models import build_model, place
 from bagoftricks.settings import Settings
-from bagoftricks.study.check import Checked, check, complexity
+from bagoftricks.study.check import Checked, check, complexity, test_pixels
 from bagoftricks.trick import Task
 
 
@@ -17,6 +17,9 @@ def measure(settings: Settings, warn: Callable[[str], object]) -> dict[str, Any]
     checked = check_leniently(settings, warn)
     num_classes = settings.num_classes or settings.data.num_classes
     recipe = checked.recipe(Task(num_classes, settings.batch_size, 1, 1))
+    for warning in checked.warnings():
+        warn(warning)
+    pixels = test_pixels(settings, recipe)
     counts = complexity(settings, recipe, num_classes)
     if not settings.measure:
         return {**counts}
@@ -24,8 +27,8 @@ def measure(settings: Settings, warn: Callable[[str], object]) -> dict[str, Any]
     channels_last = settings.runtime.channels_last
     model = place(model, checked.device, channels_last=channels_last)
     reset_peak_memory(checked.device)
-    many = time_inference(model, settings.pixels, channels_last=channels_last)
-    one = time_inference(model, settings.pixels, batch=1, channels_last=channels_last)
+    many = time_inference(model, pixels, channels_last=channels_last)
+    one = time_inference(model, pixels, batch=1, channels_last=channels_last)
     return {
         **counts,
         "infer_images_per_s": many.images_per_s,

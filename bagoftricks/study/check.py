@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from bagoftricks.catalogue import create
+from bagoftricks.catalogue import card, create
 from bagoftricks.compose import compose
 from bagoftricks.evaluate.complexity import count_macs, count_params
 from bagoftricks.models import build_model
-from bagoftricks.parameters import check_selectors
+from bagoftricks.parameters import check_selectors, freeze
 from bagoftricks.recipe import Recipe
 from bagoftricks.settings import Settings
 from bagoftricks.study.environment import find_device
@@ -23,6 +23,15 @@ class Checked:
 
     tricks: dict[str, Trick]
     device: torch.device
+
+    def warnings(self) -> list[str]:
+        """Pairs of tricks that go together but should not, by their cards."""
+        return [
+            f"trick '{name}' beside '{other}': {why}"
+            for name in self.tricks
+            for other, why in card(name).warns.items()
+            if other in self.tricks
+        ]
 
     def recipe(self, task: Task) -> Recipe:
         return compose(self.tricks, task)
@@ -38,17 +47,24 @@ def check(settings: Settings) -> Checked:
     num_classes = settings.num_classes or settings.data.num_classes
     recipe = checked.recipe(Task(num_classes, settings.batch_size, steps_per_epoch=100, total_steps=100))
     gradient_scaler(recipe.precision, checked.device)
-    check_selectors(meta_model(settings, recipe, num_classes), recipe.inits, recipe.param_scales)
+    check_selectors(meta_model(settings, recipe, num_classes), recipe)
     return checked
 
 
 def meta_model(settings: Settings, recipe: Recipe, num_classes: int) -> nn.Module:
     """The network with shapes but without storage."""
     with torch.device("meta"):
-        return build_model(settings.model, recipe.parts, num_classes=num_classes, image_size=settings.pixels)
+        model = build_model(settings.model, recipe.parts, num_classes=num_classes, image_size=settings.pixels)
+    freeze(model, recipe.frozen)
+    return model
+
+
+def test_pixels(settings: Settings, recipe: Recipe) -> int:
+    """The side of the images that the network is evaluated, counted and timed on."""
+    return recipe.test_size.size if recipe.test_size else settings.pixels
 
 
 def complexity(settings: Settings, recipe: Recipe, num_classes: int) -> dict[str, int]:
-    """``params`` and ``macs`` of the network for one image."""
+    """``params`` and ``macs`` of the network for one image, at the size of its evaluation."""
     model = meta_model(settings, recipe, num_classes)
-    return {"params": count_params(model), "macs": count_macs(model, settings.pixels)}
+    return {"params": count_params(model), "macs": count_macs(model, test_pixels(settings, recipe))}

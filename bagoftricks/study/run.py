@@ -4,6 +4,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,19 +12,21 @@ from torch import Tensor, nn
 
 from bagoftricks.data import Dataset, Loader, eval_loader, find_dataset, train_loader
 from bagoftricks.data.augment import Finish
+from bagoftricks.edits import Images
 from bagoftricks.errors import UserError
-from bagoftricks.evaluate.accuracy import accuracy
+from bagoftricks.evaluate.accuracy import SCORES, accuracy
 from bagoftricks.evaluate.speed import peak_memory_mib, reset_peak_memory, synchronise, time_inference
 from bagoftricks.models import build_model, place
 from bagoftricks.rng import Key
 from bagoftricks.settings import Settings
-from bagoftricks.study.check import Checked, check, complexity
+from bagoftricks.study.check import Checked, check, complexity, test_pixels
 from bagoftricks.study.environment import environment
 from bagoftricks.study.identity import run_id, run_identity
 from bagoftricks.study.store import WEIGHTS, Record, Store, write_whole
 from bagoftricks.train import Trainer, predictor
 from bagoftricks.trick import Task
 
+REFRESH_BATCHES = 50  # on which the statistics of an averaged copy's batch norms are measured
 Rows = list[dict[str, Any]]  # one row per epoch and evaluated copy: metrics.csv
 
 
@@ -122,8 +125,12 @@ def train_and_measure(prepared: Prepared, store: Store, reporter: Reporter) -> d
         f"{data.name}: {len(data.train.labels):,} training and {len(data.val.labels):,} validation images of "
         f"{len(data.classes)} classes at {settings.pixels} pixels, on {device}"
     )
+    for warning in prepared.checked.warnings():
+        reporter.note(f"warning: {warning}")
     train, val = loaders(settings, prepared.checked, data, prepared.num_classes)
-    trainer = make_trainer(settings, prepared.checked, prepared.num_classes, steps_per_epoch=len(train))
+    trainer = make_trainer(
+        settings, prepared.checked, prepared.num_classes, steps_per_epoch=len(train), sample=train.sample
+    )
     reset_peak_memory(device)
     reporter.begin(prepared.id, trainer.task.total_steps)
     try:
@@ -136,7 +143,8 @@ def train_and_measure(prepared: Prepared, store: Store, reporter: Reporter) -> d
     for copy, model in trainer.copies().items():
         file = store.folder(prepared.id) / (WEIGHTS if copy == "last" else f"{copy}.{WEIGHTS}")
         write_whole(file, weights_writer(model))
-    timing = time_inference(trainer.model, settings.pixels, channels_last=settings.runtime.channels_last)
+    pixels = test_pixels(settings, trainer.recipe)
+    timing = time_inference(trainer.model, pixels, channels_last=settings.runtime.channels_last)
     cost = {
         **complexity(settings, trainer.recipe, prepared.num_classes),
         "train_images_per_s": settings.epochs * train.images / train_seconds,
@@ -178,29 +186,52 @@ def loaders(settings: Settings, checked: Checked, data: Dataset, num_classes: in
     """The training and the validation batches."""
     runtime, size = settings.runtime, settings.pixels
     finish = Finish(settings.data, num_classes, checked.device, channels_last=runtime.channels_last)
+    recipe = checked.recipe(Task(num_classes, settings.batch_size, 1, 1))
     train = train_loader(
         data.train,
         settings.data,
         finish,
         size=size,
         batch_size=settings.batch_size,
-        reads=checked.recipe(Task(num_classes, settings.batch_size, 1, 1)).reads,
+        reads=recipe.reads,
+        policy=recipe.map_images,
         key=Key(settings.seed),
         workers=runtime.workers,
     )
     val = eval_loader(
-        data.val, settings.data, finish, size=size, batch_size=runtime.eval_batch_size, workers=runtime.workers
+        data.val,
+        settings.data,
+        finish,
+        size=test_pixels(settings, recipe),
+        short_side=recipe.test_size.short_side if recipe.test_size else None,
+        batch_size=runtime.eval_batch_size,
+        workers=runtime.workers,
     )
     return train, val
 
 
-def make_trainer(settings: Settings, checked: Checked, num_classes: int, *, steps_per_epoch: int) -> Trainer:
+def make_trainer(
+    settings: Settings,
+    checked: Checked,
+    num_classes: int,
+    *,
+    steps_per_epoch: int,
+    sample: Callable[[int], Images] | None = None,
+) -> Trainer:
     """The composed recipe with its network, on the device."""
     task = Task(num_classes, settings.batch_size, steps_per_epoch, settings.epochs * steps_per_epoch)
     recipe = checked.recipe(task)
     model = build_model(settings.model, recipe.parts, num_classes=num_classes, image_size=settings.pixels)
     model = place(model, checked.device, channels_last=settings.runtime.channels_last)
-    return Trainer(recipe, model, task, key=Key(settings.seed), lr=settings.lr, weight_decay=settings.weight_decay)
+    return Trainer(
+        recipe,
+        model,
+        task,
+        key=Key(settings.seed),
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        sample=sample,
+    )
 
 
 def run_epochs(
@@ -221,6 +252,7 @@ def run_epochs(
         train_seconds += time.perf_counter() - start
         if epoch % settings.runtime.eval_every and epoch < settings.epochs:
             continue
+        trainer.refresh_norms(islice(train.epoch(epoch), REFRESH_BATCHES))
         for copy, model in trainer.copies().items():
             scores = accuracy(predictor(trainer.recipe, model), val.epoch(0))
             about = {"epoch": epoch, "copy": copy, "steps": trainer.steps_done, "train_loss": mean_loss}
@@ -247,9 +279,7 @@ def train_epoch(trainer: Trainer, train: Loader, epoch: int, reporter: Reporter)
 
 def final_metrics(rows: Rows, epochs: int) -> dict[str, Any]:
     """The last epoch's scores: of the last weights at the top, of averaged copies under ``copies``."""
-    scores = {
-        row["copy"]: {key: row[key] for key in ("top1", "top5", "loss")} for row in rows if row["epoch"] == epochs
-    }
+    scores = {row["copy"]: {key: row[key] for key in SCORES} for row in rows if row["epoch"] == epochs}
     last = scores.pop("last")
     return {**last, "copies": scores} if scores else last
 

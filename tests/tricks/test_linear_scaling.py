@@ -11,7 +11,7 @@ IDENTITIES = [{"base_batch": BATCH}]
 
 def rate(batch_size: int, **params: int) -> float:
     recipe = compose({"linear_scaling": create("linear_scaling", **params)}, make_task(batch_size=batch_size))
-    (group,) = param_groups(make_model(recipe), recipe.param_scales, lr=0.1, weight_decay=1e-4)
+    (group,) = param_groups(make_model(recipe)[0], recipe.param_scales, lr=0.1, weight_decay=1e-4)
     return group["lr"]
 
 
@@ -26,7 +26,7 @@ def test_the_base_batch_is_a_hyper_parameter():
 
 def test_the_decay_is_left_alone():
     recipe = compose({"linear_scaling": create("linear_scaling")}, make_task(batch_size=1024))
-    (group,) = param_groups(make_model(recipe), recipe.param_scales, lr=0.1, weight_decay=1e-4)
+    (group,) = param_groups(make_model(recipe)[0], recipe.param_scales, lr=0.1, weight_decay=1e-4)
     assert group["weight_decay"] == 1e-4
 
 

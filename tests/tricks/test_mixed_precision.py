@@ -84,8 +84,8 @@ def gradients(tricks: dict[str, Trick]) -> Tensor:
     """The gradients as the backward pass leaves them, before the optimiser unscales them."""
     seen: list[Tensor] = []
 
-    def compute(model: nn.Module, loss: Callable[[], Tensor]) -> None:
-        loss().backward()
+    def compute(model: nn.Module, backward: Callable[[], None]) -> None:
+        backward()
         seen.extend(parameter.grad.flatten().clone() for parameter in model.parameters())
 
     make_trainer({**tricks, "spy": Fake([SetGradient(compute=compute)])}).step(make_batch())

@@ -24,7 +24,7 @@ def read_positions(name: str) -> torch.Tensor:
 @pytest.mark.parametrize(("name", "strides"), [("", [2, 1, 1]), ("resnet_b", [1, 2, 1])])
 def test_the_stride_moves_from_the_first_1x1_to_the_3x3(name, strides):
     block = strided_block(name)
-    assert [conv.stride[0] for conv in (block.conv1, block.conv2, block.conv3)] == strides
+    assert [conv.stride[0] for conv in (block.conv1.conv, block.conv2.conv, block.conv3)] == strides
 
 
 def test_every_position_is_read():

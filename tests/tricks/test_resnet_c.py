@@ -31,4 +31,4 @@ def test_the_map_behind_the_stem_has_the_size_that_the_plain_stem_gives(size, ex
 
 def test_it_contains_resnet_b():
     block = network(224).stages[1][0]
-    assert (block.conv1.stride, block.conv2.stride) == ((1, 1), (2, 2))
+    assert (block.conv1.conv.stride, block.conv2.conv.stride) == ((1, 1), (2, 2))

@@ -4,14 +4,14 @@ from torch import Tensor, nn
 
 from bagoftricks.edits import Part
 from bagoftricks.models import build_model
-from tests.helpers import TINY, parts_of
+from tests.helpers import TINY, parts_of, site
 
 CONFLICTS = ["resnet_b", "resnet_c"]  # contains both
 
 
 def pooled(x: Tensor) -> Tensor:
     """What the 1x1 of the shortcut reads."""
-    shortcut = parts_of("resnet_d")[Part.SHORTCUT][1](x.shape[1], 8, 2, nn.BatchNorm2d)
+    shortcut = parts_of("resnet_d")[Part.SHORTCUT][0][1](x.shape[1], 8, 2, site())
     return shortcut.pool(x)
 
 
@@ -69,4 +69,5 @@ def test_no_relu_follows_the_projection():
 def test_it_contains_resnet_c():
     c, d = tiny("resnet_c"), tiny("resnet_d")
     assert [str(m) for m in d.stem] == [str(m) for m in c.stem]
-    assert (d.stages[1][0].conv1.stride, d.stages[1][0].conv2.stride) == ((1, 1), (2, 2))
+    block = d.stages[1][0]
+    assert (block.conv1.conv.stride, block.conv2.conv.stride) == ((1, 1), (2, 2))

@@ -29,13 +29,10 @@ def after_the_first_backward(block: str) -> dict[str, Tensor]:
     return {name: parameter.grad for name, parameter in model.stages[0][1].named_parameters()}
 
 
-@pytest.mark.parametrize(
-    ("block", "depths", "closing"),
-    [("bottleneck", (3, 4, 6, 3), "norm3.weight"), ("basic", (2, 2, 2, 2), "norm2.weight")],
-)
-def test_one_gamma_in_each_block_is_zero_the_last_of_its_branch(block, depths, closing):
+@pytest.mark.parametrize(("block", "depths"), [("bottleneck", (3, 4, 6, 3)), ("basic", (2, 2, 2, 2))])
+def test_one_gamma_in_each_block_is_zero_the_last_of_its_branch(block, depths):
     names = zeroed(started(block, depths))
-    assert names == [f"stages.{i}.{j}.{closing}" for i, depth in enumerate(depths) for j in range(depth)]
+    assert names == [f"stages.{i}.{j}.norm.weight" for i, depth in enumerate(depths) for j in range(depth)]
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
@@ -48,15 +45,17 @@ def test_a_block_without_projection_starts_as_the_identity(block, training):
 
 @pytest.mark.parametrize("block", ["bottleneck", "basic"])
 def test_at_first_the_convolutions_of_a_branch_have_no_gradient(block):
-    gradients = [grad for name, grad in after_the_first_backward(block).items() if name.startswith("conv")]
+    gradients = [
+        grad for name, grad in after_the_first_backward(block).items() if name.startswith("conv") and grad.ndim == 4
+    ]
     assert len(gradients) == {"bottleneck": 3, "basic": 2}[block]
     assert not any(grad.any() for grad in gradients)
 
 
-@pytest.mark.parametrize(("block", "closing"), [("bottleneck", "norm3"), ("basic", "norm2")])
+@pytest.mark.parametrize("block", ["bottleneck", "basic"])
 @pytest.mark.parametrize("parameter", ["weight", "bias"])
-def test_at_first_the_closing_norm_has_a_gradient(block, closing, parameter):
-    assert after_the_first_backward(block)[f"{closing}.{parameter}"].all()
+def test_at_first_the_closing_norm_has_a_gradient(block, parameter):
+    assert after_the_first_backward(block)[f"norm.{parameter}"].all()
 
 
 def test_a_network_without_residual_branches_is_refused():
@@ -65,4 +64,4 @@ def test_a_network_without_residual_branches_is_refused():
         r"drop it with ~tricks\.zero_gamma, or choose another model=$"
     )
     with pytest.raises(NoEffectError, match=message):
-        check_selectors(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), RECIPE.inits, RECIPE.param_scales)
+        check_selectors(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), RECIPE)

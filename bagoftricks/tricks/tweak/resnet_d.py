@@ -1,7 +1,7 @@
 from torch import Tensor, nn
 
 from bagoftricks.edits import Part, SetPart
-from bagoftricks.layers import ConvShortcut, DeepStem, Norm, stride_on_3x3
+from bagoftricks.layers import ConvShortcut, DeepStem, Site, stride_on_3x3
 from bagoftricks.trick import Task, trick
 
 
@@ -12,8 +12,8 @@ class PooledShortcut(ConvShortcut):
     Assembled-CNN counts padded zeros there. With a stride of 1 there is nothing to pool.
     """
 
-    def __init__(self, c_in: int, c_out: int, stride: int, norm: Norm) -> None:
-        super().__init__(c_in, c_out, 1, norm)
+    def __init__(self, c_in: int, c_out: int, stride: int, site: Site) -> None:
+        super().__init__(c_in, c_out, 1, site)
         pool = nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False)
         self.pool = pool if stride > 1 else nn.Identity()
 

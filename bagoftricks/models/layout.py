@@ -1,0 +1,33 @@
+"""How residual blocks are laid out in stages."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from torch import nn
+
+from bagoftricks.layers import Site
+
+
+@runtime_checkable
+class MakeBlock(Protocol):
+    """Builds one residual block: (B c_in H W) -> (B expansion*width H/stride W/stride)."""
+
+    expansion: int
+
+    def __call__(
+        self, c_in: int, width: int, stride: int, site: Site, *, project: bool = False, last_act: bool = True
+    ) -> nn.Module:
+        """``project``: a projection shortcut even where the shapes agree; ``last_act``: activation after the sum."""
+
+
+def plain_layout(depths: Sequence[int], width: int, block: MakeBlock, site: Site) -> nn.Sequential:
+    """The stages of a ResNet: each later one halves the map and doubles the width."""
+    channels, done, stages = width, 0, []
+    for i, depth in enumerate(depths):
+        blocks = []
+        for j in range(depth):
+            here = site.at(f"stage{i + 1}.block{j}", stage=i + 1, block=done)
+            blocks.append(block(channels, width * 2**i, 2 if i > 0 and j == 0 else 1, here))
+            channels, done = block.expansion * width * 2**i, done + 1
+        stages.append(nn.Sequential(*blocks))
+    return nn.Sequential(*stages)
