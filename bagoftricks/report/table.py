@@ -27,6 +27,7 @@ RESULT = [
     Column("top1", "top-1 %", "{:.2f}".format),
     Column("top5", "top-5 %", "{:.2f}".format),
     Column("loss", "loss", "{:.4f}".format),
+    Column("ece", "ECE %", "{:.2f}".format),
 ]
 COST = [
     Column("params", "params M", lambda n: f"{n / 1e6:.3f}"),

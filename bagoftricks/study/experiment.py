@@ -23,7 +23,7 @@ from bagoftricks.study.arms import Arm, Tricks
 T = TypeVar("T")
 
 COLUMNS = (
-    *("top1", "top5", "loss", "mce"),
+    *("top1", "top5", "loss", "ece", "mce"),
     *("params", "macs", "train_images_per_s", "infer_images_per_s", "peak_memory_mib", "train_seconds"),
 )
 OVERRIDE = re.compile(r"(?:\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@-]*)(?:=(?P<value>.*))?", re.DOTALL)
