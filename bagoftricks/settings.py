@@ -35,6 +35,8 @@ class DataSettings:
     """a second folder of classes to validate on, instead of root/val or root/test"""
     holdout: float = 0.0
     """share of the training images held out for validation instead of the validation split, in [0, 1)"""
+    limit: Optional[int] = None
+    """at most so many images of each split, the same ones for every seed: for a quick try"""
     num_classes: int = 10
     """classes, where the data itself does not say (bot-bench)"""
     image_size: int = 32
@@ -68,6 +70,8 @@ class DataSettings:
         choose("data.on_error", self.on_error, ("fail", "skip"))
         if not 0 <= self.holdout < 1:
             raise UserError(f"data.holdout={self.holdout}: must be in [0, 1)")
+        if self.limit is not None:
+            positive(**{"data.limit": self.limit})
         if not 0 <= self.jitter_strength <= 1:
             raise UserError(f"data.jitter_strength={self.jitter_strength}: must be in [0, 1]")
         if self.pad < 0:
