@@ -23,4 +23,7 @@ FAMILY_OF = {
     "cosine": "refine",
     "label_smoothing": "refine",
     "mixup": "refine",
+    "dropblock": "regularize",
+    "stochastic_depth": "regularize",
+    "dropout": "regularize",
 }
