@@ -15,6 +15,7 @@ FAMILY_OF = {
     "resnet_b": "tweak",
     "resnet_c": "tweak",
     "resnet_d": "tweak",
+    "big_little": "tweak",
     "linear_scaling": "efficiency",
     "warmup": "efficiency",
     "zero_gamma": "efficiency",
