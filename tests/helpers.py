@@ -24,8 +24,12 @@ from bagoftricks.trick import Task, Trick
 CLASSES, PIXELS, BATCH = 5, 16, 8
 TINY = ModelSettings(name="tiny", depths=[1, 1], width=4)
 RESNET50 = ModelSettings(name="resnet50", depths=[3, 4, 6, 3], width=64)
+TINY_BIG_LITTLE = ModelSettings(name="tiny_big_little", depths=[2, 2, 2, 1], width=4)
 KEY = Key(0)
-NETWORKS = [(TINY, PIXELS)]  # tiny networks with the size of their images: a trick must have an effect on one of them
+NETWORKS = [
+    (TINY, PIXELS),
+    (TINY_BIG_LITTLE, 64),
+]  # tiny networks with the size of their images: a trick must have an effect on one of them
 
 
 @dataclass
@@ -105,9 +109,10 @@ def site(**facts: Any) -> Site:
     return Site(**{"parts": Parts({}), "image_size": PIXELS, **facts})
 
 
-def trained(tricks: Mapping[str, Trick], steps: int) -> Trainer:
+def trained(tricks: Mapping[str, Trick], steps: int, *, pixels: int | None = None) -> Trainer:
+    """``pixels``: other images than those the network is made for."""
     trainer = make_trainer(tricks)
-    made = batches(steps, trainer.recipe.reads, pixels=trainer.pixels, views=views(trainer.recipe))
+    made = batches(steps, trainer.recipe.reads, pixels=pixels or trainer.pixels, views=views(trainer.recipe))
     for _ in trainer.epoch(map(with_teacher, made) if trainer.recipe.teacher else made):
         pass
     return trainer

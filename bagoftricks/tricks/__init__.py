@@ -15,6 +15,7 @@ FAMILY_OF = {
     "resnet_b": "tweak",
     "resnet_c": "tweak",
     "resnet_d": "tweak",
+    "big_little": "tweak",
     "linear_scaling": "efficiency",
     "warmup": "efficiency",
     "zero_gamma": "efficiency",
@@ -23,4 +24,7 @@ FAMILY_OF = {
     "cosine": "refine",
     "label_smoothing": "refine",
     "mixup": "refine",
+    "dropblock": "regularize",
+    "stochastic_depth": "regularize",
+    "dropout": "regularize",
 }
