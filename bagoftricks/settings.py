@@ -111,6 +111,11 @@ class ModelSettings:
         positive(**{f"model.depths[{i}]": d for i, d in enumerate(self.depths)})
         if not self.depths:
             raise UserError("model.depths=[]: needs at least one stage")
+        if self.block == "basic" and (self.groups, self.group_width) != (1, 64):
+            name, value = ("groups", self.groups) if self.groups > 1 else ("group_width", self.group_width)
+            raise UserError(f"model.{name}={value}: needs model.block=bottleneck; a basic block has no groups")
+        if self.width * self.group_width < 64:
+            raise UserError(f"model.group_width={self.group_width}: leaves no channel at model.width={self.width}")
 
 
 @dataclass(kw_only=True)
