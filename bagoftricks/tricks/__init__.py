@@ -23,4 +23,8 @@ FAMILY_OF = {
     "cosine": "refine",
     "label_smoothing": "refine",
     "mixup": "refine",
+    "autoaugment": "regularize",
+    "randaugment": "regularize",
+    "trivialaugment": "regularize",
+    "augmix": "regularize",
 }
