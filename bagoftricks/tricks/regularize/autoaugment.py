@@ -124,11 +124,15 @@ class AutoAugment:
             images = perform(images, step)
         return images
 
+    def sub_policy(self, draw: float) -> tuple[Step, ...]:
+        """One of the policy's, by a draw in [0, 1)."""
+        sub_policies = POLICIES[self.policy]
+        return sub_policies[int(draw * len(sub_policies))]
+
     def plan(self, draws: list[float], ranges: dict[Op, tuple[float, float]]) -> list[Do]:
         """What is done to one image: the operations of its sub-policy that its draws let through."""
-        sub_policies = POLICIES[self.policy]
         todo = []
-        for i, (op, probability, level) in enumerate(sub_policies[int(draws[0] * len(sub_policies))]):
+        for i, (op, probability, level) in enumerate(self.sub_policy(draws[0])):
             gate, sign, *spot = draws[1 + DRAWS * i : 1 + DRAWS * (i + 1)]
             done = Do(op, amount(op, level / 10, sign, ranges), (spot[0], spot[1]))
             todo.append(done if gate < probability else NOTHING)
