@@ -62,6 +62,16 @@ def make_batch(rows: int = BATCH, step: int = 0, *, pixels: int = PIXELS, views:
     return Batch(torch.randn(rows * views, 3, pixels, pixels, generator=rng), torch.eye(CLASSES)[labels])
 
 
+def photographs(count: int, size: int) -> Tensor:
+    """Images in bytes with edges, smooth colour, noise, and a range of values of their own, as photographs have."""
+    rng = KEY.fold("photographs").generator()
+    smooth = nn.functional.interpolate(torch.rand(count, 3, 5, 5, generator=rng), (size, size), mode="bilinear")
+    smooth[:, :, : size // 3, size // 2 :] *= 0.4
+    noisy = smooth + 0.05 * torch.randn(count, 3, size, size, generator=rng)
+    low, span = torch.rand(2, count, 3, 1, 1, generator=rng).mul(torch.tensor([60.0, 90.0]).view(2, 1, 1, 1, 1))
+    return (low + (220 - span) * noisy).clamp(0, 255).to(torch.uint8)
+
+
 def batches(steps: int, reads: int = 1, *, pixels: int = PIXELS, views: int = 1) -> Iterator[Batch]:
     return (make_batch(BATCH * reads, step, pixels=pixels, views=views) for step in range(steps))
 

@@ -32,4 +32,8 @@ FAMILY_OF = {
     "dropblock": "regularize",
     "stochastic_depth": "regularize",
     "dropout": "regularize",
+    "autoaugment": "regularize",
+    "randaugment": "regularize",
+    "trivialaugment": "regularize",
+    "augmix": "regularize",
 }
