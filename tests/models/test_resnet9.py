@@ -11,7 +11,7 @@ from bagoftricks.errors import NoEffectError, TooSmall
 from bagoftricks.evaluate.complexity import count_macs
 from bagoftricks.models import build_model
 from bagoftricks.settings import ModelSettings
-from tests.helpers import KEY, TINY9, create_all, make_trainer, parts_of
+from tests.helpers import KEY, TINY9, batches, create_all, make_trainer, parts_of
 
 SPEC = ModelSettings(**yaml.safe_load((conf_dir() / "model" / "resnet9.yaml").read_text(encoding="utf-8")))
 
@@ -122,3 +122,9 @@ def test_there_is_no_closing_norm_for_zero_gamma():
 def test_tricks_of_bottlenecks_have_nothing_to_change():
     with pytest.raises(NoEffectError, match="tiny9 builds no bottleneck stride"):
         tiny("resnet_b")
+
+
+@pytest.mark.parametrize("name", ["dropblock", "dropout", "eca", "se", "stochastic_depth"])
+def test_tricks_of_residual_branches_and_of_the_head_have_their_place(name):
+    trainer = make_trainer(create_all([name]), network=(TINY9, 32))
+    assert all(loss.isfinite() for loss in trainer.epoch(batches(2, pixels=32)))
