@@ -48,7 +48,7 @@ def compose(tricks: Mapping[str, Trick], task: Task) -> Recipe:
 
     return Recipe(
         parts={
-            part: tuple((name, edit.build) for name, edit in parts if edit.part is part)
+            part: tuple((None if edit.optional else name, edit.build) for name, edit in parts if edit.part is part)
             for part in e.Part
             if any(edit.part is part for _, edit in parts)
         },

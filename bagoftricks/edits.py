@@ -123,6 +123,7 @@ class SetPart:  # exclusive per part, but for the CHAINED ones
     part: Part
     build: Callable[..., Any]
     why: str = ""  # said in a conflict: what the other trick is to be replaced by
+    optional: bool = False  # True: the trick has an effect in a network that does not build the part, too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

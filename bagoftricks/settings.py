@@ -89,7 +89,7 @@ class ModelSettings:
     name: str = "resnet14_laptop"
     """its name in records and tables"""
     kind: str = "resnet"
-    """family of the network: resnet"""
+    """family of the network: resnet, or resnet9 (Page 2019; it has a width alone)"""
     block: str = "bottleneck"
     """basic (two 3x3) or bottleneck (1x1, 3x3, 1x1)"""
     depths: list[int] = field(default_factory=lambda: [1, 1, 1, 1])
@@ -104,7 +104,7 @@ class ModelSettings:
     """imagenet (7x7 stride 2, max-pool), small (3x3 stride 1, no pool), or auto: small up to 64 pixels"""
 
     def __post_init__(self) -> None:
-        choose("model.kind", self.kind, ("resnet",))
+        choose("model.kind", self.kind, ("resnet", "resnet9"))
         choose("model.block", self.block, ("basic", "bottleneck"))
         choose("model.stem", self.stem, ("auto", "imagenet", "small"))
         positive(**{"model.width": self.width, "model.groups": self.groups, "model.group_width": self.group_width})

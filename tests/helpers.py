@@ -25,11 +25,15 @@ CLASSES, PIXELS, BATCH = 5, 16, 8
 TINY = ModelSettings(name="tiny", depths=[1, 1], width=4)
 RESNET50 = ModelSettings(name="resnet50", depths=[3, 4, 6, 3], width=64)
 TINY_BIG_LITTLE = ModelSettings(name="tiny_big_little", depths=[2, 2, 2, 1], width=4)
+TINY9 = ModelSettings(name="tiny9", kind="resnet9", width=4)
 KEY = Key(0)
-NETWORKS = [
+Network = tuple[ModelSettings, int]
+NETWORKS: list[Network] = [  # tiny networks with the size of their images: a trick must have an effect on one of them
     (TINY, PIXELS),
     (TINY_BIG_LITTLE, 64),
-]  # tiny networks with the size of their images: a trick must have an effect on one of them
+    (TINY9, 32),
+]
+FITTING = {"ghost_norm": {"splits": 4}}  # hyper-parameters whose defaults do not fit a tiny batch
 
 
 @dataclass
@@ -47,7 +51,8 @@ def make_task(**changes: Any) -> Task:
 
 
 def create_all(names: Iterable[str]) -> dict[str, Trick]:
-    return {name: create(name) for name in names}
+    """Tricks with the defaults, or what fits a tiny batch."""
+    return {name: create(name, **FITTING.get(name, {})) for name in names}
 
 
 def the_edit(name: str, /, task: Task | None = None, **params: Any) -> Any:
@@ -76,24 +81,28 @@ def batches(steps: int, reads: int = 1, *, pixels: int = PIXELS, views: int = 1)
     return (make_batch(BATCH * reads, step, pixels=pixels, views=views) for step in range(steps))
 
 
-def make_model(recipe: Recipe) -> tuple[nn.Module, int]:
-    """The first tiny network that the recipe's tricks all have an effect on, and the size of its images."""
+def make_model(recipe: Recipe, networks: Iterable[Network] = tuple(NETWORKS)) -> tuple[nn.Module, Network]:
+    """The first of the tiny networks that the recipe's tricks all have an effect on."""
     refused: UserError | None = None
-    for spec, pixels in NETWORKS:
+    for spec, pixels in networks:
         try:
             model = build_model(spec, recipe.parts, num_classes=CLASSES, image_size=pixels)
             check_selectors(model, recipe)
-            return model, pixels
+            return model, (spec, pixels)
         except (NoEffectError, TooSmall) as error:
             refused = refused or error
     assert refused is not None
     raise refused
 
 
-def make_trainer(tricks: Mapping[str, Trick], *, lr: float = 0.1, weight_decay: float = 1e-3) -> Trainer:
+def make_trainer(
+    tricks: Mapping[str, Trick], *, lr: float = 0.1, weight_decay: float = 1e-3, network: Network | None = None
+) -> Trainer:
+    """A trainer of ``network``, else of the first tiny one that the tricks all have an effect on."""
     task = make_task()
     recipe = compose(tricks, task)
-    model, pixels = make_model(recipe)
+    model, found = make_model(recipe, [network] if network else NETWORKS)
+    pixels = found[1]
     trainer = Trainer(
         recipe,
         model,
@@ -104,7 +113,7 @@ def make_trainer(tricks: Mapping[str, Trick], *, lr: float = 0.1, weight_decay: 
         sample=lambda count: make_batch(min(count, 64), step=1000, pixels=pixels).images,
         teacher=teacher,
     )
-    trainer.pixels = pixels  # type: ignore[attr-defined]
+    trainer.network, trainer.pixels = found, pixels  # type: ignore[attr-defined]
     return trainer
 
 
@@ -119,10 +128,14 @@ def site(**facts: Any) -> Site:
     return Site(**{"parts": Parts({}), "image_size": PIXELS, **facts})
 
 
-def trained(tricks: Mapping[str, Trick], steps: int, *, pixels: int | None = None) -> Trainer:
-    """``pixels``: other images than those the network is made for."""
-    trainer = make_trainer(tricks)
-    made = batches(steps, trainer.recipe.reads, pixels=pixels or trainer.pixels, views=views(trainer.recipe))
+def network_for(tricks: Mapping[str, Trick]) -> Network:
+    """The tiny network that ``make_trainer`` takes for these tricks."""
+    return make_model(compose(tricks, make_task()))[1]
+
+
+def trained(tricks: Mapping[str, Trick], steps: int, network: Network | None = None) -> Trainer:
+    trainer = make_trainer(tricks, network=network)
+    made = batches(steps, trainer.recipe.reads, pixels=trainer.pixels, views=views(trainer.recipe))
     for _ in trainer.epoch(map(with_teacher, made) if trainer.recipe.teacher else made):
         pass
     return trainer
@@ -141,9 +154,9 @@ def flat(model: nn.Module) -> Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
-def run(tricks: Mapping[str, Trick], steps: int) -> Tensor:
+def run(tricks: Mapping[str, Trick], steps: int, network: Network | None = None) -> Tensor:
     """The weights of the tiny network after ``steps`` steps, in one vector."""
-    return flat(trained(tricks, steps).model)
+    return flat(trained(tricks, steps, network).model)
 
 
 def parts_of(*names: str, **params: Any) -> Mapping[Part, Sequence[tuple[str, Callable[..., Any]]]]:

@@ -10,6 +10,7 @@ from bagoftricks.settings import ModelSettings
 
 NETWORKS = {  # kind -> module and class: (spec, num_classes, *, image_size, parts) -> Module
     "resnet": ("resnet", "ResNet"),
+    "resnet9": ("resnet9", "ResNet9"),
 }
 
 
