@@ -8,8 +8,11 @@ from torch import nn
 from bagoftricks.models.parts import Chosen, build
 from bagoftricks.settings import ModelSettings
 
-NETWORKS = {  # kind -> module and class: (spec, num_classes, *, image_size, parts) -> Module
+NETWORKS = {  # kind -> module and constructor: (spec, num_classes, *, image_size, parts) -> Module
     "resnet": ("resnet", "ResNet"),
+    "mobilenet_v1": ("mobilenet", "MobileNetV1"),
+    "torchvision": ("external", "torchvision_network"),
+    "timm": ("external", "timm_network"),
 }
 
 
