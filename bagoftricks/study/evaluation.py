@@ -50,8 +50,7 @@ class Subject:
 
 def subject_of_run(record: Record, trained: Settings, settings: Settings, size: int | None) -> Subject:
     """The run's weights and averaged copies; ``settings`` are ``trained`` but for what was overridden."""
-    start = replace(trained.model, weights=None, new_head=False)  # the run's own weights take their place
-    trained = replace(trained, model=start, runtime=settings.runtime)
+    trained = replace(trained, runtime=settings.runtime)
     num_classes = trained.num_classes or record.data["classes"]
     store = Store(settings.store)
     copies = ["last", *record.metrics.get("copies", {})]

@@ -70,6 +70,18 @@ def test_training_draws_nothing_from_the_shared_generator(name, kind):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_no_branch_is_dropped():
+    def rates(model):
+        return [m.drop_prob for m in model.modules() if isinstance(m, timm.layers.DropPath)]
+
+    name = "swin_tiny_patch4_window7_224"
+    with torch.device("meta"):
+        assert any(rates(timm.create_model(name)))
+        dropped = rates(build(name, kind="timm"))
+    assert dropped
+    assert not any(dropped)
+
+
 def test_building_leaves_the_shared_generator_and_does_not_depend_on_it():
     torch.manual_seed(1)
     before = torch.get_rng_state()
