@@ -30,17 +30,21 @@ class Trainer:
         weight_decay: float,
         sample: Callable[[int], Images] | None = None,
         teacher: Predict | None = None,
+        start: Callable[[nn.Module], None] | None = None,
     ) -> None:
         """Initialise ``model`` in place. ``lr`` is the peak learning rate before the tricks scale it.
 
         ``sample`` gives the first n training images, not augmented but normalised; ``teacher`` the logits of a
-        teacher that sees what the network sees. Only some recipes need them.
+        teacher that sees what the network sees. Only some recipes need them. ``start`` overwrites the initial values
+        by those to start from.
         """
         check_selectors(model, recipe)
         initialise(model, recipe.inits, key.fold("init"))
         if recipe.image_inits:
             assert sample is not None, "a part of this network is made of training images"
             initialise_from_images(model, recipe.image_inits, sample)
+        if start is not None:
+            start(model)
         freeze(model, recipe.frozen)
         self.recipe, self.model, self.task, self.key, self.teacher = recipe, model, task, key, teacher
         self.device = next(model.parameters()).device

@@ -42,6 +42,7 @@ FLAGS = {
     "--version",
 }
 INFO, INFO_ABOUT = {"--info", "-i"}, {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
+LIBRARIES = ("timm", "torchvision")  # whose networks are model=LIBRARY/NAME
 PLAIN_LIST = re.compile(r"\[?[\w, ]*\]?")
 
 
@@ -66,6 +67,8 @@ def tidy(argv: list[str]) -> list[str]:
         if key in FAMILIES:
             _check_options(key, value, multirun)
             chosen.setdefault(key, []).append((sign, value))
+        elif key == "model" and value and "/" in value:
+            overrides.extend(_network(value, multirun))
         elif key in YAML_GROUPS:
             _check_options(key, value, multirun)
             overrides.append(f"{key}={value}")
@@ -92,6 +95,23 @@ def _merge(family: str, given: list[tuple[str, str]]) -> str:
         raise UserError(f"{family} is given {len(given)} times and swept: give it once, as -m '+{family}=[a],[a,b]'")
     names = dict.fromkeys(name for _, value in given for name in re.findall(r"\w+", value))
     return f"{sign}{family}=[{','.join(names)}]"
+
+
+def _network(value: str, multirun: bool) -> list[str]:
+    """``model=timm/resnet50d`` as an option and the library's name of it; those of a sweep are of one library."""
+    if not multirun and _is_sweep(value):
+        raise UserError(f"model={value} names several: type -m for one run each")
+    pairs = [name.partition("/") for name in value.split(",")]
+    libraries, names = {pair[0] for pair in pairs}, [pair[2] for pair in pairs]
+    if len(libraries) > 1:
+        raise UserError(f"model={value}: a sweep takes networks of one library, and no others; sweep them apart")
+    if not libraries <= set(LIBRARIES):
+        library = libraries.pop()
+        meant = did_you_mean(library, LIBRARIES)
+        raise UserError(f"model={value}: '{library}' is no library of networks{meant} ({', '.join(LIBRARIES)})")
+    if not all(re.fullmatch(r"[\w.-]+", name) for name in names):
+        raise UserError(f"model={value}: type the library and its name of the network, as model=timm/resnet50d")
+    return [f"model={libraries.pop()}", f"model.network={','.join(names)}"]
 
 
 def _check_options(group: str, value: str | None, multirun: bool) -> None:

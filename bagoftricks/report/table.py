@@ -48,6 +48,16 @@ RECORDS = [
     *COST,
     Column("id", "id"),
 ]
+EVALUATION = [
+    Column("label", "tricks"),
+    Column("model", "model"),
+    Column("data", "data"),
+    Column("image_size", "pixels"),
+    Column("images", "images"),
+    *RESULT,
+    *COST[:2],
+    Column("id", "id"),
+]
 BENCH = [
     Column("label", "network"),
     Column("image_size", "pixels"),

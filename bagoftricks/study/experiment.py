@@ -314,7 +314,7 @@ def _compared(where: str, table: _Table, index: int) -> str | None:
 def _missing_model(overrides: Iterable[str]) -> tuple[str, ...]:
     """``("model=inception_v3",)`` if the network that the last override asks for does not exist."""
     models = [text.partition("=")[2] for text in overrides if text.startswith("model=")]
-    return (f"model={models[-1]}",) if models and models[-1] not in _options("model") else ()
+    return (f"model={models[-1]}",) if models and models[-1].partition("/")[0] not in _options("model") else ()
 
 
 def _missing_tricks(where: str, tricks: Tricks) -> Iterable[str]:

@@ -12,20 +12,35 @@ RESULT_VERSION = 2  # raise it when the same settings give another result
 PLACES = ("root", "val_root")  # where the data lies; what it holds is in its digest
 
 
-def run_identity(settings: Settings, tricks: dict[str, Trick], data_digest: str, num_classes: int) -> dict[str, Any]:
-    """Every value that can change the run's result, defaults included, in a canonical form."""
+def run_identity(
+    settings: Settings, tricks: dict[str, Trick], data_digest: str, num_classes: int, weights_digest: str | None = None
+) -> dict[str, Any]:
+    """Every value that can change the run's result, defaults included, in a canonical form.
+
+    ``weights_digest`` names what the file of weights to start from holds; where it lies is no part of the run.
+    """
     data = {k: v for k, v in asdict(settings.data).items() if k not in PLACES}
     return {
         "result_version": RESULT_VERSION,
         "tricks": {name: hyper_parameters(tricks[name]) for name in sorted(tricks)},
         "data": {**data, "digest": data_digest, "num_classes": num_classes, "image_size": settings.pixels},
-        "model": asdict(settings.model),
+        "model": _model(settings, weights_digest),
         "seed": settings.seed,
         "epochs": settings.epochs,
         "batch_size": settings.batch_size,
         "lr": settings.lr,
         "weight_decay": settings.weight_decay,
     }
+
+
+def _model(settings: Settings, weights_digest: str | None) -> dict[str, Any]:
+    """The network and its start. What a network does not have is left out, so that earlier runs keep their ids."""
+    model = asdict(settings.model)
+    start = {"weights": weights_digest, "new_head": model.pop("new_head")}
+    del model["weights"]
+    if not model["network"]:
+        del model["network"]
+    return {**model, **start} if weights_digest else model
 
 
 def run_id(identity: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from bagoftricks.data import Dataset, Loader, eval_loader, find_dataset, train_loader
 from bagoftricks.data.augment import Finish
@@ -17,12 +17,13 @@ from bagoftricks.errors import UserError
 from bagoftricks.evaluate.accuracy import SCORES, accuracy
 from bagoftricks.evaluate.speed import peak_memory_mib, reset_peak_memory, synchronise, time_inference
 from bagoftricks.models import build_model, place
+from bagoftricks.models.weights import start_from
 from bagoftricks.rng import Key
 from bagoftricks.settings import Settings
-from bagoftricks.study.check import Checked, check, complexity, test_pixels
+from bagoftricks.study.check import Checked, check, complexity, test_pixels, weights_digest
 from bagoftricks.study.environment import environment
 from bagoftricks.study.identity import run_id, run_identity
-from bagoftricks.study.store import WEIGHTS, Record, Store, write_whole
+from bagoftricks.study.store import Record, Store, write_whole
 from bagoftricks.train import Trainer, predictor
 from bagoftricks.trick import Task
 
@@ -77,7 +78,8 @@ def prepare(settings: Settings, checked: Checked | None = None, data: Dataset | 
         raise UserError(
             f"batch_size={settings.batch_size}: there are only {count} training images; type batch_size={count} or less"
         )
-    identity = run_identity(settings, checked.tricks, data.digest, num_classes)
+    start = weights_digest(settings, checked.recipe(Task(num_classes, settings.batch_size, 1, 1)), num_classes)
+    identity = run_identity(settings, checked.tricks, data.digest, num_classes, start)
     return Prepared(settings, checked, data, num_classes, identity)
 
 
@@ -141,8 +143,7 @@ def train_and_measure(prepared: Prepared, store: Store, reporter: Reporter) -> d
         reporter.end()
     memory = peak_memory_mib(device)
     for copy, model in trainer.copies().items():
-        file = store.folder(prepared.id) / (WEIGHTS if copy == "last" else f"{copy}.{WEIGHTS}")
-        write_whole(file, weights_writer(model))
+        write_whole(store.weights(prepared.id, copy), weights_writer(model.state_dict()))
     pixels = test_pixels(settings, trainer.recipe)
     timing = time_inference(trainer.model, pixels, channels_last=settings.runtime.channels_last)
     cost = {
@@ -198,16 +199,17 @@ def loaders(settings: Settings, checked: Checked, data: Dataset, num_classes: in
         key=Key(settings.seed),
         workers=runtime.workers,
     )
-    val = eval_loader(
-        data.val,
-        settings.data,
-        finish,
-        size=test_pixels(settings, recipe),
-        short_side=recipe.test_size.short_side if recipe.test_size else None,
-        batch_size=runtime.eval_batch_size,
-        workers=runtime.workers,
+    short_side = recipe.test_size.short_side if recipe.test_size else None
+    return train, val_loader(settings, finish, data, size=test_pixels(settings, recipe), short_side=short_side)
+
+
+def val_loader(settings: Settings, finish: Finish, data: Dataset, *, size: int, short_side: int | None) -> Loader:
+    """The validation images, each of them once, cropped from ``short_side`` (by default size / 0.875) to ``size``."""
+    runtime = settings.runtime
+    batch_size, workers = runtime.eval_batch_size, runtime.workers
+    return eval_loader(
+        data.val, settings.data, finish, size=size, short_side=short_side, batch_size=batch_size, workers=workers
     )
-    return train, val
 
 
 def make_trainer(
@@ -231,6 +233,7 @@ def make_trainer(
         lr=settings.lr,
         weight_decay=settings.weight_decay,
         sample=sample,
+        start=start_from(weights, new_head=settings.model.new_head) if (weights := settings.model.weights) else None,
     )
 
 
@@ -293,12 +296,12 @@ def class_count(settings: Settings, data: Dataset) -> int:
     return settings.num_classes
 
 
-def weights_writer(model: nn.Module) -> Callable[[Path], None]:
-    """Writes the network's tensors in the safetensors format, which loads without executing anything."""
+def weights_writer(tensors: Mapping[str, Tensor]) -> Callable[[Path], None]:
+    """Writes tensors in the safetensors format, which loads without executing anything."""
 
     def write(path: Path) -> None:
         from safetensors.torch import save_file
 
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, path)
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
 
     return write
