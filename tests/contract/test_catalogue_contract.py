@@ -247,7 +247,8 @@ def test_a_trick_leaves_the_batches_that_another_one_mixes(name, mixer):
         seen: list[Batch] = []
 
         def spy(logits: Tensor, batch: Batch) -> Tensor:
-            seen.append(batch)
+            if not any(batch is other for other in seen):  # a gradient may evaluate the loss of a batch twice
+                seen.append(batch)
             return logits.new_zeros(())
 
         trained({**create_all(names), "spy": Fake([AddLossTerm(term=spy)])}, 2)

@@ -50,7 +50,7 @@ def test_running_statistics_are_averaged_and_counts_are_copied():
 
 
 def test_a_copy_of_whole_numbers_moves_with_the_network():
-    model = nn.Module()
+    model = nn.Linear(1, 1)
     model.register_buffer("count", torch.tensor(2))
     average = Average(model, the_edit("ema", every=1))
     model.count += 5

@@ -1,9 +1,11 @@
 import pytest
 import torch
+from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from bagoftricks.catalogue import card, create
 from bagoftricks.errors import UserError
+from bagoftricks.train import measure_norms
 from tests.helpers import batches, create_all, flat, make_batch, make_task, make_trainer, the_edit
 
 EPOCH = 100
@@ -71,13 +73,38 @@ def test_the_statistics_are_those_of_pytorchs_update_bn(training):
 
 
 def test_the_statistics_of_two_copies_are_measured_on_the_same_batches():
-    names = {"one": create("swa", start="1 steps", every="1 steps"), "two": create("swa", start="1 steps")}
+    names = {name: create("swa", start="1 steps", every="1 steps") for name in ("one", "two")}
     trainer = make_trainer(names)
     trainer.step(make_batch())
     trainer.refresh_norms(batches(3))
     one, two = (trainer.copies()[name].state_dict() for name in names)
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert any(name.endswith("num_batches_tracked") and value == 3 for name, value in one.items())
+
+
+class Halves(nn.BatchNorm2d):
+    """A norm of groups: each half of the batch by its own statistics, their mean kept at its own momentum."""
+
+    def forward(self, x):
+        if not self.training:
+            return super().forward(x)
+        means = [half.mean((0, 2, 3)) for half in x.chunk(2)]
+        self.running_mean.lerp_(sum(means) / 2, self.momentum)
+        return torch.cat([half - mean[:, None, None] for half, mean in zip(x.chunk(2), means, strict=True)])
+
+
+def test_norms_of_groups_are_measured_too():
+    norm, images = Halves(3), [batch.images for batch in batches(3)]
+    measure_norms([norm], images)
+    torch.testing.assert_close(norm.running_mean, torch.stack([i.mean((0, 2, 3)) for i in images]).mean(0))
+    assert norm.momentum == 0.1
+
+
+def test_nothing_is_dropped_while_statistics_are_measured():
+    norm = nn.BatchNorm2d(3)
+    model, image = nn.Sequential(nn.Dropout(0.9), norm), make_batch().images
+    measure_norms([model], [image])
+    torch.testing.assert_close(norm.running_mean, image.mean((0, 2, 3)))
 
 
 def test_measuring_draws_nothing_and_leaves_the_trained_network_alone():

@@ -19,12 +19,8 @@ class TestSize:
 
     def __post_init__(self) -> None:
         require(self, "size", self.size > 0, "positive")
-        require(
-            self,
-            "short_side",
-            self.short_side is None or self.short_side >= self.size,
-            f"at least {self.size}, the size",
-        )
+        fits = self.short_side is None or self.short_side >= self.size
+        require(self, "short_side", fits, f"at least {self.size}, the size")
 
     def edits(self, task: Task) -> list[SetTestSize]:
         return [SetTestSize(size=self.size, short_side=self.short_side)]
