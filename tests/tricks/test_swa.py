@@ -5,8 +5,11 @@ from torch.optim.swa_utils import update_bn
 
 from bagoftricks.catalogue import card, create
 from bagoftricks.errors import UserError
+from bagoftricks.settings import ModelSettings, Settings
+from bagoftricks.study.run import execute
 from bagoftricks.train import measure_norms
 from tests.helpers import batches, create_all, flat, make_batch, make_task, make_trainer, the_edit
+from tests.study.test_run import Quiet
 
 EPOCH = 100
 
@@ -119,6 +122,21 @@ def test_measuring_draws_nothing_and_leaves_the_trained_network_alone():
 
     plain, refreshed = after(False), after(True)
     assert all(torch.equal(plain[name], refreshed[name]) for name in plain)
+
+
+def test_a_run_evaluates_the_copy_and_evaluations_in_between_change_nothing(tmp_path):
+    def record(name, eval_every):
+        asked = Settings(
+            tricks={"swa": {"start": "30%", "every": "1 epochs"}}, model=ModelSettings(depths=[1, 1], width=4),
+            epochs=3, batch_size=256, lr=0.05, store=str(tmp_path / name),
+        )  # fmt: skip
+        asked.data.image_size, asked.data.pad = 8, 1
+        asked.runtime.device, asked.runtime.eval_every = "cpu", eval_every
+        return execute(asked, Quiet(), "")
+
+    often, once = record("often", 1), record("once", 3)
+    assert often.metrics == once.metrics
+    assert often.metrics["copies"]["swa"]["loss"] != often.metrics["loss"]
 
 
 def test_beside_another_average_it_warns():

@@ -9,6 +9,7 @@ from bagoftricks.errors import UserError
 from bagoftricks.evaluate.complexity import count_macs
 from bagoftricks.settings import ModelSettings, Settings
 from bagoftricks.study.check import check, complexity, meta_model
+from bagoftricks.study.launch import WarmData
 from bagoftricks.study.run import execute, loaders
 from bagoftricks.trick import Task
 from tests.helpers import the_edit
@@ -45,6 +46,17 @@ def test_the_short_side_holds_for_small_images_too(tmp_path, size):
     centre = validation_images(settings(tmp_path, size=size, short_side=2 * size))
     whole = validation_images(settings(tmp_path, size=2 * size))
     assert torch.equal(centre, whole[:, :, size // 2 : -size // 2, size // 2 : -size // 2])
+
+
+def test_runs_of_one_process_share_the_data_but_not_its_size(tmp_path):
+    warm, plain, larger = WarmData(), settings(tmp_path), settings(tmp_path, size=8)
+    plain.data.image_size = larger.data.image_size = 4
+    for asked in (plain, larger):
+        train, val = loaders(asked, check(asked), warm(asked), 10)
+        assert next(iter(train.epoch(0))).images.shape[2:] == (4, 4)
+        seen = torch.cat([batch.images for batch in val.epoch(0)])
+        assert torch.equal(seen, validation_images(asked))
+    assert warm(plain) is warm(larger)
 
 
 def test_a_network_costs_what_it_does_at_that_size(tmp_path):
