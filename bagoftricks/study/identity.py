@@ -1,6 +1,7 @@
 """Which run is this? A digest of everything that can change its result, and of nothing else."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from hashlib import blake2b
 from typing import Any
@@ -12,12 +13,21 @@ RESULT_VERSION = 2  # raise it when the same settings give another result
 PLACES = ("root", "val_root")  # where the data lies; what it holds is in its digest
 
 
-def run_identity(settings: Settings, tricks: dict[str, Trick], data_digest: str, num_classes: int) -> dict[str, Any]:
-    """Every value that can change the run's result, defaults included, in a canonical form."""
+def run_identity(
+    settings: Settings,
+    tricks: dict[str, Trick],
+    data_digest: str,
+    num_classes: int,
+    contents: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Every value that can change the run's result, defaults included, in a canonical form.
+
+    ``contents`` maps a hyper-parameter that names a place to the digest of what lies there, which takes its place.
+    """
     data = {k: v for k, v in asdict(settings.data).items() if k not in PLACES}
     return {
         "result_version": RESULT_VERSION,
-        "tricks": {name: hyper_parameters(tricks[name]) for name in sorted(tricks)},
+        "tricks": {name: hyper_parameters(tricks[name], contents or {}) for name in sorted(tricks)},
         "data": {**data, "digest": data_digest, "num_classes": num_classes, "image_size": settings.pixels},
         "model": asdict(settings.model),
         "seed": settings.seed,
@@ -34,5 +44,6 @@ def run_id(identity: dict[str, Any]) -> str:
     return blake2b(canonical.encode(), digest_size=10).hexdigest()
 
 
-def hyper_parameters(trick: Trick) -> dict[str, Any]:
-    return asdict(trick)  # type: ignore[call-overload, no-any-return]
+def hyper_parameters(trick: Trick, contents: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = asdict(trick)  # type: ignore[call-overload]
+    return {name: contents.get(value, value) if isinstance(value, str) else value for name, value in values.items()}

@@ -23,4 +23,6 @@ FAMILY_OF = {
     "cosine": "refine",
     "label_smoothing": "refine",
     "mixup": "refine",
+    "cutmix": "refine",
+    "distill": "refine",
 }
