@@ -90,7 +90,7 @@ class Trainer:
         """The batch as the network sees it, with its teacher's opinion."""
         for name, apply in self.recipe.map_batch:
             batch = apply(batch, self.key.fold(name, step))
-        if self.teacher is not None and self.recipe.teacher is not None:
+        if self.teacher is not None and self.recipe.teacher is not None and self.recipe.teacher.online:
             logits = self.teacher(batch.images[: len(batch)])
             batch = Batch(batch.images, batch.targets, (logits / self.recipe.teacher.temperature).softmax(1))
         return batch

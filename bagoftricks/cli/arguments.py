@@ -159,11 +159,20 @@ def _setting(sign: str, key: str, value: str | None, multirun: bool) -> str:
             raise UserError(f"'{key}': type +{family_of(name)}={name} to switch it on, ~tricks.{name} to switch it off")
     elif key not in setting_types():
         raise UserError(f"there is no setting or group '{key}'{_meant(key, rest)}")
-    if value is not None and str in (setting_types().get(key), *get_args(setting_types().get(key))):
+    if value is not None and _is_text(key):
         return f"{key}={_text(value, multirun)}"
     if value is not None and not multirun and _is_sweep(value):
         raise UserError(f"{key}={value} names several values: type -m for one run each, or '{key}=[...]' for a list")
     return f"~{key}" if sign == "~" else f"{key}{rest}"
+
+
+def _is_text(key: str) -> bool:
+    """Whether a setting or a hyper-parameter is text."""
+    top, _, below = key.partition(".")
+    if top == "tricks":
+        name, _, field_name = below.partition(".")
+        return any(field.name == field_name and field.annotation.startswith("str") for field in card(name).fields)
+    return str in (setting_types().get(key), *get_args(setting_types().get(key)))
 
 
 def _text(value: str, multirun: bool) -> str:

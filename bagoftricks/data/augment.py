@@ -111,11 +111,17 @@ class Finish:
         self.num_classes, self.device = num_classes, device
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
 
-    def __call__(self, images: UInt8[Tensor, "VB 3 H W"], labels: Int64[Tensor, " B"], shift: Tensor | None) -> Batch:
+    def __call__(
+        self,
+        images: UInt8[Tensor, "VB 3 H W"],
+        labels: Int64[Tensor, " B"],
+        shift: Tensor | None,
+        teacher: Float[Tensor, "B K"] | None = None,
+    ) -> Batch:
         images = images.to(self.device, non_blocking=True).contiguous(memory_format=self.memory_format)
         targets = F.one_hot(labels.to(self.device, non_blocking=True), self.num_classes).float()
         mean = self.mean
         if shift is not None:
             views = len(images) // len(labels)
             mean = mean - shift.to(self.device, non_blocking=True).view(-1, 3, 1, 1).repeat(views, 1, 1, 1)
-        return Batch(images.float().sub_(mean).div_(self.std), targets)
+        return Batch(images.float().sub_(mean).div_(self.std), targets, teacher)

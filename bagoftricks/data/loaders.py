@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -23,6 +23,7 @@ from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings
 
 IN_MEMORY = 4 * 2**30  # bytes of small images that are kept decoded
+Table = Float[Tensor, "N K"]  # a teacher's probabilities for each image of a split, on the device
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,17 @@ class Plan:
 class MemoryLoader:
     """Batches of small images in memory. ``images`` counts those of an epoch, ``skipped`` names broken files."""
 
-    def __init__(self, split: MemorySplit, plan: Plan, augment: Augment, finish: Finish, skipped: list[str]) -> None:
+    def __init__(
+        self,
+        split: MemorySplit,
+        plan: Plan,
+        augment: Augment,
+        finish: Finish,
+        skipped: list[str],
+        teacher: Table | None = None,
+    ) -> None:
         self.split, self.plan, self.augment, self.finish, self.skipped = split, plan, augment, finish, skipped
+        self.teacher = teacher
         self.labels = torch.from_numpy(split.labels)
         self.images = plan.count if plan.key is None else len(plan) * plan.batch_size
 
@@ -63,7 +73,8 @@ class MemoryLoader:
             made = [self.augment.batch(self.split.images[torch.from_numpy(rows)], epoch, p, rows) for p, rows in parts]
             labels = torch.cat([self.labels[torch.from_numpy(rows)] for _, rows in parts])
             images = made[0] if len(made) == 1 else torch.cat(made)  # several passes are mixed: they have one view
-            yield self.finish(images, labels, self.augment.shift(epoch, parts))
+            teacher = rows_of(self.teacher, np.concatenate([rows for _, rows in parts]))
+            yield self.finish(images, labels, self.augment.shift(epoch, parts), teacher)
 
     def sample(self, count: int) -> Images:
         """The first images of the split as the network sees them, without augmentation."""
@@ -144,9 +155,18 @@ class StreamLoader:
     """Batches of images that are decoded and prepared in worker processes; the attributes of MemoryLoader."""
 
     def __init__(
-        self, split: Split, plan: Plan, augment: Augment, finish: Finish, *, workers: int, on_error: str
+        self,
+        split: Split,
+        plan: Plan,
+        augment: Augment,
+        finish: Finish,
+        *,
+        workers: int,
+        on_error: str,
+        teacher: Table | None = None,
     ) -> None:
         self.split, self.plan, self.augment, self.finish, self.on_error = split, plan, augment, finish, on_error
+        self.teacher = teacher
         self.images = plan.count if plan.key is None else len(plan) * plan.batch_size
         self.skipped: list[str] = []
         self.prepared = prepare(split, plan, augment, workers, pin_memory=finish.device.type == "cuda")
@@ -160,8 +180,9 @@ class StreamLoader:
             self._count_broken(step.broken)
             if step.images is None:
                 continue
-            labels = torch.from_numpy(self.split.labels[[s.index for s in step.samples]])
-            yield self.finish(step.images, labels, self._shift(epoch, step.samples))
+            rows = np.array([s.index for s in step.samples])
+            labels, teacher = torch.from_numpy(self.split.labels[rows]), rows_of(self.teacher, rows)
+            yield self.finish(step.images, labels, self._shift(epoch, step.samples), teacher)
 
     def sample(self, count: int) -> Images:
         """The first readable images of the split as the network sees them, without augmentation."""
@@ -186,6 +207,10 @@ class StreamLoader:
 Loader = MemoryLoader | StreamLoader
 
 
+def rows_of(table: Table | None, rows: Labels) -> Tensor | None:
+    return None if table is None else table[torch.from_numpy(rows).to(table.device, non_blocking=True)]
+
+
 def train_loader(
     split: Split,
     data: DataSettings,
@@ -197,10 +222,14 @@ def train_loader(
     key: Key,
     workers: int,
     policy: tuple[str, MapImages] | None = None,
+    teacher: Table | None = None,
 ) -> Loader:
-    """Shuffled, augmented batches of ``reads * batch_size`` images; the last incomplete one is left out."""
+    """Shuffled, augmented batches of ``reads * batch_size`` images; the last incomplete one is left out.
+
+    Row i of ``teacher`` goes with image i of the split, wherever the batch has it.
+    """
     augment = Augment.from_settings(data, size, key, policy)
-    return _loader(split, Plan(len(split.labels), batch_size, key, reads), augment, finish, data, workers)
+    return _loader(split, Plan(len(split.labels), batch_size, key, reads), augment, finish, data, workers, teacher)
 
 
 def eval_loader(
@@ -218,14 +247,46 @@ def eval_loader(
     return _loader(split, Plan(len(split.labels), batch_size), augment, finish, data, workers)
 
 
-def _loader(split: Split, plan: Plan, augment: Augment, finish: Finish, data: DataSettings, workers: int) -> Loader:
+def _loader(
+    split: Split,
+    plan: Plan,
+    augment: Augment,
+    finish: Finish,
+    data: DataSettings,
+    workers: int,
+    teacher: Table | None = None,
+) -> Loader:
     workers = worker_count(workers)
     if not prepared_whole(augment, plan.count):
-        return StreamLoader(split, plan, augment, finish, workers=workers, on_error=data.on_error)
+        return StreamLoader(split, plan, augment, finish, workers=workers, on_error=data.on_error, teacher=teacher)
     plain = Augment(augment.size, None, short_side=augment.short_side)
-    loaded, skipped = into_memory(split, plain, data.on_error, workers)
+    loaded, skipped, kept = into_memory(split, plain, data.on_error, workers)
     plan = replace(plan, count=len(loaded.labels))
-    return MemoryLoader(loaded, plan, augment, finish, skipped)
+    return MemoryLoader(loaded, plan, augment, finish, skipped, rows_of(teacher, kept) if skipped else teacher)
+
+
+def in_order(
+    split: Split, data: DataSettings, finish: Finish, *, size: int, batch_size: int, workers: int
+) -> Iterator[tuple[Labels, Images]]:
+    """Each readable image of a split once, without augmentation: rows of the split, with images on the device."""
+    for rows, images in _bytes_in_order(split, data, size, batch_size, worker_count(workers)):
+        yield rows, finish(images, torch.zeros(len(rows), dtype=torch.int64), None).images
+
+
+def _bytes_in_order(
+    split: Split, data: DataSettings, size: int, batch_size: int, workers: int
+) -> Iterator[tuple[Labels, Tensor]]:
+    augment, plan = Augment(size, None), Plan(len(split.labels), batch_size)
+    if prepared_whole(augment, plan.count):
+        loaded, _, kept = into_memory(split, augment, data.on_error, workers)
+        for start in range(0, len(kept), batch_size):
+            yield kept[start : start + batch_size], loaded.images[start : start + batch_size]
+        return
+    for step in prepare(split, plan, augment, workers):
+        if step.broken and data.on_error == "fail":
+            raise step.broken[0]
+        if step.images is not None:
+            yield np.array([sample.index for sample in step.samples]), step.images
 
 
 def worker_count(workers: int) -> int:
@@ -243,8 +304,8 @@ def keep_decoded(data: Dataset) -> Dataset:
     return replace(data, train=KeptSplit(data.train), val=KeptSplit(data.val))
 
 
-def into_memory(split: Split, augment: Augment, on_error: str, workers: int) -> tuple[MemorySplit, list[str]]:
-    """All readable images of a split as ``augment`` prepares them, and what was wrong with the others.
+def into_memory(split: Split, augment: Augment, on_error: str, workers: int) -> tuple[MemorySplit, list[str], Labels]:
+    """All readable images of a split as ``augment`` prepares them, what was wrong with the others, and the rows left.
 
     They are always made from the images as they were found, never from those of another size.
     """
@@ -255,11 +316,11 @@ def into_memory(split: Split, augment: Augment, on_error: str, workers: int) -> 
         return split.made
     size = augment.size
     if isinstance(split, MemorySplit) and split.images.shape[2:] == (size, size) and augment.short_side in (None, size):
-        return split, []
+        return split, [], np.arange(len(split.labels))
     steps = list(prepare(split, Plan(len(split.labels), 512), augment, workers))
     broken = [error for step in steps for error in step.broken]
     if broken and (on_error == "fail" or len(broken) == len(split.labels)):
         raise broken[0]
     rows = np.array([sample.index for step in steps for sample in step.samples])
     images = torch.cat([step.images for step in steps if step.images is not None])
-    return MemorySplit(images, split.labels[rows]), [str(error) for error in broken]
+    return MemorySplit(images, split.labels[rows]), [str(error) for error in broken], rows

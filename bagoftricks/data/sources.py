@@ -60,7 +60,7 @@ class KeptSplit:
 
     split: "Split"
     how: object = None
-    made: tuple[MemorySplit, list[str]] | None = None
+    made: tuple[MemorySplit, list[str], Labels] | None = None
 
     @property
     def labels(self) -> Labels:

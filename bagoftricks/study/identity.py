@@ -1,6 +1,7 @@
 """Which run is this? A digest of everything that can change its result, and of nothing else."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from hashlib import blake2b
 from typing import Any
@@ -13,16 +14,23 @@ PLACES = ("root", "val_root")  # where the data lies; what it holds is in its di
 
 
 def run_identity(
-    settings: Settings, tricks: dict[str, Trick], data_digest: str, num_classes: int, weights_digest: str | None = None
+    settings: Settings,
+    tricks: dict[str, Trick],
+    data_digest: str,
+    num_classes: int,
+    *,
+    weights_digest: str | None = None,
+    contents: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Every value that can change the run's result, defaults included, in a canonical form.
 
     ``weights_digest`` names what the file of weights to start from holds; where it lies is no part of the run.
+    ``contents`` maps a hyper-parameter that names a place to the digest of what lies there, which takes its place.
     """
     data = {k: v for k, v in asdict(settings.data).items() if k not in PLACES}
     return {
         "result_version": RESULT_VERSION,
-        "tricks": {name: hyper_parameters(tricks[name]) for name in sorted(tricks)},
+        "tricks": {name: hyper_parameters(tricks[name], contents or {}) for name in sorted(tricks)},
         "data": {**data, "digest": data_digest, "num_classes": num_classes, "image_size": settings.pixels},
         "model": _model(settings, weights_digest),
         "seed": settings.seed,
@@ -49,5 +57,6 @@ def run_id(identity: dict[str, Any]) -> str:
     return blake2b(canonical.encode(), digest_size=10).hexdigest()
 
 
-def hyper_parameters(trick: Trick) -> dict[str, Any]:
-    return asdict(trick)  # type: ignore[call-overload, no-any-return]
+def hyper_parameters(trick: Trick, contents: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = asdict(trick)  # type: ignore[call-overload]
+    return {name: contents.get(value, value) if isinstance(value, str) else value for name, value in values.items()}

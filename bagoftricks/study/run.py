@@ -12,18 +12,20 @@ from torch import Tensor
 
 from bagoftricks.data import Dataset, Loader, eval_loader, find_dataset, train_loader
 from bagoftricks.data.augment import Finish
-from bagoftricks.edits import Images
+from bagoftricks.edits import Images, Predict, SetTeacher
 from bagoftricks.errors import UserError
 from bagoftricks.evaluate.accuracy import SCORES, accuracy
 from bagoftricks.evaluate.speed import peak_memory_mib, reset_peak_memory, synchronise, time_inference
 from bagoftricks.models import build_model, place
 from bagoftricks.models.weights import start_from
+from bagoftricks.recipe import Recipe
 from bagoftricks.rng import Key
 from bagoftricks.settings import Settings
 from bagoftricks.study.check import Checked, check, complexity, test_pixels, weights_digest
 from bagoftricks.study.environment import environment
 from bagoftricks.study.identity import run_id, run_identity
 from bagoftricks.study.store import Record, Store, write_whole
+from bagoftricks.study.teacher import Online, Said, Teacher, find_teacher, said_offline
 from bagoftricks.train import Trainer, predictor
 from bagoftricks.trick import Task
 
@@ -63,10 +65,21 @@ class Prepared:
     data: Dataset
     num_classes: int
     identity: dict[str, Any]
+    teacher: Teacher | None = None
 
     @property
     def id(self) -> str:
         return run_id(self.identity)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe but for what depends on the length of the run."""
+        return self.checked.recipe(Task(self.num_classes, self.settings.batch_size, 1, 1))
+
+    @property
+    def asked(self) -> SetTeacher | None:
+        """What the tricks ask of the teacher."""
+        return self.recipe.teacher
 
 
 def prepare(settings: Settings, checked: Checked | None = None, data: Dataset | None = None) -> Prepared:
@@ -78,9 +91,18 @@ def prepare(settings: Settings, checked: Checked | None = None, data: Dataset | 
         raise UserError(
             f"batch_size={settings.batch_size}: there are only {count} training images; type batch_size={count} or less"
         )
-    start = weights_digest(settings, checked.recipe(Task(num_classes, settings.batch_size, 1, 1)), num_classes)
-    identity = run_identity(settings, checked.tricks, data.digest, num_classes, start)
-    return Prepared(settings, checked, data, num_classes, identity)
+    recipe = checked.recipe(Task(num_classes, settings.batch_size, 1, 1))
+    asked = recipe.teacher
+    teacher = find_teacher(asked.source, Store(settings.store), num_classes) if asked else None
+    identity = run_identity(
+        settings,
+        checked.tricks,
+        data.digest,
+        num_classes,
+        weights_digest=weights_digest(settings, recipe, num_classes),
+        contents={teacher.source: teacher.digest} if teacher else {},
+    )
+    return Prepared(settings, checked, data, num_classes, identity, teacher)
 
 
 def execute(settings: Settings, reporter: Reporter, command: str, data: Dataset | None = None) -> Record:
@@ -127,11 +149,17 @@ def train_and_measure(prepared: Prepared, store: Store, reporter: Reporter) -> d
         f"{data.name}: {len(data.train.labels):,} training and {len(data.val.labels):,} validation images of "
         f"{len(data.classes)} classes at {settings.pixels} pixels, on {device}"
     )
-    for warning in prepared.checked.warnings():
+    for warning in [*prepared.checked.warnings(), *teacher_warnings(prepared)]:
         reporter.note(f"warning: {warning}")
-    train, val = loaders(settings, prepared.checked, data, prepared.num_classes)
+    said = teacher_offline(prepared)
+    train, val = loaders(prepared, said)
     trainer = make_trainer(
-        settings, prepared.checked, prepared.num_classes, steps_per_epoch=len(train), sample=train.sample
+        settings,
+        prepared.checked,
+        prepared.num_classes,
+        steps_per_epoch=len(train),
+        sample=train.sample,
+        teacher=teacher_online(prepared),
     )
     reset_peak_memory(device)
     reporter.begin(prepared.id, trainer.task.total_steps)
@@ -153,6 +181,8 @@ def train_and_measure(prepared: Prepared, store: Store, reporter: Reporter) -> d
         "infer_spread": timing.spread,
         "peak_memory_mib": memory,
         "train_seconds": train_seconds,
+        **(prepared.teacher.cost() if prepared.teacher else {}),
+        **({"teacher_seconds": said.seconds} if said else {}),
     }
     metrics = final_metrics(rows, settings.epochs)
     return {"metrics": metrics, "cost": cost, "skipped": [*train.skipped, *val.skipped]}
@@ -171,6 +201,7 @@ def make_record(prepared: Prepared, measured: dict[str, Any], command: str) -> R
             "classes": len(data.classes),
             "digest": data.digest,
             "skipped": measured["skipped"],
+            **({"teacher": prepared.teacher.about()} if prepared.teacher else {}),
         },
         model=prepared.identity["model"],
         seed=settings.seed,
@@ -183,11 +214,39 @@ def make_record(prepared: Prepared, measured: dict[str, Any], command: str) -> R
     )
 
 
-def loaders(settings: Settings, checked: Checked, data: Dataset, num_classes: int) -> tuple[Loader, Loader]:
-    """The training and the validation batches."""
+def teacher_warnings(prepared: Prepared) -> list[str]:
+    teacher = prepared.teacher
+    if teacher is None or teacher.data in (None, prepared.data.digest):
+        return []
+    return [f"the teacher {teacher.source} was trained on other data: its classes must be in the same order"]
+
+
+def teacher_online(prepared: Prepared) -> Predict | None:
+    """The teacher that sees the training batches."""
+    settings, device, teacher, asked = prepared.settings, prepared.checked.device, prepared.teacher, prepared.asked
+    if teacher is None or asked is None or not asked.online:
+        return None
+    precision = teacher.precision_for(prepared.recipe.precision, device)
+    return Online(teacher, settings.data, device, precision, channels_last=settings.runtime.channels_last)
+
+
+def teacher_offline(prepared: Prepared) -> Said | None:
+    """What the teacher says of each training image, before the run."""
+    settings, device, teacher, asked = prepared.settings, prepared.checked.device, prepared.teacher, prepared.asked
+    if teacher is None or asked is None or asked.online:
+        return None
+    # Kept decoded, images have the student's size: those of another size are read again.
+    data = prepared.data if teacher.pixels == settings.pixels else find_dataset(settings.data)
+    precision = teacher.precision_for(prepared.recipe.precision, device)
+    return said_offline(teacher, data, settings, device, precision, prepared.num_classes)
+
+
+def loaders(prepared: Prepared, said: Said | None = None) -> tuple[Loader, Loader]:
+    """The training batches, with what a teacher said of them, and the validation batches."""
+    settings, data, device = prepared.settings, prepared.data, prepared.checked.device
     runtime, size = settings.runtime, settings.pixels
-    finish = Finish(settings.data, num_classes, checked.device, channels_last=runtime.channels_last)
-    recipe = checked.recipe(Task(num_classes, settings.batch_size, 1, 1))
+    finish = Finish(settings.data, prepared.num_classes, device, channels_last=runtime.channels_last)
+    recipe, asked = prepared.recipe, prepared.asked
     train = train_loader(
         data.train,
         settings.data,
@@ -198,6 +257,7 @@ def loaders(settings: Settings, checked: Checked, data: Dataset, num_classes: in
         policy=recipe.map_images,
         key=Key(settings.seed),
         workers=runtime.workers,
+        teacher=said.probabilities(asked.temperature, device) if said and asked else None,
     )
     short_side = recipe.test_size.short_side if recipe.test_size else None
     return train, val_loader(settings, finish, data, size=test_pixels(settings, recipe), short_side=short_side)
@@ -219,6 +279,7 @@ def make_trainer(
     *,
     steps_per_epoch: int,
     sample: Callable[[int], Images] | None = None,
+    teacher: Predict | None = None,
 ) -> Trainer:
     """The composed recipe with its network, on the device."""
     task = Task(num_classes, settings.batch_size, steps_per_epoch, settings.epochs * steps_per_epoch)
@@ -234,6 +295,7 @@ def make_trainer(
         weight_decay=settings.weight_decay,
         sample=sample,
         start=start_from(weights, new_head=settings.model.new_head) if (weights := settings.model.weights) else None,
+        teacher=teacher,
     )
 
 

@@ -47,6 +47,8 @@ FAMILY_OF = {
     "clip_gradients": "refine",
     "label_smoothing": "refine",
     "mixup": "refine",
+    "cutmix": "refine",
+    "distill": "refine",
     "ema": "refine",
     "swa": "refine",
     "test_size": "refine",

@@ -89,3 +89,10 @@ def test_settings_are_known_by_their_full_names():
     names = set(setting_types())
     assert {"seed", "data.root", "model.depths", "runtime.device", "num_classes"} <= names
     assert not {"data", "tricks"} & names
+
+
+def test_a_text_among_hyper_parameters_is_quoted_where_hydra_would_trip_over_it():
+    teacher, off = "tricks.distill.teacher=file:~/my runs (1)", "tricks.mixup.off=20 epochs"
+    assert tidy([teacher, off]) == ["tricks.distill.teacher='file:~/my runs (1)'", "tricks.mixup.off='20 epochs'"]
+    plain = ["tricks.distill.teacher=run:0123@ema", "tricks.mixup.alpha=0.5", "tricks.distill.mode=offline"]
+    assert tidy(plain) == plain

@@ -8,7 +8,7 @@ from PIL import Image
 
 from bagoftricks.data.augment import Augment, Finish
 from bagoftricks.data.decode import decode as decode_image
-from bagoftricks.data.loaders import MemoryLoader, Plan, StreamLoader, eval_loader, keep_decoded, train_loader
+from bagoftricks.data.loaders import MemoryLoader, Plan, StreamLoader, eval_loader, in_order, keep_decoded, train_loader
 from bagoftricks.data.sources import Dataset, FileSplit, MemorySplit
 from bagoftricks.errors import DataError
 from bagoftricks.rng import Key
@@ -239,3 +239,21 @@ def test_kept_images_tell_each_run_what_is_broken(files):
         assert "01.png" in skipped[0]
     with pytest.raises(DataError, match=r"01\.png"):
         validate(data, 16)
+
+
+@pytest.mark.parametrize("size", [8, 72], ids=["memory", "stream"])
+def test_in_order_gives_each_readable_image_once_with_its_row(tmp_path, size):
+    for i in range(7):
+        Image.fromarray(np.full((size, size, 3), 30 * i, np.uint8)).save(tmp_path / f"{i}.png")
+    (tmp_path / "2.png").write_bytes(b"no image")
+    split = FileSplit(np.array([str(tmp_path / f"{i}.png") for i in range(7)]), np.arange(7))
+
+    def read(on_error):
+        data = replace(PLAIN, on_error=on_error)
+        return list(in_order(split, data, finish(data=data), size=size, batch_size=3, workers=0))
+
+    with pytest.raises(DataError):
+        read("fail")
+    rows, images = zip(*read("skip"), strict=True)
+    assert np.concatenate(rows).tolist() == [0, 1, 3, 4, 5, 6]
+    assert torch.equal(torch.cat(images).amax((1, 2, 3)), torch.tensor([0.0, 30, 90, 120, 150, 180]))

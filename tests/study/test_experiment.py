@@ -247,7 +247,7 @@ def test_what_does_not_exist_yet_is_needed(mine):
         ("alpha: 0.4", "alhpa: 0.4", r"has no hyper-parameter 'alhpa'; did you mean 'alpha'\?"),
         ("alpha: 0.4", "alpha: strong", "mixup.alpha=strong: must be float"),
         ("alpha: 0.4", "alpha: true", "mixup.alpha=True: must be float"),
-        ("alpha: 0.4", "partner: bach", r"must be one of batch, second_batch; did you mean 'batch'\?"),
+        ("alpha: 0.4", "partner: bach", r"must be one of batch, second_batch, halves; did you mean 'batch'\?"),
         ("{mixup: {alpha: 0.4}}", "{mixup: }", "tricks.mixup: must be a mapping"),
         ("{mixup: {alpha: 0.4}}", "[mixup]", "tricks: must be a mapping"),
         ("scales: {laptop: [preset=cifar_laptop], paper: []}", "scales: {}", "scales: must name one scale"),
