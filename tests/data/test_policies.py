@@ -13,13 +13,16 @@ from bagoftricks.data.sources import MemorySplit
 from bagoftricks.edits import MapImages
 from bagoftricks.settings import DataSettings
 from bagoftricks.tricks import FAMILY_OF
-from tests.helpers import KEY, make_task, photographs
+from tests.helpers import FITTING, KEY, make_task, photographs
 
 DATA = DataSettings(pad=2)
 
 
 def policy_of(name, **params):
-    return next((e for e in create(name, **params).edits(make_task()) if isinstance(e, MapImages)), None)
+    return next(
+        (e for e in create(name, **{**FITTING.get(name, {}), **params}).edits(make_task()) if isinstance(e, MapImages)),
+        None,
+    )
 
 
 POLICIES = [name for name in FAMILY_OF if policy_of(name)]

@@ -9,7 +9,7 @@ from bagoftricks.edits import Batch
 from bagoftricks.errors import UserError
 from tests.helpers import KEY, the_edit
 
-CONFLICTS = ["mixup"]
+CONFLICTS = ["augmix", "mixup"]
 IDENTITIES = [{"probability": 1e-12}]
 
 cutmix = import_module("bagoftricks.tricks.refine.cutmix")
