@@ -171,9 +171,10 @@ def test_an_online_teacher_says_what_its_network_predicts(store, run):
 
 def test_a_teacher_is_asked_in_the_students_precision_else_in_its_own(store, run):
     folder = store / run.removeprefix("run:")
-    record = json.loads((folder / RECORD).read_text())
+    record, in_fp32 = json.loads((folder / RECORD).read_text()), find_teacher(run, Store(store), 10)
     (folder / RECORD).write_text(json.dumps({**record, "tricks": {**record["tricks"], "mixed_precision": {}}}))
     teacher = find_teacher(run, Store(store), 10)
+    assert teacher.digest != in_fp32.digest  # the same weights, used in another way
     fp16 = SetPrecision(dtype=torch.float16)
     assert teacher.precision_for(None, CPU).dtype is torch.bfloat16
     assert teacher.precision_for(fp16, torch.device("cuda")).dtype is torch.float16
