@@ -197,8 +197,8 @@ class ScaleParams:  # multiplied: every parameter starts at (1, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SetDecay:  # exclusive; maps progress in [0, 1) since the origin to a factor of the peak learning rate
-    decay: Callable[[float], float]
+class SetDecay:  # exclusive; (step since the origin, steps from the origin to the end) -> factor of the peak rate
+    decay: Callable[[int, int], float]
     origin: Origin
 
 

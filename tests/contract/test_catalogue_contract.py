@@ -21,7 +21,17 @@ from torch import Tensor
 import bagoftricks
 from bagoftricks.catalogue import TYPES, card, create
 from bagoftricks.compose import compose
-from bagoftricks.edits import AddLossTerm, Batch, BatchPhase, InitParams, MapBatch, MapImages, SetTestSize
+from bagoftricks.edits import (
+    AddLossTerm,
+    AverageWeights,
+    Batch,
+    BatchPhase,
+    InitParams,
+    MapBatch,
+    MapImages,
+    SetDecay,
+    SetTestSize,
+)
 from bagoftricks.errors import ConflictError, NoEffectError, UserError
 from bagoftricks.parameters import owned_parameters
 from bagoftricks.recipe import Recipe
@@ -63,9 +73,9 @@ def the_class(name: str) -> type:
     return getattr(import_module(f"bagoftricks.tricks.{found.family}.{name}"), found.class_name)
 
 
-def evaluated(tricks: dict[str, Trick]) -> Tensor:
-    """All that two steps leave behind: the weights of every copy, and what the last ones predict."""
-    trainer = trained(tricks, 2)
+def evaluated(tricks: dict[str, Trick], steps: int = 2) -> Tensor:
+    """All that some steps leave behind: the weights of every copy, and what the last ones predict."""
+    trainer = trained(tricks, steps)
     predictions = predictor(trainer.recipe, trainer.model)(make_batch(step=99, pixels=trainer.pixels).images)
     return torch.cat([*(flat(copy) for copy in trainer.copies().values()), predictions.flatten()])
 
@@ -73,6 +83,11 @@ def evaluated(tricks: dict[str, Trick]) -> Tensor:
 def changes_the_images_alone(name: str) -> bool:
     """A trick of the data or of the evaluation: its own test shows its effect."""
     return all(isinstance(edit, MapImages | SetTestSize) for edit in create(name).edits(TASK))
+
+
+def acts_late(name: str) -> bool:
+    """A decay or an average may act only towards the end of the run."""
+    return any(isinstance(edit, SetDecay | AverageWeights) for edit in create(name).edits(TASK))
 
 
 def meet(pair: tuple[str, str]) -> bool:
@@ -165,7 +180,10 @@ def test_a_choice_that_does_not_exist_is_refused_with_the_override_that_sets_it(
 def test_the_default_trick_changes_something(name):
     if changes_the_images_alone(name):
         pytest.skip("shown by its own test")
-    with_it, baseline = evaluated(create_all([name])), evaluated({})
+    if (name, {}) in IDENTITIES:
+        pytest.skip("its own test says that its defaults change nothing here")
+    steps = TASK.total_steps if acts_late(name) else 2
+    with_it, baseline = evaluated(create_all([name]), steps), evaluated({}, steps)
     assert with_it.shape != baseline.shape or not torch.equal(with_it, baseline)
 
 
@@ -229,7 +247,8 @@ def test_a_trick_leaves_the_batches_that_another_one_mixes(name, mixer):
         seen: list[Batch] = []
 
         def spy(logits: Tensor, batch: Batch) -> Tensor:
-            seen.append(batch)
+            if not any(batch is other for other in seen):  # a gradient may evaluate the loss of a batch twice
+                seen.append(batch)
             return logits.new_zeros(())
 
         trained({**create_all(names), "spy": Fake([AddLossTerm(term=spy)])}, 2)
