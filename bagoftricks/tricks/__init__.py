@@ -23,4 +23,9 @@ FAMILY_OF = {
     "cosine": "refine",
     "label_smoothing": "refine",
     "mixup": "refine",
+    "step_decay": "refine",
+    "exponential_decay": "refine",
+    "linear_decay": "refine",
+    "polynomial_decay": "refine",
+    "constant_lr": "refine",
 }
