@@ -1,15 +1,16 @@
 """A tiny task, network and data stream, on which every trick can be run in milliseconds."""
 
+import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 
 from bagoftricks.catalogue import create
 from bagoftricks.compose import compose
-from bagoftricks.edits import Batch, Edit, Part
+from bagoftricks.edits import Batch, Edit, Part, SetOptimizer
 from bagoftricks.errors import NoEffectError, TooSmall, UserError
 from bagoftricks.layers import Site
 from bagoftricks.models import build_model
@@ -135,3 +136,46 @@ def parts_of(*names: str, **params: Any) -> Mapping[Part, Sequence[tuple[str, Ca
     """The parts of shipped tricks, as ``build_model`` takes them; ``params`` go to the first. Empty names are none."""
     made = {name: create(name, **(params if name == names[0] else {})) for name in names if name}
     return compose(made, make_task()).parts
+
+
+def optimizer_of(name: str, groups: list[dict[str, Any]], **params: Any) -> optim.Optimizer:
+    """The optimiser of a shipped trick over these parameter groups."""
+    (edit,) = [edit for edit in create(name, **params).edits(make_task()) if isinstance(edit, SetOptimizer)]
+    return edit.build([{"peak_lr": group["lr"], **group} for group in groups])
+
+
+def descend(
+    optimizer: optim.Optimizer, parameters: Sequence[Tensor], steps: Iterable[int], *, lr: Callable[[int], float]
+) -> None:
+    """Set each gradient to a draw of its own plus the parameter, and step, with the learning rate ``lr(step)``."""
+    for step in steps:
+        for group in optimizer.param_groups:
+            group["lr"] = lr(step)
+        for i, parameter in enumerate(parameters):
+            rng = KEY.fold("gradient", step, i).generator()
+            parameter.grad = parameter.detach() + torch.randn(parameter.shape, generator=rng)
+        optimizer.step()
+
+
+def goes_on_after_loading(name: str, **params: Any) -> bool:
+    """Whether two steps, saving, loading and two more give the bits of four steps."""
+
+    def fresh() -> tuple[list[Tensor], optim.Optimizer]:
+        rng = KEY.fold("weights").generator()
+        made = [torch.randn(shape, generator=rng).requires_grad_() for shape in [(3, 2, 3, 3), (4, 3), (5,)]]
+        return made, optimizer_of(name, [{"params": made, "lr": 0.1, "weight_decay": 0.01}], **params)
+
+    (whole, one), (first, before) = fresh(), fresh()
+    descend(one, whole, range(4), lr=lambda step: 0.1 / (step + 1))
+    descend(before, first, range(2), lr=lambda step: 0.1 / (step + 1))
+    saved = io.BytesIO()
+    torch.save([before.state_dict(), [p.detach() for p in first]], saved)
+    saved.seek(0)
+    state, weights = torch.load(saved, weights_only=True)
+    second, after = fresh()
+    for parameter, weight in zip(second, weights, strict=True):
+        parameter.data.copy_(weight)
+    after.load_state_dict(state)
+    descend(after, second, range(2, 4), lr=lambda step: 0.1 / (step + 1))
+    same_groups = [set(group) for group in after.param_groups] == [set(group) for group in one.param_groups]
+    return same_groups and all(torch.equal(a, b) for a, b in zip(whole, second, strict=True))

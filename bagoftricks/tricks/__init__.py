@@ -28,4 +28,8 @@ FAMILY_OF = {
     "linear_decay": "refine",
     "polynomial_decay": "refine",
     "constant_lr": "refine",
+    "sgd": "refine",
+    "velocity_nag": "refine",
+    "adamw": "refine",
+    "muon": "refine",
 }
