@@ -20,6 +20,7 @@ FAMILY_OF = {
     "zero_gamma": "efficiency",
     "no_bias_decay": "efficiency",
     "mixed_precision": "efficiency",
+    "micro_batch": "efficiency",
     "cosine": "refine",
     "label_smoothing": "refine",
     "mixup": "refine",
@@ -32,4 +33,8 @@ FAMILY_OF = {
     "velocity_nag": "refine",
     "adamw": "refine",
     "muon": "refine",
+    "sam": "refine",
+    "clip_gradients": "refine",
+    "ema": "refine",
+    "swa": "refine",
 }
