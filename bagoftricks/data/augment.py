@@ -82,10 +82,10 @@ class Augment:
 
     def one(self, image: t.Image, epoch: int, pass_: int, sample: int) -> UInt8[Tensor, "V 3 S S"]:
         """The views of one image of any size."""
-        small = self.size <= SMALL
+        whole = self.size <= SMALL and self.short_side is None
         if self.key is None or self.crop == "none":
             image = (
-                t.fit(image, self.size, self.size) if small else t.validation_crop(image, self.size, self.short_side)
+                t.fit(image, self.size, self.size) if whole else t.validation_crop(image, self.size, self.short_side)
             )
         elif self.crop == "area":
             image = t.area_crop(

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from bagoftricks.data.augment import SMALL, Augment, Finish
-from bagoftricks.data.sources import Dataset, Labels, MemorySplit, Split
+from bagoftricks.data.sources import Dataset, KeptSplit, Labels, MemorySplit, Split
 from bagoftricks.edits import Batch, Images, MapImages
 from bagoftricks.errors import DataError
 from bagoftricks.rng import Key
@@ -222,7 +222,8 @@ def _loader(split: Split, plan: Plan, augment: Augment, finish: Finish, data: Da
     workers = worker_count(workers)
     if not prepared_whole(augment, plan.count):
         return StreamLoader(split, plan, augment, finish, workers=workers, on_error=data.on_error)
-    loaded, skipped = into_memory(split, augment.size, data.on_error, workers)
+    plain = Augment(augment.size, None, short_side=augment.short_side)
+    loaded, skipped = into_memory(split, plain, data.on_error, workers)
     plan = replace(plan, count=len(loaded.labels))
     return MemoryLoader(loaded, plan, augment, finish, skipped)
 
@@ -237,20 +238,25 @@ def prepared_whole(augment: Augment, count: int) -> bool:
     return small and augment.crop != "area" and augment.jitter == "none"
 
 
-def keep_decoded(data: Dataset, settings: DataSettings, size: int, workers: int) -> Dataset:
-    """The data set with its images decoded where they fit into memory, for several runs in one process."""
-    if not prepared_whole(Augment.from_settings(settings, size, Key(0)), len(data.train.labels)):
-        return data
-    train, broken = into_memory(data.train, size, settings.on_error, worker_count(workers))
-    val, more = into_memory(data.val, size, settings.on_error, worker_count(workers))
-    return data if broken or more else replace(data, train=train, val=val)
+def keep_decoded(data: Dataset) -> Dataset:
+    """The data set with a memory of its decoded images where they fit, for several runs in one process."""
+    return replace(data, train=KeptSplit(data.train), val=KeptSplit(data.val))
 
 
-def into_memory(split: Split, size: int, on_error: str, workers: int) -> tuple[MemorySplit, list[str]]:
-    """All readable images of a split at ``size`` pixels, and what was wrong with the others."""
-    if isinstance(split, MemorySplit) and split.images.shape[2:] == (size, size):
+def into_memory(split: Split, augment: Augment, on_error: str, workers: int) -> tuple[MemorySplit, list[str]]:
+    """All readable images of a split as ``augment`` prepares them, and what was wrong with the others.
+
+    They are always made from the images as they were found, never from those of another size.
+    """
+    if isinstance(split, KeptSplit):
+        if split.made is None or split.how != (augment, on_error):
+            split.how, split.made = (augment, on_error), None
+            split.made = into_memory(split.split, augment, on_error, workers)
+        return split.made
+    size = augment.size
+    if isinstance(split, MemorySplit) and split.images.shape[2:] == (size, size) and augment.short_side in (None, size):
         return split, []
-    steps = list(prepare(split, Plan(len(split.labels), 512), Augment(size, None), workers))
+    steps = list(prepare(split, Plan(len(split.labels), 512), augment, workers))
     broken = [error for step in steps for error in step.broken]
     if broken and (on_error == "fail" or len(broken) == len(split.labels)):
         raise broken[0]

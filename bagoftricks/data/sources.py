@@ -54,7 +54,26 @@ class FileSplit:
         return FileSplit(self.paths[rows], self.labels[rows])
 
 
-Split = MemorySplit | FileSplit
+@dataclass
+class KeptSplit:
+    """A split that remembers what was last made of all its images, and how, for several runs in one process."""
+
+    split: "Split"
+    how: object = None
+    made: tuple[MemorySplit, list[str]] | None = None
+
+    @property
+    def labels(self) -> Labels:
+        return self.split.labels
+
+    def image(self, index: int) -> UInt8[Tensor, "3 H W"]:
+        return self.split.image(index)
+
+    def subset(self, rows: Labels) -> "Split":
+        return self.split.subset(rows)
+
+
+Split = MemorySplit | FileSplit | KeptSplit
 
 
 @dataclass(frozen=True)

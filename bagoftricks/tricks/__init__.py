@@ -37,4 +37,5 @@ FAMILY_OF = {
     "clip_gradients": "refine",
     "ema": "refine",
     "swa": "refine",
+    "test_size": "refine",
 }
