@@ -197,6 +197,7 @@ def loaders(settings: Settings, checked: Checked, data: Dataset, num_classes: in
         policy=recipe.map_images,
         key=Key(settings.seed),
         workers=runtime.workers,
+        on_device=runtime.data_on_device,
     )
     val = eval_loader(
         data.val,
@@ -206,6 +207,7 @@ def loaders(settings: Settings, checked: Checked, data: Dataset, num_classes: in
         short_side=recipe.test_size.short_side if recipe.test_size else None,
         batch_size=runtime.eval_batch_size,
         workers=runtime.workers,
+        on_device=runtime.data_on_device,
     )
     return train, val
 

@@ -23,4 +23,5 @@ FAMILY_OF = {
     "cosine": "refine",
     "label_smoothing": "refine",
     "mixup": "refine",
+    "cutout": "regularize",
 }
