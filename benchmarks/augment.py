@@ -4,8 +4,8 @@
 
 Both make the same training batches of 50,000 images at 32x32: pad 4 and crop, flip, normalise, and a square of 8x8 at
 the mean colour, in fp32. One process; each round makes a whole epoch each way, in turn, and what counts is the median.
-The peer gets bytes as tensors, one image at a time as its transforms are meant, and the fastest of several orders, which
-a trial epoch finds. Its transforms on a whole batch, where one draw serves all the images, are shown for information.
+The peer gets bytes as tensors, one image at a time as its transforms are meant, and the fastest of several orders,
+which a trial finds. Its transforms on a whole batch, where one draw serves all the images, are shown for information.
 """
 
 import argparse
@@ -154,7 +154,7 @@ def main() -> None:
     print(
         f"torch {torch.__version__}, torchvision {torchvision.__version__}, {device}, {processor() or 'CPU'}; "
         f"{given.threads} threads here, {WORKERS} workers of one there; batches of {given.batch}; "
-        f"n = {given.rounds} epochs of {COUNT:,} images each way\n\ntorchvision's orders, us an image in a trial epoch: "
+        f"n = {given.rounds} epochs of {COUNT:,} images each way\n\ntorchvision's orders, us an image in a trial: "
         + "; ".join(f"{order}: {1e6 * each:.1f}" for order, each in trials.items())
         + "\n\n| batches made by | us an image | images/s | quartiles | times the first |\n|---|---|---|---|---|"
     )

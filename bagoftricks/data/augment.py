@@ -74,11 +74,8 @@ class Augment:
 
     def batch(self, images: UInt8[Tensor, "B 3 H W"], draws: Float[Tensor, "B n"]) -> UInt8[Tensor, "VB 3 H W"]:
         """Augment many images of the final size at once, where they are: all views, the first of each image first."""
-        of = (
-            dict(zip(self.counts, draws.split_with_sizes(list(self.counts.values()), 1), strict=True))
-            if self.counts
-            else {}
-        )
+        counts = self.counts
+        of = dict(zip(counts, draws.split_with_sizes(list(counts.values()), 1), strict=True))
         if self.pad:
             images = t.pad_crop(images, self.pad, of["crop"])
         if self.flip:
