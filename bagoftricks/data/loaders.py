@@ -76,7 +76,7 @@ class MemoryLoader:
         for parts in self.plan.steps(epoch):
             which = torch.from_numpy(np.concatenate([rows for _, rows in parts]))[:, None]
             numbers = [which, self.augment.draws(epoch, parts), self.augment.shift(epoch, parts)]
-            which, draws, shift = send_together(numbers, self.place)
+            which, draws, shift = numbers if self.place.type == "cpu" else send_together(numbers, self.place)
             rows = which[:, 0]
             yield self.finish(self.augment.batch(pick(self.pixels, rows), draws), self.labels[rows], shift)
 

@@ -84,7 +84,7 @@ def test_each_view_of_an_image_has_a_square_of_its_own():
 
 def test_another_key_hides_other_places_and_a_longer_batch_the_same_ones():
     first, second = (hidden(64, key=KEY.fold(step)) for step in range(2))
-    assert not (first == second).all((1, 2)).any() or (first == second).all((1, 2)).mean() < 0.1
+    assert (first == second).all((1, 2)).mean() < 0.1
     assert (hidden(128, key=KEY.fold(0))[:64] == first).all()
 
 
