@@ -133,7 +133,7 @@ def test_jittered_small_images_are_prepared_a_batch_at_a_time():
 
 
 def test_what_is_sent_together_arrives_as_it_was():
-    sent = [torch.tensor([[2**52], [3]]), torch.tensor([[0.1, 1 - 2**-24], [2**-24, 0.0]]), torch.empty(2, 0)]
+    sent = [torch.tensor([[2**52 + 1], [3]]), torch.tensor([[0.1, 1 - 2**-24], [2**-24, 0.0]]), torch.empty(2, 0)]
     for before, after in zip(sent, send_together(sent, torch.device("cpu")), strict=True):
         assert after.dtype is before.dtype
         assert torch.equal(after, before)
@@ -182,6 +182,12 @@ def test_colour_noise_is_added_before_the_normalisation():
     shift = torch.tensor([[2.0, -2.0, 4.0]])
     batch = finish(data=data)(torch.zeros(1, 3, 1, 1, dtype=torch.uint8), torch.tensor([0]), shift)
     assert batch.images.flatten().tolist() == [1.0, -1.0, 2.0]
+
+
+def test_all_views_of_an_image_get_its_colour_noise():
+    shift = torch.tensor([[1.0] * 3, [2.0] * 3])
+    batch = finish()(torch.zeros(4, 3, 1, 1, dtype=torch.uint8), torch.arange(2), shift)
+    assert batch.images[:, 0, 0, 0].tolist() == [1.0, 2.0, 1.0, 2.0]
 
 
 def test_evaluation_sees_every_image_once_in_order_and_unchanged():

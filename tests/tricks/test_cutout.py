@@ -53,12 +53,17 @@ def test_a_rectangle_of_pixels_is_covered_in_both_directions():
     found = boxes(hidden(2000, (10, 14), size=9))
     assert set(found[:, 0]) == {0, 1}
     assert set(found[:, 1]) == set(range(6))
+    clipped = boxes(hidden(2000, (10, 14), size=4, inside=False))
+    assert clipped[:, [0, 2]].sum(1).max() == 10
+    assert clipped[:, [1, 3]].sum(1).max() == 14
 
 
 def test_the_probability_is_the_share_of_the_images_that_lose_a_square():
-    lost = hidden(10_000, (9, 9), probability=0.25).any((1, 2))
+    some, every = (hidden(10_000, (12, 12), probability=share) for share in (0.25, 1.0))
+    lost = some.any((1, 2))
     assert lost.mean() == pytest.approx(0.25, abs=0.02)
-    assert hidden(10_000, (9, 9), probability=1.0).any((1, 2)).all()
+    assert every.any((1, 2)).all()
+    assert (some[lost] == every[lost]).all()  # whose squares are where they would have been
 
 
 @pytest.mark.parametrize("memory_format", FORMATS)
