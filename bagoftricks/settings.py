@@ -137,6 +137,8 @@ class RuntimeSettings:
     """auto (a GPU when there is one), cpu, cuda or cuda:1"""
     workers: int = -1
     """processes that decode images; -1: one per core, at most 8; none where the data is in memory"""
+    data_on_device: bool = True
+    """keep small images on the device and augment them there, if they fit into half of its free memory"""
     channels_last: bool = True
     """memory format of images and convolutions"""
     eval_batch_size: int = 256

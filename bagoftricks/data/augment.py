@@ -1,7 +1,7 @@
 """What happens to an image between its file and the network, with every draw keyed by (seed, what, epoch, sample)."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings
 
 SMALL = 64  # pixels up to which crop=auto pads
+Parts: TypeAlias = list[tuple[int, Labels]]  # a step's images: (pass, sample indices) pairs
 
 
 @dataclass(frozen=True)
@@ -44,37 +45,45 @@ class Augment:
         pad, area = data.pad if crop == "pad" else 0, (data.crop_area[0], data.crop_area[1])
         return cls(size, key, crop, pad, area, data.flip, jitter, data.jitter_strength, pca, policy)
 
-    def draws(self, what: str, epoch: int, pass_: int, samples: Any, count: int) -> Float[Tensor, "B n"]:
-        assert self.key is not None
-        return torch.from_numpy(self.key.fold(what, epoch, pass_).uniform(samples, count)).float()
-
-    def flips(self, epoch: int, pass_: int, samples: Any) -> Float[Tensor, " B"]:
-        """Below 1/2: mirror the image."""
-        return self.draws("flip", epoch, pass_, samples, 1)[:, 0] if self.flip else torch.ones(len(samples))
-
-    def shift(self, epoch: int, parts: list[tuple[int, Labels]]) -> Tensor | None:
-        """PCA noise of a step's images."""
-        if not self.pca:
-            return None
-        return torch.cat([t.pca_noise(self.draws("pca", epoch, p, rows, 3), self.pca) for p, rows in parts])
-
-    def batch(self, images: UInt8[Tensor, "B 3 H W"], epoch: int, pass_: int, samples: Labels) -> Tensor:
-        """Augment many images of the final size at once: all views of them, the first view of each image first."""
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many numbers in [0, 1) each step of the preparation draws for an image, by the name of its draws."""
         if self.key is None:
-            return images
-        return self.viewed(self.crop_flip(images, epoch, pass_, samples), epoch, pass_, samples)
+            return {}
+        counts = {
+            "crop": t.AREA_DRAWS if self.crop == "area" else 2 if self.pad else 0,
+            "flip": 1 if self.flip else 0,
+            "jitter": {"hsv": 3, "bcs": 6}.get(self.jitter, 0),
+        }
+        return counts if self.policy is None else {**counts, self.policy[0]: self.policy[1].draws}
 
-    def crop_flip(self, images: UInt8[Tensor, "B 3 H W"], epoch: int, pass_: int, samples: Labels) -> Tensor:
-        """Pad, crop and flip."""
-        crop = self.draws("crop", epoch, pass_, samples, 2)
-        return t.pad_crop(images, self.pad, crop, self.flips(epoch, pass_, samples))
+    def draws(self, epoch: int, parts: Parts) -> Float[Tensor, "B n"]:
+        """All the numbers of a step's images side by side, on the host: what ``batch`` takes."""
+        return torch.cat([self._drawn(epoch, pass_, rows, self.counts) for pass_, rows in parts])
 
-    def viewed(self, images: UInt8[Tensor, "B 3 H W"], epoch: int, pass_: int, samples: Labels) -> Tensor:
-        """What the policy makes of the images."""
-        if self.policy is None:
-            return images
-        name, policy = self.policy
-        return policy.apply(images, self.draws(name, epoch, pass_, samples, policy.draws))
+    def shift(self, epoch: int, parts: Parts) -> Float[Tensor, "B n"]:
+        """PCA noise of a step's images, on the host; of no columns where there is none."""
+        drawn = [self._drawn(epoch, pass_, rows, {"pca": 3 if self.pca else 0}) for pass_, rows in parts]
+        return t.pca_noise(torch.cat(drawn), self.pca) if self.pca else torch.cat(drawn)
+
+    def _drawn(self, epoch: int, pass_: int, samples: Labels, counts: dict[str, int]) -> Float[Tensor, "B n"]:
+        drawn = [np.empty((len(samples), 0))]
+        if self.key is not None:
+            drawn += [self.key.fold(what, epoch, pass_).uniform(samples, n) for what, n in counts.items() if n]
+        return torch.from_numpy(np.concatenate(drawn, 1)).float()
+
+    def batch(self, images: UInt8[Tensor, "B 3 H W"], draws: Float[Tensor, "B n"]) -> UInt8[Tensor, "VB 3 H W"]:
+        """Augment many images of the final size at once, where they are: all views, the first of each image first."""
+        counts = self.counts
+        of = dict(zip(counts, draws.split_with_sizes(list(counts.values()), 1), strict=True))
+        if self.pad:
+            images = t.pad_crop(images, self.pad, of["crop"])
+        if self.flip:
+            images = t.mirror(images, of["flip"])
+        if self.jitter != "none":
+            jitter = t.jitter_hsv if self.jitter == "hsv" else t.jitter_bcs
+            images = jitter(images, of["jitter"], self.jitter_strength)
+        return images if self.policy is None else self.policy[1].apply(images, of[self.policy[0]])
 
     @property
     def views(self) -> int:
@@ -82,25 +91,14 @@ class Augment:
 
     def one(self, image: t.Image, epoch: int, pass_: int, sample: int) -> UInt8[Tensor, "V 3 S S"]:
         """The views of one image of any size."""
-        whole = self.size <= SMALL and self.short_side is None
-        if self.key is None or self.crop == "none":
-            image = (
-                t.fit(image, self.size, self.size) if whole else t.validation_crop(image, self.size, self.short_side)
-            )
-        elif self.crop == "area":
-            image = t.area_crop(
-                image, self.size, self.draws("crop", epoch, pass_, [sample], t.AREA_DRAWS)[0], self.area
-            )
-        else:
+        draws = self.draws(epoch, [(pass_, np.array([sample]))])
+        if self.crop == "area":
+            image = t.area_crop(image, self.size, draws[0, : t.AREA_DRAWS], self.area)
+        elif self.crop == "pad" or (self.size <= SMALL and self.short_side is None):
             image = t.fit(image, self.size, self.size)
-        if self.key is None:
-            return image[None]
-        image = self.crop_flip(image[None], epoch, pass_, np.array([sample]))[0]
-        if self.jitter == "hsv":
-            image = t.jitter_hsv(image, self.draws("jitter", epoch, pass_, [sample], 3)[0], self.jitter_strength)
-        elif self.jitter == "bcs":
-            image = t.jitter_bcs(image, self.draws("jitter", epoch, pass_, [sample], 6)[0], self.jitter_strength)
-        return self.viewed(image[None], epoch, pass_, np.array([sample]))
+        else:
+            image = t.validation_crop(image, self.size, self.short_side)
+        return self.batch(image[None], draws)
 
 
 class Finish:
@@ -115,13 +113,33 @@ class Finish:
         self,
         images: UInt8[Tensor, "VB 3 H W"],
         labels: Int64[Tensor, " B"],
-        shift: Tensor | None,
+        shift: Float[Tensor, "B n"] | None = None,
         teacher: Float[Tensor, "B K"] | None = None,
     ) -> Batch:
-        images = images.to(self.device, non_blocking=True).contiguous(memory_format=self.memory_format)
-        targets = F.one_hot(labels.to(self.device, non_blocking=True), self.num_classes).float()
+        """``shift``: what PCA noise adds to the colours, three columns or none."""
+        images = send(images, self.device).contiguous(memory_format=self.memory_format)
+        targets = F.one_hot(send(labels, self.device), self.num_classes).float()
         mean = self.mean
-        if shift is not None:
+        if shift is not None and shift.shape[1]:
             views = len(images) // len(labels)
-            mean = mean - shift.to(self.device, non_blocking=True).view(-1, 3, 1, 1).repeat(views, 1, 1, 1)
-        return Batch(images.float().sub_(mean).div_(self.std), targets, teacher)
+            mean = mean - send(shift, self.device).view(-1, 3, 1, 1).repeat(views, 1, 1, 1)
+        width = images.shape[3]
+        return Batch(images.float().sub_(self._row(mean, width)).div_(self._row(self.std, width)), targets, teacher)
+
+    def _row(self, colours: Float[Tensor, "B 3 1 1"], width: int) -> Float[Tensor, "B 3 1 W"]:
+        """A row of pixels of each colour: in channels_last, one of length 1 would be read three numbers at a time."""
+        return colours.expand(-1, -1, -1, width).contiguous(memory_format=self.memory_format)
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy on the device, which nothing waits for: a GPU fetches it from pinned memory."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+def send_together(tensors: list[Tensor], device: torch.device) -> list[Tensor]:
+    """Copies of matrices with as many rows each, in one piece. Of integers, those below 2^53."""
+    sent = send(torch.cat([tensor.double() for tensor in tensors], 1), device)
+    parts = sent.split_with_sizes([tensor.shape[1] for tensor in tensors], 1)
+    return [part.to(tensor.dtype) for part, tensor in zip(parts, tensors, strict=True)]

@@ -1,8 +1,8 @@
 """Batches of a split, in an order keyed by (seed, epoch).
 
-Two loaders give the same batches. ``MemoryLoader`` prepares small images that lie in memory a whole batch at a time;
-``StreamLoader`` decodes and prepares them one by one in worker processes. Bytes travel to the device; they become
-floats there.
+Two loaders give the same batches. ``MemoryLoader`` keeps small images on the device as bytes and prepares a whole
+batch at a time there; ``StreamLoader`` decodes and prepares them one by one in worker processes, and the bytes travel
+to the device. They become floats there.
 """
 
 import os
@@ -15,8 +15,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from bagoftricks.data.augment import SMALL, Augment, Finish
+from bagoftricks.data.augment import SMALL, Augment, Finish, Parts, send_together
 from bagoftricks.data.sources import Dataset, KeptSplit, Labels, MemorySplit, Split
+from bagoftricks.data.transforms import pick
 from bagoftricks.edits import Batch, Images, MapImages
 from bagoftricks.errors import DataError
 from bagoftricks.rng import Key
@@ -38,8 +39,7 @@ class Plan:
     def __len__(self) -> int:
         return -(-self.count // self.batch_size) if self.key is None else self.count // self.batch_size
 
-    def steps(self, epoch: int) -> Iterator[list[tuple[int, Labels]]]:
-        """(pass, sample indices) pairs for each step."""
+    def steps(self, epoch: int) -> Iterator[Parts]:
         orders: list[Labels] = [np.arange(self.count)]
         if self.key is not None:
             orders = [self.key.fold("order", epoch, p).numpy().permutation(self.count) for p in range(self.reads)]
@@ -49,7 +49,10 @@ class Plan:
 
 
 class MemoryLoader:
-    """Batches of small images in memory. ``images`` counts those of an epoch, ``skipped`` names broken files."""
+    """Batches of small images in memory. ``images`` counts those of an epoch, ``skipped`` names broken files.
+
+    The images lie on the device if they fit and ``on_device``; else on the host, where they are prepared too.
+    """
 
     def __init__(
         self,
@@ -59,26 +62,35 @@ class MemoryLoader:
         finish: Finish,
         skipped: list[str],
         teacher: Table | None = None,
+        *,
+        on_device: bool = True,
     ) -> None:
-        self.split, self.plan, self.augment, self.finish, self.skipped = split, plan, augment, finish, skipped
-        self.teacher = teacher
-        self.labels = torch.from_numpy(split.labels)
+        self.plan, self.augment, self.finish, self.skipped, self.teacher = plan, augment, finish, skipped, teacher
         self.images = plan.count if plan.key is None else len(plan) * plan.batch_size
+        self.place = finish.device if on_device and fits(split.images, finish.device) else torch.device("cpu")
+        self.pixels = split.images.to(self.place).contiguous(memory_format=finish.memory_format)
+        self.labels = torch.from_numpy(split.labels).to(self.place)
 
     def __len__(self) -> int:
         return len(self.plan)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         for parts in self.plan.steps(epoch):
-            made = [self.augment.batch(self.split.images[torch.from_numpy(rows)], epoch, p, rows) for p, rows in parts]
-            labels = torch.cat([self.labels[torch.from_numpy(rows)] for _, rows in parts])
-            images = made[0] if len(made) == 1 else torch.cat(made)  # several passes are mixed: they have one view
-            teacher = rows_of(self.teacher, np.concatenate([rows for _, rows in parts]))
-            yield self.finish(images, labels, self.augment.shift(epoch, parts), teacher)
+            which = torch.from_numpy(np.concatenate([rows for _, rows in parts]))[:, None]
+            numbers = [which, self.augment.draws(epoch, parts), self.augment.shift(epoch, parts)]
+            which, draws, shift = numbers if self.place.type == "cpu" else send_together(numbers, self.place)
+            rows = which[:, 0]
+            images = self.augment.batch(pick(self.pixels, rows), draws)
+            yield self.finish(images, self.labels[rows], shift, rows_of(self.teacher, rows))
 
     def sample(self, count: int) -> Images:
         """The first images of the split as the network sees them, without augmentation."""
-        return self.finish(self.split.images[:count], self.labels[:count], None).images
+        return self.finish(self.pixels[:count], self.labels[:count]).images
+
+
+def fits(images: Tensor, device: torch.device) -> bool:
+    """Whether the images take at most half of a GPU's free memory."""
+    return device.type != "cuda" or images.nbytes <= torch.cuda.mem_get_info(device)[0] // 2
 
 
 @dataclass(frozen=True)
@@ -181,7 +193,7 @@ class StreamLoader:
             if step.images is None:
                 continue
             rows = np.array([s.index for s in step.samples])
-            labels, teacher = torch.from_numpy(self.split.labels[rows]), rows_of(self.teacher, rows)
+            labels, teacher = torch.from_numpy(self.split.labels[rows]), rows_of(self.teacher, torch.from_numpy(rows))
             yield self.finish(step.images, labels, self._shift(epoch, step.samples), teacher)
 
     def sample(self, count: int) -> Images:
@@ -190,9 +202,9 @@ class StreamLoader:
         steps = prepare(self.split, plan, Augment(self.augment.size, None), self.prepared.num_workers)
         images = [step.images for step in steps if step.images is not None]
         labels = torch.zeros(sum(map(len, images)), dtype=torch.int64)
-        return self.finish(torch.cat(images), labels, None).images
+        return self.finish(torch.cat(images), labels).images
 
-    def _shift(self, epoch: int, samples: list[Sample]) -> Tensor | None:
+    def _shift(self, epoch: int, samples: list[Sample]) -> Tensor:
         passes = sorted({s.pass_ for s in samples})
         return self.augment.shift(epoch, [(p, np.array([s.index for s in samples if s.pass_ == p])) for p in passes])
 
@@ -207,8 +219,8 @@ class StreamLoader:
 Loader = MemoryLoader | StreamLoader
 
 
-def rows_of(table: Table | None, rows: Labels) -> Tensor | None:
-    return None if table is None else table[torch.from_numpy(rows).to(table.device, non_blocking=True)]
+def rows_of(table: Table | None, rows: Tensor) -> Tensor | None:
+    return None if table is None else table[rows.to(table.device, non_blocking=True)]
 
 
 def train_loader(
@@ -223,13 +235,15 @@ def train_loader(
     workers: int,
     policy: tuple[str, MapImages] | None = None,
     teacher: Table | None = None,
+    on_device: bool = True,
 ) -> Loader:
     """Shuffled, augmented batches of ``reads * batch_size`` images; the last incomplete one is left out.
 
     Row i of ``teacher`` goes with image i of the split, wherever the batch has it.
     """
     augment = Augment.from_settings(data, size, key, policy)
-    return _loader(split, Plan(len(split.labels), batch_size, key, reads), augment, finish, data, workers, teacher)
+    plan = Plan(len(split.labels), batch_size, key, reads)
+    return _loader(split, plan, augment, finish, data, workers, teacher=teacher, on_device=on_device)
 
 
 def eval_loader(
@@ -241,10 +255,11 @@ def eval_loader(
     batch_size: int,
     workers: int,
     short_side: int | None = None,
+    on_device: bool = True,
 ) -> Loader:
     """Every image exactly once, in order, nothing random."""
     augment = Augment(size, None, short_side=short_side)
-    return _loader(split, Plan(len(split.labels), batch_size), augment, finish, data, workers)
+    return _loader(split, Plan(len(split.labels), batch_size), augment, finish, data, workers, on_device=on_device)
 
 
 def _loader(
@@ -254,7 +269,9 @@ def _loader(
     finish: Finish,
     data: DataSettings,
     workers: int,
+    *,
     teacher: Table | None = None,
+    on_device: bool,
 ) -> Loader:
     workers = worker_count(workers)
     if not prepared_whole(augment, plan.count):
@@ -262,7 +279,8 @@ def _loader(
     plain = Augment(augment.size, None, short_side=augment.short_side)
     loaded, skipped, kept = into_memory(split, plain, data.on_error, workers)
     plan = replace(plan, count=len(loaded.labels))
-    return MemoryLoader(loaded, plan, augment, finish, skipped, rows_of(teacher, kept) if skipped else teacher)
+    teacher = rows_of(teacher, torch.from_numpy(kept)) if skipped else teacher
+    return MemoryLoader(loaded, plan, augment, finish, skipped, teacher, on_device=on_device)
 
 
 def in_order(
@@ -295,8 +313,7 @@ def worker_count(workers: int) -> int:
 
 def prepared_whole(augment: Augment, count: int) -> bool:
     """Whether ``count`` images are small enough for memory and prepared a batch at a time."""
-    small = augment.size <= SMALL and 3 * augment.size**2 * count <= IN_MEMORY
-    return small and augment.crop != "area" and augment.jitter == "none"
+    return augment.size <= SMALL and 3 * augment.size**2 * count <= IN_MEMORY and augment.crop != "area"
 
 
 def keep_decoded(data: Dataset) -> Dataset:
@@ -323,4 +340,5 @@ def into_memory(split: Split, augment: Augment, on_error: str, workers: int) -> 
         raise broken[0]
     rows = np.array([sample.index for step in steps for sample in step.samples])
     images = torch.cat([step.images for step in steps if step.images is not None])
+    images = images.contiguous(memory_format=torch.channels_last)
     return MemorySplit(images, split.labels[rows]), [str(error) for error in broken], rows

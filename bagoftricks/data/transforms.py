@@ -7,7 +7,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
@@ -56,49 +56,77 @@ def area_crop_box(
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def pad_crop(
-    images: UInt8[Tensor, "B 3 H W"], pad: int, draws: Float[Tensor, "B 2"], flip: Float[Tensor, " B"]
+def pad_crop(images: UInt8[Tensor, "B 3 H W"], pad: int, draws: Float[Tensor, "B 2"]) -> UInt8[Tensor, "B 3 H W"]:
+    """Pad with zeros and cut a window of the old size out of each image at random."""
+    batch, channels, height, width = images.shape
+    top, left = (draws * (2 * pad + 1)).long().unbind(1)
+    padded = F.pad(images, (pad,) * 4)
+    per_image, channel, row, pixel = padded.stride()
+    # Every window of the whole batch lies in memory already: a view of them all, one beginning at each pixel.
+    first = (torch.arange(batch, device=images.device) * per_image + top * row + left * pixel) // pixel
+    last = ((batch - 1) * per_image + 2 * pad * (row + pixel)) // pixel
+    return pick(padded.as_strided((last + 1, channels, height, width), (pixel, channel, row, pixel)), first)
+
+
+def mirror(images: UInt8[Tensor, "B 3 H W"], draws: Float[Tensor, "B 1"]) -> UInt8[Tensor, "B 3 H W"]:
+    """Flip the images whose draw is below 1/2 left to right."""
+    batch = len(images)
+    which = torch.arange(batch, device=images.device) + batch * (draws[:, 0] < 0.5)
+    return pick(torch.cat([images, images.flip(3)]), which)
+
+
+def pick(images: UInt8[Tensor, "N 3 H W"], rows: Int64[Tensor, " B"]) -> UInt8[Tensor, "B 3 H W"]:
+    """``images[rows]`` in their memory format, whole rows of memory at a time."""
+    if images.stride(1) == 1:  # index_select would turn channels_last round, an element at a time
+        return images.permute(0, 2, 3, 1).index_select(0, rows).permute(0, 3, 1, 2)
+    return images.index_select(0, rows)
+
+
+def jitter_hsv(
+    images: UInt8[Tensor, "B 3 H W"], draws: Float[Tensor, "B 3"], strength: float
 ) -> UInt8[Tensor, "B 3 H W"]:
-    """Pad with zeros, cut a window of the old size at random, and mirror the images whose ``flip`` is below 1/2."""
-    batch, _, height, width = images.shape
-    if pad:
-        top, left = (draws * (2 * pad + 1)).long().unbind(1)
-        windows = F.pad(images, (pad,) * 4).unfold(2, height, 1).unfold(3, width, 1)
-        images = windows[torch.arange(batch, device=images.device), :, top, left]
-    return torch.where((flip < 0.5).view(-1, 1, 1, 1), images.flip(3), images)
-
-
-def jitter_hsv(image: Image, draws: Float[Tensor, " 3"], strength: float) -> Image:
     """Scale hue, saturation and brightness, each by its own factor in [1 - s, 1 + s] (He et al. 2019, section 2.1)."""
-    factors = (1 + strength * (2 * draws - 1)).view(3, 1, 1)
-    hue, saturation, value = rgb_to_hsv(image.float() / 255).mul(factors).unbind(0)
-    scaled = torch.stack([hue.remainder(1), saturation.clamp(max=1), value.clamp(max=1)])
+    factors = (1 + strength * (2 * draws - 1))[..., None, None]
+    hue, saturation, value = rgb_to_hsv(images.contiguous().float() / 255).mul(factors).unbind(1)
+    scaled = torch.stack([hue.remainder(1), saturation.clamp(max=1), value.clamp(max=1)], 1)
     return hsv_to_rgb(scaled).mul(255).round().to(torch.uint8)
 
 
-def jitter_bcs(image: Image, draws: Float[Tensor, " 6"], strength: float) -> Image:
-    """Brightness, contrast and saturation in random order, as in the released code of Bag of Tricks."""
-    adjust = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation)
-    factors = (1 + strength * (2 * draws[:3] - 1)).tolist()
-    for i in draws[3:].argsort().tolist():
-        image = adjust[i](image, factors[i])
-    return image
+def jitter_bcs(
+    images: UInt8[Tensor, "B 3 H W"], draws: Float[Tensor, "B 6"], strength: float
+) -> UInt8[Tensor, "B 3 H W"]:
+    """Brightness, contrast and saturation in random order, as in the released code of Bag of Tricks.
+
+    Each is a blend with another image: with black, with the mean of the greys, with the greys. As in torchvision, the
+    greys and every result are cut to integers; the sums are rounded once, so that no batch size changes a bit.
+    """
+    factors = 1 + strength * (2 * draws[:, :3] - 1)
+    mixed = images.contiguous().float()
+    for which in draws[:, 3:].argsort(dim=1, stable=True).unbind(1):
+        red, green, blue = mixed.chunk(3, 1)
+        grey = (2989 * red + 5870 * green + 1140 * blue).div(10000).floor()  # exact up to the division
+        kind = which.view(-1, 1, 1, 1)
+        other = torch.where(kind == 1, grey.mean((1, 2, 3), keepdim=True), grey) * (kind > 0)
+        factor = factors.gather(1, which[:, None])[..., None, None]
+        rest = other.double() * (1 - factor.double()).float()
+        mixed = ((mixed * factor).double() + rest).float().clamp(0, 255).floor()
+    return mixed.to(torch.uint8)
 
 
-def rgb_to_hsv(rgb: Float[Tensor, "3 H W"]) -> Float[Tensor, "3 H W"]:
+def rgb_to_hsv(rgb: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
     """Hue, saturation and value in [0, 1]."""
-    red, green, blue = rgb.unbind(0)
-    value, which = rgb.max(0)
-    chroma = value - rgb.amin(0)
+    red, green, blue = rgb.unbind(1)
+    value, which = rgb.max(1)
+    chroma = value - rgb.amin(1)
     safe = torch.where(chroma > 0, chroma, 1.0)
-    sixths = torch.stack([(green - blue) / safe, (blue - red) / safe + 2, (red - green) / safe + 4])
-    hue = sixths.gather(0, which[None])[0].div(6).remainder(1)
-    return torch.stack([hue, chroma / torch.where(value > 0, value, 1.0), value])
+    sixths = torch.stack([(green - blue) / safe, (blue - red) / safe + 2, (red - green) / safe + 4], 1)
+    hue = sixths.gather(1, which[:, None])[:, 0].div(6).remainder(1)
+    return torch.stack([hue, chroma / torch.where(value > 0, value, 1.0), value], 1)
 
 
-def hsv_to_rgb(hsv: Float[Tensor, "3 H W"]) -> Float[Tensor, "3 H W"]:
-    hue, saturation, value = hsv.unbind(0)
-    k = (torch.tensor([5.0, 3.0, 1.0]).view(3, 1, 1) + hue * 6) % 6
+def hsv_to_rgb(hsv: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+    hue, saturation, value = (plane[:, None] for plane in hsv.unbind(1))
+    k = (torch.arange(5.0, 0, -2, device=hsv.device).view(3, 1, 1) + hue * 6) % 6
     return value - value * saturation * torch.minimum(k, 4 - k).clamp(0, 1)
 
 

@@ -258,6 +258,7 @@ def loaders(prepared: Prepared, said: Said | None = None) -> tuple[Loader, Loade
         key=Key(settings.seed),
         workers=runtime.workers,
         teacher=said.probabilities(asked.temperature, device) if said and asked else None,
+        on_device=runtime.data_on_device,
     )
     short_side = recipe.test_size.short_side if recipe.test_size else None
     return train, val_loader(settings, finish, data, size=test_pixels(settings, recipe), short_side=short_side)
@@ -266,9 +267,15 @@ def loaders(prepared: Prepared, said: Said | None = None) -> tuple[Loader, Loade
 def val_loader(settings: Settings, finish: Finish, data: Dataset, *, size: int, short_side: int | None) -> Loader:
     """The validation images, each of them once, cropped from ``short_side`` (by default size / 0.875) to ``size``."""
     runtime = settings.runtime
-    batch_size, workers = runtime.eval_batch_size, runtime.workers
     return eval_loader(
-        data.val, settings.data, finish, size=size, short_side=short_side, batch_size=batch_size, workers=workers
+        data.val,
+        settings.data,
+        finish,
+        size=size,
+        short_side=short_side,
+        batch_size=runtime.eval_batch_size,
+        workers=runtime.workers,
+        on_device=runtime.data_on_device,
     )
 
 

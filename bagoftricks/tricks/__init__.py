@@ -56,6 +56,7 @@ FAMILY_OF = {
     "dropblock": "regularize",
     "stochastic_depth": "regularize",
     "dropout": "regularize",
+    "cutout": "regularize",
     "autoaugment": "regularize",
     "randaugment": "regularize",
     "trivialaugment": "regularize",

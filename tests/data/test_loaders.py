@@ -6,10 +6,20 @@ import pytest
 import torch
 from PIL import Image
 
-from bagoftricks.data.augment import Augment, Finish
+from bagoftricks.data.augment import Augment, Finish, send_together
 from bagoftricks.data.decode import decode as decode_image
-from bagoftricks.data.loaders import MemoryLoader, Plan, StreamLoader, eval_loader, in_order, keep_decoded, train_loader
+from bagoftricks.data.loaders import (
+    MemoryLoader,
+    Plan,
+    StreamLoader,
+    eval_loader,
+    fits,
+    in_order,
+    keep_decoded,
+    train_loader,
+)
 from bagoftricks.data.sources import Dataset, FileSplit, MemorySplit
+from bagoftricks.edits import MapImages
 from bagoftricks.errors import DataError
 from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings
@@ -70,14 +80,13 @@ def test_reading_two_batches_keeps_the_first_one_and_adds_another_shuffle():
     assert second != seen(train(numbered(12)))
 
 
-def test_a_samples_augmentation_does_not_depend_on_its_batch():
-    split = MemorySplit(
-        torch.randint(0, 256, (12, 3, 8, 8), generator=KEY.generator(), dtype=torch.uint8), np.arange(12)
-    )
+@pytest.mark.parametrize("jitter", ["none", "hsv", "bcs"])
+def test_a_samples_augmentation_does_not_depend_on_its_batch(jitter):
+    data = DataSettings(jitter=jitter, pca=0.1)
     by_label = [
         {
             int(t.argmax()): image
-            for b in batches(train(split, batch_size=size))
+            for b in batches(train(noisy(12), batch_size=size, data=data))
             for image, t in zip(b.images, b.targets, strict=True)
         }
         for size in (2, 6)
@@ -85,17 +94,83 @@ def test_a_samples_augmentation_does_not_depend_on_its_batch():
     assert all(torch.equal(by_label[0][label], by_label[1][label]) for label in range(12))
 
 
-def test_the_two_loaders_give_the_same_batches():
-    split = MemorySplit(
-        torch.randint(0, 256, (12, 3, 8, 8), generator=KEY.generator(), dtype=torch.uint8), np.arange(12)
-    )
-    data = DataSettings(crop="pad", pad=2, pca=0.1)
-    augment, plan = Augment.from_settings(data, 8, KEY), Plan(12, 4, KEY, reads=2)
-    memory = MemoryLoader(split, plan, augment, finish(data=data), [])
-    stream = StreamLoader(split, plan, augment, finish(data=data), workers=0, on_error="fail")
+def noisy(count, size=8):
+    images = torch.randint(0, 256, (count, 3, size, size), generator=KEY.generator(), dtype=torch.uint8)
+    return MemorySplit(images, np.arange(count))
+
+
+def darkened(images, draws):
+    """A policy of two views: the image, and a darker one."""
+    return torch.cat([images, (images * draws.view(-1, 1, 1, 1)).to(torch.uint8)])
+
+
+POLICY = ("darkened", MapImages(apply=darkened, draws=1, views=2))
+
+
+@pytest.mark.parametrize(
+    ("data", "reads", "policy"),
+    [
+        (DataSettings(crop="pad", pad=2, pca=0.1), 2, None),
+        (DataSettings(crop="pad", pad=2, jitter="hsv"), 1, None),
+        (DataSettings(crop="pad", pad=3, jitter="bcs", pca=0.1), 2, None),
+        (DataSettings(crop="none", flip=False), 1, None),
+        (DataSettings(crop="pad", pad=2, jitter="bcs", pca=0.1), 1, POLICY),
+    ],
+)
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_the_two_loaders_give_the_same_batches(data, reads, policy, channels_last):
+    split, last = noisy(12), Finish(data, 20, torch.device("cpu"), channels_last=channels_last)
+    augment, plan = Augment.from_settings(data, 8, KEY, policy), Plan(12, 4, KEY, reads=reads)
+    memory = MemoryLoader(split, plan, augment, last, [])
+    stream = StreamLoader(split, plan, augment, last, workers=0, on_error="fail")
     for a, b in zip(batches(memory, 3), batches(stream, 3), strict=True):
         assert torch.equal(a.images, b.images)
         assert torch.equal(a.targets, b.targets)
+        assert a.views == (policy[1].views if policy else 1)
+
+
+def test_the_finish_subtracts_the_mean_and_divides_by_the_deviation_as_ieee_does():
+    data, images = DataSettings(), noisy(5, 9).images
+    shift = torch.arange(15.0).view(5, 3) / 7
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (data.mean, data.std))
+    batch = finish(data=data)(images, torch.arange(5), shift)
+    assert torch.equal(batch.images, (images.float() - (mean - shift.view(5, 3, 1, 1))) / std)
+
+
+def test_jittered_small_images_are_prepared_a_batch_at_a_time():
+    kinds = [type(train(noisy(12), data=DataSettings(jitter=jitter))) for jitter in ("none", "hsv", "bcs")]
+    assert kinds == [MemoryLoader] * 3
+    assert isinstance(train(noisy(12), data=DataSettings(crop="area")), StreamLoader)
+
+
+def test_what_is_sent_together_arrives_as_it_was():
+    sent = [torch.tensor([[2**52 + 1], [3]]), torch.tensor([[0.1, 1 - 2**-24], [2**-24, 0.0]]), torch.empty(2, 0)]
+    for before, after in zip(sent, send_together(sent, torch.device("cpu")), strict=True):
+        assert after.dtype is before.dtype
+        assert torch.equal(after, before)
+
+
+def test_images_that_do_not_fit_on_the_device_stay_on_the_host(monkeypatch):
+    gpu, images = torch.device("cuda"), torch.zeros(10, 3, 8, 8, dtype=torch.uint8)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * images.nbytes - 1, 0))
+    assert not fits(images, gpu)
+    assert fits(images[:9], gpu)
+    assert fits(images, torch.device("cpu"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("on_device", [True, False])
+def test_a_gpu_makes_the_same_batches(on_device):
+    data, gpu = DataSettings(crop="pad", pad=2, pca=0.1), torch.device("cuda")
+    augment, plan = Augment.from_settings(data, 8, KEY), Plan(12, 4, KEY, reads=2)
+    here = MemoryLoader(noisy(12), plan, augment, finish(data=data), [])
+    last = Finish(data, 20, gpu, channels_last=True)
+    there = MemoryLoader(noisy(12), plan, augment, last, [], on_device=on_device)
+    assert there.place.type == ("cuda" if on_device else "cpu")
+    for a, b in zip(batches(here), batches(there), strict=True):
+        torch.testing.assert_close(b.images.cpu(), a.images, rtol=0, atol=1e-6)
+        assert torch.equal(b.targets.cpu(), a.targets)
 
 
 def test_the_resolved_settings_follow_the_image_size():
@@ -118,6 +193,12 @@ def test_colour_noise_is_added_before_the_normalisation():
     shift = torch.tensor([[2.0, -2.0, 4.0]])
     batch = finish(data=data)(torch.zeros(1, 3, 1, 1, dtype=torch.uint8), torch.tensor([0]), shift)
     assert batch.images.flatten().tolist() == [1.0, -1.0, 2.0]
+
+
+def test_all_views_of_an_image_get_its_colour_noise():
+    shift = torch.tensor([[1.0] * 3, [2.0] * 3])
+    batch = finish()(torch.zeros(4, 3, 1, 1, dtype=torch.uint8), torch.arange(2), shift)
+    assert batch.images[:, 0, 0, 0].tolist() == [1.0, 2.0, 1.0, 2.0]
 
 
 def test_evaluation_sees_every_image_once_in_order_and_unchanged():
@@ -166,8 +247,9 @@ def test_workers_change_nothing(files):
 def test_a_draw_just_below_one_stays_inside_the_padding():
     # The largest draws of a stream, rounded to fp32, must not become 1: this sample's is within 2^-25 of it.
     augment = Augment(32, Key(1), crop="pad", pad=4)
-    assert augment.draws("crop", 22, 0, [5369], 2).max() > 1 - 2**-23
-    augment.batch(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), 22, 0, np.array([5369]))
+    draws = augment.draws(22, [(0, np.array([5369]))])
+    assert draws.max() > 1 - 2**-23
+    assert augment.batch(torch.ones(1, 3, 32, 32, dtype=torch.uint8), draws).shape == (1, 3, 32, 32)
 
 
 @pytest.fixture

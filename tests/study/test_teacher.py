@@ -14,6 +14,8 @@ from safetensors.torch import load_file, save_file
 from torchvision import models
 
 from bagoftricks.data import keep_decoded
+from bagoftricks.data.augment import Augment
+from bagoftricks.data.loaders import into_memory
 from bagoftricks.edits import SetPrecision
 from bagoftricks.errors import UserError
 from bagoftricks.rng import Key
@@ -257,8 +259,9 @@ def test_a_broken_file_moves_nobody_elses_row(store, run, tmp_path, crop):
 
 def test_decoded_images_of_the_students_size_are_not_what_a_larger_teacher_sees(store, run):
     prepared = prepare(student(store, run, mode="offline", size=4))
-    data = keep_decoded(prepared.data, prepared.settings.data, 4, 0)
-    assert data.train.images.shape[2:] == (4, 4)
+    data = keep_decoded(prepared.data)
+    plain = Augment(4, None)
+    assert into_memory(data.train, plain, "fail", 0)[0].images.shape[2:] == (4, 4)
     said = teacher_offline(prepare(prepared.settings, data=data))
     shutil.rmtree(store / "teachers")
     assert torch.equal(said.logits, teacher_offline(prepared).logits)

@@ -1,0 +1,166 @@
+"""Images a second of the batches made in memory, beside torchvision's v2 transforms in a DataLoader of two workers.
+
+    python benchmarks/augment.py [--device cuda] [--batch 512] [--rounds 7]
+
+Both make the same training batches of 50,000 images at 32x32: pad 4 and crop, flip, normalise, and a square of 8x8 at
+the mean colour, in fp32. One process; each round makes a whole epoch each way, in turn, and what counts is the median.
+The peer gets bytes as tensors, one image at a time as its transforms are meant, and the fastest of several orders,
+which a trial finds. Its transforms on a whole batch, where one draw serves all the images, are shown for information.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import islice
+from platform import processor
+from statistics import median, quantiles
+
+import numpy as np
+import torch
+import torchvision
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from bagoftricks.catalogue import create
+from bagoftricks.compose import compose
+from bagoftricks.data.augment import Finish
+from bagoftricks.data.loaders import train_loader
+from bagoftricks.data.sources import MemorySplit
+from bagoftricks.evaluate.speed import synchronise
+from bagoftricks.rng import Key
+from bagoftricks.settings import DataSettings
+from bagoftricks.trick import Task
+
+COUNT, CLASSES, SIDE, PAD, WORKERS = 50_000, 10, 32, 4, 2
+SETTINGS = DataSettings(mean=[125.31, 122.95, 113.87], std=[62.99, 62.09, 66.70], crop="pad", pad=PAD)
+KEY = Key(0)
+
+NORMALISE = v2.Normalize([m / 255 for m in SETTINGS.mean], [s / 255 for s in SETTINGS.std], inplace=True)
+FLOATS = v2.ToDtype(torch.float32, scale=True)
+CROP, FLIP = v2.RandomCrop(SIDE, padding=PAD), v2.RandomHorizontalFlip()
+SQUARE = v2.RandomErasing(p=1, scale=(64 / SIDE**2,) * 2, ratio=(1, 1), inplace=True)
+ORDERS = {
+    "crop, flip, floats, normalise, erase": [CROP, FLIP, FLOATS, NORMALISE, SQUARE],
+    "flip, crop, floats, normalise, erase": [FLIP, CROP, FLOATS, NORMALISE, SQUARE],
+    "crop out of padded images, flip, floats, normalise, erase": [
+        v2.RandomCrop(SIDE), FLIP, FLOATS, NORMALISE, SQUARE
+    ],
+}  # fmt: skip
+
+Epoch = Callable[[int], Iterable[Tensor]]
+
+
+class Transformed(Dataset[tuple[Tensor, int]]):
+    """Images that a transform prepares one at a time."""
+
+    def __init__(self, images: Tensor, labels: Tensor, transform: v2.Transform) -> None:
+        self.images, self.labels, self.transform = images, labels.tolist(), transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(self.images[index]), self.labels[index]
+
+
+def ours(images: Tensor, labels: Tensor, device: torch.device, batch: int) -> Epoch:
+    """The package's loader, and the trick that hides a square."""
+    split = MemorySplit(images.contiguous(memory_format=torch.channels_last), labels.numpy())
+    finish = Finish(SETTINGS, CLASSES, device, channels_last=True)
+    loader = train_loader(split, SETTINGS, finish, size=SIDE, batch_size=batch, reads=1, key=KEY, workers=0)
+    ((_, erase),) = compose({"cutout": create("cutout")}, Task(CLASSES, batch, len(loader), len(loader))).map_batch
+
+    def epoch(number: int) -> Iterable[Tensor]:
+        for step, made in enumerate(loader.epoch(number)):
+            yield erase(made, KEY.fold("cutout", number * len(loader) + step)).images
+
+    return epoch
+
+
+def peer(images: Tensor, labels: Tensor, device: torch.device, batch: int, order: str) -> Epoch:
+    """torchvision's transforms on each image, in workers of one thread each (the DataLoader's own setting)."""
+    if "padded" in order:
+        images = torch.nn.functional.pad(images, (PAD,) * 4)
+    loader = DataLoader(
+        Transformed(images, labels, v2.Compose(ORDERS[order])),
+        batch_size=batch,
+        shuffle=True,
+        drop_last=True,
+        num_workers=WORKERS,
+        persistent_workers=True,
+        pin_memory=device.type == "cuda",
+        generator=KEY.generator(),
+    )
+    return lambda number: (made.to(device, non_blocking=True) for made, _ in loader)
+
+
+def batchwise(images: Tensor, labels: Tensor, device: torch.device, batch: int) -> Epoch:
+    """torchvision's transforms on a whole batch: every image is cropped, flipped and erased alike."""
+    transform, images = v2.Compose(ORDERS["crop, flip, floats, normalise, erase"]), images.to(device)
+
+    def epoch(number: int) -> Iterable[Tensor]:
+        rows = torch.from_numpy(KEY.fold("order", number).numpy().permutation(len(images))).to(device)
+        for step in range(len(images) // batch):
+            yield transform(images[rows[step * batch : (step + 1) * batch]])
+
+    return epoch
+
+
+def seconds(epoch: Epoch, number: int, device: torch.device, limit: int | None = None) -> float:
+    """Time for each image of an epoch, or of its first ``limit`` batches."""
+    synchronise(device)
+    start, count = time.perf_counter(), 0
+    for made in islice(epoch(number), limit):
+        count += len(made)
+    synchronise(device)
+    return (time.perf_counter() - start) / count
+
+
+def row(name: str, spent: list[float], base: list[float]) -> str:
+    low, _, high = quantiles(spent, n=4)
+    ratio = median([mine / reference for mine, reference in zip(spent, base, strict=True)])
+    speed = f"{1 / median(spent):,.0f} | {1 / high:,.0f} to {1 / low:,.0f}"
+    return f"| {name} | {1e6 * median(spent):.2f} | {speed} | {ratio:.1f} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    device = torch.device(given.device)
+    images = torch.randint(0, 256, (COUNT, 3, SIDE, SIDE), generator=KEY.generator(), dtype=torch.uint8)
+    labels = torch.from_numpy(np.arange(COUNT) % CLASSES)
+    make = partial(peer, images, labels, device, given.batch)
+    trials = {order: seconds(make(order), 0, device) for order in ORDERS}
+    best = min(trials, key=trials.__getitem__)
+    ways = {
+        "this package, in memory": ours(images, labels, device, given.batch),
+        f"torchvision v2, {WORKERS} workers": make(best),
+        "torchvision v2, a batch at a time (one draw for all)": batchwise(images, labels, device, given.batch),
+    }
+    spent: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(given.rounds + 1):
+        for name, epoch in list(ways.items())[:: 1 if number % 2 else -1]:
+            each = seconds(epoch, number, device)
+            if number:  # the first round warms up
+                spent[name].append(each)
+    mine = spent["this package, in memory"]
+    print(
+        f"torch {torch.__version__}, torchvision {torchvision.__version__}, {device}, {processor() or 'CPU'}; "
+        f"{given.threads} threads here, {WORKERS} workers of one there; batches of {given.batch}; "
+        f"n = {given.rounds} epochs of {COUNT:,} images each way\n\ntorchvision's orders, us an image in a trial: "
+        + "; ".join(f"{order}: {1e6 * each:.1f}" for order, each in trials.items())
+        + "\n\n| batches made by | us an image | images/s | quartiles | times the first |\n|---|---|---|---|---|"
+    )
+    for name, each in spent.items():
+        print(row(name, each, mine))
+
+
+if __name__ == "__main__":
+    main()
