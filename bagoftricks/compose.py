@@ -48,7 +48,7 @@ def compose(tricks: Mapping[str, Trick], task: Task) -> Recipe:
 
     return Recipe(
         parts={
-            part: tuple((name, edit.build) for name, edit in parts if edit.part is part)
+            part: tuple((None if edit.optional else name, edit.build) for name, edit in parts if edit.part is part)
             for part in e.Part
             if any(edit.part is part for _, edit in parts)
         },
@@ -78,12 +78,12 @@ def compose(tricks: Mapping[str, Trick], task: Task) -> Recipe:
     )
 
 
-def step_decay(progress: float) -> float:
+def tenth_each_quarter(step: int, steps: int) -> float:
     """The baseline's decay: a tenth after each quarter of the run (epochs 30, 60 and 90 of 120)."""
-    return 0.1 ** sum(progress >= boundary for boundary in (30 / 120, 60 / 120, 90 / 120))
+    return 0.1 ** sum(step / steps >= boundary for boundary in (30 / 120, 60 / 120, 90 / 120))
 
 
-BASELINE_DECAY = e.SetDecay(decay=step_decay, origin=e.Origin.RUN_START)
+BASELINE_DECAY = e.SetDecay(decay=tenth_each_quarter, origin=e.Origin.RUN_START)
 
 
 def learning_rate_factor(step: int, *, decay: e.SetDecay, warmup: e.SetWarmup | None, total_steps: int) -> float:
@@ -92,7 +92,7 @@ def learning_rate_factor(step: int, *, decay: e.SetDecay, warmup: e.SetWarmup | 
     if warmup and step < warmup_steps:
         return warmup.factor(step)
     start = warmup_steps if decay.origin is e.Origin.WARMUP_END else 0
-    return decay.decay((step - start) / max(1, total_steps - start))
+    return decay.decay(step - start, max(1, total_steps - start))
 
 
 def plain_gradient(model: nn.Module, backward: Callable[[], None]) -> None:

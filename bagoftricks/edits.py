@@ -123,6 +123,7 @@ class SetPart:  # exclusive per part, but for the CHAINED ones
     part: Part
     build: Callable[..., Any]
     why: str = ""  # said in a conflict: what the other trick is to be replaced by
+    optional: bool = False  # True: the trick has an effect in a network that does not build the part, too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +145,7 @@ class FreezeParams:  # independent; a frozen parameter keeps its starting value,
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MapImages:  # exclusive; bytes to bytes, after crop, flip and jitter, keyed by sample; all on one device
+class MapImages:  # exclusive; bytes to bytes, after crop, flip and jitter, keyed by sample; on the host
     apply: Callable[[UInt8[Tensor, "B 3 H W"], Float[Tensor, "B n"]], UInt8[Tensor, "VB 3 H W"]]
     draws: int  # uniform numbers in [0, 1) for each image
     views: int = 1  # images made of one; the first view of every image comes first, then the second of every image
@@ -197,8 +198,8 @@ class ScaleParams:  # multiplied: every parameter starts at (1, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SetDecay:  # exclusive; maps progress in [0, 1) since the origin to a factor of the peak learning rate
-    decay: Callable[[float], float]
+class SetDecay:  # exclusive; (step since the origin, steps from the origin to the end) -> factor of the peak rate
+    decay: Callable[[int, int], float]
     origin: Origin
 
 

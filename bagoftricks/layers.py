@@ -54,6 +54,18 @@ class Site:
         return (stride, nn.Identity()) if after is None else (1, after)
 
 
+@runtime_checkable
+class MakeBlock(Protocol):
+    """Builds one residual block: (B c_in H W) -> (B expansion*width H/stride W/stride)."""
+
+    expansion: int
+
+    def __call__(
+        self, c_in: int, width: int, stride: int, site: Site, *, project: bool = False, last_act: bool = True
+    ) -> nn.Module:
+        """``project``: a projection shortcut even where the shapes agree; ``last_act``: activation after the sum."""
+
+
 def stride_on_1x1(stride: int) -> tuple[int, int]:
     """A bottleneck's strides in the plain form A (He et al. 2016): the first 1x1 skips 3/4 of its input."""
     return stride, 1

@@ -31,7 +31,7 @@ from bagoftricks.rng import Key
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    parts: Mapping[Part, tuple[tuple[str, Callable[..., Any]], ...]]
+    parts: Mapping[Part, tuple[tuple[str | None, Callable[..., Any]], ...]]  # None: nobody needs the part to be built
     inits: tuple[tuple[str, InitParams], ...]
     image_inits: tuple[tuple[str, InitFromImages], ...]
     frozen: tuple[tuple[str, FreezeParams], ...]

@@ -35,6 +35,8 @@ class DataSettings:
     """a second folder of classes to validate on, instead of root/val or root/test"""
     holdout: float = 0.0
     """share of the training images held out for validation instead of the validation split, in [0, 1)"""
+    limit: Optional[int] = None
+    """at most so many images of each split, the same ones for every seed: for a quick try"""
     num_classes: int = 10
     """classes, where the data itself does not say (bot-bench)"""
     image_size: int = 32
@@ -68,6 +70,8 @@ class DataSettings:
         choose("data.on_error", self.on_error, ("fail", "skip"))
         if not 0 <= self.holdout < 1:
             raise UserError(f"data.holdout={self.holdout}: must be in [0, 1)")
+        if self.limit is not None:
+            positive(**{"data.limit": self.limit})
         if not 0 <= self.jitter_strength <= 1:
             raise UserError(f"data.jitter_strength={self.jitter_strength}: must be in [0, 1]")
         if self.pad < 0:
@@ -80,33 +84,49 @@ class DataSettings:
 
 @dataclass(kw_only=True)
 class ModelSettings:
-    """A residual network (He et al. 2016); the plain form A, with the stride in the first 1x1."""
+    """A network: a ResNet (He et al. 2016) in the plain form A, with the stride in the first 1x1, or another kind."""
 
     name: str = "resnet14_laptop"
     """its name in records and tables"""
     kind: str = "resnet"
-    """family of the network: resnet"""
+    """family of the network: resnet, resnet9 (Page 2019; it has a width alone), mobilenet_v1 (likewise), torchvision or
+    timm (which have a network alone)"""
+    network: str = ""
+    """the library's name of a torchvision or timm network, as model=timm/NAME sets it"""
     block: str = "bottleneck"
     """basic (two 3x3) or bottleneck (1x1, 3x3, 1x1)"""
     depths: list[int] = field(default_factory=lambda: [1, 1, 1, 1])
     """blocks in each stage"""
     width: int = 16
-    """channels of the stem and of the first stage; each later stage has twice as many"""
+    """channels of the stem and of the first stage; each later stage has twice as many; MobileNet's stem, 32 for 1.0"""
     groups: int = 1
     """groups of a bottleneck's 3x3; ResNeXt's cardinality when above 1"""
     group_width: int = 64
     """channels of each group in the first stage, at a stage width of 64"""
     stem: str = "auto"
     """imagenet (7x7 stride 2, max-pool), small (3x3 stride 1, no pool), or auto: small up to 64 pixels"""
+    weights: Optional[str] = None
+    """local file of weights to start from: ours, or a state dict of torchvision or timm (.safetensors or .pth)"""
+    new_head: bool = False
+    """start the last linear layer anew instead of from the file of weights, as for other classes"""
 
     def __post_init__(self) -> None:
-        choose("model.kind", self.kind, ("resnet",))
+        choose("model.kind", self.kind, ("resnet", "resnet9", "mobilenet_v1", "torchvision", "timm"))
         choose("model.block", self.block, ("basic", "bottleneck"))
         choose("model.stem", self.stem, ("auto", "imagenet", "small"))
         positive(**{"model.width": self.width, "model.groups": self.groups, "model.group_width": self.group_width})
         positive(**{f"model.depths[{i}]": d for i, d in enumerate(self.depths)})
         if not self.depths:
             raise UserError("model.depths=[]: needs at least one stage")
+        if self.block == "basic" and (self.groups, self.group_width) != (1, 64):
+            name, value = ("groups", self.groups) if self.groups > 1 else ("group_width", self.group_width)
+            raise UserError(f"model.{name}={value}: needs model.block=bottleneck; a basic block has no groups")
+        if self.width * self.group_width < 64:
+            raise UserError(f"model.group_width={self.group_width}: leaves no channel at model.width={self.width}")
+        if self.kind in ("torchvision", "timm") and not self.network:
+            raise UserError(f"model={self.kind}: which of its networks? Type model={self.kind}/NAME")
+        if self.new_head and not self.weights:
+            raise UserError("model.new_head=true: the head always starts anew without model.weights=FILE; leave it out")
 
 
 @dataclass(kw_only=True)

@@ -1,12 +1,11 @@
 """The training loop. It names no trick: everything that varies comes from the recipe."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import update_bn
 
 from bagoftricks.edits import AverageWeights, Batch, Images, Logits, Predict, SetPrecision, Targets
 from bagoftricks.errors import UserError
@@ -30,17 +29,21 @@ class Trainer:
         weight_decay: float,
         sample: Callable[[int], Images] | None = None,
         teacher: Predict | None = None,
+        start: Callable[[nn.Module], None] | None = None,
     ) -> None:
         """Initialise ``model`` in place. ``lr`` is the peak learning rate before the tricks scale it.
 
         ``sample`` gives the first n training images, not augmented but normalised; ``teacher`` the logits of a
-        teacher that sees what the network sees. Only some recipes need them.
+        teacher that sees what the network sees. Only some recipes need them. ``start`` overwrites the initial values
+        by those to start from.
         """
         check_selectors(model, recipe)
         initialise(model, recipe.inits, key.fold("init"))
         if recipe.image_inits:
             assert sample is not None, "a part of this network is made of training images"
             initialise_from_images(model, recipe.image_inits, sample)
+        if start is not None:
+            start(model)
         freeze(model, recipe.frozen)
         self.recipe, self.model, self.task, self.key, self.teacher = recipe, model, task, key, teacher
         self.device = next(model.parameters()).device
@@ -87,7 +90,7 @@ class Trainer:
         """The batch as the network sees it, with its teacher's opinion."""
         for name, apply in self.recipe.map_batch:
             batch = apply(batch, self.key.fold(name, step))
-        if self.teacher is not None and self.recipe.teacher is not None:
+        if self.teacher is not None and self.recipe.teacher is not None and self.recipe.teacher.online:
             logits = self.teacher(batch.images[: len(batch)])
             batch = Batch(batch.images, batch.targets, (logits / self.recipe.teacher.temperature).softmax(1))
         return batch
@@ -122,12 +125,11 @@ class Trainer:
         return {"last": self.model, **{name: a.model for name, a in self.averages.items() if a.updates >= 0}}
 
     def refresh_norms(self, batches: Iterable[Batch]) -> None:
-        """Measure the batch norms' statistics of the copies that ask for it on ``batches``."""
-        stale = [a for a in self.averages.values() if a.edit.refresh_norms and a.updates >= 0]
-        images = [batch.images for batch in batches] if stale else []
-        for average in stale:
+        """Measure the batch norms' statistics of the copies that ask for it on ``batches``; else read none of them."""
+        stale = [a.model for a in self.averages.values() if a.edit.refresh_norms and a.updates >= 0]
+        if stale:
             with autocast(self.recipe.precision, self.device):
-                update_bn(images, average.model)
+                measure_norms(stale, (batch.images for batch in batches))
 
 
 class Average:
@@ -151,6 +153,31 @@ class Average:
         torch._foreach_lerp_([mine for mine, _ in self.floats], [theirs for _, theirs in self.floats], weight)
         for mine, theirs in self.counts:
             mine.copy_(theirs)
+
+
+@torch.no_grad()
+def measure_norms(models: Sequence[nn.Module], batches: Iterable[Images]) -> None:
+    """Set the batch norms' running statistics to the means of those of ``batches``.
+
+    All else is in evaluation mode meanwhile, so that nothing is dropped or drawn: the statistics are those of the
+    network that is evaluated. Each batch is read once for all models.
+    """
+    norms = [norm for model in models for norm in model.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm)]
+    modes, momenta = [model.training for model in models], [norm.momentum for norm in norms]
+    for model in models:
+        model.eval()
+    for norm in norms:
+        norm.train()
+        norm.reset_running_stats()
+    for count, images in enumerate(batches, 1):
+        for norm in norms:
+            norm.momentum = 1 / count  # the share of this batch in the mean so far
+        for model in models:
+            model(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    for model, mode in zip(models, modes, strict=True):
+        model.train(mode)
 
 
 def predictor(recipe: Recipe, model: nn.Module) -> Predict:

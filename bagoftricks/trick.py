@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints, runtime_checkable
 
 import torch
@@ -14,6 +15,7 @@ from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.rng import Noise
 
 T = TypeVar("T", bound=type[Any])
+LENGTH = r"(\d+(?:\.\d+)?) ?(epochs?|steps?|%)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +57,42 @@ def trick(*, paper: str, warns: Mapping[str, str] | None = None) -> Callable[[T]
     return register
 
 
-def duration(trick: Trick, field_name: str, task: Task) -> int:
-    """Steps of a length written as ``5 epochs``, ``500 steps`` or ``10 %`` (of the run); the space may be left out."""
-    steps_of = {"epochs": task.steps_per_epoch, "steps": 1, "%": task.total_steps / 100}
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(epochs?|steps?|%)", getattr(trick, field_name))
+def duration(trick: Trick, field_name: str, task: Task, *, least: int = 0) -> int:
+    """Steps of a length written as ``5 epochs``, ``500 steps`` or ``10 %`` (of the run); the space may be left out.
+
+    With ``least`` above 0, a length of nothing is refused and a shorter one than ``least`` steps counts as so many.
+    """
+    match = re.fullmatch(LENGTH, getattr(trick, field_name))
     require(trick, field_name, match is not None, "as '5 epochs', '500 steps' or '10%'")
     assert match is not None
-    unit = match[2] if match[2] == "%" else match[2].rstrip("s") + "s"
-    return round(float(match[1]) * steps_of[unit])
+    length = _steps(match[1], match[2], task)
+    require(trick, field_name, length > 0 or not least, "longer than 0")
+    return max(least, round(length))
+
+
+def moments(trick: Trick, field_name: str, task: Task) -> list[float]:
+    """Steps, not rounded, of increasing times written as ``30 60 90 epochs`` or ``25%, 50%, 75%``.
+
+    A number without a unit has the unit of the next one.
+    """
+    found: list[float] = []
+    unit = ""
+    for part in reversed(re.split(r", ?| (?=\d)", getattr(trick, field_name))):
+        match = re.fullmatch(f"{LENGTH}?", part)
+        unit = (match[2] or unit) if match else ""
+        if match is None or not unit:
+            found = []
+            break
+        found.insert(0, _steps(match[1], unit, task))
+    rising = bool(found) and all(before < after for before, after in pairwise([0.0, *found]))
+    require(trick, field_name, rising, "increasing, as '30 60 90 epochs', '500 steps' or '25% 50% 75%'")
+    return found
+
+
+def _steps(number: str, unit: str, task: Task) -> float:
+    if unit == "%":
+        return float(number) * task.total_steps / 100
+    return float(number) * (task.steps_per_epoch if unit.startswith("epoch") else 1)
 
 
 def require(trick: Trick, field_name: str, holds: bool, expected: str) -> None:

@@ -1,15 +1,16 @@
 """A tiny task, network and data stream, on which every trick can be run in milliseconds."""
 
+import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 
 from bagoftricks.catalogue import create
 from bagoftricks.compose import compose
-from bagoftricks.edits import Batch, Edit, Part
+from bagoftricks.edits import Batch, Edit, Part, SetOptimizer
 from bagoftricks.errors import NoEffectError, TooSmall, UserError
 from bagoftricks.layers import Site
 from bagoftricks.models import build_model
@@ -24,8 +25,16 @@ from bagoftricks.trick import Task, Trick
 CLASSES, PIXELS, BATCH = 5, 16, 8
 TINY = ModelSettings(name="tiny", depths=[1, 1], width=4)
 RESNET50 = ModelSettings(name="resnet50", depths=[3, 4, 6, 3], width=64)
+TINY_BIG_LITTLE = ModelSettings(name="tiny_big_little", depths=[2, 2, 2, 1], width=4)
+TINY9 = ModelSettings(name="tiny9", kind="resnet9", width=4)
 KEY = Key(0)
-NETWORKS = [(TINY, PIXELS)]  # tiny networks with the size of their images: a trick must have an effect on one of them
+Network = tuple[ModelSettings, int]
+NETWORKS: list[Network] = [  # tiny networks with the size of their images: a trick must have an effect on one of them
+    (TINY, PIXELS),
+    (TINY_BIG_LITTLE, 64),
+    (TINY9, 32),
+]
+FITTING = {"ghost_norm": {"splits": 4}}  # hyper-parameters whose defaults do not fit a tiny batch
 
 
 @dataclass
@@ -43,7 +52,8 @@ def make_task(**changes: Any) -> Task:
 
 
 def create_all(names: Iterable[str]) -> dict[str, Trick]:
-    return {name: create(name) for name in names}
+    """Tricks with the defaults, or what fits a tiny batch."""
+    return {name: create(name, **FITTING.get(name, {})) for name in names}
 
 
 def the_edit(name: str, /, task: Task | None = None, **params: Any) -> Any:
@@ -55,31 +65,46 @@ def the_edit(name: str, /, task: Task | None = None, **params: Any) -> Any:
 def make_batch(rows: int = BATCH, step: int = 0, *, pixels: int = PIXELS, views: int = 1) -> Batch:
     rng = KEY.fold("batch", step).generator()
     labels = torch.randint(CLASSES, (rows,), generator=rng)
-    return Batch(torch.randn(rows * views, 3, pixels, pixels, generator=rng), torch.eye(CLASSES)[labels])
+    images = [torch.randn(rows, 3, pixels, pixels, generator=rng) for _ in range(views)]
+    return Batch(torch.cat(images), torch.eye(CLASSES)[labels])
+
+
+def photographs(count: int, size: int) -> Tensor:
+    """Images in bytes with edges, smooth colour, noise, and a range of values of their own, as photographs have."""
+    rng = KEY.fold("photographs").generator()
+    smooth = nn.functional.interpolate(torch.rand(count, 3, 5, 5, generator=rng), (size, size), mode="bilinear")
+    smooth[:, :, : size // 3, size // 2 :] *= 0.4
+    noisy = smooth + 0.05 * torch.randn(count, 3, size, size, generator=rng)
+    low, span = torch.rand(2, count, 3, 1, 1, generator=rng).mul(torch.tensor([60.0, 90.0]).view(2, 1, 1, 1, 1))
+    return (low + (220 - span) * noisy).clamp(0, 255).to(torch.uint8)
 
 
 def batches(steps: int, reads: int = 1, *, pixels: int = PIXELS, views: int = 1) -> Iterator[Batch]:
     return (make_batch(BATCH * reads, step, pixels=pixels, views=views) for step in range(steps))
 
 
-def make_model(recipe: Recipe) -> tuple[nn.Module, int]:
-    """The first tiny network that the recipe's tricks all have an effect on, and the size of its images."""
+def make_model(recipe: Recipe, networks: Iterable[Network] = tuple(NETWORKS)) -> tuple[nn.Module, Network]:
+    """The first of the tiny networks that the recipe's tricks all have an effect on."""
     refused: UserError | None = None
-    for spec, pixels in NETWORKS:
+    for spec, pixels in networks:
         try:
             model = build_model(spec, recipe.parts, num_classes=CLASSES, image_size=pixels)
             check_selectors(model, recipe)
-            return model, pixels
+            return model, (spec, pixels)
         except (NoEffectError, TooSmall) as error:
             refused = refused or error
     assert refused is not None
     raise refused
 
 
-def make_trainer(tricks: Mapping[str, Trick], *, lr: float = 0.1, weight_decay: float = 1e-3) -> Trainer:
+def make_trainer(
+    tricks: Mapping[str, Trick], *, lr: float = 0.1, weight_decay: float = 1e-3, network: Network | None = None
+) -> Trainer:
+    """A trainer of ``network``, else of the first tiny one that the tricks all have an effect on."""
     task = make_task()
     recipe = compose(tricks, task)
-    model, pixels = make_model(recipe)
+    model, found = make_model(recipe, [network] if network else NETWORKS)
+    pixels = found[1]
     trainer = Trainer(
         recipe,
         model,
@@ -90,7 +115,7 @@ def make_trainer(tricks: Mapping[str, Trick], *, lr: float = 0.1, weight_decay: 
         sample=lambda count: make_batch(min(count, 64), step=1000, pixels=pixels).images,
         teacher=teacher,
     )
-    trainer.pixels = pixels  # type: ignore[attr-defined]
+    trainer.network, trainer.pixels = found, pixels  # type: ignore[attr-defined]
     return trainer
 
 
@@ -105,8 +130,13 @@ def site(**facts: Any) -> Site:
     return Site(**{"parts": Parts({}), "image_size": PIXELS, **facts})
 
 
-def trained(tricks: Mapping[str, Trick], steps: int) -> Trainer:
-    trainer = make_trainer(tricks)
+def network_for(tricks: Mapping[str, Trick]) -> Network:
+    """The tiny network that ``make_trainer`` takes for these tricks."""
+    return make_model(compose(tricks, make_task()))[1]
+
+
+def trained(tricks: Mapping[str, Trick], steps: int, network: Network | None = None) -> Trainer:
+    trainer = make_trainer(tricks, network=network)
     made = batches(steps, trainer.recipe.reads, pixels=trainer.pixels, views=views(trainer.recipe))
     for _ in trainer.epoch(map(with_teacher, made) if trainer.recipe.teacher else made):
         pass
@@ -126,12 +156,55 @@ def flat(model: nn.Module) -> Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
-def run(tricks: Mapping[str, Trick], steps: int) -> Tensor:
+def run(tricks: Mapping[str, Trick], steps: int, network: Network | None = None) -> Tensor:
     """The weights of the tiny network after ``steps`` steps, in one vector."""
-    return flat(trained(tricks, steps).model)
+    return flat(trained(tricks, steps, network).model)
 
 
 def parts_of(*names: str, **params: Any) -> Mapping[Part, Sequence[tuple[str, Callable[..., Any]]]]:
     """The parts of shipped tricks, as ``build_model`` takes them; ``params`` go to the first. Empty names are none."""
     made = {name: create(name, **(params if name == names[0] else {})) for name in names if name}
     return compose(made, make_task()).parts
+
+
+def optimizer_of(name: str, groups: list[dict[str, Any]], **params: Any) -> optim.Optimizer:
+    """The optimiser of a shipped trick over these parameter groups."""
+    (edit,) = [edit for edit in create(name, **params).edits(make_task()) if isinstance(edit, SetOptimizer)]
+    return edit.build([{"peak_lr": group["lr"], **group} for group in groups])
+
+
+def descend(
+    optimizer: optim.Optimizer, parameters: Sequence[Tensor], steps: Iterable[int], *, lr: Callable[[int], float]
+) -> None:
+    """Set each gradient to a draw of its own plus the parameter, and step, with the learning rate ``lr(step)``."""
+    for step in steps:
+        for group in optimizer.param_groups:
+            group["lr"] = lr(step)
+        for i, parameter in enumerate(parameters):
+            rng = KEY.fold("gradient", step, i).generator()
+            parameter.grad = parameter.detach() + torch.randn(parameter.shape, generator=rng)
+        optimizer.step()
+
+
+def goes_on_after_loading(name: str, **params: Any) -> bool:
+    """Whether two steps, saving, loading and two more give the bits of four steps."""
+
+    def fresh() -> tuple[list[Tensor], optim.Optimizer]:
+        rng = KEY.fold("weights").generator()
+        made = [torch.randn(shape, generator=rng).requires_grad_() for shape in [(3, 2, 3, 3), (4, 3), (5,)]]
+        return made, optimizer_of(name, [{"params": made, "lr": 0.1, "weight_decay": 0.01}], **params)
+
+    (whole, one), (first, before) = fresh(), fresh()
+    descend(one, whole, range(4), lr=lambda step: 0.1 / (step + 1))
+    descend(before, first, range(2), lr=lambda step: 0.1 / (step + 1))
+    saved = io.BytesIO()
+    torch.save([before.state_dict(), [p.detach() for p in first]], saved)
+    saved.seek(0)
+    state, weights = torch.load(saved, weights_only=True)
+    second, after = fresh()
+    for parameter, weight in zip(second, weights, strict=True):
+        parameter.data.copy_(weight)
+    after.load_state_dict(state)
+    descend(after, second, range(2, 4), lr=lambda step: 0.1 / (step + 1))
+    same_groups = [set(group) for group in after.param_groups] == [set(group) for group in one.param_groups]
+    return same_groups and all(torch.equal(a, b) for a, b in zip(whole, second, strict=True))

@@ -364,7 +364,7 @@ EXCLUSIVE = {
     "the precision": lambda: e.SetPrecision(dtype=torch.bfloat16),
     "the gradient": lambda: e.SetGradient(compute=lambda model, backward: backward()),
     "the optimiser": lambda: e.SetOptimizer(build=lambda groups: optim.SGD(groups)),
-    "the decay of the learning rate": lambda: e.SetDecay(decay=lambda progress: 1.0, origin=e.Origin.RUN_START),
+    "the decay of the learning rate": lambda: e.SetDecay(decay=lambda step, steps: 1.0, origin=e.Origin.RUN_START),
     "the warm-up": lambda: e.SetWarmup(steps=1, factor=lambda step: 1.0),
     "the mixing of a batch": lambda: e.MapBatch(phase=e.BatchPhase.MIX, apply=lambda batch, key: batch),
     "part 'stem'": lambda: e.SetPart(part=e.Part.STEM, build=lambda *args: nn.Identity()),
@@ -416,14 +416,14 @@ def test_the_baseline_decays_at_the_first_step_of_the_epoch(epoch):
 )
 def test_a_decay_counts_its_progress_from_its_origin(origin, expected):
     schedule = recipe_of(
-        decay=[e.SetDecay(decay=lambda progress: progress, origin=origin)],
+        decay=[e.SetDecay(decay=lambda step, steps: step / steps, origin=origin)],
         warmup=[e.SetWarmup(steps=2, factor=lambda step: 7.0)],
     ).schedule
     assert [schedule(step) for step in (0, 1, 2, 3, 9)] == pytest.approx([7.0, 7.0, *expected])
 
 
 def test_the_schedule_multiplies_the_peak_rate_of_each_group():
-    halved = [e.SetDecay(decay=lambda progress: 0.5, origin=e.Origin.RUN_START)]
+    halved = [e.SetDecay(decay=lambda step, steps: 0.5, origin=e.Origin.RUN_START)]
     thrice = [e.ScaleParams(select=lambda m, n: True, lr=3.0)]
     trainer = number_trainer(halved=halved, thrice=thrice)
     weights(trainer, 2)

@@ -42,6 +42,7 @@ FLAGS = {
     "--version",
 }
 INFO, INFO_ABOUT = {"--info", "-i"}, {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
+LIBRARIES = ("timm", "torchvision")  # whose networks are model=LIBRARY/NAME
 PLAIN_LIST = re.compile(r"\[?[\w, ]*\]?")
 
 
@@ -66,6 +67,8 @@ def tidy(argv: list[str]) -> list[str]:
         if key in FAMILIES:
             _check_options(key, value, multirun)
             chosen.setdefault(key, []).append((sign, value))
+        elif key == "model" and value and "/" in value:
+            overrides.extend(_network(value, multirun))
         elif key in YAML_GROUPS:
             _check_options(key, value, multirun)
             overrides.append(f"{key}={value}")
@@ -92,6 +95,23 @@ def _merge(family: str, given: list[tuple[str, str]]) -> str:
         raise UserError(f"{family} is given {len(given)} times and swept: give it once, as -m '+{family}=[a],[a,b]'")
     names = dict.fromkeys(name for _, value in given for name in re.findall(r"\w+", value))
     return f"{sign}{family}=[{','.join(names)}]"
+
+
+def _network(value: str, multirun: bool) -> list[str]:
+    """``model=timm/resnet50d`` as an option and the library's name of it; those of a sweep are of one library."""
+    if not multirun and _is_sweep(value):
+        raise UserError(f"model={value} names several: type -m for one run each")
+    pairs = [name.partition("/") for name in value.split(",")]
+    libraries, names = {pair[0] for pair in pairs}, [pair[2] for pair in pairs]
+    if len(libraries) > 1:
+        raise UserError(f"model={value}: a sweep takes networks of one library, and no others; sweep them apart")
+    if not libraries <= set(LIBRARIES):
+        library = libraries.pop()
+        meant = did_you_mean(library, LIBRARIES)
+        raise UserError(f"model={value}: '{library}' is no library of networks{meant} ({', '.join(LIBRARIES)})")
+    if not all(re.fullmatch(r"[\w.-]+", name) for name in names):
+        raise UserError(f"model={value}: type the library and its name of the network, as model=timm/resnet50d")
+    return [f"model={libraries.pop()}", f"model.network={','.join(names)}"]
 
 
 def _check_options(group: str, value: str | None, multirun: bool) -> None:
@@ -139,11 +159,20 @@ def _setting(sign: str, key: str, value: str | None, multirun: bool) -> str:
             raise UserError(f"'{key}': type +{family_of(name)}={name} to switch it on, ~tricks.{name} to switch it off")
     elif key not in setting_types():
         raise UserError(f"there is no setting or group '{key}'{_meant(key, rest)}")
-    if value is not None and str in (setting_types().get(key), *get_args(setting_types().get(key))):
+    if value is not None and _is_text(key):
         return f"{key}={_text(value, multirun)}"
     if value is not None and not multirun and _is_sweep(value):
         raise UserError(f"{key}={value} names several values: type -m for one run each, or '{key}=[...]' for a list")
     return f"~{key}" if sign == "~" else f"{key}{rest}"
+
+
+def _is_text(key: str) -> bool:
+    """Whether a setting or a hyper-parameter is text."""
+    top, _, below = key.partition(".")
+    if top == "tricks":
+        name, _, field_name = below.partition(".")
+        return any(field.name == field_name and field.annotation.startswith("str") for field in card(name).fields)
+    return str in (setting_types().get(key), *get_args(setting_types().get(key)))
 
 
 def _text(value: str, multirun: bool) -> str:

@@ -31,6 +31,19 @@ usage:
 
   224 pixels and 1000 classes, as in the papers, unless image_size=, num_classes= or data= say otherwise.
   Throughput: batch 64, fp32, no data loading; latency: batch 1. Medians of synchronised repeats after a warm-up.""",
+    "bot-eval": """bot-eval: evaluate a finished run, or a file of weights, without training; records nothing.
+
+usage:
+  bot-eval run=3f2a                                          the run whose id begins so, its averaged copies too
+  bot-eval run=3f2a image_size=288 data.root=FOLDER          its weights on larger images, or on other data
+  bot-eval run=3f2a export=mine.safetensors naming=torchvision
+  bot-eval weights=resnet50.pth model=resnet50 +tweak=resnet_b data=imagefolder data.root=FOLDER
+
+  run=          a run of store=; beside it data.*, runtime.*, image_size, store and format can be set, nothing else
+  weights=      a file in our names, torchvision's or timm's: .safetensors, or a state dict of torch.save
+  copy=ema      of a run, one copy of the weights alone; last is the trained one
+  export=       write the weights to this .safetensors file as well; naming=torchvision for the names of torchvision and
+                timm, naming=ours (the default)""",
 }
 
 

@@ -15,8 +15,8 @@ usage:
 settings:
   experiment=NAME      the study that bot-sweep made of an experiment, at scale=laptop (the default) or scale=paper
   study=NAME           the study of that name
-  columns=[top1,macs]  of a study's table: top1, top5, loss, mce, params, macs, train_images_per_s, infer_images_per_s,
-                       peak_memory_mib, train_seconds, wall_seconds
+  columns=[top1,macs]  of a study's table: top1, top5, loss, ece, mce, params, macs, train_images_per_s,
+                       infer_images_per_s, peak_memory_mib, train_seconds, wall_seconds
   store=results/runs   folder of the records
   format=markdown      text, markdown, csv, latex or json (an array of rows, alone on standard output)"""
 

@@ -83,7 +83,10 @@ class Augment:
         if self.jitter != "none":
             jitter = t.jitter_hsv if self.jitter == "hsv" else t.jitter_bcs
             images = jitter(images, of["jitter"], self.jitter_strength)
-        return images if self.policy is None else self.policy[1].apply(images, of[self.policy[0]])
+        if self.policy is None:
+            return images
+        name, policy = self.policy
+        return policy.apply(images.contiguous(), of[name])
 
     @property
     def views(self) -> int:
@@ -94,7 +97,7 @@ class Augment:
         draws = self.draws(epoch, [(pass_, np.array([sample]))])
         if self.crop == "area":
             image = t.area_crop(image, self.size, draws[0, : t.AREA_DRAWS], self.area)
-        elif self.crop == "pad" or self.size <= SMALL:
+        elif self.crop == "pad" or (self.size <= SMALL and self.short_side is None):
             image = t.fit(image, self.size, self.size)
         else:
             image = t.validation_crop(image, self.size, self.short_side)
@@ -110,7 +113,11 @@ class Finish:
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
 
     def __call__(
-        self, images: UInt8[Tensor, "VB 3 H W"], labels: Int64[Tensor, " B"], shift: Float[Tensor, "B n"] | None = None
+        self,
+        images: UInt8[Tensor, "VB 3 H W"],
+        labels: Int64[Tensor, " B"],
+        shift: Float[Tensor, "B n"] | None = None,
+        teacher: Float[Tensor, "B K"] | None = None,
     ) -> Batch:
         """``shift``: what PCA noise adds to the colours, three columns or none."""
         images = send(images, self.device).contiguous(memory_format=self.memory_format)
@@ -120,7 +127,8 @@ class Finish:
             views = len(images) // len(labels)
             mean = mean - send(shift, self.device).view(-1, 3, 1, 1).repeat(views, 1, 1, 1)
         width = images.shape[3]
-        return Batch(images.float().sub_(self._row(mean, width)).div_(self._row(self.std, width)), targets)
+        floats = images.float().sub_(self._row(mean, width)).div_(self._row(self.std, width))
+        return Batch(floats, targets, teacher)
 
     def _row(self, colours: Float[Tensor, "B 3 1 1"], width: int) -> Float[Tensor, "B 3 1 W"]:
         """A row of pixels of each colour: in channels_last, one of length 1 would be read three numbers at a time."""

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from bagoftricks.data.augment import SMALL, Augment, Finish, Parts, send_together
-from bagoftricks.data.sources import Dataset, Labels, MemorySplit, Split
+from bagoftricks.data.augment import SMALL, Augment, Finish, Parts, send, send_together
+from bagoftricks.data.sources import Dataset, KeptSplit, Labels, MemorySplit, Split
 from bagoftricks.data.transforms import pick
 from bagoftricks.edits import Batch, Images, MapImages
 from bagoftricks.errors import DataError
@@ -24,6 +24,7 @@ from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings
 
 IN_MEMORY = 4 * 2**30  # bytes of small images that are kept decoded
+Table = Float[Tensor, "N K"]  # a teacher's probabilities for each image of a split, on the device
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Plan:
 class MemoryLoader:
     """Batches of small images in memory. ``images`` counts those of an epoch, ``skipped`` names broken files.
 
-    The images lie on the device if they fit and ``on_device``; else on the host, where they are prepared too.
+    The images lie on the device if they fit and ``on_device``; else, and for a policy, on the host, and are prepared
+    there. Row i of ``teacher`` goes with image i, wherever the batch has it.
     """
 
     def __init__(
@@ -61,11 +63,13 @@ class MemoryLoader:
         finish: Finish,
         skipped: list[str],
         *,
+        teacher: Table | None = None,
         on_device: bool = True,
     ) -> None:
-        self.plan, self.augment, self.finish, self.skipped = plan, augment, finish, skipped
+        self.plan, self.augment, self.finish, self.skipped, self.teacher = plan, augment, finish, skipped, teacher
         self.images = plan.count if plan.key is None else len(plan) * plan.batch_size
-        self.place = finish.device if on_device and fits(split.images, finish.device) else torch.device("cpu")
+        stays = augment.policy is None and on_device and fits(split.images, finish.device)
+        self.place = finish.device if stays else torch.device("cpu")
         self.pixels = split.images.to(self.place).contiguous(memory_format=finish.memory_format)
         self.labels = torch.from_numpy(split.labels).to(self.place)
 
@@ -78,7 +82,8 @@ class MemoryLoader:
             numbers = [which, self.augment.draws(epoch, parts), self.augment.shift(epoch, parts)]
             which, draws, shift = numbers if self.place.type == "cpu" else send_together(numbers, self.place)
             rows = which[:, 0]
-            yield self.finish(self.augment.batch(pick(self.pixels, rows), draws), self.labels[rows], shift)
+            images = self.augment.batch(pick(self.pixels, rows), draws)
+            yield self.finish(images, self.labels[rows], shift, rows_of(self.teacher, rows))
 
     def sample(self, count: int) -> Images:
         """The first images of the split as the network sees them, without augmentation."""
@@ -164,9 +169,18 @@ class StreamLoader:
     """Batches of images that are decoded and prepared in worker processes; the attributes of MemoryLoader."""
 
     def __init__(
-        self, split: Split, plan: Plan, augment: Augment, finish: Finish, *, workers: int, on_error: str
+        self,
+        split: Split,
+        plan: Plan,
+        augment: Augment,
+        finish: Finish,
+        *,
+        workers: int,
+        on_error: str,
+        teacher: Table | None = None,
     ) -> None:
         self.split, self.plan, self.augment, self.finish, self.on_error = split, plan, augment, finish, on_error
+        self.teacher = teacher
         self.images = plan.count if plan.key is None else len(plan) * plan.batch_size
         self.skipped: list[str] = []
         self.prepared = prepare(split, plan, augment, workers, pin_memory=finish.device.type == "cuda")
@@ -180,8 +194,9 @@ class StreamLoader:
             self._count_broken(step.broken)
             if step.images is None:
                 continue
-            labels = torch.from_numpy(self.split.labels[[s.index for s in step.samples]])
-            yield self.finish(step.images, labels, self._shift(epoch, step.samples))
+            rows = np.array([s.index for s in step.samples])
+            labels, teacher = torch.from_numpy(self.split.labels[rows]), rows_of(self.teacher, torch.from_numpy(rows))
+            yield self.finish(step.images, labels, self._shift(epoch, step.samples), teacher)
 
     def sample(self, count: int) -> Images:
         """The first readable images of the split as the network sees them, without augmentation."""
@@ -206,6 +221,10 @@ class StreamLoader:
 Loader = MemoryLoader | StreamLoader
 
 
+def rows_of(table: Table | None, rows: Tensor) -> Tensor | None:
+    return None if table is None else table[send(rows, table.device)]
+
+
 def train_loader(
     split: Split,
     data: DataSettings,
@@ -217,11 +236,16 @@ def train_loader(
     key: Key,
     workers: int,
     policy: tuple[str, MapImages] | None = None,
+    teacher: Table | None = None,
     on_device: bool = True,
 ) -> Loader:
-    """Shuffled, augmented batches of ``reads * batch_size`` images; the last incomplete one is left out."""
+    """Shuffled, augmented batches of ``reads * batch_size`` images; the last incomplete one is left out.
+
+    Row i of ``teacher`` goes with image i of the split, wherever the batch has it.
+    """
     augment = Augment.from_settings(data, size, key, policy)
-    return _loader(split, Plan(len(split.labels), batch_size, key, reads), augment, finish, data, workers, on_device)
+    plan = Plan(len(split.labels), batch_size, key, reads)
+    return _loader(split, plan, augment, finish, data, workers, teacher=teacher, on_device=on_device)
 
 
 def eval_loader(
@@ -237,18 +261,53 @@ def eval_loader(
 ) -> Loader:
     """Every image exactly once, in order, nothing random."""
     augment = Augment(size, None, short_side=short_side)
-    return _loader(split, Plan(len(split.labels), batch_size), augment, finish, data, workers, on_device)
+    plan = Plan(len(split.labels), batch_size)
+    return _loader(split, plan, augment, finish, data, workers, on_device=on_device)
 
 
 def _loader(
-    split: Split, plan: Plan, augment: Augment, finish: Finish, data: DataSettings, workers: int, on_device: bool
+    split: Split,
+    plan: Plan,
+    augment: Augment,
+    finish: Finish,
+    data: DataSettings,
+    workers: int,
+    *,
+    teacher: Table | None = None,
+    on_device: bool = True,
 ) -> Loader:
     workers = worker_count(workers)
     if not prepared_whole(augment, plan.count):
-        return StreamLoader(split, plan, augment, finish, workers=workers, on_error=data.on_error)
-    loaded, skipped = into_memory(split, augment.size, data.on_error, workers)
+        return StreamLoader(split, plan, augment, finish, workers=workers, on_error=data.on_error, teacher=teacher)
+    plain = Augment(augment.size, None, short_side=augment.short_side)
+    loaded, skipped, kept = into_memory(split, plain, data.on_error, workers)
     plan = replace(plan, count=len(loaded.labels))
-    return MemoryLoader(loaded, plan, augment, finish, skipped, on_device=on_device)
+    teacher = rows_of(teacher, torch.from_numpy(kept)) if skipped else teacher
+    return MemoryLoader(loaded, plan, augment, finish, skipped, teacher=teacher, on_device=on_device)
+
+
+def in_order(
+    split: Split, data: DataSettings, finish: Finish, *, size: int, batch_size: int, workers: int
+) -> Iterator[tuple[Labels, Images]]:
+    """Each readable image of a split once, without augmentation: rows of the split, with images on the device."""
+    for rows, images in _bytes_in_order(split, data, size, batch_size, worker_count(workers)):
+        yield rows, finish(images, torch.zeros(len(rows), dtype=torch.int64), None).images
+
+
+def _bytes_in_order(
+    split: Split, data: DataSettings, size: int, batch_size: int, workers: int
+) -> Iterator[tuple[Labels, Tensor]]:
+    augment, plan = Augment(size, None), Plan(len(split.labels), batch_size)
+    if prepared_whole(augment, plan.count):
+        loaded, _, kept = into_memory(split, augment, data.on_error, workers)
+        for start in range(0, len(kept), batch_size):
+            yield kept[start : start + batch_size], loaded.images[start : start + batch_size]
+        return
+    for step in prepare(split, plan, augment, workers):
+        if step.broken and data.on_error == "fail":
+            raise step.broken[0]
+        if step.images is not None:
+            yield np.array([sample.index for sample in step.samples]), step.images
 
 
 def worker_count(workers: int) -> int:
@@ -260,24 +319,29 @@ def prepared_whole(augment: Augment, count: int) -> bool:
     return augment.size <= SMALL and 3 * augment.size**2 * count <= IN_MEMORY and augment.crop != "area"
 
 
-def keep_decoded(data: Dataset, settings: DataSettings, size: int, workers: int) -> Dataset:
-    """The data set with its images decoded where they fit into memory, for several runs in one process."""
-    if not prepared_whole(Augment.from_settings(settings, size, Key(0)), len(data.train.labels)):
-        return data
-    train, broken = into_memory(data.train, size, settings.on_error, worker_count(workers))
-    val, more = into_memory(data.val, size, settings.on_error, worker_count(workers))
-    return data if broken or more else replace(data, train=train, val=val)
+def keep_decoded(data: Dataset) -> Dataset:
+    """The data set with a memory of its decoded images where they fit, for several runs in one process."""
+    return replace(data, train=KeptSplit(data.train), val=KeptSplit(data.val))
 
 
-def into_memory(split: Split, size: int, on_error: str, workers: int) -> tuple[MemorySplit, list[str]]:
-    """All readable images of a split at ``size`` pixels, and what was wrong with the others."""
-    if isinstance(split, MemorySplit) and split.images.shape[2:] == (size, size):
-        return split, []
-    steps = list(prepare(split, Plan(len(split.labels), 512), Augment(size, None), workers))
+def into_memory(split: Split, augment: Augment, on_error: str, workers: int) -> tuple[MemorySplit, list[str], Labels]:
+    """All readable images of a split as ``augment`` prepares them, what was wrong with the others, and the rows left.
+
+    They are always made from the images as they were found, never from those of another size.
+    """
+    if isinstance(split, KeptSplit):
+        if split.made is None or split.how != (augment, on_error):
+            split.how, split.made = (augment, on_error), None
+            split.made = into_memory(split.split, augment, on_error, workers)
+        return split.made
+    size = augment.size
+    if isinstance(split, MemorySplit) and split.images.shape[2:] == (size, size) and augment.short_side in (None, size):
+        return split, [], np.arange(len(split.labels))
+    steps = list(prepare(split, Plan(len(split.labels), 512), augment, workers))
     broken = [error for step in steps for error in step.broken]
     if broken and (on_error == "fail" or len(broken) == len(split.labels)):
         raise broken[0]
     rows = np.array([sample.index for step in steps for sample in step.samples])
     images = torch.cat([step.images for step in steps if step.images is not None])
     images = images.contiguous(memory_format=torch.channels_last)
-    return MemorySplit(images, split.labels[rows]), [str(error) for error in broken]
+    return MemorySplit(images, split.labels[rows]), [str(error) for error in broken], rows

@@ -6,7 +6,7 @@ A split either has all its images in memory or reads them from files; the loader
 import os
 import sys
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,26 @@ class FileSplit:
         return FileSplit(self.paths[rows], self.labels[rows])
 
 
-Split = MemorySplit | FileSplit
+@dataclass
+class KeptSplit:
+    """A split that remembers what was last made of all its images, and how, for several runs in one process."""
+
+    split: "Split"
+    how: object = None
+    made: tuple[MemorySplit, list[str], Labels] | None = None
+
+    @property
+    def labels(self) -> Labels:
+        return self.split.labels
+
+    def image(self, index: int) -> UInt8[Tensor, "3 H W"]:
+        return self.split.image(index)
+
+    def subset(self, rows: Labels) -> "Split":
+        return self.split.subset(rows)
+
+
+Split = MemorySplit | FileSplit | KeptSplit
 
 
 @dataclass(frozen=True)
@@ -76,7 +95,18 @@ def find_dataset(settings: DataSettings) -> Dataset:
         found = digits()
     else:
         found = cifar(settings)
-    return hold_out(found, settings.holdout) if settings.holdout else found
+    found = hold_out(found, settings.holdout) if settings.holdout else found
+    return found if settings.limit is None else limited(found, settings.limit)
+
+
+def limited(data: Dataset, count: int) -> Dataset:
+    """At most ``count`` images of each split, for a quick try; the same ones for every seed."""
+
+    def some(split: Split, name: str) -> Split:
+        rows = Key(0).fold("limit", name).numpy().permutation(len(split.labels))[:count]
+        return split.subset(np.sort(rows))
+
+    return replace(data, train=some(data.train, "train"), val=some(data.val, "val"), digest=f"{data.digest}/{count}")
 
 
 def hold_out(data: Dataset, share: float) -> Dataset:

@@ -8,8 +8,12 @@ from torch import nn
 from bagoftricks.models.parts import Chosen, build
 from bagoftricks.settings import ModelSettings
 
-NETWORKS = {  # kind -> module and class: (spec, num_classes, *, image_size, parts) -> Module
+NETWORKS = {  # kind -> module and constructor: (spec, num_classes, *, image_size, parts) -> Module
     "resnet": ("resnet", "ResNet"),
+    "resnet9": ("resnet9", "ResNet9"),
+    "mobilenet_v1": ("mobilenet", "MobileNetV1"),
+    "torchvision": ("external", "torchvision_network"),
+    "timm": ("external", "timm_network"),
 }
 
 

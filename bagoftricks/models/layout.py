@@ -1,23 +1,10 @@
 """How residual blocks are laid out in stages."""
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
 
 from torch import nn
 
-from bagoftricks.layers import Site
-
-
-@runtime_checkable
-class MakeBlock(Protocol):
-    """Builds one residual block: (B c_in H W) -> (B expansion*width H/stride W/stride)."""
-
-    expansion: int
-
-    def __call__(
-        self, c_in: int, width: int, stride: int, site: Site, *, project: bool = False, last_act: bool = True
-    ) -> nn.Module:
-        """``project``: a projection shortcut even where the shapes agree; ``last_act``: activation after the sum."""
+from bagoftricks.layers import MakeBlock, Site
 
 
 def plain_layout(depths: Sequence[int], width: int, block: MakeBlock, site: Site) -> nn.Sequential:

@@ -10,7 +10,8 @@ from bagoftricks.errors import NoEffectError
 from bagoftricks.layers import ConvShortcut, GlobalAverage, PlainStem, PooledConv, conv3, stride_on_1x1
 from bagoftricks.models.layout import plain_layout
 
-Chosen = Mapping[Part, Sequence[tuple[str, Callable[..., Any]]]]  # part -> (trick, constructor), several if chained
+# part -> (trick, or None where no trick needs the part to be built, and constructor), several if chained
+Chosen = Mapping[Part, Sequence[tuple[str | None, Callable[..., Any]]]]
 
 BASELINE: dict[Part, Callable[..., Any]] = {
     Part.STEM: PlainStem,
@@ -53,7 +54,7 @@ class Parts:
         """Tricks none of whose parts were built, with those parts."""
         idle: dict[str, list[Part]] = {}
         for part, claims in self.chosen.items():
-            for trick, _ in claims:
+            for trick in [trick for trick, _ in claims if trick is not None]:
                 idle.setdefault(trick, []).append(part)
         return {trick: parts for trick, parts in idle.items() if not self.used.intersection(parts)}
 

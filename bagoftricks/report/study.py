@@ -20,7 +20,7 @@ MORE = [Column("mce", "mCE %", "{:.2f}".format), Column("train_seconds", "train 
 COLUMNS: dict[str, Column] = {column.key: column for column in [*RESULT, *COST, *MORE]}
 DEFAULT_COLUMNS = ("top1", "params", "macs", "train_images_per_s", "infer_images_per_s", "train_seconds")
 MEASURED_ON_DEVICE = ("train_images_per_s", "infer_images_per_s", "peak_memory_mib", "train_seconds", "wall_seconds")
-RESULTS = ("top1", "top5", "loss", "mce")
+RESULTS = ("top1", "top5", "loss", "ece", "mce")
 Row = dict[str, Any]
 
 
@@ -77,7 +77,7 @@ def study_rows(
     arms: Sequence[Mapping[str, Any]], records: Mapping[str, Mapping[int, Record]], columns: Sequence[str]
 ) -> list[Row]:
     """One row per arm: summaries by column, the published values, the comparison."""
-    scores = {label: {s: r.metrics["top1"] for s, r in found.items()} for label, found in records.items() if found}
+    scores = {label: {s: scored(r)["top1"] for s, r in found.items()} for label, found in records.items() if found}
     pairs = [(a["label"], a["compare_to"]) for a in arms if a["compare_to"] in scores and a["label"] in scores]
     compared = {comparison.label: comparison for comparison in compare(scores, pairs)}
     rows = []
@@ -97,8 +97,14 @@ def study_rows(
     return rows
 
 
+def scored(record: Record) -> Mapping[str, Any]:
+    """The metrics that a study reports: of the averaged weights where there is one average, else of the last ones."""
+    copies = list(record.metrics.get("copies", {}).values())
+    return copies[0] if len(copies) == 1 else record.metrics
+
+
 def value(record: Record, key: str) -> float | None:
-    found = {**record.cost, **record.metrics}.get(key)
+    found = {**record.cost, **record.metrics, **scored(record)}.get(key)
     return None if found is None else float(found)
 
 
@@ -174,7 +180,7 @@ def effect_rows(study: Mapping[str, Any], records: Mapping[str, Mapping[int, Rec
     from bagoftricks.study.effects import factorial_effects
 
     arms = {arm["label"]: frozenset(arm["tricks"]) for arm in study["arms"]}
-    runs = [(arms[label], seed, r.metrics["top1"]) for label, found in records.items() for seed, r in found.items()]
+    runs = [(arms[label], seed, scored(r)["top1"]) for label, found in records.items() for seed, r in found.items()]
     tricks = sorted(set().union(*arms.values()))
     effects = [vars(effect) for effect in factorial_effects(runs, tricks)] if len(runs) > 1 else []
     shares = shapley_shares(arms, records, tricks)
@@ -187,7 +193,7 @@ def shapley_shares(
     """Each trick's share of the whole gain in mean top-1, where every subset was run."""
     from bagoftricks.study.effects import shapley
 
-    means = {arms[label]: mean(r.metrics["top1"] for r in found.values()) for label, found in records.items() if found}
+    means = {arms[label]: mean(scored(r)["top1"] for r in found.values()) for label, found in records.items() if found}
     return shapley(means, tricks) if len(means) == 2 ** len(tricks) else {}
 
 
@@ -232,6 +238,8 @@ def footer(study: Mapping[str, Any], records: Sequence[Record]) -> list[str]:
         "intervals each for itself"
     )
     notes.append("MACs: multiply-accumulates of convolutions and matrix products, what the papers call FLOPs")
+    averaged = sorted({copy for r in records for copy in r.metrics.get("copies", {}) if scored(r) is not r.metrics})
+    notes += [f"arms with {copy} are scored by its averaged weights" for copy in averaged]
     notes += list(study.get("notes", []))
     return [*notes, f"made by: {study['command']}"]
 
@@ -279,7 +287,7 @@ def gains_and_speeds(
     for arm in candidates:
         found, against = records[arm.label], records[str(arm.compare_to)]
         shared = sorted(set(found) & set(against))
-        gained = [found[seed].metrics["top1"] - against[seed].metrics["top1"] for seed in shared]
+        gained = [scored(found[seed])["top1"] - scored(against[seed])["top1"] for seed in shared]
         gains[arm.label] = mean(gained) if gained else None
         if found:
             speeds[arm.label] = median(record.cost["infer_images_per_s"] for record in found.values())

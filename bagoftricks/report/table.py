@@ -27,6 +27,7 @@ RESULT = [
     Column("top1", "top-1 %", "{:.2f}".format),
     Column("top5", "top-5 %", "{:.2f}".format),
     Column("loss", "loss", "{:.4f}".format),
+    Column("ece", "ECE %", "{:.2f}".format),
 ]
 COST = [
     Column("params", "params M", lambda n: f"{n / 1e6:.3f}"),
@@ -45,6 +46,16 @@ RECORDS = [
     Column("seed", "seed"),
     *RESULT,
     *COST,
+    Column("id", "id"),
+]
+EVALUATION = [
+    Column("label", "tricks"),
+    Column("model", "model"),
+    Column("data", "data"),
+    Column("image_size", "pixels"),
+    Column("images", "images"),
+    *RESULT,
+    *COST[:2],
     Column("id", "id"),
 ]
 BENCH = [

@@ -9,6 +9,7 @@ from bagoftricks.catalogue import card, create
 from bagoftricks.compose import compose
 from bagoftricks.evaluate.complexity import count_macs, count_params
 from bagoftricks.models import build_model
+from bagoftricks.models.weights import file_digest, fitted, read_tensors
 from bagoftricks.parameters import check_selectors, freeze
 from bagoftricks.recipe import Recipe
 from bagoftricks.settings import Settings
@@ -57,6 +58,17 @@ def meta_model(settings: Settings, recipe: Recipe, num_classes: int) -> nn.Modul
         model = build_model(settings.model, recipe.parts, num_classes=num_classes, image_size=settings.pixels)
     freeze(model, recipe.frozen)
     return model
+
+
+def weights_digest(settings: Settings, recipe: Recipe, num_classes: int) -> str | None:
+    """The digest of the file of weights to start from, None without one. Raises UserError where it does not fit."""
+    model = settings.model
+    if model.weights is None:
+        return None
+    fitted(
+        meta_model(settings, recipe, num_classes), read_tensors(model.weights), model.weights, new_head=model.new_head
+    )
+    return file_digest(model.weights)
 
 
 def test_pixels(settings: Settings, recipe: Recipe) -> int:

@@ -6,13 +6,11 @@ from statistics import median
 
 import torch
 
-from bagoftricks.data import find_dataset
 from bagoftricks.edits import Batch
 from bagoftricks.errors import UserError
 from bagoftricks.evaluate.speed import synchronise
-from bagoftricks.study.check import check
 from bagoftricks.study.plan import Plan, PlannedRun
-from bagoftricks.study.run import class_count, make_trainer
+from bagoftricks.study.run import make_trainer, prepare, teacher_online
 from bagoftricks.study.store import Record, Store
 
 STEPS = 4  # timed, after one that warms up
@@ -28,13 +26,14 @@ def seconds_from_records(plan: Plan, store: Store) -> float | None:
 def seconds_from_steps(run: PlannedRun) -> float:
     """The time of a few training steps on random images, times the steps of the run."""
     settings = run.settings
-    checked, data = check(settings), find_dataset(settings.data)
-    steps = len(data.train.labels) // settings.batch_size
-    classes, size = class_count(settings, data), settings.pixels
-    trainer = make_trainer(settings, checked, classes, steps_per_epoch=steps)
+    prepared = prepare(settings)
+    checked, classes, size = prepared.checked, prepared.num_classes, settings.pixels
+    steps = len(prepared.data.train.labels) // settings.batch_size
+    trainer = make_trainer(settings, checked, classes, steps_per_epoch=steps, teacher=teacher_online(prepared))
     rows = settings.batch_size * trainer.recipe.reads
     images = torch.zeros(rows, 3, size, size, device=checked.device)
-    batch = Batch(images, torch.full((rows, classes), 1 / classes, device=checked.device))
+    uniform = torch.full((rows, classes), 1 / classes, device=checked.device)
+    batch = Batch(images, uniform, uniform if trainer.recipe.teacher else None)
     trainer.step(batch)
     synchronise(checked.device)
     start = time.perf_counter()

@@ -23,7 +23,7 @@ from bagoftricks.study.arms import Arm, Tricks
 T = TypeVar("T")
 
 COLUMNS = (
-    *("top1", "top5", "loss", "mce"),
+    *("top1", "top5", "loss", "ece", "mce"),
     *("params", "macs", "train_images_per_s", "infer_images_per_s", "peak_memory_mib", "train_seconds"),
 )
 OVERRIDE = re.compile(r"(?:\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@-]*)(?:=(?P<value>.*))?", re.DOTALL)
@@ -314,7 +314,7 @@ def _compared(where: str, table: _Table, index: int) -> str | None:
 def _missing_model(overrides: Iterable[str]) -> tuple[str, ...]:
     """``("model=inception_v3",)`` if the network that the last override asks for does not exist."""
     models = [text.partition("=")[2] for text in overrides if text.startswith("model=")]
-    return (f"model={models[-1]}",) if models and models[-1] not in _options("model") else ()
+    return (f"model={models[-1]}",) if models and models[-1].partition("/")[0] not in _options("model") else ()
 
 
 def _missing_tricks(where: str, tricks: Tricks) -> Iterable[str]:

@@ -125,11 +125,10 @@ class WarmData:
         self.data: Dataset | None = None
 
     def __call__(self, settings: Settings) -> Dataset:
-        key = json.dumps([asdict(settings.data), settings.pixels])
+        key = json.dumps(asdict(settings.data))
         if self.data is None or key != self.key:
             self.key, self.data = key, None
-            found = find_dataset(settings.data)
-            self.data = keep_decoded(found, settings.data, settings.pixels, settings.runtime.workers)
+            self.data = keep_decoded(find_dataset(settings.data))
         return self.data
 
 

@@ -8,21 +8,24 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from bagoftricks.data import Dataset, Loader, eval_loader, find_dataset, train_loader
 from bagoftricks.data.augment import Finish
-from bagoftricks.edits import Images
+from bagoftricks.edits import Images, Predict, SetTeacher
 from bagoftricks.errors import UserError
 from bagoftricks.evaluate.accuracy import SCORES, accuracy
 from bagoftricks.evaluate.speed import peak_memory_mib, reset_peak_memory, synchronise, time_inference
 from bagoftricks.models import build_model, place
+from bagoftricks.models.weights import start_from
+from bagoftricks.recipe import Recipe
 from bagoftricks.rng import Key
 from bagoftricks.settings import Settings
-from bagoftricks.study.check import Checked, check, complexity, test_pixels
+from bagoftricks.study.check import Checked, check, complexity, test_pixels, weights_digest
 from bagoftricks.study.environment import environment
 from bagoftricks.study.identity import run_id, run_identity
-from bagoftricks.study.store import WEIGHTS, Record, Store, write_whole
+from bagoftricks.study.store import Record, Store, write_whole
+from bagoftricks.study.teacher import Online, Said, Teacher, find_teacher, said_offline
 from bagoftricks.train import Trainer, predictor
 from bagoftricks.trick import Task
 
@@ -62,10 +65,21 @@ class Prepared:
     data: Dataset
     num_classes: int
     identity: dict[str, Any]
+    teacher: Teacher | None = None
 
     @property
     def id(self) -> str:
         return run_id(self.identity)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe but for what depends on the length of the run."""
+        return self.checked.recipe(Task(self.num_classes, self.settings.batch_size, 1, 1))
+
+    @property
+    def asked(self) -> SetTeacher | None:
+        """What the tricks ask of the teacher."""
+        return self.recipe.teacher
 
 
 def prepare(settings: Settings, checked: Checked | None = None, data: Dataset | None = None) -> Prepared:
@@ -77,8 +91,18 @@ def prepare(settings: Settings, checked: Checked | None = None, data: Dataset | 
         raise UserError(
             f"batch_size={settings.batch_size}: there are only {count} training images; type batch_size={count} or less"
         )
-    identity = run_identity(settings, checked.tricks, data.digest, num_classes)
-    return Prepared(settings, checked, data, num_classes, identity)
+    recipe = checked.recipe(Task(num_classes, settings.batch_size, 1, 1))
+    asked = recipe.teacher
+    teacher = find_teacher(asked.source, Store(settings.store), num_classes) if asked else None
+    identity = run_identity(
+        settings,
+        checked.tricks,
+        data.digest,
+        num_classes,
+        weights_digest=weights_digest(settings, recipe, num_classes),
+        contents={teacher.source: teacher.digest} if teacher else {},
+    )
+    return Prepared(settings, checked, data, num_classes, identity, teacher)
 
 
 def execute(settings: Settings, reporter: Reporter, command: str, data: Dataset | None = None) -> Record:
@@ -125,11 +149,17 @@ def train_and_measure(prepared: Prepared, store: Store, reporter: Reporter) -> d
         f"{data.name}: {len(data.train.labels):,} training and {len(data.val.labels):,} validation images of "
         f"{len(data.classes)} classes at {settings.pixels} pixels, on {device}"
     )
-    for warning in prepared.checked.warnings():
+    for warning in [*prepared.checked.warnings(), *teacher_warnings(prepared)]:
         reporter.note(f"warning: {warning}")
-    train, val = loaders(settings, prepared.checked, data, prepared.num_classes)
+    said = teacher_offline(prepared)
+    train, val = loaders(prepared, said)
     trainer = make_trainer(
-        settings, prepared.checked, prepared.num_classes, steps_per_epoch=len(train), sample=train.sample
+        settings,
+        prepared.checked,
+        prepared.num_classes,
+        steps_per_epoch=len(train),
+        sample=train.sample,
+        teacher=teacher_online(prepared),
     )
     reset_peak_memory(device)
     reporter.begin(prepared.id, trainer.task.total_steps)
@@ -141,8 +171,7 @@ def train_and_measure(prepared: Prepared, store: Store, reporter: Reporter) -> d
         reporter.end()
     memory = peak_memory_mib(device)
     for copy, model in trainer.copies().items():
-        file = store.folder(prepared.id) / (WEIGHTS if copy == "last" else f"{copy}.{WEIGHTS}")
-        write_whole(file, weights_writer(model))
+        write_whole(store.weights(prepared.id, copy), weights_writer(model.state_dict()))
     pixels = test_pixels(settings, trainer.recipe)
     timing = time_inference(trainer.model, pixels, channels_last=settings.runtime.channels_last)
     cost = {
@@ -152,6 +181,8 @@ def train_and_measure(prepared: Prepared, store: Store, reporter: Reporter) -> d
         "infer_spread": timing.spread,
         "peak_memory_mib": memory,
         "train_seconds": train_seconds,
+        **(prepared.teacher.cost() if prepared.teacher else {}),
+        **({"teacher_seconds": said.seconds} if said else {}),
     }
     metrics = final_metrics(rows, settings.epochs)
     return {"metrics": metrics, "cost": cost, "skipped": [*train.skipped, *val.skipped]}
@@ -170,6 +201,7 @@ def make_record(prepared: Prepared, measured: dict[str, Any], command: str) -> R
             "classes": len(data.classes),
             "digest": data.digest,
             "skipped": measured["skipped"],
+            **({"teacher": prepared.teacher.about()} if prepared.teacher else {}),
         },
         model=prepared.identity["model"],
         seed=settings.seed,
@@ -182,11 +214,39 @@ def make_record(prepared: Prepared, measured: dict[str, Any], command: str) -> R
     )
 
 
-def loaders(settings: Settings, checked: Checked, data: Dataset, num_classes: int) -> tuple[Loader, Loader]:
-    """The training and the validation batches."""
+def teacher_warnings(prepared: Prepared) -> list[str]:
+    teacher = prepared.teacher
+    if teacher is None or teacher.data in (None, prepared.data.digest):
+        return []
+    return [f"the teacher {teacher.source} was trained on other data: its classes must be in the same order"]
+
+
+def teacher_online(prepared: Prepared) -> Predict | None:
+    """The teacher that sees the training batches."""
+    settings, device, teacher, asked = prepared.settings, prepared.checked.device, prepared.teacher, prepared.asked
+    if teacher is None or asked is None or not asked.online:
+        return None
+    precision = teacher.precision_for(prepared.recipe.precision, device)
+    return Online(teacher, settings.data, device, precision, channels_last=settings.runtime.channels_last)
+
+
+def teacher_offline(prepared: Prepared) -> Said | None:
+    """What the teacher says of each training image, before the run."""
+    settings, device, teacher, asked = prepared.settings, prepared.checked.device, prepared.teacher, prepared.asked
+    if teacher is None or asked is None or asked.online:
+        return None
+    # Kept decoded, images have the student's size: those of another size are read again.
+    data = prepared.data if teacher.pixels == settings.pixels else find_dataset(settings.data)
+    precision = teacher.precision_for(prepared.recipe.precision, device)
+    return said_offline(teacher, data, settings, device, precision, prepared.num_classes)
+
+
+def loaders(prepared: Prepared, said: Said | None = None) -> tuple[Loader, Loader]:
+    """The training batches, with what a teacher said of them, and the validation batches."""
+    settings, data, device = prepared.settings, prepared.data, prepared.checked.device
     runtime, size = settings.runtime, settings.pixels
-    finish = Finish(settings.data, num_classes, checked.device, channels_last=runtime.channels_last)
-    recipe = checked.recipe(Task(num_classes, settings.batch_size, 1, 1))
+    finish = Finish(settings.data, prepared.num_classes, device, channels_last=runtime.channels_last)
+    recipe, asked = prepared.recipe, prepared.asked
     train = train_loader(
         data.train,
         settings.data,
@@ -197,19 +257,26 @@ def loaders(settings: Settings, checked: Checked, data: Dataset, num_classes: in
         policy=recipe.map_images,
         key=Key(settings.seed),
         workers=runtime.workers,
+        teacher=said.probabilities(asked.temperature, device) if said and asked else None,
         on_device=runtime.data_on_device,
     )
-    val = eval_loader(
+    short_side = recipe.test_size.short_side if recipe.test_size else None
+    return train, val_loader(settings, finish, data, size=test_pixels(settings, recipe), short_side=short_side)
+
+
+def val_loader(settings: Settings, finish: Finish, data: Dataset, *, size: int, short_side: int | None) -> Loader:
+    """The validation images, each of them once, cropped from ``short_side`` (by default size / 0.875) to ``size``."""
+    runtime = settings.runtime
+    return eval_loader(
         data.val,
         settings.data,
         finish,
-        size=test_pixels(settings, recipe),
-        short_side=recipe.test_size.short_side if recipe.test_size else None,
+        size=size,
+        short_side=short_side,
         batch_size=runtime.eval_batch_size,
         workers=runtime.workers,
         on_device=runtime.data_on_device,
     )
-    return train, val
 
 
 def make_trainer(
@@ -219,6 +286,7 @@ def make_trainer(
     *,
     steps_per_epoch: int,
     sample: Callable[[int], Images] | None = None,
+    teacher: Predict | None = None,
 ) -> Trainer:
     """The composed recipe with its network, on the device."""
     task = Task(num_classes, settings.batch_size, steps_per_epoch, settings.epochs * steps_per_epoch)
@@ -233,6 +301,8 @@ def make_trainer(
         lr=settings.lr,
         weight_decay=settings.weight_decay,
         sample=sample,
+        start=start_from(weights, new_head=settings.model.new_head) if (weights := settings.model.weights) else None,
+        teacher=teacher,
     )
 
 
@@ -295,12 +365,12 @@ def class_count(settings: Settings, data: Dataset) -> int:
     return settings.num_classes
 
 
-def weights_writer(model: nn.Module) -> Callable[[Path], None]:
-    """Writes the network's tensors in the safetensors format, which loads without executing anything."""
+def weights_writer(tensors: Mapping[str, Tensor]) -> Callable[[Path], None]:
+    """Writes tensors in the safetensors format, which loads without executing anything."""
 
     def write(path: Path) -> None:
         from safetensors.torch import save_file
 
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, path)
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
 
     return write

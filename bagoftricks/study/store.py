@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ RECORD, METRICS, WEIGHTS = "record.json", "metrics.csv", "weights.safetensors"
 FAILURE, INTERRUPTED = "failure.json", "interrupted"
 
 
+NEAR = 5  # ids that an error lists
 FORMAT = 1  # of a record; raise it when an older version could misread a newer record
 
 
@@ -107,6 +109,24 @@ class Store:
             except DamagedRecord as error:
                 self.damaged.append(str(error))
 
+    def find(self, prefix: str) -> Record:
+        """The record of the finished run whose id begins with ``prefix``. Raises UserError for none or for several."""
+        if not self.root.is_dir():
+            raise UserError(f"store={self.root}: no such folder; name the folder of the records with store=")
+        ids = sorted(path.parent.name for path in self.root.glob(f"*/{RECORD}"))
+        found = [name for name in ids if prefix and name.startswith(prefix)]
+        if len(found) == 1 or prefix in found:
+            return read_record(self.folder(prefix if prefix in found else found[0]) / RECORD)
+        if found:
+            raise UserError(f"run={prefix} is the start of {len(found)} ids: {_listed(found)}; type more of it")
+        near = get_close_matches(prefix, ids, n=NEAR, cutoff=0.3) or ids
+        known = f"; there are {_listed(near)}" if near else "; bot-train makes one"
+        raise UserError(f"run={prefix}: {self.root} has no finished run of this id{known} (bot-table lists them)")
+
+    def weights(self, run_id: str, copy: str = "last") -> Path:
+        """The file of a run's weights: the last ones, or an averaged copy's."""
+        return self.folder(run_id) / (WEIGHTS if copy == "last" else f"{copy}.{WEIGHTS}")
+
     def writable(self) -> None:
         """Refuse a store that cannot be written to before anything is trained for it."""
         try:
@@ -129,6 +149,10 @@ class Store:
         """The last file of a run: where it is, the run is finished."""
         text = json.dumps(asdict(record), indent=2) + "\n"
         write_whole(self.folder(record.id) / RECORD, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _listed(ids: list[str]) -> str:
+    return ", ".join(ids[:NEAR]) + (", ..." if len(ids) > NEAR else "")
 
 
 class DamagedRecord(UserError):

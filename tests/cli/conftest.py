@@ -3,9 +3,15 @@ from types import SimpleNamespace
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from bagoftricks.cli import bench, sweep, table, train
+from bagoftricks.cli import bench, eval, sweep, table, train
 
-MAINS = {"bot-train": train.main, "bot-sweep": sweep.main, "bot-bench": bench.main, "bot-table": table.main}
+MAINS = {
+    "bot-train": train.main,
+    "bot-sweep": sweep.main,
+    "bot-bench": bench.main,
+    "bot-eval": eval.main,
+    "bot-table": table.main,
+}
 
 
 @pytest.fixture

@@ -26,6 +26,9 @@ from bagoftricks.errors import UserError
         (["-m", "seed=0,1", "data.root=a,b"], ["seed=0,1", "data.root=a,b", "-m"]),
         (["model.depths=[1,2]"], ["model.depths=[1,2]"]),
         (["hydra.verbose=true"], ["hydra.verbose=true"]),
+        (["model=timm/resnet50d"], ["model=timm", "model.network=resnet50d"]),
+        (["+model=torchvision/vit_b_16"], ["model=torchvision", "model.network=vit_b_16"]),
+        (["-m", "model=timm/a.b_1,timm/c"], ["model=timm", "model.network=a.b_1,c", "-m"]),
     ],
 )
 def test_what_is_meant_reaches_hydra(given, tidied):
@@ -50,6 +53,10 @@ def test_what_is_meant_reaches_hydra(given, tidied):
         ("model=resnet18,resnet50", "names several: type -m for one run each"),
         ("seed=0,1", "seed=0,1 names several values: type -m for one run each"),
         ("model=resnet51", "did you mean 'resnet50'"),
+        ("model=tim/resnet50d", r"'tim' is no library of networks; did you mean 'timm'\?"),
+        ("model=timm/a,timm/b", "names several: type -m for one run each"),
+        ("model=timm/", "as model=timm/resnet50d"),
+        ("model=timm/hf-hub:a/b", "as model=timm/resnet50d"),
         ("data=cifar", r"data has no option 'cifar'; did you mean 'cifar10\d?"),
         ("+tweak=null", "tweak needs a value: one of resnet_b"),
         ("epoch=3", r"did you mean 'epochs=3'\?"),
@@ -73,7 +80,19 @@ def test_a_family_that_is_swept_can_be_given_once_only():
         tidy(["-m", "+tweak=resnet_b,resnet_c", "+tweak=resnet_d"])
 
 
+def test_a_sweep_over_networks_of_two_libraries_is_refused():
+    with pytest.raises(UserError, match="a sweep takes networks of one library, and no others; sweep them apart"):
+        tidy(["-m", "model=timm/resnet50d,resnet50"])
+
+
 def test_settings_are_known_by_their_full_names():
     names = set(setting_types())
     assert {"seed", "data.root", "model.depths", "runtime.device", "num_classes"} <= names
     assert not {"data", "tricks"} & names
+
+
+def test_a_text_among_hyper_parameters_is_quoted_where_hydra_would_trip_over_it():
+    teacher, off = "tricks.distill.teacher=file:~/my runs (1)", "tricks.mixup.off=20 epochs"
+    assert tidy([teacher, off]) == ["tricks.distill.teacher='file:~/my runs (1)'", "tricks.mixup.off='20 epochs'"]
+    plain = ["tricks.distill.teacher=run:0123@ema", "tricks.mixup.alpha=0.5", "tricks.distill.mode=offline"]
+    assert tidy(plain) == plain

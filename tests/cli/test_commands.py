@@ -34,7 +34,7 @@ def test_a_run_leaves_a_table_a_record_metrics_and_weights(bot, tmp_path):
     record = json.loads((folder / "record.json").read_text())
     assert record["id"] == folder.name
     assert record["status"] == "done"
-    assert record["tricks"] == {"mixup": {"alpha": 0.5, "partner": "batch"}, "resnet_d": {}}
+    assert record["tricks"] == {"mixup": {"alpha": 0.5, "partner": "batch", "off": "0 epochs"}, "resnet_d": {}}
     assert record["data"]["train_images"] + record["data"]["val_images"] == 1797
     assert 0 <= record["metrics"]["top1"] <= record["metrics"]["top5"] <= 100
     assert record["command"].startswith("bot-train ")

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import shlex
+from pathlib import Path
 
 import pytest
 
@@ -94,16 +96,46 @@ def test_an_experiment_shows_the_papers_numbers_beside_ours(bot):
 
 
 def test_rows_that_need_what_is_not_made_yet_are_reported(bot):
-    done = bot("bot-sweep", "experiment=page/ladder", "plan=true")
+    table = "{title: mine, source: me, columns: [top1], scales: {laptop: []}, rows: [%s{label: star, tricks: {stardust: {}}}]}"
+    Path("mine.yaml").write_text(table % "")
+    done = bot("bot-sweep", "experiment=mine.yaml", "plan=true", *FAST)
     assert done.status == 2
-    assert "needs model=resnet9" in done.err
-    assert done.err.splitlines()[-1] == "bot-sweep: no arm of page/ladder can run yet (above)"
-    some = bot(
-        "bot-sweep", "experiment=bag_of_tricks/table6", "plan=true", "format=json", "data=digits", "image_size=8"
-    )
+    assert done.err.splitlines()[-1] == "bot-sweep: no arm of mine.yaml can run yet (above)"
+    Path("mine.yaml").write_text(table % "{label: base, tricks: {}}, ")
+    some = bot("bot-sweep", "experiment=mine.yaml", "plan=true", "format=json", *FAST)
     assert some.status == 0
-    assert "needs distill" in some.err
-    assert any(row["state"] == "needs distill" for row in json.loads(some.out)["runs"])
+    assert "arm 'star' needs stardust, not made yet" in some.err
+    assert [row["state"] for row in json.loads(some.out)["runs"]] == ["missing", "needs stardust"]
+
+
+def test_a_sweep_gives_its_teacher_to_the_arms_that_have_one(bot, tmp_path):
+    assert bot("bot-train", *FAST).status == 0
+    (folder,) = (tmp_path / "results" / "runs").iterdir()
+    sweep = ["design=arms", "tricks=[cosine,cosine+distill,mixup+distill(mode=offline)]", "slots=0", *FAST]
+    refused = bot("bot-sweep", *sweep, "plan=true")
+    assert refused.status == 2
+    assert refused.err.count("cannot run: tricks.distill.teacher is not set: name the network to learn from") == 2
+    teacher = f"tricks.distill.teacher=run:{folder.name[:12]}"
+    done = bot("bot-sweep", *sweep, teacher, "format=json")
+    assert done.status == 0
+    assert "3 runs: 0 finished before, 3 to train" in done.err
+    records = [json.loads(path.read_text()) for path in (tmp_path / "results" / "runs").glob("*/record.json")]
+    taught = [record for record in records if "teacher" in record["data"]]
+    assert [record["data"]["teacher"]["run"] for record in taught] == [folder.name] * 2
+    assert all("distill" not in record["config"]["tricks"] for record in records if record not in taught)
+    again = bot(*shlex.split(taught[0]["command"]))
+    assert "is finished" in again.err
+    assert "0 to train" in bot("bot-sweep", *sweep, teacher).err
+
+
+def test_the_papers_table_of_refinements_takes_a_teacher(bot, tmp_path):
+    assert bot("bot-train", *FAST).status == 0
+    (folder,) = (tmp_path / "results" / "runs").iterdir()
+    table = ["experiment=bag_of_tricks/table6", "scale=laptop", f"tricks.distill.teacher=run:{folder.name}"]
+    small = ["data=digits", "image_size=8", "data.pad=1", "batch_size=256", "model.width=4", "plan=true", "format=json"]
+    rows = {row["arm"]: row for row in json.loads(bot("bot-sweep", *table, *small).out)["runs"]}
+    assert rows["ResNet-50-D, + distill w/ mixup"]["state"] == "missing"
+    assert "distill" not in rows["ResNet-50-D, + mixup w/o distill"]["tricks"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,7 +7,17 @@ import torch
 from PIL import Image
 
 from bagoftricks.data.augment import Augment, Finish, send_together
-from bagoftricks.data.loaders import MemoryLoader, Plan, StreamLoader, eval_loader, fits, keep_decoded, train_loader
+from bagoftricks.data.decode import decode as decode_image
+from bagoftricks.data.loaders import (
+    MemoryLoader,
+    Plan,
+    StreamLoader,
+    eval_loader,
+    fits,
+    in_order,
+    keep_decoded,
+    train_loader,
+)
 from bagoftricks.data.sources import Dataset, FileSplit, MemorySplit
 from bagoftricks.edits import MapImages
 from bagoftricks.errors import DataError
@@ -147,6 +158,16 @@ def test_images_that_do_not_fit_on_the_device_stay_on_the_host(monkeypatch):
     assert fits(images, torch.device("cpu"))
 
 
+def test_images_lie_on_the_device_but_for_a_policy_which_reads_its_draws_on_the_host():
+    meta = Finish(PLAIN, 20, torch.device("meta"), channels_last=True)
+
+    def place(policy=None, **params):
+        augment = Augment.from_settings(PLAIN, 8, KEY, policy)
+        return MemoryLoader(noisy(12), Plan(12, 4, KEY), augment, meta, [], **params).place.type
+
+    assert [place(), place(on_device=False), place(POLICY)] == ["meta", "cpu", "cpu"]
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("on_device", [True, False])
@@ -241,13 +262,90 @@ def test_a_draw_just_below_one_stays_inside_the_padding():
     assert augment.batch(torch.ones(1, 3, 32, 32, dtype=torch.uint8), draws).shape == (1, 3, 32, 32)
 
 
-def test_small_images_can_be_kept_decoded_for_the_next_run(files):
+@pytest.fixture
+def decoded(monkeypatch):
+    """How many images were decoded so far."""
+    paths = []
+
+    def decode(path):
+        paths.append(path)
+        return decode_image(path)
+
+    monkeypatch.setattr("bagoftricks.data.sources.decode", decode)
+    return paths
+
+
+def kept(files, **changes):
     data = Dataset("imagefolder", ("a",), files, files.subset(np.arange(3)), "digest")
-    kept = keep_decoded(data, DataSettings(), 16, 0)
-    assert kept.train.images.shape == (12, 3, 16, 16)
-    assert torch.equal(kept.val.images, kept.train.images[:3])
-    assert kept.digest == "digest"
-    assert keep_decoded(data, DataSettings(), 72, 0) is data  # streamed
-    with open(files.paths[3], "wb") as file:
+    return keep_decoded(replace(data, **changes))
+
+
+def validate(data, size, **params):
+    settings = params.pop("settings", DataSettings())
+    loader = eval_loader(data.val, settings, finish(data=PLAIN), size=size, batch_size=8, workers=0, **params)
+    return torch.cat([batch.images for batch in batches(loader)]), loader.skipped
+
+
+def test_small_images_are_kept_decoded_for_the_next_run(files, decoded):
+    data = kept(files)
+    for _ in range(2):
+        train(data.train, size=16)
+        validate(data, 16)
+        assert len(decoded) == 12 + 3
+    assert data.digest == "digest"
+
+
+def test_images_of_another_size_are_made_of_the_originals(files, decoded):
+    data = kept(files)
+    small, _ = validate(data, 8)
+    large, _ = validate(data, 16)
+    assert len(decoded) == 6
+    assert torch.equal(large, validate(Dataset("x", ("a",), files, files.subset(np.arange(3)), "d"), 16)[0])
+    assert torch.equal(small, validate(data, 8)[0])
+
+
+def test_kept_images_in_memory_are_not_shrunk_for_a_larger_test_size():
+    rows = torch.randint(0, 256, (3, 3, 16, 16), generator=KEY.generator(), dtype=torch.uint8)
+    split = MemorySplit(rows, np.arange(3))
+    data = keep_decoded(Dataset("x", ("a",), split, split, "digest"))
+    train(data.train, size=8, batch_size=3)
+    validate(data, 8)
+    assert torch.equal(validate(data, 16)[0], rows.float())
+
+
+def test_a_short_side_is_made_anew(files):
+    data = kept(files)
+    whole, _ = validate(data, 16)
+    centre, _ = validate(data, 16, short_side=32)
+    assert centre.shape == whole.shape
+    assert torch.equal(centre, validate(data, 32)[0][:, :, 8:24, 8:24])
+
+
+def test_kept_images_tell_each_run_what_is_broken(files):
+    with open(files.paths[1], "wb") as file:
         file.write(b"broken")
-    assert keep_decoded(data, DataSettings(on_error="skip"), 16, 0) is data  # each run counts what it skips
+    data = kept(files)
+    for _ in range(2):
+        images, skipped = validate(data, 16, settings=DataSettings(on_error="skip"))
+        assert len(images) == 2
+        assert "01.png" in skipped[0]
+    with pytest.raises(DataError, match=r"01\.png"):
+        validate(data, 16)
+
+
+@pytest.mark.parametrize("size", [8, 72], ids=["memory", "stream"])
+def test_in_order_gives_each_readable_image_once_with_its_row(tmp_path, size):
+    for i in range(7):
+        Image.fromarray(np.full((size, size, 3), 30 * i, np.uint8)).save(tmp_path / f"{i}.png")
+    (tmp_path / "2.png").write_bytes(b"no image")
+    split = FileSplit(np.array([str(tmp_path / f"{i}.png") for i in range(7)]), np.arange(7))
+
+    def read(on_error):
+        data = replace(PLAIN, on_error=on_error)
+        return list(in_order(split, data, finish(data=data), size=size, batch_size=3, workers=0))
+
+    with pytest.raises(DataError):
+        read("fail")
+    rows, images = zip(*read("skip"), strict=True)
+    assert np.concatenate(rows).tolist() == [0, 1, 3, 4, 5, 6]
+    assert torch.equal(torch.cat(images).amax((1, 2, 3)), torch.tensor([0.0, 30, 90, 120, 150, 180]))

@@ -82,6 +82,19 @@ def test_holding_out_splits_the_training_images_and_leaves_the_validation_split_
     assert all("train" in path for path in paths)
 
 
+def test_a_limit_keeps_so_many_images_of_each_split_the_same_ones_each_time():
+    few, again = (find_dataset(DataSettings(name="digits", limit=100)) for _ in range(2))
+    assert (len(few.train.labels), len(few.val.labels)) == (100, 100)
+    assert torch.equal(few.train.images, again.train.images)
+    assert set(few.train.labels) == set(range(10))
+    assert few.digest != find_dataset(DataSettings(name="digits", limit=200)).digest
+
+
+def test_a_limit_above_the_number_of_images_keeps_them_all():
+    data = find_dataset(DataSettings(name="digits", limit=10_000))
+    assert len(data.train.labels) + len(data.val.labels) == 1797
+
+
 def test_the_digest_follows_the_content_and_not_the_place(folder, tmp_path_factory):
     settings = DataSettings(name="imagefolder", root=str(folder))
     before = find_dataset(settings).digest

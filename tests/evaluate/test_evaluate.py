@@ -21,6 +21,28 @@ def test_accuracy_by_hand():
     assert scores["loss"] == pytest.approx(by_hand, rel=1e-6)
 
 
+def test_the_calibration_error_by_hand():
+    # Confidences 0.9 (right), 0.9 (wrong) in the bin of (13/15, 14/15], and 0.6 (right) in that of (8/15, 9/15]:
+    # (|2 * 0.9 - 1| + |0.6 - 1|) / 3 = 0.4.
+    probabilities = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6]])
+    batch = Batch(torch.zeros(3, 3, 1, 1), torch.eye(2)[[0, 1, 1]])
+    assert accuracy(lambda images: probabilities.log(), [batch])["ece"] == pytest.approx(40, rel=1e-5)
+
+
+def test_gaps_of_opposite_sign_cancel_within_a_bin_and_across_batches():
+    # Nine of ten predictions of confidence 0.9 are right: calibrated, though no single one is.
+    def predict(images):
+        return torch.tensor([[0.9, 0.1]]).log().expand(len(images), 2)
+
+    batches = [Batch(torch.zeros(n, 3, 1, 1), torch.eye(2)[labels]) for n, labels in ((9, [0] * 9), (1, [1]))]
+    assert accuracy(predict, batches)["ece"] == pytest.approx(0, abs=1e-5)
+
+
+def test_a_constant_prediction_of_one_class_in_two_has_no_calibration_error():
+    batch = Batch(torch.zeros(4, 3, 1, 1), torch.eye(2)[[0, 1, 0, 1]])
+    assert accuracy(lambda images: torch.zeros(len(images), 2), [batch])["ece"] == pytest.approx(0, abs=1e-6)
+
+
 def test_every_image_weighs_the_same_in_batches_of_unequal_size():
     def batches(sizes):
         labels = torch.arange(7) % 3

@@ -130,9 +130,10 @@ def test_a_factorial_has_two_to_the_n_arms(n):
 
 @pytest.mark.parametrize("k", [1, 2, 3, 11, 12])
 def test_a_factorial_of_up_to_k_tricks_is_a_sum_of_binomials(k):
-    arms = make_arms("factorial", MANY, max_tricks=k, max_arms=4096)
-    assert len(arms) == sum(comb(len(MANY), size) for size in range(min(k, len(MANY)) + 1))
-    assert max(len(arm.tricks) for arm in arms) == min(k, len(MANY))
+    some = MANY[:11]
+    arms = make_arms("factorial", some, max_tricks=k, max_arms=4096)
+    assert len(arms) == sum(comb(11, size) for size in range(min(k, 11) + 1))
+    assert max(len(arm.tricks) for arm in arms) == min(k, 11)
 
 
 @given(lists, st.sampled_from(DESIGNS))

@@ -8,7 +8,8 @@ from bagoftricks.edits import Batch
 from bagoftricks.errors import UserError
 from tests.helpers import KEY, make_task, the_edit
 
-FORMS = ["batch", "second_batch"]
+FORMS = ["batch", "second_batch", "halves"]
+IDENTITIES = [{"off": "100%"}, {"off": "100%", "partner": "halves"}]
 
 
 def numbered(rows: int) -> Batch:
@@ -74,7 +75,75 @@ def test_every_pair_has_its_own_weight():
     assert mixed.targets[:, :6].diag().unique().numel() == 6
 
 
-@pytest.mark.parametrize(("partner", "reads"), [("batch", 1), ("second_batch", 2)])
+def test_halves_keep_the_batch_and_mix_its_first_half_with_the_second_both_ways():
+    mixed = the_edit("mixup", alpha=1.0, partner="halves").apply(numbered(12), KEY).targets
+    own, other = torch.eye(12)[:6], torch.eye(12)[6:]
+    assert torch.equal(mixed > 0, torch.cat([own + other, own + other.flip(0)]) > 0)
+    assert mixed[:, :6].amax(1).unique().numel() == 12  # each with a weight of its own
+
+
+def test_in_halves_a_sample_of_the_first_half_is_in_two_rows_alone():
+    apply, batch, k = the_edit("mixup", partner="halves").apply, numbered(12), 2
+    changed = Batch(batch.images.clone(), batch.targets)
+    changed.images[k] += 100
+    before, after = (apply(b, KEY).images.mean((1, 2, 3)) for b in (batch, changed))
+    assert (before != after).nonzero().flatten().tolist() == [k, k + 6]
+
+
+@pytest.mark.parametrize("partner", FORMS)
+def test_what_a_teacher_said_is_mixed_as_the_targets_are(partner):
+    batch = numbered(12)
+    mixed = the_edit("mixup", alpha=1.0, partner=partner).apply(Batch(batch.images, batch.targets, batch.targets), KEY)
+    assert torch.equal(mixed.teacher, mixed.targets)
+    torch.testing.assert_close(mixed.teacher.sum(1), torch.ones(len(mixed)))
+
+
+@pytest.mark.parametrize("weight", [1.0, torch.ones(6)], ids=["batch", "rows"])
+def test_a_weight_of_one_gives_back_the_teachers_rows(weight):
+    rows = torch.rand(6, 4, generator=KEY.generator()).softmax(1)
+    batch = Batch(torch.zeros(6, 3, 1, 1), torch.eye(6, 4), rows)
+    assert torch.equal(batch.blend(batch[torch.arange(6).flip(0)], weight).teacher, rows)
+
+
+@pytest.mark.parametrize(("partner", "rows"), [("batch", 6), ("second_batch", 12), ("halves", 6)])
+def test_the_end_of_the_run_is_unmixed(partner, rows):
+    task = make_task(steps_per_epoch=100, total_steps=1000)
+    apply = the_edit("mixup", task, alpha=1.0, partner=partner, off="2 epochs").apply
+    last = numbered(rows)
+    for step, mixes in [(0, True), (799, True), (800, False), (999, False)]:
+        task.clock.fill_(step / 1000)
+        out = apply(last, KEY)
+        assert len(out) == 6
+        assert torch.equal(out.images, last.images[:6]) != mixes
+
+
+def test_by_default_the_last_step_is_mixed():
+    task = make_task(total_steps=1000)
+    apply = the_edit("mixup", task, alpha=1.0).apply
+    task.clock.fill_(0.999)
+    assert not torch.equal(apply(numbered(6), KEY).images, numbered(6).images)
+
+
+def test_every_boundary_of_a_long_run_is_met_to_the_step():
+    task = make_task(steps_per_epoch=1251, total_steps=600 * 1251)
+    apply = the_edit("mixup", task, off="20 epochs").apply
+    for step in (580 * 1251 - 1, 580 * 1251):
+        task.clock.fill_(step / task.total_steps)
+        assert (apply(batch := numbered(6), KEY) is batch) == (step == 580 * 1251)
+
+
+def test_halves_of_an_odd_batch_are_refused():
+    message = r"^tricks\.mixup\.partner=halves: must be batch or second_batch, for batch_size=7 is odd$"
+    with pytest.raises(UserError, match=message):
+        the_edit("mixup", make_task(batch_size=7), partner="halves")
+
+
+def test_a_length_that_is_none_is_refused():
+    with pytest.raises(UserError, match=r"^tricks\.mixup\.off=soon: must be as '5 epochs', '500 steps' or '10%'$"):
+        the_edit("mixup", off="soon")
+
+
+@pytest.mark.parametrize(("partner", "reads"), [("batch", 1), ("second_batch", 2), ("halves", 1)])
 def test_only_the_pair_form_reads_two_batches_for_one(partner, reads):
     assert compose({"mixup": create("mixup", partner=partner)}, make_task()).reads == reads
 
@@ -116,6 +185,6 @@ def test_an_alpha_of_zero_is_refused():
 
 @pytest.mark.usefixtures("unchecked")
 def test_a_misspelt_partner_is_refused_with_a_suggestion():
-    message = r"^tricks\.mixup\.partner=second_bach: must be one of batch, second_batch; did you mean 'second_batch'\?$"
-    with pytest.raises(UserError, match=message):
+    choices = "must be one of batch, second_batch, halves; did you mean 'second_batch'"
+    with pytest.raises(UserError, match=rf"^tricks\.mixup\.partner=second_bach: {choices}\?$"):
         create("mixup", partner="second_bach")

@@ -12,4 +12,8 @@ class Cosine:
     """
 
     def edits(self, task: Task) -> list[SetDecay]:
-        return [SetDecay(decay=lambda progress: (1 + math.cos(math.pi * progress)) / 2, origin=Origin.WARMUP_END)]
+        return [SetDecay(decay=half_cosine, origin=Origin.WARMUP_END)]
+
+
+def half_cosine(step: int, steps: int) -> float:
+    return (1 + math.cos(math.pi * (step / steps))) / 2

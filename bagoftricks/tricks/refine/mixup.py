@@ -1,10 +1,11 @@
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from bagoftricks.edits import Batch, BatchPhase, MapBatch
 from bagoftricks.rng import Key
-from bagoftricks.trick import Task, require, require_choice, trick
+from bagoftricks.trick import Task, duration, require, require_choice, trick
 
 
 @trick(paper="Zhang et al. 2018, equation 1 (arXiv:1710.09412); He et al. 2019, section 5.4; Lee et al. 2020, table 4")
@@ -14,21 +15,35 @@ class Mixup:
     partner=batch: one lambda for the batch, partners by a random permutation of it (Zhang et al.'s code; GluonCV
     reverses the batch instead). partner=second_batch: "type 1" of Assembled-CNN, which reads 2b images for b mixed
     ones and draws a lambda for each pair; the number of steps stays, so each epoch reads the data twice.
+    partner=halves: its "type 2", b images to b: the first half mixed with the second, and again with the second in
+    reverse order, every pair with its own lambda. (Its code mixes labels in place of a teacher's probabilities in the
+    second half, a mistake that is not repeated here.)
     """
 
     alpha: float = 0.2
     """shape of the Beta distribution; towards 0, nothing is mixed"""
-    partner: Literal["batch", "second_batch"] = "batch"
-    """batch, or second_batch: the pair form that reads 2b images"""
+    partner: Literal["batch", "second_batch", "halves"] = "batch"
+    """batch; second_batch: the pair form that reads 2b images; halves: the first half of the batch in every mixture"""
+    off: str = "0 epochs"
+    """how much of the run, at its end, is trained unmixed (GluonCV's CIFAR recipe: 20 epochs); also in steps or %"""
 
     def __post_init__(self) -> None:
         require(self, "alpha", self.alpha > 0, "positive (leave mixup out to mix nothing)")
         require_choice(self, "partner")
 
     def edits(self, task: Task) -> list[MapBatch]:
-        if self.partner == "batch":
-            return [MapBatch(phase=BatchPhase.MIX, apply=self.mix_within)]
-        return [MapBatch(phase=BatchPhase.MIX, apply=self.mix_pairs, reads=2)]
+        even = self.partner != "halves" or task.batch_size % 2 == 0
+        require(self, "partner", even, f"batch or second_batch, for batch_size={task.batch_size} is odd")
+        end = task.total_steps - duration(self, "off", task)
+        mixer = {"batch": self.mix_within, "second_batch": self.mix_pairs, "halves": self.mix_halves}[self.partner]
+        reads = 2 if self.partner == "second_batch" else 1
+
+        def mix(batch: Batch, key: Key) -> Batch:
+            if end < task.total_steps and round(float(task.clock) * task.total_steps) >= end:
+                return batch[: len(batch) // reads] if reads > 1 else batch
+            return mixer(batch, key)
+
+        return [MapBatch(phase=BatchPhase.MIX, apply=mix, reads=reads)]
 
     def mix_within(self, batch: Batch, key: Key) -> Batch:
         """One lambda, partners by a permutation: b images to b."""
@@ -40,5 +55,17 @@ class Mixup:
     def mix_pairs(self, batch: Batch, key: Key) -> Batch:
         """A lambda for each pair, image i with image b + i: 2b images to b."""
         half = len(batch) // 2
-        weights = torch.from_numpy(key.fold("lambda").numpy().beta(self.alpha, self.alpha, half)).float()
-        return batch[:half].blend(batch[half : 2 * half], weights.to(batch.images.device, non_blocking=True))
+        return batch[:half].blend(batch[half : 2 * half], self.weights(half, key, batch.images.device))
+
+    def mix_halves(self, batch: Batch, key: Key) -> Batch:
+        """Image i with image b/2 + i, then image i with image b - 1 - i, a lambda for each: b images to b."""
+        half, device = len(batch) // 2, batch.images.device
+        first = torch.arange(half, device=device)
+        second = first + half
+        own, other = batch[first.repeat(2)], batch[torch.cat([second, second.flip(0)])]
+        return own.blend(other, self.weights(2 * half, key, device))
+
+    def weights(self, count: int, key: Key, device: torch.device) -> Tensor:
+        """A lambda each."""
+        drawn = torch.from_numpy(key.fold("lambda").numpy().beta(self.alpha, self.alpha, count)).float()
+        return drawn.to(device, non_blocking=True)

@@ -1,0 +1,53 @@
+"""MobileNet-V1 (Howard et al. 2017, arXiv:1704.04861), built from parts.
+
+Depthwise separable convolutions: a 3x3 on each channel, then a 1x1 across channels, norm and activation after both.
+No residual branches, so what acts on those has no effect here.
+"""
+
+from torch import Tensor, nn
+
+from bagoftricks.edits import Images, Logits, Part
+from bagoftricks.layers import ConvNorm, Site
+from bagoftricks.models.parts import Parts
+from bagoftricks.models.resnet import SMALL_IMAGE
+from bagoftricks.settings import ModelSettings
+
+FULL_WIDTH = 32  # channels of the first convolution at a width multiplier of 1
+BLOCKS = (  # (channels at full width, stride) of each separable convolution: table 1
+    *((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)),
+    *[(512, 1)] * 5,
+    *((1024, 2), (1024, 1)),
+)
+
+
+class MobileNetV1(nn.Module):
+    """A strided 3x3, 13 separable convolutions, pooling and a linear head; ``spec.width`` / 32 is the multiplier.
+
+    On images of up to 64 pixels (or with ``stem=small``) the first 3x3 keeps the resolution, as in the ResNets: the
+    map before the pooling is then a sixteenth of the image's side, not a thirty-second.
+    """
+
+    def __init__(self, spec: ModelSettings, num_classes: int, *, image_size: int, parts: Parts) -> None:
+        super().__init__()
+        small = image_size <= SMALL_IMAGE if spec.stem == "auto" else spec.stem == "small"
+        site = Site(parts, image_size, stages=len(BLOCKS), blocks=len(BLOCKS))
+        self.stem = ConvNorm(3, spec.width, 3, 1 if small else 2, site.at("stem"), act=True)
+        channels, blocks = spec.width, []
+        for number, (full, stride) in enumerate(BLOCKS):
+            width = full * spec.width // FULL_WIDTH
+            blocks.append(separable(channels, width, stride, site.at(f"block{number + 1}", block=number)))
+            channels = width
+        self.blocks = nn.Sequential(*blocks)
+        self.head_pool, self.head_drop = parts[Part.HEAD_POOL](), parts[Part.HEAD_DROP](site.at("head"))
+        self.head = nn.Linear(channels, num_classes)
+
+    def forward(self, images: Images) -> Logits:
+        features: Tensor = self.head_pool(self.blocks(self.stem(images)))
+        logits: Logits = self.head(self.head_drop(features))
+        return logits
+
+
+def separable(c_in: int, c_out: int, stride: int, site: Site) -> nn.Sequential:
+    """A depthwise 3x3 with the stride, then a 1x1: (B c_in H W) -> (B c_out H/s W/s)."""
+    depthwise = ConvNorm(c_in, c_in, 3, stride, site.at("depthwise"), groups=c_in, act=True)
+    return nn.Sequential(depthwise, ConvNorm(c_in, c_out, 1, 1, site.at("pointwise"), act=True))

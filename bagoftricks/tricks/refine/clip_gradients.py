@@ -1,0 +1,25 @@
+import torch
+from torch import Tensor
+
+from bagoftricks.edits import GradPhase, MapGrads
+from bagoftricks.trick import Task, require, trick
+
+
+@trick(paper="Pascanu et al. 2013, algorithm 1 (arXiv:1211.5063)")
+class ClipGradients:
+    """Shorten the gradient of all parameters together to a given length where it is longer."""
+
+    norm: float = 1.0
+    """greatest L2 norm of the gradient, all parameters in one vector"""
+
+    def __post_init__(self) -> None:
+        require(self, "norm", self.norm > 0, "positive")
+
+    def edits(self, task: Task) -> list[MapGrads]:
+        return [MapGrads(phase=GradPhase.CLIP, apply=self.clip)]
+
+    @torch.no_grad()
+    def clip(self, grads: list[Tensor]) -> None:
+        """In place. The factor stays on the device; 1e-6 as in PyTorch, so that a gradient of 0 stays 0."""
+        length = torch.nn.utils.get_total_norm(grads)
+        torch._foreach_mul_(grads, (self.norm / (length + 1e-6)).clamp(max=1.0))

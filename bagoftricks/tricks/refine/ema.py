@@ -1,0 +1,25 @@
+from bagoftricks.edits import AverageWeights
+from bagoftricks.trick import Task, require, trick
+
+
+@trick(paper="Polyak and Juditsky 1992; Page 2019, How to Train Your ResNet 8")
+class Ema:
+    """Evaluate an exponential moving average of the weights too: a <- rho a + (1 - rho) w every few steps.
+
+    It starts from the initial weights, whose share after n updates is rho^n, and averages the norms' running
+    statistics along with the weights. The training and its optimiser never see it. Page applies 0.99 a step every
+    fifth step, rho = 0.99^5; his notebook begins to count anew in each epoch. For other intervals keep the memory of
+    every / (1 - rho) steps, about 100, well below the length of the run.
+    """
+
+    decay: float = 0.95099
+    """rho, the share of the average that stays at each update"""
+    every: int = 5
+    """steps between updates"""
+
+    def __post_init__(self) -> None:
+        require(self, "decay", 0 <= self.decay < 1, "in [0, 1)")
+        require(self, "every", self.every > 0, "positive")
+
+    def edits(self, task: Task) -> list[AverageWeights]:
+        return [AverageWeights(weight=lambda update: 1 - self.decay, every=self.every)]

@@ -1,0 +1,42 @@
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from bagoftricks.edits import SetGradient
+from bagoftricks.trick import Task, require, trick
+
+
+@trick(paper="Foret et al. 2021, algorithm 1 (arXiv:2010.01412)")
+class Sam:
+    """Step along the gradient at the worst point nearby: the loss is evaluated at w + rho g/|g| instead of at w.
+
+    |g| is the norm over all parameters, and every parameter moves. Each step costs two evaluations, of the same batch
+    with the same draws; the loss that is reported is the first one. Running statistics of norms keep to the first
+    evaluation, at the weights that are kept. g/|g| does not depend on the scale of a scaled loss.
+    """
+
+    rho: float = 0.05
+    """length of the step uphill"""
+
+    def __post_init__(self) -> None:
+        require(self, "rho", self.rho >= 0, "0 or more")
+
+    def edits(self, task: Task) -> list[SetGradient]:
+        return [SetGradient(compute=self.compute)]
+
+    def compute(self, model: nn.Module, backward: Callable[[], None]) -> None:
+        """Fill .grad with the gradient uphill; weights and buffers are afterwards what the first evaluation left."""
+        backward()
+        params: list[Tensor] = [p for p in model.parameters() if p.grad is not None]
+        grads = [p.grad for p in params if p.grad is not None]
+        buffers = list(model.buffers())
+        kept = [tensor.detach().clone() for tensor in (*params, *buffers)]
+        with torch.no_grad():
+            uphill = torch._foreach_mul(grads, self.rho / (torch.nn.utils.get_total_norm(grads) + 1e-12))
+            torch._foreach_add_(params, list(uphill))
+        torch._foreach_zero_(grads)
+        backward()
+        with torch.no_grad():
+            for tensor, before in zip((*params, *buffers), kept, strict=True):
+                tensor.copy_(before)

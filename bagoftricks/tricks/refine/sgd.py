@@ -1,0 +1,28 @@
+from functools import partial
+
+from torch import optim
+
+from bagoftricks.edits import SetOptimizer
+from bagoftricks.trick import Task, require, trick
+
+
+@trick(paper="Sutskever et al. 2013 (PMLR 28); Lee et al. 2020 (arXiv:2001.06268)")
+class Sgd:
+    """Plain momentum instead of the baseline's Nesterov momentum: v <- mu v + g + wd w, w <- w - lr v.
+
+    Assembled-CNN's code trains so. nesterov=true is the baseline: w <- w - lr (g + wd w + mu v).
+    """
+
+    momentum: float = 0.9
+    """mu, in [0, 1)"""
+    nesterov: bool = False
+    """step along g + mu v instead of along v"""
+
+    def __post_init__(self) -> None:
+        require(self, "momentum", 0 <= self.momentum < 1, "in [0, 1)")
+        require(self, "nesterov", self.momentum > 0 or not self.nesterov, "false where momentum=0")
+
+    def edits(self, task: Task) -> list[SetOptimizer]:
+        return [
+            SetOptimizer(build=partial(optim.SGD, momentum=self.momentum, nesterov=self.nesterov, fused=True)),
+        ]

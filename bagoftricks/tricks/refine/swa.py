@@ -1,0 +1,25 @@
+from bagoftricks.edits import AverageWeights
+from bagoftricks.trick import Task, duration, trick
+
+
+@trick(
+    paper="Izmailov et al. 2018, algorithm 1 (arXiv:1803.05407)",
+    warns={"ema": "each averages the weights by itself: compare them in separate arms"},
+)
+class Swa:
+    """Evaluate the plain mean of the weights at equal intervals of the last part of the run too.
+
+    The samples count back from the end of the run, so that the last weights are among them: the first is taken at or
+    after ``start``. The statistics of batch norms are measured anew on training images before each evaluation. The
+    paper keeps the learning rate high while it samples (+refine=constant_lr); a decay to 0 leaves little to average.
+    """
+
+    start: str = "75%"
+    """when the sampling begins: epochs, steps or % of the run"""
+    every: str = "1 epochs"
+    """time between samples: epochs, steps or % of the run"""
+
+    def edits(self, task: Task) -> list[AverageWeights]:
+        start, every = duration(self, "start", task), duration(self, "every", task, least=1)
+        first = task.total_steps - (task.total_steps - start) // every * every
+        return [AverageWeights(weight=lambda update: 1 / (update + 1), every=every, start=first, refresh_norms=True)]

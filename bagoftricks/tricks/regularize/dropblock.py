@@ -1,0 +1,100 @@
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bagoftricks.edits import Part, SetPart
+from bagoftricks.layers import Site
+from bagoftricks.trick import Task, require, trick
+
+STAGE_SCALES = {0: 1.0, 1: 0.25}  # stages that follow in the network -> factor of the seeds' probability
+
+
+def seed_probability(keep_prob: float, block: int, height: int, width: int) -> float:
+    """gamma: the probability of a block at each of the places where a whole one fits, for 1 - keep_prob to be dropped.
+
+    The share is exact where one block fills the map; elsewhere blocks overlap, and less is dropped.
+    """
+    places = (height - block + 1) * (width - block + 1)
+    return (1 - keep_prob) / block**2 * height * width / places
+
+
+def grow(seeds: Tensor, block: int) -> Tensor:
+    """Each true element of (B C h w) becomes a block: (B C h+block-1 w+block-1).
+
+    Windows of 1, 2, 4 ... positions joined by "or", a byte an element: a max-pool would take as many reads as a block
+    has elements, and write floats with their 64-bit indices.
+    """
+    for dim, margins in ((2, [0, 0, block - 1, block - 1]), (3, [block - 1, block - 1])):
+        seeds, reach = F.pad(seeds, margins), 1
+        while reach < block:
+            step = min(reach, block - reach)
+            rest = seeds.shape[dim] - step
+            seeds = seeds.narrow(dim, 0, rest) | seeds.narrow(dim, step, rest)
+            reach += step
+    return seeds
+
+
+class BlockDrop(nn.Module):
+    """Zeroes blocks of each sample's and channel's map, and scales the rest to the mean that nothing dropped has."""
+
+    def __init__(self, settings: "DropBlock", scale: float, task: Task, place: str) -> None:
+        super().__init__()
+        self.settings, self.scale, self.task, self.place = settings, scale, task, place
+
+    def forward(self, x: Tensor) -> Tensor:
+        keep_prob = self.settings.keep_prob_at(float(self.task.clock))  # the clock lies on the CPU: nothing waits
+        if not self.training or keep_prob >= 1:
+            return x
+        kept = ~self.dropped(x, keep_prob)
+        weight = kept.numel() / kept.sum().clamp(min=1).view(1, 1, 1, 1)  # with nothing kept, zeros stay zeros
+        return (x * kept * weight).to(
+            x.dtype
+        )  # the weight is fp32 whatever x is; backward needs the mask of bits alone
+
+    def dropped(self, x: Tensor, keep_prob: float) -> Tensor:
+        """True where x is to be zero: (B C H W), or (B C 1 1) where a block fills the map.
+
+        It lies in memory with the channels last, as feature maps do by default, whatever x is: the same draws.
+        """
+        b, c, height, width = x.shape
+        block = min(self.settings.block_size, height, width)
+        gamma = self.scale * seed_probability(keep_prob, block, height, width)
+        rng = self.task.noise.generator(x.device, self.place)
+        draws = torch.rand(b, height - block + 1, width - block + 1, c, generator=rng, device=x.device)
+        seeds = (draws < gamma).permute(0, 3, 1, 2)
+        return seeds if block == height == width else grow(seeds, block)
+
+
+@trick(paper="Ghiasi et al. 2018 (arXiv:1810.12890); Lee et al. 2020, table 7 (arXiv:2001.06268)")
+class DropBlock:
+    """Zero random squares of the feature maps in the last two stages, ever more of them as the training goes on.
+
+    After each norm of a residual block and of its projection, for each sample and channel on its own; what is left is
+    scaled by elements / elements left. A square of side s lies whole in the map, with the probability
+    gamma = (1 - keep) / s^2 * H W / ((H - s + 1) (W - s + 1)) at each place of the last stage, and a quarter of that in
+    the last but one (the papers' stages 4 and 3 of four); s is at most the map's side. Squares that overlap drop a
+    little less than 1 - keep. GluonCV and timm let squares stick out of the map: with s = 7 that drops 93 % of a 7x7
+    map. The TensorFlow code of Assembled-CNN draws one mask for all samples of a batch.
+    """
+
+    block_size: int = 7
+    """side in pixels of a dropped square"""
+    keep_prob: float = 0.9
+    """nominal share that is kept at the end of the run, in (0, 1]"""
+    start_keep_prob: float = 1.0
+    """nominal share that is kept at the start of the run; linear in the steps between the two"""
+
+    def __post_init__(self) -> None:
+        require(self, "block_size", self.block_size >= 1, "at least 1")
+        require(self, "keep_prob", 0 < self.keep_prob <= 1, "in (0, 1]")
+        require(self, "start_keep_prob", 0 < self.start_keep_prob <= 1, "in (0, 1]")
+
+    def keep_prob_at(self, progress: float) -> float:
+        return self.start_keep_prob + (self.keep_prob - self.start_keep_prob) * progress
+
+    def edits(self, task: Task) -> list[SetPart]:
+        def build(channels: int, site: Site) -> nn.Module:
+            scale = STAGE_SCALES.get(site.stages - site.stage) if site.stage > 0 else None
+            return nn.Identity() if scale is None else BlockDrop(self, scale, task, site.path)
+
+        return [SetPart(part=Part.DROP, build=build)]

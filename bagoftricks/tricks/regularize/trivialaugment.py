@@ -1,0 +1,46 @@
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from bagoftricks.edits import MapImages
+from bagoftricks.image_ops import ENHANCEMENTS, WHOLE, Do, Op, amount, perform
+from bagoftricks.trick import Task, trick
+
+RANGES: dict[Op, tuple[float, float]] = {  # amounts at level 0 and at level 30
+    Op.SHEAR_X: (0, 0.99),
+    Op.SHEAR_Y: (0, 0.99),
+    Op.TRANSLATE_X: (0, 32),
+    Op.TRANSLATE_Y: (0, 32),
+    Op.ROTATE: (0, 135),
+    Op.POSTERIZE: (8, 2),
+    Op.SOLARIZE: (256, 0),
+    **dict.fromkeys(ENHANCEMENTS, (1, 1.99)),
+}
+OPS = (Op.IDENTITY, Op.AUTO_CONTRAST, Op.EQUALIZE, *RANGES)
+LEVELS = 31
+WHOLE_HERE = WHOLE | {Op.TRANSLATE_X, Op.TRANSLATE_Y}
+
+
+@trick(paper="Mueller and Hutter 2021, table 1 (arXiv:2103.10158)")
+class TrivialAugment:
+    """Apply one operation to each training image, uniform over 14, at a strength uniform over 31 levels.
+
+    The wide space of the paper: shear to 0.99, translate to 32 px (whatever the size: at 32 px the image can leave the
+    frame), rotate to 135 degrees, enhance by 1 +- 0.99, keep 8 to 2 bits, solarize from 256 to 0. There is nothing to
+    tune. Warps leave black and resample to the nearest pixel, as in the authors' code and in torchvision, whose signed
+    enhancements these are (the authors' factor is one of 31 in [0.01, 2]). Bits are truncated as in the authors' code;
+    torchvision rounds them.
+
+    It works on bytes, after crop, flip and jitter; data.jitter=none data.pca=0 leaves the colours to it. Its operations
+    overlap those of ImageNet-C.
+    """
+
+    def edits(self, task: Task) -> list[MapImages]:
+        return [MapImages(apply=self.apply, draws=3)]
+
+    def apply(self, images: UInt8[Tensor, "B 3 H W"], draws: Float[Tensor, "B 3"]) -> UInt8[Tensor, "B 3 H W"]:
+        return perform(images, [self.plan(*row) for row in draws.tolist()], fill=0)
+
+    def plan(self, which: float, strength: float, sign: float) -> Do:
+        """What is done to one image."""
+        op = OPS[int(which * len(OPS))]
+        return Do(op, amount(op, int(strength * LEVELS) / (LEVELS - 1), sign, RANGES, WHOLE_HERE))

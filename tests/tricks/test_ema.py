@@ -1,0 +1,72 @@
+import pytest
+import torch
+from torch import nn
+
+from bagoftricks.catalogue import create
+from bagoftricks.errors import UserError
+from bagoftricks.train import Average
+from tests.helpers import create_all, flat, make_batch, make_trainer, run, the_edit, trained
+
+
+def weights_of_each_step(trainer, steps):
+    found = [flat(trainer.model)]
+    for step in range(steps):
+        trainer.step(make_batch(step=step))
+        found.append(flat(trainer.model))
+    return found
+
+
+@pytest.mark.parametrize(("decay", "every"), [(0.5, 1), (0.9, 2), (0.95099, 3)])
+def test_the_closed_form(decay, every):
+    trainer = make_trainer({"ema": create("ema", decay=decay, every=every)})
+    theta = weights_of_each_step(trainer, 8)[::every]
+    n = len(theta) - 1
+    expected = decay**n * theta[0] + (1 - decay) * sum(decay ** (n - i) * theta[i] for i in range(1, n + 1))
+    torch.testing.assert_close(flat(trainer.copies()["ema"]), expected)
+
+
+def test_pages_numbers_are_the_defaults():
+    edit = the_edit("ema")
+    assert edit.every == 5
+    assert 1 - edit.weight(1) == pytest.approx(0.99**5, abs=1e-5)
+    assert (edit.start, edit.refresh_norms) == (0, False)
+
+
+def test_constant_weights_are_their_own_average():
+    trainer = make_trainer({"ema": create("ema", every=1)}, lr=0.0, weight_decay=0.0)
+    for step in range(5):
+        trainer.step(make_batch(step=step))
+    assert torch.equal(flat(trainer.copies()["ema"]), flat(trainer.model))
+
+
+def test_running_statistics_are_averaged_and_counts_are_copied():
+    trainer = make_trainer({"ema": create("ema", decay=0.5, every=1)})
+    for step in range(3):
+        trainer.step(make_batch(step=step))
+    norms = [[m for m in model.modules() if isinstance(m, nn.BatchNorm2d)] for model in trainer.copies().values()]
+    for last, average in zip(*norms, strict=True):
+        assert average.num_batches_tracked == last.num_batches_tracked == 3
+        assert not torch.equal(average.running_var, last.running_var)
+
+
+def test_a_copy_of_whole_numbers_moves_with_the_network():
+    model = nn.Linear(1, 1)
+    model.register_buffer("count", torch.tensor(2))
+    average = Average(model, the_edit("ema", every=1))
+    model.count += 5
+    average.follow(1)
+    assert average.model.count == 7
+
+
+def test_the_optimiser_and_the_training_never_see_the_copy():
+    trainer = trained(create_all(["ema"]), 6)
+    copy = trainer.copies()["ema"]
+    trained_ones = {p.data_ptr() for group in trainer.optimizer.param_groups for p in group["params"]}
+    assert not any(p.requires_grad or p.data_ptr() in trained_ones for p in copy.parameters())
+    assert torch.equal(flat(trainer.model), run({}, 6))
+
+
+@pytest.mark.parametrize(("field", "value", "expected"), [("decay", 1.0, r"in \[0, 1\)"), ("every", 0, "positive")])
+def test_values_out_of_range_are_refused(field, value, expected):
+    with pytest.raises(UserError, match=rf"^tricks\.ema\.{field}={value}: must be {expected}$"):
+        create("ema", **{field: value})

@@ -1,0 +1,94 @@
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from bagoftricks.catalogue import create
+from bagoftricks.data import find_dataset
+from bagoftricks.errors import UserError
+from bagoftricks.evaluate.complexity import count_macs
+from bagoftricks.settings import ModelSettings, Settings
+from bagoftricks.study.check import check, complexity, meta_model
+from bagoftricks.study.launch import WarmData
+from bagoftricks.study.run import execute, loaders
+from bagoftricks.trick import Task
+from tests.helpers import the_edit
+from tests.study.test_run import Quiet
+
+ONE_STEP = Task(10, 64, 1, 1)
+
+
+def settings(tmp_path, **params):
+    made = Settings(
+        tricks={"test_size": params} if params else {}, model=ModelSettings(depths=[1, 1], width=4), epochs=1,
+        batch_size=512, lr=0.05, store=str(tmp_path),
+    )  # fmt: skip
+    made.data.image_size, made.data.pad = 8, 1
+    made.runtime.device = "cpu"
+    return made
+
+
+def validation_images(asked):
+    _, val = loaders(asked, check(asked), find_dataset(asked.data), 10)
+    return torch.cat([batch.images for batch in val.epoch(0)])
+
+
+@pytest.mark.parametrize(("params", "pixels"), [({}, 8), ({"size": 12}, 12), ({"size": 72}, 72)])
+def test_the_validation_images_have_that_size_and_the_training_images_keep_theirs(tmp_path, params, pixels):
+    asked = settings(tmp_path, **params)
+    train, _ = loaders(asked, check(asked), find_dataset(asked.data), 10)
+    assert validation_images(asked).shape == (359, 3, pixels, pixels)
+    assert next(iter(train.epoch(0))).images.shape[2:] == (8, 8)
+
+
+@pytest.mark.parametrize("size", [8, 12])
+def test_the_short_side_holds_for_small_images_too(tmp_path, size):
+    centre = validation_images(settings(tmp_path, size=size, short_side=2 * size))
+    whole = validation_images(settings(tmp_path, size=2 * size))
+    assert torch.equal(centre, whole[:, :, size // 2 : -size // 2, size // 2 : -size // 2])
+
+
+def test_runs_of_one_process_share_the_data_but_not_its_size(tmp_path):
+    warm, plain, larger = WarmData(), settings(tmp_path), settings(tmp_path, size=8)
+    plain.data.image_size = larger.data.image_size = 4
+    for asked in (plain, larger):
+        train, val = loaders(asked, check(asked), warm(asked), 10)
+        assert next(iter(train.epoch(0))).images.shape[2:] == (4, 4)
+        seen = torch.cat([batch.images for batch in val.epoch(0)])
+        assert torch.equal(seen, validation_images(asked))
+    assert warm(plain) is warm(larger)
+
+
+def test_a_network_costs_what_it_does_at_that_size(tmp_path):
+    asked = settings(tmp_path, size=16)
+    recipe = check(asked).recipe(ONE_STEP)
+    counted = complexity(asked, recipe, 10)["macs"]
+    assert counted == count_macs(meta_model(asked, recipe, 10), 16)
+    assert counted > 3.9 * count_macs(meta_model(asked, recipe, 10), 8)
+
+
+def test_a_run_trains_as_without_it_and_is_evaluated_at_that_size(tmp_path):
+    records = [execute(settings(tmp_path / name, **p), Quiet(), "") for name, p in [("a", {}), ("b", {"size": 12})]]
+    small, large = records
+    assert small.metrics["loss"] != large.metrics["loss"]
+    assert large.cost["macs"] > 2 * small.cost["macs"]
+    assert small.id != large.id
+    assert asdict(large)["tricks"] == {"test_size": {"size": 12, "short_side": None}}
+
+
+def test_assembled_cnns_numbers():
+    edit = the_edit("test_size", short_side=292)
+    assert (edit.size, edit.short_side) == (256, 292)
+    assert the_edit("test_size").short_side is None
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"size": 0}, "size=0: must be positive"),
+        ({"short_side": 255}, "short_side=255: must be at least 256, the size"),
+    ],
+)
+def test_values_out_of_range_are_refused(params, message):
+    with pytest.raises(UserError, match=rf"^tricks\.test_size\.{message}$"):
+        create("test_size", **params)
