@@ -96,7 +96,8 @@ def test_an_experiment_shows_the_papers_numbers_beside_ours(bot):
 
 
 def test_rows_that_need_what_is_not_made_yet_are_reported(bot):
-    table = "{title: mine, source: me, columns: [top1], scales: {laptop: []}, rows: [%s{label: star, tricks: {stardust: {}}}]}"
+    head = "{title: mine, source: me, columns: [top1], scales: {laptop: []}, "
+    table = head + "rows: [%s{label: star, tricks: {stardust: {}}}]}"
     Path("mine.yaml").write_text(table % "")
     done = bot("bot-sweep", "experiment=mine.yaml", "plan=true", *FAST)
     assert done.status == 2
