@@ -145,7 +145,7 @@ class FreezeParams:  # independent; a frozen parameter keeps its starting value,
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MapImages:  # exclusive; bytes to bytes, after crop, flip and jitter, keyed by sample; all on one device
+class MapImages:  # exclusive; bytes to bytes, after crop, flip and jitter, keyed by sample; on the host
     apply: Callable[[UInt8[Tensor, "B 3 H W"], Float[Tensor, "B n"]], UInt8[Tensor, "VB 3 H W"]]
     draws: int  # uniform numbers in [0, 1) for each image
     views: int = 1  # images made of one; the first view of every image comes first, then the second of every image

@@ -3,7 +3,7 @@
     python benchmarks/augment.py [--device cuda] [--batch 512] [--rounds 7]
 
 Both make the same training batches of 50,000 images at 32x32: pad 4 and crop, flip, normalise, and a square of 8x8 at
-the mean colour, in fp32. One process; each round makes a whole epoch each way, in turn, and what counts is the median.
+the mean colour, in fp32. One process; each round makes an epoch each way, in turn, and what counts is the median.
 The peer gets bytes as tensors, one image at a time as its transforms are meant, and the fastest of several orders,
 which a trial finds. Its transforms on a whole batch, where one draw serves all the images, are shown for information.
 """
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 import torchvision
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision.transforms import v2
 
 from bagoftricks.catalogue import create
@@ -65,7 +65,7 @@ class Transformed(Dataset[tuple[Tensor, int]]):
         return self.transform(self.images[index]), self.labels[index]
 
 
-def ours(images: Tensor, labels: Tensor, device: torch.device, batch: int) -> Epoch:
+def ours(images: Tensor, labels: Tensor, device: torch.device, batch: int, count: int) -> Epoch:
     """The package's loader, and the trick that hides a square."""
     split = MemorySplit(images.contiguous(memory_format=torch.channels_last), labels.numpy())
     finish = Finish(SETTINGS, CLASSES, device, channels_last=True)
@@ -73,46 +73,46 @@ def ours(images: Tensor, labels: Tensor, device: torch.device, batch: int) -> Ep
     ((_, erase),) = compose({"cutout": create("cutout")}, Task(CLASSES, batch, len(loader), len(loader))).map_batch
 
     def epoch(number: int) -> Iterable[Tensor]:
-        for step, made in enumerate(loader.epoch(number)):
+        for step, made in enumerate(islice(loader.epoch(number), count // batch)):
             yield erase(made, KEY.fold("cutout", number * len(loader) + step)).images
 
     return epoch
 
 
-def peer(images: Tensor, labels: Tensor, device: torch.device, batch: int, order: str) -> Epoch:
+def peer(images: Tensor, labels: Tensor, device: torch.device, batch: int, count: int, order: str) -> Epoch:
     """torchvision's transforms on each image, in workers of one thread each (the DataLoader's own setting)."""
     if "padded" in order:
         images = torch.nn.functional.pad(images, (PAD,) * 4)
+    data = Transformed(images, labels, v2.Compose(ORDERS[order]))
     loader = DataLoader(
-        Transformed(images, labels, v2.Compose(ORDERS[order])),
+        data,
         batch_size=batch,
-        shuffle=True,
+        sampler=RandomSampler(data, num_samples=count, generator=KEY.generator()),
         drop_last=True,
         num_workers=WORKERS,
         persistent_workers=True,
         pin_memory=device.type == "cuda",
-        generator=KEY.generator(),
     )
     return lambda number: (made.to(device, non_blocking=True) for made, _ in loader)
 
 
-def batchwise(images: Tensor, labels: Tensor, device: torch.device, batch: int) -> Epoch:
+def batchwise(images: Tensor, device: torch.device, batch: int, count: int) -> Epoch:
     """torchvision's transforms on a whole batch: every image is cropped, flipped and erased alike."""
     transform, images = v2.Compose(ORDERS["crop, flip, floats, normalise, erase"]), images.to(device)
 
     def epoch(number: int) -> Iterable[Tensor]:
         rows = torch.from_numpy(KEY.fold("order", number).numpy().permutation(len(images))).to(device)
-        for step in range(len(images) // batch):
+        for step in range(count // batch):
             yield transform(images[rows[step * batch : (step + 1) * batch]])
 
     return epoch
 
 
-def seconds(epoch: Epoch, number: int, device: torch.device, limit: int | None = None) -> float:
-    """Time for each image of an epoch, or of its first ``limit`` batches."""
+def seconds(epoch: Epoch, number: int, device: torch.device) -> float:
+    """Time for each image of an epoch."""
     synchronise(device)
     start, count = time.perf_counter(), 0
-    for made in islice(epoch(number), limit):
+    for made in epoch(number):
         count += len(made)
     synchronise(device)
     return (time.perf_counter() - start) / count
@@ -131,18 +131,19 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--images", type=int, default=COUNT, help="of the 50,000 in each round")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     device = torch.device(given.device)
     images = torch.randint(0, 256, (COUNT, 3, SIDE, SIDE), generator=KEY.generator(), dtype=torch.uint8)
     labels = torch.from_numpy(np.arange(COUNT) % CLASSES)
-    make = partial(peer, images, labels, device, given.batch)
+    make = partial(peer, images, labels, device, given.batch, given.images)
     trials = {order: seconds(make(order), 0, device) for order in ORDERS}
     best = min(trials, key=trials.__getitem__)
     ways = {
-        "this package, in memory": ours(images, labels, device, given.batch),
+        "this package, in memory": ours(images, labels, device, given.batch, given.images),
         f"torchvision v2, {WORKERS} workers": make(best),
-        "torchvision v2, a batch at a time (one draw for all)": batchwise(images, labels, device, given.batch),
+        "torchvision v2, a batch at a time (one draw for all)": batchwise(images, device, given.batch, given.images),
     }
     spent: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(given.rounds + 1):
@@ -154,7 +155,7 @@ def main() -> None:
     print(
         f"torch {torch.__version__}, torchvision {torchvision.__version__}, {device}, {processor() or 'CPU'}; "
         f"{given.threads} threads here, {WORKERS} workers of one there; batches of {given.batch}; "
-        f"n = {given.rounds} epochs of {COUNT:,} images each way\n\ntorchvision's orders, us an image in a trial: "
+        f"n = {given.rounds} rounds of {given.images:,} images each way\n\ntorchvision's orders, us an image: "
         + "; ".join(f"{order}: {1e6 * each:.1f}" for order, each in trials.items())
         + "\n\n| batches made by | us an image | images/s | quartiles | times the first |\n|---|---|---|---|---|"
     )

@@ -65,7 +65,8 @@ def the_edit(name: str, /, task: Task | None = None, **params: Any) -> Any:
 def make_batch(rows: int = BATCH, step: int = 0, *, pixels: int = PIXELS, views: int = 1) -> Batch:
     rng = KEY.fold("batch", step).generator()
     labels = torch.randint(CLASSES, (rows,), generator=rng)
-    return Batch(torch.randn(rows * views, 3, pixels, pixels, generator=rng), torch.eye(CLASSES)[labels])
+    images = [torch.randn(rows, 3, pixels, pixels, generator=rng) for _ in range(views)]
+    return Batch(torch.cat(images), torch.eye(CLASSES)[labels])
 
 
 def photographs(count: int, size: int) -> Tensor:

@@ -83,7 +83,10 @@ class Augment:
         if self.jitter != "none":
             jitter = t.jitter_hsv if self.jitter == "hsv" else t.jitter_bcs
             images = jitter(images, of["jitter"], self.jitter_strength)
-        return images if self.policy is None else self.policy[1].apply(images, of[self.policy[0]])
+        if self.policy is None:
+            return images
+        name, policy = self.policy
+        return policy.apply(images.contiguous(), of[name])
 
     @property
     def views(self) -> int:

@@ -63,11 +63,13 @@ class MemoryLoader:
         skipped: list[str],
         teacher: Table | None = None,
         *,
+        teacher: Table | None = None,
         on_device: bool = True,
     ) -> None:
         self.plan, self.augment, self.finish, self.skipped, self.teacher = plan, augment, finish, skipped, teacher
         self.images = plan.count if plan.key is None else len(plan) * plan.batch_size
-        self.place = finish.device if on_device and fits(split.images, finish.device) else torch.device("cpu")
+        stays = augment.policy is None and on_device and fits(split.images, finish.device)
+        self.place = finish.device if stays else torch.device("cpu")
         self.pixels = split.images.to(self.place).contiguous(memory_format=finish.memory_format)
         self.labels = torch.from_numpy(split.labels).to(self.place)
 

@@ -272,7 +272,7 @@ def test_a_trick_leaves_the_batches_that_another_one_mixes(name, mixer):
         return seen
 
     for alone, together in zip(mixed([mixer]), mixed([mixer, name]), strict=True):
-        assert torch.equal(alone.images, together.images)
+        assert torch.equal(alone.images, together.images[: len(alone.images)])  # the first views
         assert torch.equal(alone.targets, together.targets)
 
 

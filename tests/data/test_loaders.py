@@ -158,6 +158,16 @@ def test_images_that_do_not_fit_on_the_device_stay_on_the_host(monkeypatch):
     assert fits(images, torch.device("cpu"))
 
 
+def test_images_lie_on_the_device_but_for_a_policy_which_reads_its_draws_on_the_host():
+    meta = Finish(PLAIN, 20, torch.device("meta"), channels_last=True)
+
+    def place(policy=None, **params):
+        augment = Augment.from_settings(PLAIN, 8, KEY, policy)
+        return MemoryLoader(noisy(12), Plan(12, 4, KEY), augment, meta, [], **params).place.type
+
+    assert [place(), place(on_device=False), place(POLICY)] == ["meta", "cpu", "cpu"]
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("on_device", [True, False])
