@@ -63,7 +63,6 @@ class MemoryLoader:
         skipped: list[str],
         teacher: Table | None = None,
         *,
-        teacher: Table | None = None,
         on_device: bool = True,
     ) -> None:
         self.plan, self.augment, self.finish, self.skipped, self.teacher = plan, augment, finish, skipped, teacher
