@@ -30,6 +30,7 @@ class PatchStem(nn.Sequential):
     warns={
         "autoaugment": "the filters whiten images that are not augmented",
         "randaugment": "the filters whiten images that are not augmented",
+        "trivialaugment": "the filters whiten images that are not augmented",
         "augmix": "the filters whiten images that are not augmented",
     },
 )
