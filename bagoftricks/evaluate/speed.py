@@ -3,12 +3,14 @@
 import resource
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 
 import torch
 from torch import nn
 
+from bagoftricks.edits import Predict
 from bagoftricks.rng import Key
 
 MIB = 2**20
@@ -35,22 +37,31 @@ class Timing:
 
 
 def time_inference(
-    model: nn.Module, image_size: int, *, batch: int = 64, channels_last: bool = True, budget_s: float = 3.0
+    model: nn.Module,
+    image_size: int,
+    *,
+    batch: int = 64,
+    channels_last: bool = True,
+    budget_s: float = 3.0,
+    wrap_predict: Sequence[Callable[[Predict], Predict]] = (),
 ) -> Timing:
-    """Time a forward pass on the model's device: two warm-up passes, then 5 to 50 repeats within ``budget_s``.
+    """Time a prediction on the model's device: two warm-up passes, then 5 to 50 repeats within ``budget_s``.
 
+    ``wrap_predict``: what a recipe makes of a forward pass, as several views of the image, and costs accordingly.
     Every repeat is synchronised. Slow networks are given their five repeats beyond the budget.
     """
     device = next(model.parameters()).device
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     images = torch.randn(batch, 3, image_size, image_size, generator=Key(0).generator(device), device=device)
     images = images.contiguous(memory_format=memory_format)
-    model.eval()
+    predict: Predict = model.eval()
+    for wrap in wrap_predict:
+        predict = wrap(predict)
 
     def once() -> float:
         synchronise(device)
         start = time.perf_counter()
-        model(images)
+        predict(images)
         synchronise(device)
         return time.perf_counter() - start
 

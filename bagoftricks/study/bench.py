@@ -27,8 +27,8 @@ def measure(settings: Settings, warn: Callable[[str], object]) -> dict[str, Any]
     channels_last = settings.runtime.channels_last
     model = place(model, checked.device, channels_last=channels_last)
     reset_peak_memory(checked.device)
-    many = time_inference(model, pixels, channels_last=channels_last)
-    one = time_inference(model, pixels, batch=1, channels_last=channels_last)
+    many = time_inference(model, pixels, channels_last=channels_last, wrap_predict=recipe.wrap_predict)
+    one = time_inference(model, pixels, batch=1, channels_last=channels_last, wrap_predict=recipe.wrap_predict)
     return {
         **counts,
         "infer_images_per_s": many.images_per_s,

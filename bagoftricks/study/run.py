@@ -173,7 +173,12 @@ def train_and_measure(prepared: Prepared, store: Store, reporter: Reporter) -> d
     for copy, model in trainer.copies().items():
         write_whole(store.weights(prepared.id, copy), weights_writer(model.state_dict()))
     pixels = test_pixels(settings, trainer.recipe)
-    timing = time_inference(trainer.model, pixels, channels_last=settings.runtime.channels_last)
+    timing = time_inference(
+        trainer.model,
+        pixels,
+        channels_last=settings.runtime.channels_last,
+        wrap_predict=trainer.recipe.wrap_predict,
+    )
     cost = {
         **complexity(settings, trainer.recipe, prepared.num_classes),
         "train_images_per_s": settings.epochs * train.images / train_seconds,

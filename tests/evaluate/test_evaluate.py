@@ -76,6 +76,17 @@ def test_frozen_parameters_do_not_count():
     assert count_params(net) == 6
 
 
+def test_a_prediction_of_several_passes_is_timed_as_such():
+    net, seen = nn.Sequential(nn.Flatten(), nn.Linear(12, 2)), []
+
+    def twice(predict):
+        return lambda images: predict(images) + predict(images)
+
+    net.register_forward_hook(lambda *_: seen.append(1))
+    timing = time_inference(net, 2, batch=1, budget_s=0, wrap_predict=[twice])
+    assert len(seen) == 2 * (2 + timing.repeats)
+
+
 def test_timing_reports_the_median_and_its_spread():
     timing = Timing(batch=64, seconds=0.5, low=0.4, high=0.6, repeats=9)
     assert timing.images_per_s == 128
