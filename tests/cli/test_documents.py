@@ -27,7 +27,9 @@ def test_a_documented_command_composes(bot, command):
         return
     if program == "bot-sweep":
         data = ["data=digits", "image_size=8", "data.pad=1", "batch_size=256"]
-        assert bot(program, *arguments, *data, "plan=true", "format=json").status == 0
+        planned = bot(program, *arguments, *data, "plan=true", "format=json", "store=.")
+        said = planned.err.splitlines()[:-1]  # a teacher is a run that this store does not have
+        assert planned.status == 0 or all("there is no such finished run" in line for line in said), planned.err
         return
     arguments = [argument for argument in arguments if argument != "-m"]
     swept = [re.sub(r"=(\w+),[\w,]+$", r"=\1", argument) for argument in arguments]  # --cfg shows one job
