@@ -116,7 +116,7 @@ def fitted(model: nn.Module, tensors: Tensors, path: str, *, new_head: bool = Fa
         found = {name: tensor for name, tensor in found.items() if name not in head}
     else:
         _check_head(own, found, head, path)
-    constant = {name for name, _ in model.named_buffers() if theirs[name] is None or name.endswith(COUNTER)}
+    constant = {name for name, _ in model.named_buffers() if theirs.get(name) is None or name.endswith(COUNTER)}
     optional = constant | (head if new_head else set())
     missing = [theirs[name] or name for name in own if name not in found and name not in optional]
     unexpected = [name for name in given if name not in theirs.values()]

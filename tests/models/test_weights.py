@@ -9,18 +9,19 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
+from bagoftricks.catalogue import create
 from bagoftricks.compose import compose
-from bagoftricks.edits import AverageWeights, Part
+from bagoftricks.edits import AverageWeights
 from bagoftricks.errors import UserError
 from bagoftricks.models import build_model
-from bagoftricks.models.weights import file_digest, fitted, library_names, library_tensors, load, read_tensors
+from bagoftricks.models.weights import file_digest, fitted, library_tensors, load, read_tensors
 from bagoftricks.settings import DataSettings, ModelSettings, Settings
 from bagoftricks.study.check import check, weights_digest
 from bagoftricks.study.identity import run_identity
 from bagoftricks.study.run import prepare
 from bagoftricks.train import Trainer
 from bagoftricks.trick import Task
-from tests.helpers import CLASSES, KEY, PIXELS, TINY, Fake, make_task, parts_of
+from tests.helpers import CLASSES, KEY, PIXELS, RESNET50, TINY, Fake, make_task, parts_of
 from tests.models.test_resnet import assert_same_logits, randomise, resnet
 
 
@@ -28,29 +29,6 @@ def tiny(*tricks: str, block: str = "bottleneck", num_classes: int = CLASSES, ch
     spec = ModelSettings(name="tiny", depths=[2, 1], width=4, block=block)
     parts = chosen or parts_of(*(tricks or ("",)))
     return build_model(spec, parts, num_classes=num_classes, image_size=PIXELS)
-
-
-class SqueezeExcite(nn.Module):
-    """As timm's, but of matrices, and with other names."""
-
-    def __init__(self, channels, site, *, hidden=0, bias=True) -> None:
-        super().__init__()
-        hidden = hidden or max(channels // 16, 8)
-        self.squeeze, self.excite = nn.Linear(channels, hidden, bias=bias), nn.Linear(hidden, channels, bias=bias)
-
-    def forward(self, x):
-        return x * self.excite(self.squeeze(x.mean((2, 3))).relu()).sigmoid()[:, :, None, None]
-
-
-class ChannelAttention(nn.Module):
-    def __init__(self, channels, site) -> None:
-        super().__init__()
-        kernel = int(abs((torch.tensor(channels).log2().item() + 1) / 2)) | 1
-        self.weight = nn.Parameter(torch.ones(kernel))
-
-    def forward(self, x):
-        y = nn.functional.conv1d(x.mean((2, 3)).unsqueeze(1), self.weight.view(1, 1, -1), padding=len(self.weight) // 2)
-        return x * y.squeeze(1).sigmoid()[:, :, None, None]
 
 
 @pytest.mark.parametrize(
@@ -75,25 +53,22 @@ def test_a_librarys_file_gives_the_librarys_logits_and_goes_out_as_it_came(layer
     assert all(torch.equal(exported[name], tensor) for name, tensor in theirs.state_dict().items())
 
 
-@pytest.mark.parametrize(("name", "gate"), [("seresnet50", SqueezeExcite), ("ecaresnet50d", ChannelAttention)])
-def test_gates_of_any_names_are_matched_by_their_order(name, gate):
-    """To be joined by the tricks se and eca themselves."""
+@pytest.mark.parametrize(
+    ("name", "tricks"),
+    [
+        ("seresnet50", {"resnet_b": {}, "se": {"bias": True}}),
+        ("ecaresnet50d", {"resnet_d": {}, "eca": {"kernels": "formula"}}),
+        ("resnetblur50", {"resnet_b": {}, "anti_alias": {"max_pool": True}}),
+    ],
+)
+def test_timms_file_of_a_tweaked_network_gives_its_logits_and_goes_out_as_it_came(name, tricks, tmp_path):
     theirs = randomise(timm.create_model(name))
-    parts = dict(parts_of("resnet_d" if name.endswith("d") else "resnet_b")) | {Part.GATE: [("gate", gate)]}
-    spec = ModelSettings(name="resnet50", depths=[3, 4, 6, 3], width=64)
-    ours = build_model(spec, parts, num_classes=1000, image_size=224)
-    ours.load_state_dict(fitted(ours, theirs.state_dict(), "file"))
+    save_file(theirs.state_dict(), tmp_path / "weights.safetensors")
+    parts = compose({trick: create(trick, **params) for trick, params in tricks.items()}, make_task()).parts
+    ours = build_model(RESNET50, parts, num_classes=1000, image_size=224)
+    load(ours, tmp_path / "weights.safetensors")
     assert_same_logits(theirs, ours.eval(), 96)
-    exported = library_tensors(ours, "resnet50")
-    assert {key: tensor.shape for key, tensor in exported.items()} == {
-        key: tensor.shape for key, tensor in theirs.state_dict().items()
-    }
-    theirs.load_state_dict(exported)
-
-
-def test_a_blurred_network_of_timm_has_the_names_of_the_plain_one():
-    blurred = timm.create_model("resnetblur50").state_dict()
-    assert {name for name in library_names(resnet(50, "resnet_b")).values() if name} == set(blurred)
+    theirs.load_state_dict(library_tensors(ours, "resnet50"))
 
 
 @pytest.mark.parametrize(
