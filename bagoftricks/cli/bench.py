@@ -3,7 +3,7 @@
 import sys
 from typing import TYPE_CHECKING, Any
 
-from bagoftricks.cli.app import launch
+from bagoftricks.cli.app import guarded_main, launch
 
 if TYPE_CHECKING:
     from bagoftricks.settings import Settings
@@ -13,6 +13,8 @@ PAPERS = {"image_size": "224", "num_classes": "1000"}
 
 def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
+    if any(argument.startswith("experiment=") for argument in arguments) and not {"-h", "--help"} & set(arguments):
+        return guarded_main("bot-bench", lambda: print(experiment_costs(arguments)))
     given = {argument.lstrip("+").partition("=")[0] for argument in arguments}
     if not given & {"data", "preset"}:
         arguments = [*arguments, *(f"{key}={value}" for key, value in PAPERS.items() if key not in given)]
@@ -42,6 +44,34 @@ def main(argv: list[str] | None = None) -> int:
             print(json.dumps(rows[0], indent=2) if alone else render(rows, BENCH, styles[0]))
 
     return launch("bot-bench", job, show, arguments)
+
+
+def experiment_costs(arguments: list[str]) -> str:
+    """The costs of an experiment's rows, with the published ones, as a table; nothing is trained."""
+    from bagoftricks.cli.compose import compose_settings
+    from bagoftricks.report.table import published_costs
+    from bagoftricks.study.bench import measure
+    from bagoftricks.study.experiment import load_experiment
+    from bagoftricks.study.plan import arm_settings
+
+    own = {"experiment": "", "scale": "paper", "format": "text"}
+    own |= {key: value for key, _, value in (a.partition("=") for a in arguments) if key in own}
+    rest = [argument for argument in arguments if argument.partition("=")[0] not in own]
+    experiment = load_experiment(own["experiment"], own["scale"])
+    rows: list[dict[str, Any]] = []
+    for arm in experiment.arms:
+        if arm.needs:
+            print(f"bot-bench: {arm.label} needs {', '.join(arm.needs)}", file=sys.stderr)
+            continue
+        settings = arm_settings(arm, [*experiment.overrides, *rest, f"format={own['format']}"], compose_settings)
+        pixels = settings.pixels
+
+        def warn(text: str, label: str = arm.label) -> None:
+            print(f"bot-bench: {label}: {text}", file=sys.stderr)
+
+        print(f"bot-bench: {arm.label}, {settings.model.name}", file=sys.stderr)
+        rows.append({"label": arm.label, "image_size": pixels, **measure(settings, warn), "published": arm.published})
+    return published_costs(rows, own["format"])
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ usage:
   bot-bench model=resnet50 +tweak=resnet_d
   bot-bench model=resnet50 format=json measure=false         params and macs alone
   bot-bench -m 'model=resnet18,resnet50' image_size=32 num_classes=10
+  bot-bench experiment=assembled/table12                     the rows of a paper's table, its numbers beside ours
 
   224 pixels and 1000 classes, as in the papers, unless image_size=, num_classes= or data= say otherwise.
   Throughput: batch 64, fp32, no data loading; latency: batch 1. Medians of synchronised repeats after a warm-up.""",

@@ -113,3 +113,16 @@ def render(rows: Sequence[Row], columns: Iterable[Column], style: str) -> str:
     cells = [[c.show(row[c.key]) if c.key in row else "" for c in columns] for row in rows]
     align = ["left" if isinstance(rows[0].get(c.key), str) else "right" for c in columns]
     return tabulate(cells, [c.heading for c in columns], STYLES[style], disable_numparse=True, colalign=align)
+
+
+def published_costs(rows: Sequence[Row], style: str) -> str:
+    """Rows of ``bot-bench`` with the ``published`` number after each of ours that a paper gives."""
+    columns: list[Column] = []
+    for column in BENCH:
+        columns.append(column)
+        if any(column.key in row["published"] for row in rows):
+            columns.append(Column(f"{column.key}_published", f"{column.heading} (paper)", column.show))
+    flat = [{**row, **{f"{key}_published": number for key, number in row["published"].items()}} for row in rows]
+    for row in flat:
+        del row["published"]
+    return render(flat, columns, style)

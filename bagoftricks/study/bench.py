@@ -43,7 +43,7 @@ def measure(settings: Settings, warn: Callable[[str], object]) -> dict[str, Any]
 def check_leniently(settings: Settings, warn: Callable[[str], object]) -> Checked:
     """A cost of nothing is a fact, not a false zero: a trick without effect here is a warning."""
     try:
-        return check(settings)
+        return check(settings, train=False)
     except NoEffectError as error:
         warn(f"{error} (bot-train refuses it)")
         others = {name: params for name, params in settings.tricks.items() if name != error.trick}

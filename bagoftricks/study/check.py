@@ -38,8 +38,10 @@ class Checked:
         return compose(self.tricks, task)
 
 
-def check(settings: Settings) -> Checked:
+def check(settings: Settings, *, train: bool = True) -> Checked:
     """The tricks and the device of these settings. Raises ConflictError, NoEffectError or another UserError.
+
+    Without ``train``, a precision that this device cannot train in is let pass.
 
     The network is built on the meta device for it, which takes no memory and next to no time.
     """
@@ -47,7 +49,8 @@ def check(settings: Settings) -> Checked:
     checked = Checked(tricks, find_device(settings.runtime.device))
     num_classes = settings.num_classes or settings.data.num_classes
     recipe = checked.recipe(Task(num_classes, settings.batch_size, steps_per_epoch=100, total_steps=100))
-    gradient_scaler(recipe.precision, checked.device)
+    if train:
+        gradient_scaler(recipe.precision, checked.device)
     check_selectors(meta_model(settings, recipe, num_classes), recipe)
     return checked
 

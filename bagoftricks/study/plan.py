@@ -84,6 +84,15 @@ def make_plan(arms: Sequence[Arm], seeds: Sequence[int], overrides: Sequence[str
     return Plan(tuple(arms), tuple(seeds), tuple(runs), impossible, needs)
 
 
+def arm_settings(arm: Arm, overrides: Sequence[str], compose: Compose) -> Settings:
+    """The settings of one arm alone, composed as for its runs."""
+    plain, parameters = split_parameters(overrides)
+    settings_only, own = split_parameters(arm.settings)
+    base = compose(plain)
+    tricks = with_parameters(arm.tricks, base, [*parameters, *own])
+    return compose([*plain, *trick_overrides(tricks, base), *settings_only])
+
+
 Parameter = tuple[str, str, Any]  # trick, hyper-parameter, value
 
 

@@ -168,6 +168,21 @@ def test_bench_counts_without_measuring(bot):
     assert json.loads(done.out) == {"params": 25_576_264, "macs": 4_328_824_832}
 
 
+def test_bench_counts_the_rows_of_a_table_beside_the_papers_numbers(bot):
+    done = bot("bot-bench", "experiment=bag_of_tricks/table5", "measure=false", "format=json")
+    rows = {row["label"]: row for row in json.loads(done.out)}
+    assert rows["ResNet-50-B"]["macs"] == 4_089_184_256
+    assert rows["ResNet-50-D"]["params"] == 25_576_264
+    assert rows["ResNet-50-D"]["macs_published"] == 4.3e9
+    assert all(row["image_size"] == 224 for row in rows.values())
+
+
+def test_bench_of_an_experiment_that_does_not_exist_is_one_line(bot):
+    done = bot("bot-bench", "experiment=bag_of_tricks/table55")
+    assert done.status == 2
+    assert "there is no experiment 'bag_of_tricks/table55'; did you mean" in done.err
+
+
 def test_bench_measures_a_small_network(bot):
     done = bot("bot-bench", "image_size=8", "num_classes=10", "format=json", "runtime.device=cpu")
     row = json.loads(done.out)

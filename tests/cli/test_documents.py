@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bagoftricks.study.experiment import load_experiment
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -24,6 +26,9 @@ def test_a_documented_command_composes(bot, command):
         return
     if program == "bot-eval" and arguments[0].startswith("run="):
         assert "has no finished run of this id" in bot(program, *arguments, "store=.").err
+        return
+    if program == "bot-bench" and arguments[0].startswith("experiment="):
+        assert load_experiment(arguments[0].removeprefix("experiment="), "paper").arms
         return
     if program == "bot-sweep":
         data = ["data=digits", "image_size=8", "data.pad=1", "batch_size=256"]
