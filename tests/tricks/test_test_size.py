@@ -4,13 +4,12 @@ import pytest
 import torch
 
 from bagoftricks.catalogue import create
-from bagoftricks.data import find_dataset
 from bagoftricks.errors import UserError
 from bagoftricks.evaluate.complexity import count_macs
 from bagoftricks.settings import ModelSettings, Settings
 from bagoftricks.study.check import check, complexity, meta_model
 from bagoftricks.study.launch import WarmData
-from bagoftricks.study.run import execute, loaders
+from bagoftricks.study.run import execute, loaders, prepare
 from bagoftricks.trick import Task
 from tests.helpers import the_edit
 from tests.study.test_run import Quiet
@@ -29,14 +28,14 @@ def settings(tmp_path, **params):
 
 
 def validation_images(asked):
-    _, val = loaders(asked, check(asked), find_dataset(asked.data), 10)
+    _, val = loaders(prepare(asked), None)
     return torch.cat([batch.images for batch in val.epoch(0)])
 
 
 @pytest.mark.parametrize(("params", "pixels"), [({}, 8), ({"size": 12}, 12), ({"size": 72}, 72)])
 def test_the_validation_images_have_that_size_and_the_training_images_keep_theirs(tmp_path, params, pixels):
     asked = settings(tmp_path, **params)
-    train, _ = loaders(asked, check(asked), find_dataset(asked.data), 10)
+    train, _ = loaders(prepare(asked), None)
     assert validation_images(asked).shape == (359, 3, pixels, pixels)
     assert next(iter(train.epoch(0))).images.shape[2:] == (8, 8)
 
@@ -52,7 +51,7 @@ def test_runs_of_one_process_share_the_data_but_not_its_size(tmp_path):
     warm, plain, larger = WarmData(), settings(tmp_path), settings(tmp_path, size=8)
     plain.data.image_size = larger.data.image_size = 4
     for asked in (plain, larger):
-        train, val = loaders(asked, check(asked), warm(asked), 10)
+        train, val = loaders(prepare(asked, data=warm(asked)), None)
         assert next(iter(train.epoch(0))).images.shape[2:] == (4, 4)
         seen = torch.cat([batch.images for batch in val.epoch(0)])
         assert torch.equal(seen, validation_images(asked))
