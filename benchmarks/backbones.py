@@ -18,7 +18,6 @@ import timm
 import torch
 import torch.nn.functional as F
 from tabulate import tabulate
-from timm.layers import BlurPool2d
 from timm.models.resnet import Bottleneck, ResNet
 from torch import Tensor, nn
 
@@ -43,7 +42,7 @@ PAIRS: dict[str, tuple[ModelSettings, Tricks, Callable[[], nn.Module]]] = {
     "anti_alias": (
         RESNET50,
         {"resnet_b": {}, "anti_alias": {"max_pool": True}},
-        partial(theirs, aa_layer=partial(BlurPool2d, filt_size=3)),
+        partial(timm.create_model, "resnetblur50"),
     ),
     "resnext50": (RESNEXT50, {"resnet_b": {}}, partial(timm.create_model, "resnext50_32x4d")),
     "dropblock": (RESNET50, {"resnet_b": {}, "dropblock": {}}, partial(theirs, drop_block_rate=0.1)),
@@ -140,12 +139,12 @@ def main() -> None:
         training = ratios(lambda model: train(model.train(), images, precision), run, args.repeats)
         inference = ratios(lambda model: infer(model.eval(), images, precision), run, args.repeats)
         rows.append([name, shown(inference), shown(training), f"{memory:.3f}"])
-        print(tabulate(rows[-1:], tablefmt="plain"), flush=True)
+        print(tabulate(rows[-1:], tablefmt="plain", disable_numparse=True), flush=True)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     mode = f"{args.dtype}, {'compiled' if args.compile else 'eager'}, batch {args.batch}, {args.pixels} pixels"
     print(f"\nours / timm {timm.__version__}, torch {torch.__version__}, {where}, {mode}, n = {args.repeats}\n")
     headings = ["network", "inference speed [quartiles]", "training speed [quartiles]", "memory"]
-    print(tabulate(rows, headings, tablefmt="github"))
+    print(tabulate(rows, headings, tablefmt="github", disable_numparse=True))
 
 
 if __name__ == "__main__":
