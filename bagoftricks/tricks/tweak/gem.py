@@ -27,7 +27,7 @@ class GeneralisedMean(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         logs = x.flatten(2).float().clamp(min=FLOOR).log()
-        p = self.p.float()
+        p = self.p.float().clamp(min=1)  # below, the least activations would count most, and training ends there
         return (((p * logs).logsumexp(2) - log(logs.shape[2])) / p).exp()
 
 
@@ -36,7 +36,8 @@ class GeM:
     """Pool the last map by the generalised mean (mean(x^p))^(1/p) instead of the mean.
 
     p = 1 is the mean; towards infinity it is the maximum. One p for all channels, learned as Radenovic et al. do;
-    Assembled-CNN's image retrieval keeps it at 3. Activations are clamped to 1e-6 from below; computed in fp32.
+    Assembled-CNN's image retrieval keeps it at 3. A learned p does not act below 1. Activations are clamped to 1e-6
+    from below; computed in fp32. From scratch at a high learning rate, train with a warm-up or begin at p = 1.
     """
 
     p: float = 3.0
@@ -45,7 +46,7 @@ class GeM:
     """learn p with the weights (decayed like them, but for no_bias_decay)"""
 
     def __post_init__(self) -> None:
-        require(self, "p", self.p > 0, "positive")
+        require(self, "p", self.p >= 1, "1 or more (1 is the mean)")
 
     def edits(self, task: Task) -> list[SetPart]:
         return [SetPart(part=Part.HEAD_POOL, build=self.pool)]
