@@ -16,7 +16,7 @@ SMALL_IMAGE = 64  # up to this many pixels, images keep their resolution in the 
 
 
 class ResidualBlock(nn.Module):
-    """A branch, a shortcut, and the activation of their sum; the subclasses say what the branch is."""
+    """A shortcut beside a branch, and the activation of their sum; the subclasses bring the branch's convolutions."""
 
     expansion: ClassVar[int]
 
@@ -30,12 +30,9 @@ class ResidualBlock(nn.Module):
             self.shortcut = site.parts[Part.SHORTCUT](c_in, c_out, stride, site.at("shortcut"))
         self.act = site.act() if last_act else nn.Identity()
 
-    def branch(self, x: Tensor) -> Tensor:
-        """The convolutions up to the closing norm."""
-        raise NotImplementedError
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.keep(self.gate(self.drop(self.norm(self.branch(x)))))
+    def join(self, branch: Tensor, x: Tensor) -> Tensor:
+        """What leaves the block: ``branch`` is what its last convolution gives, ``x`` what came in."""
+        y = self.keep(self.gate(self.drop(self.norm(branch))))
         out: Tensor = self.act(y + self.shortcut(x))
         return out
 
@@ -53,9 +50,8 @@ class Basic(ResidualBlock):
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         self.close(c_in, width, stride, site, project=project, last_act=last_act)
 
-    def branch(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv2(self.conv1(x))
-        return y
+    def forward(self, x: Tensor) -> Tensor:
+        return self.join(self.conv2(self.conv1(x)), x)
 
 
 class Bottleneck(ResidualBlock):
@@ -84,9 +80,8 @@ class Bottleneck(ResidualBlock):
         self.conv3 = nn.Conv2d(inner, c_out, 1, bias=False)
         self.close(c_in, c_out, stride, site, project=project, last_act=last_act)
 
-    def branch(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv3(self.conv2(self.conv1(x)))
-        return y
+    def forward(self, x: Tensor) -> Tensor:
+        return self.join(self.conv3(self.conv2(self.conv1(x))), x)
 
 
 class BottleneckMaker:

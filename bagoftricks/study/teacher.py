@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bagoftricks.catalogue import create
@@ -29,6 +29,7 @@ from bagoftricks.errors import UserError
 from bagoftricks.evaluate.complexity import count_macs, count_params
 from bagoftricks.evaluate.speed import synchronise
 from bagoftricks.models import build_model, place
+from bagoftricks.models.weights import read_tensors
 from bagoftricks.recipe import Recipe
 from bagoftricks.settings import DataSettings, ModelSettings, RuntimeSettings, Settings
 from bagoftricks.study.store import RECORD, WEIGHTS, Record, Store, read_record, write_whole
@@ -67,7 +68,7 @@ class Teacher:
     def network(self, device: torch.device, *, channels_last: bool) -> nn.Module:
         """The network with its weights, ready to be asked."""
         network = self.build()
-        network.load_state_dict(load_weights(self.weights))
+        network.load_state_dict(read_tensors(self.weights))
         return place(network, device, channels_last=channels_last).eval().requires_grad_(False)
 
     def precision_for(self, student: SetPrecision | None, device: torch.device) -> SetPrecision | None:
@@ -235,25 +236,8 @@ def _named(facts: Mapping[str, Any], **parts: Any) -> Teacher:
 @cache
 def _read_once(path: str, changed: int, size: int) -> tuple[dict[str, tuple[int, ...]], str]:
     """Shapes and digest of a file of weights; a study asks for each of its runs."""
-    tensors = load_weights(Path(path))
+    tensors = read_tensors(Path(path))
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}, digest_of(tensors)
-
-
-def load_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors in a file, which is read without executing anything from it."""
-    try:
-        if path.suffix == ".safetensors":
-            tensors: dict[str, Tensor] = load_file(path)
-            return tensors
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-        loaded = loaded.get("state_dict", loaded)
-        return {str(name): tensor for name, tensor in loaded.items() if isinstance(tensor, Tensor)}
-    except (SafetensorError, OSError, RuntimeError, ValueError, AttributeError, EOFError) as error:
-        raise _unreadable(path, error) from error
-    except Exception as error:  # the unpickler's own classes, of which torch exports none
-        if type(error).__name__ != "UnpicklingError":
-            raise
-        raise _unreadable(path, error) from error
 
 
 def digest_of(tensors: Mapping[str, Tensor]) -> str:
@@ -282,10 +266,6 @@ def _check_shapes(source: str, wanted: Mapping[str, tuple[int, ...]], found: Map
         _check_classes(source, *heads.pop())
     strange = sorted((set(wanted) ^ set(found)) | set(other))
     raise _error(source, f"its weights are not of its network: {len(strange)} tensors differ, as {strange[0]}")
-
-
-def _unreadable(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path} cannot be read as weights ({str(error).partition(chr(10))[0]}): use another teacher=")
 
 
 def _error(source: str, why: str) -> UserError:

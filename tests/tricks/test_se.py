@@ -66,7 +66,8 @@ def test_it_stands_between_the_closing_norm_and_the_addition():
     nn.init.zeros_(block.gate.excite.weight)
     with torch.no_grad():
         x = maps(channels=4)
-        torch.testing.assert_close(block(x), (block.norm(block.branch(x)) / 2 + block.shortcut(x)).relu())
+        branch = block.conv3(block.conv2(block.conv1(x)))
+        torch.testing.assert_close(block(x), (block.norm(branch) / 2 + block.shortcut(x)).relu())
 
 
 def test_beside_zero_gamma_a_block_still_starts_as_its_shortcut():

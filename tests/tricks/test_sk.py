@@ -174,7 +174,8 @@ def test_it_replaces_the_3x3_of_a_bottleneck_and_nothing_follows_it():
     block = build_model(spec, parts_of("sk"), num_classes=5, image_size=16).stages[1][0].eval()
     with torch.no_grad():
         x = torch.randn(2, 16, 8, 8, generator=KEY.generator())
-        torch.testing.assert_close(block.branch(x), block.conv3(block.conv2(block.conv1(x))))
+        branch = block.norm(block.conv3(block.conv2(block.conv1(x))))
+        torch.testing.assert_close(block(x), (branch + block.shortcut(x)).relu())
     assert type(block.conv2).__name__ == "SelectiveKernel"
 
 
