@@ -83,7 +83,7 @@ def train_job(config: "DictConfig") -> int:
     from bagoftricks.cli.schema import to_settings
     from bagoftricks.study.launch import train_guarded
     from bagoftricks.study.plan import PlannedRun
-    from bagoftricks.study.run import prepare
+    from bagoftricks.study.prepare import prepare
     from bagoftricks.study.store import Store
 
     with suppress(ValueError):  # joblib's loky leaves a start method that DataLoader's workers cannot use

@@ -9,9 +9,11 @@ import torch
 from bagoftricks.edits import Batch
 from bagoftricks.errors import UserError
 from bagoftricks.evaluate.speed import synchronise
+from bagoftricks.study.loading import teacher_online
 from bagoftricks.study.plan import Plan, PlannedRun
-from bagoftricks.study.run import make_trainer, prepare, teacher_online
+from bagoftricks.study.prepare import prepare
 from bagoftricks.study.store import Record, Store
+from bagoftricks.study.training import make_trainer
 
 STEPS = 4  # timed, after one that warms up
 

@@ -17,7 +17,9 @@ from bagoftricks.models.weights import existing, library_tensors, load
 from bagoftricks.recipe import Recipe
 from bagoftricks.settings import Settings
 from bagoftricks.study.check import Checked, check, meta_model, test_pixels
-from bagoftricks.study.run import class_count, val_loader, weights_writer
+from bagoftricks.study.loading import val_loader
+from bagoftricks.study.prepare import class_count
+from bagoftricks.study.run import weights_writer
 from bagoftricks.study.store import Record, Store, write_whole
 from bagoftricks.train import predictor
 from bagoftricks.trick import Task

@@ -55,7 +55,7 @@ def make_plan(arms: Sequence[Arm], seeds: Sequence[int], overrides: Sequence[str
     """
     from bagoftricks.data import find_dataset  # here, so that tables of studies need no torch
     from bagoftricks.study.check import check
-    from bagoftricks.study.run import prepare
+    from bagoftricks.study.prepare import prepare
 
     @cache
     def find_once(data: str) -> Any:

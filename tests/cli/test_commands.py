@@ -124,7 +124,7 @@ def test_wrong_input_is_refused_before_any_data_is_looked_for(bot, monkeypatch):
     def fail(settings):
         raise AssertionError("data was looked for")
 
-    monkeypatch.setattr("bagoftricks.study.run.find_dataset", fail)
+    monkeypatch.setattr("bagoftricks.study.prepare.find_dataset", fail)
     assert "both set" in one_line(bot("bot-train", "+tweak=[resnet_b,resnet_d]"))
 
 
@@ -139,7 +139,7 @@ def test_a_bug_shows_its_traceback_and_is_status_1(bot, monkeypatch):
     def fail(settings):
         raise KeyError("bug")
 
-    monkeypatch.setattr("bagoftricks.study.run.check", fail)
+    monkeypatch.setattr("bagoftricks.study.prepare.check", fail)
     done = bot("bot-train", *FAST)
     assert done.status == 1
     assert "Traceback" in done.err
@@ -149,7 +149,7 @@ def test_an_interrupt_is_status_75(bot, monkeypatch):
     def interrupt(settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bagoftricks.study.run.check", interrupt)
+    monkeypatch.setattr("bagoftricks.study.prepare.check", interrupt)
     assert "interrupted; the same command starts the run again" in one_line(bot("bot-train", *FAST), status=75)
 
 

@@ -18,7 +18,7 @@ from bagoftricks.models.weights import file_digest, fitted, library_tensors, loa
 from bagoftricks.settings import DataSettings, ModelSettings, Settings
 from bagoftricks.study.check import check, weights_digest
 from bagoftricks.study.identity import run_identity
-from bagoftricks.study.run import prepare
+from bagoftricks.study.prepare import prepare
 from bagoftricks.train import Trainer
 from bagoftricks.trick import Task
 from tests.helpers import CLASSES, KEY, PIXELS, RESNET50, TINY, Fake, make_task, parts_of

@@ -22,8 +22,10 @@ from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings, ModelSettings, Settings
 from bagoftricks.study import teacher as teachers
 from bagoftricks.study.estimate import seconds_from_steps
+from bagoftricks.study.loading import loaders, teacher_offline, teacher_online, teacher_warnings
 from bagoftricks.study.plan import PlannedRun
-from bagoftricks.study.run import execute, loaders, prepare, teacher_offline, teacher_online, teacher_warnings
+from bagoftricks.study.prepare import prepare
+from bagoftricks.study.run import execute
 from bagoftricks.study.store import RECORD, WEIGHTS, Store
 from bagoftricks.study.teacher import Online, find_teacher
 from tests.study.test_run import Quiet

@@ -9,7 +9,9 @@ from bagoftricks.evaluate.complexity import count_macs
 from bagoftricks.settings import ModelSettings, Settings
 from bagoftricks.study.check import check, complexity, meta_model
 from bagoftricks.study.launch import WarmData
-from bagoftricks.study.run import execute, loaders, prepare
+from bagoftricks.study.loading import loaders
+from bagoftricks.study.prepare import prepare
+from bagoftricks.study.run import execute
 from bagoftricks.trick import Task
 from tests.helpers import the_edit
 from tests.study.test_run import Quiet

@@ -1,0 +1,75 @@
+"""What a prepared run reads: its batches, and what its teacher says of them."""
+
+from bagoftricks.data import Dataset, Loader, eval_loader, find_dataset, train_loader
+from bagoftricks.data.augment import Finish
+from bagoftricks.edits import Predict
+from bagoftricks.rng import Key
+from bagoftricks.settings import Settings
+from bagoftricks.study.check import test_pixels
+from bagoftricks.study.prepare import Prepared
+from bagoftricks.study.teacher import Online, Said, said_offline
+
+
+def loaders(prepared: Prepared, said: Said | None = None) -> tuple[Loader, Loader]:
+    """The training batches, with what a teacher said of them, and the validation batches."""
+    settings, data, device = prepared.settings, prepared.data, prepared.checked.device
+    runtime, size = settings.runtime, settings.pixels
+    finish = Finish(settings.data, prepared.num_classes, device, channels_last=runtime.channels_last)
+    recipe, asked = prepared.recipe, prepared.asked
+    train = train_loader(
+        data.train,
+        settings.data,
+        finish,
+        size=size,
+        batch_size=settings.batch_size,
+        reads=recipe.reads,
+        policy=recipe.map_images,
+        key=Key(settings.seed),
+        workers=runtime.workers,
+        teacher=said.probabilities(asked.temperature, device) if said and asked else None,
+        on_device=runtime.data_on_device,
+    )
+    short_side = recipe.test_size.short_side if recipe.test_size else None
+    return train, val_loader(settings, finish, data, size=test_pixels(settings, recipe), short_side=short_side)
+
+
+def val_loader(settings: Settings, finish: Finish, data: Dataset, *, size: int, short_side: int | None) -> Loader:
+    """The validation images, each of them once, cropped from ``short_side`` (by default size / 0.875) to ``size``."""
+    runtime = settings.runtime
+    return eval_loader(
+        data.val,
+        settings.data,
+        finish,
+        size=size,
+        short_side=short_side,
+        batch_size=runtime.eval_batch_size,
+        workers=runtime.workers,
+        on_device=runtime.data_on_device,
+    )
+
+
+def teacher_warnings(prepared: Prepared) -> list[str]:
+    teacher = prepared.teacher
+    if teacher is None or teacher.data in (None, prepared.data.digest):
+        return []
+    return [f"the teacher {teacher.source} was trained on other data: its classes must be in the same order"]
+
+
+def teacher_online(prepared: Prepared) -> Predict | None:
+    """The teacher that sees the training batches."""
+    settings, device, teacher, asked = prepared.settings, prepared.checked.device, prepared.teacher, prepared.asked
+    if teacher is None or asked is None or not asked.online:
+        return None
+    precision = teacher.precision_for(prepared.recipe.precision, device)
+    return Online(teacher, settings.data, device, precision, channels_last=settings.runtime.channels_last)
+
+
+def teacher_offline(prepared: Prepared) -> Said | None:
+    """What the teacher says of each training image, before the run."""
+    settings, device, teacher, asked = prepared.settings, prepared.checked.device, prepared.teacher, prepared.asked
+    if teacher is None or asked is None or asked.online:
+        return None
+    # Kept decoded, images have the student's size: those of another size are read again.
+    data = prepared.data if teacher.pixels == settings.pixels else find_dataset(settings.data)
+    precision = teacher.precision_for(prepared.recipe.precision, device)
+    return said_offline(teacher, data, settings, device, precision, prepared.num_classes)
