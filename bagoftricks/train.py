@@ -12,6 +12,16 @@ from bagoftricks.errors import UserError
 from bagoftricks.parameters import check_selectors, freeze, initialise, initialise_from_images, param_groups
 from bagoftricks.recipe import Recipe
 from bagoftricks.rng import Key
+from bagoftricks.state import (
+    State,
+    below,
+    load_module,
+    load_optimizer,
+    load_scaler,
+    named,
+    optimizer_state,
+    scaler_tensors,
+)
 from bagoftricks.trick import Task
 
 
@@ -123,6 +133,29 @@ class Trainer:
     def copies(self) -> dict[str, nn.Module]:
         """The evaluated copies of the weights by name: at least ``{"last": model}``; averages that began."""
         return {"last": self.model, **{name: a.model for name, a in self.averages.items() if a.updates >= 0}}
+
+    def state(self) -> State:
+        """All that the next step depends on beside the batch and the recipe; the tensors are the live ones."""
+        tensors = named("model.", self.model.state_dict())
+        for name, average in self.averages.items():
+            tensors |= named(f"average.{name}.", average.model.state_dict())
+        kept, entries = optimizer_state(self.optimizer)
+        values = {
+            "steps": self.steps_done,
+            "updates": {name: average.updates for name, average in self.averages.items()},
+            "optimizer": entries,
+        }
+        return State(tensors | named("optimizer.", kept) | named("scaler.", scaler_tensors(self.scaler)), values)
+
+    def load(self, state: State) -> None:
+        """Go on from ``state``, bit for bit. Raises ValueError where it is not of such a trainer."""
+        load_module(self.model, below("model.", state.tensors))
+        for name, average in self.averages.items():
+            load_module(average.model, below(f"average.{name}.", state.tensors))
+            average.updates = state.values["updates"][name]
+        load_optimizer(self.optimizer, below("optimizer.", state.tensors), state.values["optimizer"])
+        load_scaler(self.scaler, below("scaler.", state.tensors))
+        self.steps_done = state.values["steps"]
 
     def refresh_norms(self, batches: Iterable[Batch]) -> None:
         """Measure the batch norms' statistics of the copies that ask for it on ``batches``; else read none of them."""

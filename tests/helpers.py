@@ -137,10 +137,16 @@ def network_for(tricks: Mapping[str, Trick]) -> Network:
 
 def trained(tricks: Mapping[str, Trick], steps: int, network: Network | None = None) -> Trainer:
     trainer = make_trainer(tricks, network=network)
-    made = batches(steps, trainer.recipe.reads, pixels=trainer.pixels, views=views(trainer.recipe))
-    for _ in trainer.epoch(map(with_teacher, made) if trainer.recipe.teacher else made):
-        pass
+    advance(trainer, steps)
     return trainer
+
+
+def advance(trainer: Trainer, steps: int) -> list[Tensor]:
+    """Train on the next ``steps`` batches of the stream; their losses."""
+    first, pixels, seen = trainer.steps_done, trainer.pixels, views(trainer.recipe)  # type: ignore[attr-defined]
+    rows = BATCH * trainer.recipe.reads
+    made = (make_batch(rows, step, pixels=pixels, views=seen) for step in range(first, first + steps))
+    return list(trainer.epoch(map(with_teacher, made) if trainer.recipe.teacher else made))
 
 
 def views(recipe: Recipe) -> int:

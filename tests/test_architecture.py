@@ -15,8 +15,8 @@ DRAWING = [file for file in FILES if file.startswith(("tricks/", "data/"))]
 
 # From the bottom up: a module imports from the lines above its own. "tricks" is the table of contents.
 LAYERS = (
-    ("errors", "image_ops", "rng", "tricks"),
-    ("edits", "settings"),
+    ("errors", "files", "image_ops", "rng", "state", "tricks"),
+    ("checkpoint", "edits", "settings"),
     ("trick", "layers", "recipe"),
     ("catalogue", "compose", "models", "parameters"),
     ("data", "evaluate", "train"),

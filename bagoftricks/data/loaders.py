@@ -39,11 +39,12 @@ class Plan:
     def __len__(self) -> int:
         return -(-self.count // self.batch_size) if self.key is None else self.count // self.batch_size
 
-    def steps(self, epoch: int) -> Iterator[Parts]:
+    def steps(self, epoch: int, start: int = 0) -> Iterator[Parts]:
+        """The rows of each step from ``start`` on, for each pass that goes into it."""
         orders: list[Labels] = [np.arange(self.count)]
         if self.key is not None:
             orders = [self.key.fold("order", epoch, p).numpy().permutation(self.count) for p in range(self.reads)]
-        for step in range(len(self)):
+        for step in range(start, len(self)):
             rows = slice(step * self.batch_size, (step + 1) * self.batch_size)
             yield [(p, order[rows]) for p, order in enumerate(orders)]
 
@@ -76,13 +77,17 @@ class MemoryLoader:
         return len(self.plan)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        for parts in self.plan.steps(epoch):
+        return (batch for _, batch in self.numbered(epoch))
+
+    def numbered(self, epoch: int, start: int = 0) -> Iterator[tuple[int, Batch]]:
+        """The batches of an epoch from step ``start`` on, each with the number of its step."""
+        for step, parts in enumerate(self.plan.steps(epoch, start), start):
             which = torch.from_numpy(np.concatenate([rows for _, rows in parts]))[:, None]
             numbers = [which, self.augment.draws(epoch, parts), self.augment.shift(epoch, parts)]
             which, draws, shift = numbers if self.place.type == "cpu" else send_together(numbers, self.place)
             rows = which[:, 0]
             images = self.augment.batch(pick(self.pixels, rows), draws)
-            yield self.finish(images, self.labels[rows], shift, rows_of(self.teacher, rows))
+            yield step, self.finish(images, self.labels[rows], shift, rows_of(self.teacher, rows))
 
     def sample(self, count: int) -> Images:
         """The first images of the split as the network sees them, without augmentation."""
@@ -123,12 +128,13 @@ class Requests:
 
     plan: Plan
     current: int = 0
+    start: int = 0  # the first step that is asked for
 
     def __len__(self) -> int:
         return len(self.plan)
 
     def __iter__(self) -> Iterator[list[Sample]]:
-        for parts in self.plan.steps(self.current):
+        for parts in self.plan.steps(self.current, self.start):
             yield [Sample(self.current, p, int(row)) for p, rows in parts for row in rows]
 
 
@@ -188,14 +194,21 @@ class StreamLoader:
         return len(self.plan)
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        self.prepared.batch_sampler.current = epoch  # type: ignore[union-attr]
-        for step in self.prepared:
+        return (batch for _, batch in self.numbered(epoch))
+
+    def numbered(self, epoch: int, start: int = 0) -> Iterator[tuple[int, Batch]]:
+        """The batches of an epoch from step ``start`` on, each with its number; a step without a readable image has
+        none. What comes before is not read.
+        """
+        requests: Requests = self.prepared.batch_sampler  # type: ignore[assignment]
+        requests.current, requests.start = epoch, start
+        for number, step in enumerate(self.prepared, start):
             self._count_broken(step.broken)
             if step.images is None:
                 continue
             rows = np.array([s.index for s in step.samples])
             labels, teacher = torch.from_numpy(self.split.labels[rows]), rows_of(self.teacher, torch.from_numpy(rows))
-            yield self.finish(step.images, labels, self._shift(epoch, step.samples), teacher)
+            yield number, self.finish(step.images, labels, self._shift(epoch, step.samples), teacher)
 
     def sample(self, count: int) -> Images:
         """The first readable images of the split as the network sees them, without augmentation."""

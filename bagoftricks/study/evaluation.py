@@ -12,6 +12,7 @@ from bagoftricks.data.augment import Finish
 from bagoftricks.errors import UserError
 from bagoftricks.evaluate.accuracy import accuracy
 from bagoftricks.evaluate.complexity import count_macs, count_params
+from bagoftricks.files import write_whole
 from bagoftricks.models import build_model, place
 from bagoftricks.models.weights import existing, library_tensors, load
 from bagoftricks.recipe import Recipe
@@ -20,7 +21,7 @@ from bagoftricks.study.check import Checked, check, meta_model, test_pixels
 from bagoftricks.study.loading import val_loader
 from bagoftricks.study.prepare import class_count
 from bagoftricks.study.run import weights_writer
-from bagoftricks.study.store import Record, Store, write_whole
+from bagoftricks.study.store import Record, Store
 from bagoftricks.train import predictor
 from bagoftricks.trick import Task
 

@@ -12,9 +12,10 @@ import yaml
 
 from bagoftricks.catalogue import family_of
 from bagoftricks.errors import UserError
+from bagoftricks.files import write_whole
 from bagoftricks.settings import DataSettings, Settings
 from bagoftricks.study.arms import Arm, Tricks
-from bagoftricks.study.store import State, Store, write_whole
+from bagoftricks.study.store import State, Store
 
 Compose = Callable[[Sequence[str]], Settings]  # overrides as typed on the command line -> settings
 

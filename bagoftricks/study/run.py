@@ -11,12 +11,13 @@ from torch import Tensor
 
 from bagoftricks.data import Dataset
 from bagoftricks.evaluate.speed import peak_memory_mib, reset_peak_memory, time_inference
+from bagoftricks.files import write_whole
 from bagoftricks.settings import Settings
 from bagoftricks.study.check import complexity, test_pixels
 from bagoftricks.study.environment import environment
 from bagoftricks.study.loading import loaders, teacher_offline, teacher_online, teacher_warnings
 from bagoftricks.study.prepare import Prepared, prepare
-from bagoftricks.study.store import Record, Store, write_whole
+from bagoftricks.study.store import Record, Store
 from bagoftricks.study.training import Reporter, final_metrics, make_trainer, run_epochs
 
 

@@ -3,9 +3,8 @@
 import csv
 import io
 import json
-import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from enum import Enum
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bagoftricks.errors import UserError
+from bagoftricks.files import write_whole
 from bagoftricks.study.lease import LEASE, Lease, claim, is_live
 
 RECORD, METRICS, WEIGHTS = "record.json", "metrics.csv", "weights.safetensors"
@@ -170,16 +170,3 @@ def read_record(path: Path) -> Record:
     if record is None:
         raise UserError(f"{path} was written by a newer version of bagoftricks: upgrade this one to read it")
     return record
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, flush it to disk, then rename it over ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(temporary)
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

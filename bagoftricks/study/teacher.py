@@ -28,11 +28,12 @@ from bagoftricks.edits import Images, Logits, SetPrecision
 from bagoftricks.errors import UserError
 from bagoftricks.evaluate.complexity import count_macs, count_params
 from bagoftricks.evaluate.speed import synchronise
+from bagoftricks.files import write_whole
 from bagoftricks.models import build_model, place
 from bagoftricks.models.weights import read_tensors
 from bagoftricks.recipe import Recipe
 from bagoftricks.settings import DataSettings, ModelSettings, RuntimeSettings, Settings
-from bagoftricks.study.store import RECORD, WEIGHTS, Record, Store, read_record, write_whole
+from bagoftricks.study.store import RECORD, WEIGHTS, Record, Store, read_record
 from bagoftricks.train import autocast
 from bagoftricks.trick import Task
 

@@ -349,3 +349,38 @@ def test_in_order_gives_each_readable_image_once_with_its_row(tmp_path, size):
     rows, images = zip(*read("skip"), strict=True)
     assert np.concatenate(rows).tolist() == [0, 1, 3, 4, 5, 6]
     assert torch.equal(torch.cat(images).amax((1, 2, 3)), torch.tensor([0.0, 30, 90, 120, 150, 180]))
+
+
+def same(batch, other):
+    return torch.equal(batch.images, other.images) and torch.equal(batch.targets, other.targets)
+
+
+@pytest.mark.parametrize("start", [0, 1, 3])
+@pytest.mark.parametrize("reads", [1, 2])
+def test_an_epoch_that_is_entered_in_the_middle_goes_on_with_the_same_batches(reads, start):
+    loader = train(numbered(13), batch_size=3, reads=reads)
+    whole, rest = list(loader.numbered(5)), list(loader.numbered(5, start))
+    assert [step for step, _ in rest] == [0, 1, 2, 3][start:]
+    assert all(same(batch, other) for (_, batch), (_, other) in zip(whole[start:], rest, strict=True))
+    assert all(same(batch, other) for (_, batch), other in zip(whole, loader.epoch(5), strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_files_of_steps_that_were_taken_before_are_not_read(files, workers):
+    loader = train(files, size=80, workers=workers, data=replace(PLAIN, on_error="skip"))
+    whole = list(loader.numbered(1))
+    for (_, rows), *_ in list(loader.plan.steps(1))[:2]:
+        for row in rows:
+            open(files.paths[row], "wb").close()
+    rest = list(loader.numbered(1, 2))
+    assert loader.skipped == []
+    assert [step for step, _ in rest] == [2]
+    assert same(rest[0][1], whole[2][1])
+
+
+def test_a_step_without_a_readable_image_keeps_its_number(files):
+    loader = train(files, size=80, data=replace(PLAIN, on_error="skip"))
+    ((_, rows),) = list(loader.plan.steps(0))[1]
+    for row in rows:
+        open(files.paths[row], "wb").close()
+    assert [step for step, _ in loader.numbered(0)] == [0, 2]

@@ -1,7 +1,8 @@
 import pytest
 
 from bagoftricks.errors import UserError
-from bagoftricks.study.store import Record, Store, write_whole
+from bagoftricks.files import write_whole
+from bagoftricks.study.store import Record, Store
 
 
 def record(**changes):

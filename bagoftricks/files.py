@@ -1,0 +1,42 @@
+"""Files that appear whole or not at all."""
+
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+TEMPORARY = "tmp"  # last part of the name of a file that is not whole yet
+
+
+def write_whole(path: Path, write: Callable[[Path], object], *, before: Callable[[], object] | None = None) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, flush it to disk, then rename it over ``path``.
+
+    After a crash at any moment, ``path`` is what it was or what it was to become. ``before`` is called just before the
+    renaming: what it raises stops it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.{TEMPORARY}")
+    try:
+        write(temporary)
+        flush(temporary)
+        if before is not None:
+            before()
+        os.replace(temporary, path)
+        flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what writers that were killed left behind; nobody may be writing to ``folder``."""
+    for path in folder.glob(f".*.{TEMPORARY}"):
+        path.unlink(missing_ok=True)
