@@ -45,12 +45,15 @@ class Key:
         Draw j of sample i depends on (key, i, j) alone: two rounds of the SplitMix64 finaliser
         (Steele, Lea and Flood 2014) replace a generator object per sample, which would cost 10 us each.
         """
+        numbers: npt.NDArray[np.float64] = (self.words(samples, draws) >> np.uint64(40)).astype(np.float64) * 2.0**-24
+        return numbers
+
+    def words(self, samples: npt.ArrayLike, draws: int) -> npt.NDArray[np.uint64]:
+        """``draws`` words of 64 random bits for each sample index, shape (n, draws); word j of sample i as above."""
         index = np.asarray(samples, dtype=np.uint64)[:, None]
         with np.errstate(over="ignore"):
             rows = _mix(np.uint64(self.bits()) + (index + np.uint64(1)) * GOLDEN)
-            bits = _mix(rows + (np.arange(draws, dtype=np.uint64) + np.uint64(1)) * GOLDEN)
-        numbers: npt.NDArray[np.float64] = (bits >> np.uint64(40)).astype(np.float64) * 2.0**-24
-        return numbers
+            return _mix(rows + (np.arange(draws, dtype=np.uint64) + np.uint64(1)) * GOLDEN)
 
 
 @dataclass(slots=True)
