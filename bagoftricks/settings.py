@@ -62,12 +62,16 @@ class DataSettings:
     """standard deviation of the PCA noise's coefficients; -1: 0.1 with crop=area, else 0"""
     on_error: str = "fail"
     """fail at a broken file, or skip it and count it"""
+    decode: str = "full"
+    """full; scaled: JPEGs at 1/2, 1/4 or 1/8 of their sides where the crop stays large enough (large photographs);
+    or gpu: JPEGs in batches by nvJPEG, cropped and flipped there"""
 
     def __post_init__(self) -> None:
         choose("data.name", self.name, ("digits", "cifar10", "cifar100", "imagefolder"))
         choose("data.crop", self.crop, ("auto", "pad", "area", "none"))
         choose("data.jitter", self.jitter, ("auto", "hsv", "bcs", "none"))
         choose("data.on_error", self.on_error, ("fail", "skip"))
+        choose("data.decode", self.decode, ("full", "scaled", "gpu"))
         if not 0 <= self.holdout < 1:
             raise UserError(f"data.holdout={self.holdout}: must be in [0, 1)")
         if self.limit is not None:

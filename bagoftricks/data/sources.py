@@ -36,6 +36,10 @@ class MemorySplit:
     def image(self, index: int) -> UInt8[Tensor, "3 H W"]:
         return self.images[index].contiguous()
 
+    def path(self, index: int) -> str | None:
+        """The file an image is decoded from, if it is."""
+        return None
+
     def subset(self, rows: Labels) -> "MemorySplit":
         return MemorySplit(self.images[torch.from_numpy(rows)], self.labels[rows])
 
@@ -49,6 +53,9 @@ class FileSplit:
 
     def image(self, index: int) -> UInt8[Tensor, "3 H W"]:
         return decode(str(self.paths[index]))
+
+    def path(self, index: int) -> str | None:
+        return str(self.paths[index])
 
     def subset(self, rows: Labels) -> "FileSplit":
         return FileSplit(self.paths[rows], self.labels[rows])
@@ -68,6 +75,9 @@ class KeptSplit:
 
     def image(self, index: int) -> UInt8[Tensor, "3 H W"]:
         return self.split.image(index)
+
+    def path(self, index: int) -> str | None:
+        return self.split.path(index)
 
     def subset(self, rows: Labels) -> "Split":
         return self.split.subset(rows)
