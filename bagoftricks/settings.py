@@ -149,11 +149,21 @@ class RuntimeSettings:
     """images in one evaluation batch"""
     eval_every: int = 1
     """epochs between evaluations; the last epoch is always evaluated"""
+    checkpoint_minutes: float = 5.0
+    """minutes between checkpoints, from which an interrupted run goes on; 0: none by the clock"""
+    checkpoint_steps: int = 0
+    """steps between checkpoints; 0: none by the count. The end of an epoch makes one too, at most every ten seconds"""
+    checkpoint_keep: int = 2
+    """checkpoints that are kept until the run is finished; 0: none are made"""
     progress: bool = True
     """show a progress bar and a line per epoch on standard error"""
 
     def __post_init__(self) -> None:
         positive(**{"runtime.eval_batch_size": self.eval_batch_size, "runtime.eval_every": self.eval_every})
+        counts = {"checkpoint_minutes": self.checkpoint_minutes, "checkpoint_steps": self.checkpoint_steps}
+        for name, value in {**counts, "checkpoint_keep": self.checkpoint_keep}.items():
+            if not value >= 0:
+                raise UserError(f"runtime.{name}={value}: must be 0 or more")
         if self.workers < -1:
             raise UserError(f"runtime.workers={self.workers}: must be -1 or more")
 

@@ -21,6 +21,7 @@ usage:
 
   +group=a or '+group=[a,b]' switches tricks on, group=[a] replaces a preset's; key=value changes a setting.
   -m runs every combination of the values given with commas; --cfg job shows the composed settings, trains nothing.
+  A run that was interrupted or killed goes on where it was with the same command (rerun=true: from the beginning).
   Exit status: 0 done, 2 wrong input, 1 a failure, 75 interrupted.""",
     "bot-bench": """bot-bench: parameters, MACs, throughput, latency and memory of a network, without training.
 

@@ -18,8 +18,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from bagoftricks.data import Dataset, find_dataset, keep_decoded
 from bagoftricks.settings import Settings
+from bagoftricks.study.outcomes import RunElsewhere
 from bagoftricks.study.plan import PlannedRun
-from bagoftricks.study.run import RunElsewhere, execute
+from bagoftricks.study.run import execute
 from bagoftricks.study.store import State, Store
 
 PRELOAD = ["bagoftricks.study.launch", "torchvision", "sklearn.datasets", "torch._dynamo"]
@@ -50,8 +51,8 @@ class PipeReporter:
     def note(self, text: str) -> None:
         print(text, flush=True)
 
-    def begin(self, run_id: str, steps: int) -> None:
-        self.steps = steps
+    def begin(self, run_id: str, steps: int, done: int) -> None:
+        self.steps, self.done = steps, done
 
     def step(self) -> None:
         self.done += 1
@@ -80,7 +81,8 @@ def work(run: PlannedRun, connection: Connection, threads: int, gpu: int | None)
     log = os.open(store.folder(run.id) / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, sys.stdout.fileno())
     os.dup2(log, sys.stderr.fileno())
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, _interrupt)
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
     import torch
@@ -163,8 +165,8 @@ class ViewReporter:
 
     def note(self, text: str) -> None: ...
 
-    def begin(self, run_id: str, steps: int) -> None:
-        self.steps = steps
+    def begin(self, run_id: str, steps: int, done: int) -> None:
+        self.steps, self.done = steps, done
 
     def step(self) -> None:
         self.done += 1

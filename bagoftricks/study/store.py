@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from enum import Enum
@@ -18,6 +18,8 @@ from bagoftricks.study.lease import LEASE, Lease, claim, is_live
 RECORD, METRICS, WEIGHTS = "record.json", "metrics.csv", "weights.safetensors"
 FAILURE, INTERRUPTED = "failure.json", "interrupted"
 
+
+Guard = Callable[[], object]  # raises where a file must not appear
 
 NEAR = 5  # ids that an error lists
 FORMAT = 1  # of a record; raise it when an older version could misread a newer record
@@ -138,17 +140,21 @@ class Store:
                 f"store={self.root}: cannot be written to ({error.strerror}); name another folder"
             ) from error
 
-    def write_metrics(self, run_id: str, rows: list[dict[str, Any]]) -> None:
+    def write_metrics(self, run_id: str, rows: list[dict[str, Any]], *, before: Guard | None = None) -> None:
+        """One row per epoch and evaluated copy; ``before`` as for ``write_whole``."""
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-        write_whole(self.folder(run_id) / METRICS, lambda path: path.write_text(text.getvalue(), newline=""))
+        write_whole(
+            self.folder(run_id) / METRICS, lambda path: path.write_text(text.getvalue(), newline=""), before=before
+        )
 
-    def write_record(self, record: Record) -> None:
+    def write_record(self, record: Record, *, before: Guard | None = None) -> None:
         """The last file of a run: where it is, the run is finished."""
         text = json.dumps(asdict(record), indent=2) + "\n"
-        write_whole(self.folder(record.id) / RECORD, lambda path: path.write_text(text, encoding="utf-8"))
+        path = self.folder(record.id) / RECORD
+        write_whole(path, lambda path: path.write_text(text, encoding="utf-8"), before=before)
 
 
 def _listed(ids: list[str]) -> str:
