@@ -65,6 +65,9 @@ class DataSettings:
     decode: str = "full"
     """full; scaled: JPEGs at 1/2, 1/4 or 1/8 of their sides where the crop stays large enough (large photographs);
     or gpu: JPEGs in batches by nvJPEG, cropped and flipped there"""
+    cache: str = "auto"
+    """what is kept decoded, at no change of any result: auto (small data sets of files, up to 1 GiB on disk), ram or
+    disk (also images that are streamed, as far as a third of the free space goes), or none"""
 
     def __post_init__(self) -> None:
         choose("data.name", self.name, ("digits", "cifar10", "cifar100", "imagefolder"))
@@ -72,6 +75,9 @@ class DataSettings:
         choose("data.jitter", self.jitter, ("auto", "hsv", "bcs", "none"))
         choose("data.on_error", self.on_error, ("fail", "skip"))
         choose("data.decode", self.decode, ("full", "scaled", "gpu"))
+        choose("data.cache", self.cache, ("auto", "ram", "disk", "none"))
+        if self.decode == "gpu" and self.cache in ("ram", "disk"):
+            raise UserError(f"data.cache={self.cache}: with data.decode=gpu nothing is decoded here; leave it out")
         if not 0 <= self.holdout < 1:
             raise UserError(f"data.holdout={self.holdout}: must be in [0, 1)")
         if self.limit is not None:

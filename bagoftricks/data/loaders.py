@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from bagoftricks.data.augment import SMALL, Augment, Finish, Parts, send, send_together
-from bagoftricks.data.sources import Dataset, KeptSplit, Labels, MemorySplit, Split
+from bagoftricks.data.cache import Made, cached, kept_whole
+from bagoftricks.data.sources import CachedSplit, Dataset, FileSplit, KeptSplit, Labels, MemorySplit, Split
 from bagoftricks.data.transforms import pick
 from bagoftricks.data.workers import Bytes, Collected, Files, Sample, Samples, decoded, draws_of
 from bagoftricks.edits import Batch, Images, MapImages
@@ -132,6 +133,9 @@ def _in_workers(data: Samples | Bytes, plan: Plan, workers: int, *, pin_memory: 
         collate_fn=as_it_is,  # type: ignore[arg-type]
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
+        multiprocessing_context="fork"
+        if workers and isinstance(data.split, CachedSplit)
+        else None,  # shares its memory
     )
 
 
@@ -269,10 +273,17 @@ def _loader(
     if not prepared_whole(augment, plan.count):
         on_gpu = data.decode == "gpu" and split.path(0) is not None
         return StreamLoader(
-            split, plan, augment, finish, workers=workers, on_error=data.on_error, teacher=teacher, on_gpu=on_gpu
+            cached(split, data.cache),
+            plan,
+            augment,
+            finish,
+            workers=workers,
+            on_error=data.on_error,
+            teacher=teacher,
+            on_gpu=on_gpu,
         )
     plain = Augment.plain(data, augment.size, augment.short_side)
-    loaded, skipped, kept = into_memory(split, plain, data.on_error, workers)
+    loaded, skipped, kept = into_memory(split, plain, data, workers)
     plan = replace(plan, count=len(loaded.labels))
     teacher = rows_of(teacher, torch.from_numpy(kept)) if skipped else teacher
     return MemoryLoader(loaded, plan, augment, finish, skipped, teacher, on_device=on_device)
@@ -291,7 +302,7 @@ def _bytes_in_order(
 ) -> Iterator[tuple[Labels, Tensor]]:
     augment, plan = Augment.plain(data, size), Plan(len(split.labels), batch_size)
     if prepared_whole(augment, plan.count):
-        loaded, _, kept = into_memory(split, augment, data.on_error, workers)
+        loaded, _, kept = into_memory(split, augment, data, workers)
         for start in range(0, len(kept), batch_size):
             yield kept[start : start + batch_size], loaded.images[start : start + batch_size]
         return
@@ -316,16 +327,22 @@ def keep_decoded(data: Dataset) -> Dataset:
     return replace(data, train=KeptSplit(data.train), val=KeptSplit(data.val))
 
 
-def into_memory(split: Split, augment: Augment, on_error: str, workers: int) -> tuple[MemorySplit, list[str], Labels]:
+def into_memory(split: Split, augment: Augment, data: DataSettings, workers: int) -> Made:
     """All readable images of a split as ``augment`` prepares them, what was wrong with the others, and the rows left.
 
     They are always made from the images as they were found, never from those of another size.
     """
     if isinstance(split, KeptSplit):
-        if split.made is None or split.how != (augment, on_error):
-            split.how, split.made = (augment, on_error), None
-            split.made = into_memory(split.split, augment, on_error, workers)
+        if split.made is None or split.how != (augment, data.on_error):
+            split.how, split.made = (augment, data.on_error), None
+            split.made = into_memory(split.split, augment, data, workers)
         return split.made
+    if isinstance(split, FileSplit) and data.cache != "none":
+        return kept_whole(split, (augment, data.on_error), lambda: _into_memory(split, augment, data.on_error, workers))
+    return _into_memory(split, augment, data.on_error, workers)
+
+
+def _into_memory(split: Split, augment: Augment, on_error: str, workers: int) -> Made:
     size = augment.size
     if isinstance(split, MemorySplit) and split.images.shape[2:] == (size, size) and augment.short_side in (None, size):
         return split, [], np.arange(len(split.labels))

@@ -10,7 +10,7 @@ from bagoftricks.settings import Settings
 from bagoftricks.trick import Trick
 
 RESULT_VERSION = 2  # raise it when the same settings give another result
-PLACES = ("root", "val_root")  # where the data lies; what it holds is in its digest
+PLACES = ("root", "val_root", "cache")  # where the data lies; what it holds is in its digest
 
 
 def run_identity(

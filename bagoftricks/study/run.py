@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from bagoftricks.data import Dataset
+from bagoftricks.data.cache import cache_note
 from bagoftricks.evaluate.speed import peak_memory_mib, reset_peak_memory, time_inference
 from bagoftricks.files import remove_temporaries, write_whole
 from bagoftricks.settings import Settings
@@ -97,6 +98,8 @@ def train_and_measure(
     )
     for warning in [*prepared.checked.warnings(), *teacher_warnings(prepared)]:
         reporter.note(f"warning: {warning}")
+    if settings.data.cache in ("ram", "disk"):
+        reporter.note(cache_note(settings.data.cache))
     said = teacher_offline(prepared)
     train, val = loaders(prepared, said)
     guard, checkpoints = partial(require_held, lease, prepared.id), checkpoints_of(prepared, store, lease)
