@@ -12,6 +12,9 @@ from bagoftricks.errors import UserError, did_you_mean
 # ruff: noqa: UP045
 
 
+KINDS = ("resnet", "resnet9", "mobilenet_v1", "cifarnet", "torchvision", "timm")
+
+
 def choose(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise UserError(f"{name}={value}: must be one of {', '.join(choices)}{did_you_mean(value, choices)}")
@@ -49,6 +52,8 @@ class DataSettings:
     """pad (pad, then crop at random), area (random-resized crop), none, or auto: pad up to 64 pixels, area above"""
     pad: int = 4
     """pixels of padding before the random crop"""
+    pad_mode: str = "zeros"
+    """what the padding shows: zeros, or reflect (the image mirrored at its border, without repeating the border)"""
     crop_area: list[float] = field(default_factory=lambda: [0.08, 1.0])
     """range of the share of the image's area that crop=area keeps"""
     flip: bool = True
@@ -72,6 +77,7 @@ class DataSettings:
     def __post_init__(self) -> None:
         choose("data.name", self.name, ("digits", "cifar10", "cifar100", "imagefolder"))
         choose("data.crop", self.crop, ("auto", "pad", "area", "none"))
+        choose("data.pad_mode", self.pad_mode, ("zeros", "reflect"))
         choose("data.jitter", self.jitter, ("auto", "hsv", "bcs", "none"))
         choose("data.on_error", self.on_error, ("fail", "skip"))
         choose("data.decode", self.decode, ("full", "scaled", "gpu"))
@@ -99,8 +105,8 @@ class ModelSettings:
     name: str = "resnet14_laptop"
     """its name in records and tables"""
     kind: str = "resnet"
-    """family of the network: resnet, resnet9 (Page 2019; it has a width alone), mobilenet_v1 (likewise), torchvision or
-    timm (which have a network alone)"""
+    """family of the network: resnet, resnet9 (Page 2019; it has a width alone), mobilenet_v1 (likewise), cifarnet
+    (Jordan 2024; it has widths alone), torchvision or timm (which have a network alone)"""
     network: str = ""
     """the library's name of a torchvision or timm network, as model=timm/NAME sets it"""
     block: str = "bottleneck"
@@ -109,6 +115,8 @@ class ModelSettings:
     """blocks in each stage"""
     width: int = 16
     """channels of the stem and of the first stage; each later stage has twice as many; MobileNet's stem, 32 for 1.0"""
+    widths: list[int] = field(default_factory=list)
+    """cifarnet: channels of the stem and of each block, which halves the map"""
     groups: int = 1
     """groups of a bottleneck's 3x3; ResNeXt's cardinality when above 1"""
     group_width: int = 64
@@ -121,11 +129,15 @@ class ModelSettings:
     """start the last linear layer anew instead of from the file of weights, as for other classes"""
 
     def __post_init__(self) -> None:
-        choose("model.kind", self.kind, ("resnet", "resnet9", "mobilenet_v1", "torchvision", "timm"))
+        choose("model.kind", self.kind, KINDS)
         choose("model.block", self.block, ("basic", "bottleneck"))
         choose("model.stem", self.stem, ("auto", "imagenet", "small"))
         positive(**{"model.width": self.width, "model.groups": self.groups, "model.group_width": self.group_width})
         positive(**{f"model.depths[{i}]": d for i, d in enumerate(self.depths)})
+        positive(**{f"model.widths[{i}]": w for i, w in enumerate(self.widths)})
+        if (self.kind == "cifarnet") != (len(self.widths) > 1):
+            wanted = "must be two or more, as [24,64,256,256]" if self.kind == "cifarnet" else "cifarnet alone has them"
+            raise UserError(f"model.widths={self.widths} with model.kind={self.kind}: {wanted}")
         if not self.depths:
             raise UserError("model.depths=[]: needs at least one stage")
         if self.block == "basic" and (self.groups, self.group_width) != (1, 64):
@@ -214,6 +226,10 @@ class Settings:
             positive(image_size=self.image_size)
         if self.num_classes is not None:
             positive(num_classes=self.num_classes)
+        if self.data.pad_mode == "reflect" and self.data.pad >= self.pixels:
+            raise UserError(
+                f"data.pad={self.data.pad}: with data.pad_mode=reflect, must be less than the {self.pixels} pixels of an image"
+            )
 
     @property
     def pixels(self) -> int:

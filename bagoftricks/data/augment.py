@@ -12,7 +12,7 @@ from torch import Tensor
 from bagoftricks.data import transforms as t
 from bagoftricks.data.decode import Box, decode_scaled
 from bagoftricks.data.sources import Labels, Split
-from bagoftricks.edits import Batch, MapImages
+from bagoftricks.edits import Batch, Float64, MapImages, SetFlip
 from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings
 
@@ -28,8 +28,10 @@ class Augment:
     key: Key | None
     crop: str = "none"
     pad: int = 0
+    reflect: bool = False  # the padding shows the image mirrored at its border
     area: tuple[float, float] = (1.0, 1.0)
     flip: bool = False
+    flips: SetFlip | None = None  # a trick's choice of the images that are flipped
     jitter: str = "none"
     jitter_strength: float = 0.0
     pca: float = 0.0
@@ -39,14 +41,33 @@ class Augment:
 
     @classmethod
     def from_settings(
-        cls, data: DataSettings, size: int, key: Key, policy: tuple[str, MapImages] | None = None
+        cls,
+        data: DataSettings,
+        size: int,
+        key: Key,
+        policy: tuple[str, MapImages] | None = None,
+        flips: SetFlip | None = None,
     ) -> "Augment":
         crop = data.crop if data.crop != "auto" else "pad" if size <= SMALL else "area"
         jitter = data.jitter if data.jitter != "auto" else "hsv" if crop == "area" else "none"
         pca = data.pca if data.pca >= 0 else 0.1 if crop == "area" else 0.0
         pad, area = data.pad if crop == "pad" else 0, (data.crop_area[0], data.crop_area[1])
         scaled = data.decode == "scaled"
-        return cls(size, key, crop, pad, area, data.flip, jitter, data.jitter_strength, pca, policy, scaled=scaled)
+        return cls(
+            size=size,
+            key=key,
+            crop=crop,
+            pad=pad,
+            reflect=data.pad_mode == "reflect",
+            area=area,
+            flip=data.flip,
+            flips=flips,
+            jitter=jitter,
+            jitter_strength=data.jitter_strength,
+            pca=pca,
+            policy=policy,
+            scaled=scaled,
+        )
 
     @classmethod
     def plain(cls, data: DataSettings, size: int, short_side: int | None = None) -> "Augment":
@@ -81,14 +102,20 @@ class Augment:
     def _drawn(self, epoch: int, pass_: int, samples: Labels, counts: dict[str, int]) -> Float[Tensor, "B n"]:
         drawn = [np.empty((len(samples), 0))]
         if self.key is not None:
-            drawn += [self.key.fold(what, epoch, pass_).uniform(samples, n) for what, n in counts.items() if n]
+            drawn += [self._uniform(what, epoch, pass_, samples, n) for what, n in counts.items() if n]
         return torch.from_numpy(np.concatenate(drawn, 1)).float()
+
+    def _uniform(self, what: str, epoch: int, pass_: int, samples: Labels, count: int) -> Float64:
+        assert self.key is not None
+        if what == "flip" and self.flips is not None:
+            return self.flips.draw(self.key.fold(what, 0, 0).uniform(samples, count), epoch + pass_)
+        return self.key.fold(what, epoch, pass_).uniform(samples, count)
 
     def batch(self, images: UInt8[Tensor, "B 3 H W"], draws: Float[Tensor, "B n"]) -> UInt8[Tensor, "VB 3 H W"]:
         """Augment many images of the final size at once, where they are: all views, the first of each image first."""
         of = self._by_name(draws)
         if self.pad:
-            images = t.pad_crop(images, self.pad, of["crop"])
+            images = t.pad_crop(images, self.pad, of["crop"], reflect=self.reflect)
         if self.flip:
             images = t.mirror(images, of["flip"])
         return self.colours(images, draws)
@@ -128,7 +155,7 @@ class Augment:
     def _moved(self, image: UInt8[Tensor, "3 S S"], draws: Float[Tensor, " n"]) -> UInt8[Tensor, "3 S S"]:
         of = self._by_name(draws[None])
         if self.pad:
-            image = t.pad_crop(image[None], self.pad, of["crop"].to(image.device))[0]
+            image = t.pad_crop(image[None], self.pad, of["crop"].to(image.device), reflect=self.reflect)[0]
         return image.flip(2) if self.flip and of["flip"] < 0.5 else image
 
     def colours(self, images: UInt8[Tensor, "B 3 S S"], draws: Float[Tensor, "B n"]) -> UInt8[Tensor, "VB 3 S S"]:

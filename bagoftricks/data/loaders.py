@@ -21,7 +21,7 @@ from bagoftricks.data.cache import Made, cached, kept_whole
 from bagoftricks.data.sources import CachedSplit, Dataset, FileSplit, KeptSplit, Labels, MemorySplit, Split
 from bagoftricks.data.transforms import pick
 from bagoftricks.data.workers import Bytes, Collected, Files, Sample, Samples, decoded, draws_of
-from bagoftricks.edits import Batch, Images, MapImages
+from bagoftricks.edits import Batch, Images, MapImages, SetFlip
 from bagoftricks.errors import DataError
 from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings
@@ -230,6 +230,7 @@ def train_loader(
     key: Key,
     workers: int,
     policy: tuple[str, MapImages] | None = None,
+    flips: SetFlip | None = None,
     teacher: Table | None = None,
     on_device: bool = True,
 ) -> Loader:
@@ -237,7 +238,7 @@ def train_loader(
 
     Row i of ``teacher`` goes with image i of the split, wherever the batch has it.
     """
-    augment = Augment.from_settings(data, size, key, policy)
+    augment = Augment.from_settings(data, size, key, policy, flips)
     plan = Plan(len(split.labels), batch_size, key, reads)
     return _loader(split, plan, augment, finish, data, workers, teacher=teacher, on_device=on_device)
 

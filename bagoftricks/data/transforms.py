@@ -75,16 +75,28 @@ def area_crop_box(
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def pad_crop(images: UInt8[Tensor, "B 3 H W"], pad: int, draws: Float[Tensor, "B 2"]) -> UInt8[Tensor, "B 3 H W"]:
-    """Pad with zeros and cut a window of the old size out of each image at random."""
+def pad_crop(
+    images: UInt8[Tensor, "B 3 H W"], pad: int, draws: Float[Tensor, "B 2"], *, reflect: bool = False
+) -> UInt8[Tensor, "B 3 H W"]:
+    """Pad with zeros, or with the mirrored border, and cut a window of the old size out of each image at random."""
     batch, channels, height, width = images.shape
     top, left = (draws * (2 * pad + 1)).long().unbind(1)
     padded = F.pad(images, (pad,) * 4)
+    if reflect:
+        mirror_border(padded, pad)
     per_image, channel, row, pixel = padded.stride()
     # Every window of the whole batch lies in memory already: a view of them all, one beginning at each pixel.
     first = (torch.arange(batch, device=images.device) * per_image + top * row + left * pixel) // pixel
     last = ((batch - 1) * per_image + 2 * pad * (row + pixel)) // pixel
     return pick(padded.as_strided((last + 1, channels, height, width), (pixel, channel, row, pixel)), first)
+
+
+def mirror_border(padded: UInt8[Tensor, "B 3 P Q"], pad: int) -> None:
+    """Fill the padding with the image mirrored at its outermost pixels, in place (F.pad reflects no bytes on a CPU)."""
+    for dim in (2, 3):  # the columns, corners included, after the rows
+        last = padded.shape[dim] - pad - 1
+        padded.narrow(dim, 0, pad).copy_(padded.narrow(dim, pad + 1, pad).flip(dim))
+        padded.narrow(dim, last + 1, pad).copy_(padded.narrow(dim, last - pad, pad).flip(dim))
 
 
 def mirror(images: UInt8[Tensor, "B 3 H W"], draws: Float[Tensor, "B 1"]) -> UInt8[Tensor, "B 3 H W"]:

@@ -130,7 +130,8 @@ def _of_run(source: str, folder: Path, file: str, num_classes: int) -> Teacher:
         return build_model(settings.model, recipe.parts, num_classes=classes, image_size=settings.pixels)
 
     _check_classes(source, classes, num_classes)
-    facts = {"model": asdict(settings.model), "tricks": record.tricks, "classes": classes}
+    model = {name: value for name, value in asdict(settings.model).items() if (name, value) != ("widths", [])}
+    facts = {"model": model, "tricks": record.tricks, "classes": classes}
     return _named(
         facts,
         source=source,
