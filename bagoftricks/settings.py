@@ -228,7 +228,8 @@ class Settings:
             positive(num_classes=self.num_classes)
         if self.data.pad_mode == "reflect" and self.data.pad >= self.pixels:
             raise UserError(
-                f"data.pad={self.data.pad}: with data.pad_mode=reflect, must be less than the {self.pixels} pixels of an image"
+                f"data.pad={self.data.pad}: with data.pad_mode=reflect, must be less than the {self.pixels} pixels "
+                "of an image"
             )
 
     @property
