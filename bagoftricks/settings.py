@@ -13,6 +13,11 @@ from bagoftricks.errors import UserError, did_you_mean
 
 
 KINDS = ("resnet", "resnet9", "mobilenet_v1", "cifarnet", "torchvision", "timm")
+SMALL = 64  # pixels up to which crop=auto pads
+JITTER_OVERLAPS = {  # jitter -> the corruptions that it trains for
+    "hsv": "colour jitter changes brightness and saturation, as the corruptions brightness and saturate do",
+    "bcs": "colour jitter changes brightness, contrast and saturation, as the corruptions of these names do",
+}
 
 
 def choose(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -96,6 +101,18 @@ class DataSettings:
             raise UserError(f"data.crop_area={self.crop_area}: must be [low, high] with 0 < low <= high <= 1")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise UserError("data.mean and data.std: must have three numbers each, and every std must be positive")
+
+    def crop_at(self, size: int) -> str:
+        """The crop of training images of ``size`` pixels, ``auto`` resolved."""
+        return self.crop if self.crop != "auto" else "pad" if size <= SMALL else "area"
+
+    def jitter_at(self, size: int) -> str:
+        """The colour jitter of training images of ``size`` pixels, ``auto`` resolved."""
+        return self.jitter if self.jitter != "auto" else "hsv" if self.crop_at(size) == "area" else "none"
+
+    def overlap_at(self, size: int) -> str | None:
+        """Why robustness to corruptions is no surprise after this preparation of images of ``size`` pixels, if so."""
+        return JITTER_OVERLAPS.get(self.jitter_at(size)) if self.jitter_strength else None
 
 
 @dataclass(kw_only=True)
@@ -187,13 +204,46 @@ class RuntimeSettings:
 
 
 @dataclass(kw_only=True)
+class CorruptionSettings:
+    """An evaluation on corrupted images besides the clean ones: what is found, never which run it is found of."""
+
+    protocol: str = "none"
+    """name of the protocol, as corruptions=NAME sets it"""
+    limit: Optional[int] = None
+    """at most so many validation images, the same ones for every run"""
+    seed: int = 0
+    """names the random draws of the corruptions"""
+    stored: Optional[str] = None
+    """folder of a stored set instead of generated images: ImageNet-C's <corruption>/<severity>/<class>/*.JPEG, or
+    CIFAR-10-C's <corruption>.npy with labels.npy"""
+    frost: Optional[str] = None
+    """folder with ImageNet-C's own pictures of frost, instead of procedural frost"""
+    normalise_by: Optional[str] = None
+    """id of a finished run, or its beginning, with this protocol in its record: its errors take AlexNet's place"""
+    each: bool = False
+    """a column for each corruption in the row that is printed"""
+
+    def __post_init__(self) -> None:
+        if self.limit is not None:
+            positive(**{"corruptions.limit": self.limit})
+        beside = {name: value for name, value in vars(self).items() if name != "protocol" and value not in (None, 0)}
+        if self.protocol == "none" and beside:
+            name, value = next(iter(beside.items()))
+            raise UserError(f"corruptions.{name}={value}: of which protocol? Type corruptions=NAME beside it")
+        if self.stored is not None and (self.frost is not None or self.seed):
+            name, value = ("frost", self.frost) if self.frost is not None else ("seed", self.seed)
+            raise UserError(f"corruptions.{name}={value}: a stored set is generated already; leave it out")
+
+
+@dataclass(kw_only=True)
 class Settings:
-    """One run. What is here, but for runtime, store, format, rerun and measure, makes its identity."""
+    """One run. What is here, but for runtime, corruptions, store, format, rerun and measure, makes its identity."""
 
     data: DataSettings = field(default_factory=DataSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     tricks: dict[str, Any] = field(default_factory=dict)
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+    corruptions: CorruptionSettings = field(default_factory=CorruptionSettings)
     seed: int = 0
     """names every random draw of the run"""
     epochs: int = 120

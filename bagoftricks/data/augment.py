@@ -14,9 +14,8 @@ from bagoftricks.data.decode import Box, decode_scaled
 from bagoftricks.data.sources import Labels, Split
 from bagoftricks.edits import Batch, Float64, MapImages, SetFlip
 from bagoftricks.rng import Key
-from bagoftricks.settings import DataSettings
+from bagoftricks.settings import SMALL, DataSettings
 
-SMALL = 64  # pixels up to which crop=auto pads
 Parts: TypeAlias = list[tuple[int, Labels]]  # a step's images: (pass, sample indices) pairs
 
 
@@ -48,8 +47,7 @@ class Augment:
         policy: tuple[str, MapImages] | None = None,
         flips: SetFlip | None = None,
     ) -> "Augment":
-        crop = data.crop if data.crop != "auto" else "pad" if size <= SMALL else "area"
-        jitter = data.jitter if data.jitter != "auto" else "hsv" if crop == "area" else "none"
+        crop, jitter = data.crop_at(size), data.jitter_at(size)
         pca = data.pca if data.pca >= 0 else 0.1 if crop == "area" else 0.0
         pad, area = data.pad if crop == "pad" else 0, (data.crop_area[0], data.crop_area[1])
         scaled = data.decode == "scaled"

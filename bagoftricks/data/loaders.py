@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from bagoftricks.data.augment import SMALL, Augment, Finish, Parts, send, send_together
+from bagoftricks.data.augment import Augment, Finish, Parts, send, send_together
 from bagoftricks.data.cache import Made, cached, kept_whole
 from bagoftricks.data.sources import CachedSplit, Dataset, FileSplit, KeptSplit, Labels, MemorySplit, Split
 from bagoftricks.data.transforms import pick
@@ -24,7 +24,7 @@ from bagoftricks.data.workers import Bytes, Collected, Files, Sample, Samples, d
 from bagoftricks.edits import Batch, Images, MapImages, SetFlip
 from bagoftricks.errors import DataError
 from bagoftricks.rng import Key
-from bagoftricks.settings import DataSettings
+from bagoftricks.settings import SMALL, DataSettings
 
 IN_MEMORY = 4 * 2**30  # bytes of small images that are kept decoded
 Table = Float[Tensor, "N K"]  # a teacher's probabilities for each image of a split, on the device
@@ -294,14 +294,19 @@ def in_order(
     split: Split, data: DataSettings, finish: Finish, *, size: int, batch_size: int, workers: int
 ) -> Iterator[tuple[Labels, Images]]:
     """Each readable image of a split once, without augmentation: rows of the split, with images on the device."""
-    for rows, images in _bytes_in_order(split, data, size, batch_size, worker_count(workers)):
+    for rows, images in bytes_in_order(split, data, size=size, batch_size=batch_size, workers=workers):
         yield rows, finish(images, torch.zeros(len(rows), dtype=torch.int64), None).images
 
 
-def _bytes_in_order(
-    split: Split, data: DataSettings, size: int, batch_size: int, workers: int
-) -> Iterator[tuple[Labels, Tensor]]:
-    augment, plan = Augment.plain(data, size), Plan(len(split.labels), batch_size)
+def bytes_in_order(
+    split: Split, data: DataSettings, *, size: int, batch_size: int, workers: int, short_side: int | None = None
+) -> Iterator[tuple[Labels, UInt8[Tensor, "B 3 S S"]]]:
+    """Each readable image of a split once, as it is validated on, in bytes on the host, with their rows of the split.
+
+    With data.on_error=skip, broken files are left out.
+    """
+    workers = worker_count(workers)
+    augment, plan = Augment.plain(data, size, short_side), Plan(len(split.labels), batch_size)
     if prepared_whole(augment, plan.count):
         loaded, _, kept = into_memory(split, augment, data, workers)
         for start in range(0, len(kept), batch_size):

@@ -5,7 +5,7 @@ import io
 import json
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
@@ -33,6 +33,7 @@ class State(Enum):
     DONE = "done"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
+    UNEVALUATED = "not evaluated"  # trained, but without the evaluation on corrupted images that is asked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,7 @@ class Record:
     environment: dict[str, Any]
     command: str
     config: dict[str, Any]
+    robustness: dict[str, Any] = field(default_factory=dict)  # protocol with its changes -> errors and scores
     format: int = FORMAT
 
 
@@ -83,6 +85,10 @@ class Store:
     def claim(self, run_id: str) -> Lease | None:
         """The right to train the run, or None while another live process has it."""
         return claim(self.folder(run_id))
+
+    def failed(self, run_id: str) -> bool:
+        """Whether the run's folder has the mark of a failure."""
+        return (self.folder(run_id) / FAILURE).is_file()
 
     def failure(self, run_id: str) -> dict[str, str]:
         """The first line of the error of a failed run, and its traceback."""
