@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn, optim
@@ -21,7 +19,6 @@ from bagoftricks.rng import Key
 
 Images: TypeAlias = Float[Tensor, "B 3 H W"]
 Logits: TypeAlias = Float[Tensor, "B K"]
-Float64: TypeAlias = npt.NDArray[np.float64]
 Targets: TypeAlias = Float[Tensor, "B K"]  # always a distribution (docs/adr/0002)
 
 
@@ -100,7 +97,6 @@ class BatchPhase(IntEnum):
 
     ERASE = 1
     MIX = 2
-    RESIZE = 3  # last, so that what is erased and mixed is so at the full size
 
 
 class GradPhase(IntEnum):
@@ -153,11 +149,6 @@ class MapImages:  # exclusive; bytes to bytes, after crop, flip and jitter, keye
     apply: Callable[[UInt8[Tensor, "B 3 H W"], Float[Tensor, "B n"]], UInt8[Tensor, "VB 3 H W"]]
     draws: int  # uniform numbers in [0, 1) for each image
     views: int = 1  # images made of one; the first view of every image comes first, then the second of every image
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetFlip:  # exclusive; which training images are flipped, where the data's are
-    draw: Callable[[Float64, int], Float64]  # (draws of the first pass, passes before) -> draws; below 1/2: flipped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,7 +232,6 @@ class AverageWeights:  # independent: each adds one evaluated copy of the weight
     every: int = 1  # steps between updates
     start: int = 0  # steps before the first one; the copy starts from the weights of that step
     refresh_norms: bool = False  # measure the batch norms' statistics anew for the copy, instead of averaging them
-    pull: bool = False  # at each update, the training goes on from the copy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,7 +256,6 @@ Edit: TypeAlias = (
     | InitFromImages
     | FreezeParams
     | MapImages
-    | SetFlip
     | MapBatch
     | MapTargets
     | SetLoss

@@ -10,7 +10,6 @@ YAML_GROUPS = {
     "data": "data sets and the preparation of their images",
     "model": "networks",
     "preset": "settings for a whole study",
-    "corruptions": "protocols of an evaluation on corrupted images, after training",
 }
 
 

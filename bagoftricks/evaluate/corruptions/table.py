@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bagoftricks.evaluate.corruptions import noise
+from bagoftricks.evaluate.corruptions import blur, digital, glass, noise, weather
 from bagoftricks.evaluate.corruptions.draws import Stream
 from bagoftricks.evaluate.corruptions.pixels import Bytes
 
@@ -73,6 +73,105 @@ TABLE: dict[str, Corruption] = {
         noise.impulse_noise,
         _rows(noise.Amount, 0.03, 0.06, 0.09, 0.17, 0.27),
         _rows(noise.Amount, 0.01, 0.02, 0.03, 0.05, 0.07),
+    ),
+    "defocus_blur": Corruption(
+        draw_nothing,
+        blur.defocus_blur,
+        _rows(blur.Defocus, (3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)),
+        _rows(blur.Defocus, (0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
+        blur.defocus_side,
+    ),
+    "glass_blur": Corruption(
+        glass.draw_moves,
+        glass.glass_blur,
+        _rows(glass.Glass, (0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
+        _rows(glass.Glass, (0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
+        glass.glass_side,
+    ),
+    "motion_blur": Corruption(
+        blur.draw_angles,
+        blur.motion_blur,
+        _rows(blur.Motion, (10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
+        _rows(blur.Motion, (6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
+    ),
+    "zoom_blur": Corruption(
+        draw_nothing,
+        blur.zoom_blur,
+        _rows(blur.Zoom, (1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)),
+        _rows(blur.Zoom, (1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
+        blur.zoom_side,
+    ),
+    "snow": Corruption(
+        weather.draw_flakes,
+        weather.snow,
+        _rows(
+            weather.Snow,
+            (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
+            (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
+            (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
+            (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
+            (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
+        ),
+        _rows(
+            weather.Snow,
+            (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
+            (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
+            (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
+            (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
+            (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
+        ),
+    ),
+    "frost": Corruption(
+        weather.draw_frost,
+        weather.frost,
+        _rows(weather.FrostMix, (1, 0.4, 1), (0.8, 0.6, 1), (0.7, 0.7, 1), (0.65, 0.7, 1), (0.6, 0.75, 1)),
+        _rows(weather.FrostMix, (1, 0.2, 0.2), (1, 0.3, 0.2), (0.9, 0.4, 0.2), (0.85, 0.4, 0.2), (0.75, 0.45, 0.2)),
+        textures=True,
+    ),
+    "fog": Corruption(
+        weather.draw_fog,
+        weather.fog,
+        _rows(weather.Fog, (1.5, 2, 256), (2, 2, 256), (2.5, 1.7, 256), (2.5, 1.5, 256), (3, 1.4, 256)),
+        _rows(weather.Fog, (0.2, 3, 32), (0.5, 3, 32), (0.75, 2.5, 32), (1, 2, 32), (1.5, 1.75, 32)),
+    ),
+    "brightness": Corruption(
+        draw_nothing,
+        weather.brightness,
+        _rows(weather.Lift, 0.1, 0.2, 0.3, 0.4, 0.5),
+        _rows(weather.Lift, 0.05, 0.1, 0.15, 0.2, 0.3),
+    ),
+    "contrast": Corruption(
+        draw_nothing,
+        digital.contrast,
+        _rows(digital.Factor, 0.4, 0.3, 0.2, 0.1, 0.05),
+        _rows(digital.Factor, 0.75, 0.5, 0.4, 0.3, 0.15),
+    ),
+    "elastic_transform": Corruption(
+        digital.draw_bend,
+        digital.elastic_transform,
+        _rows(
+            digital.Elastic,
+            (488, 170.8, 24.4),
+            (488, 19.52, 48.8),
+            (12.2, 2.44, 4.88),
+            (17.08, 2.44, 4.88),
+            (29.28, 2.44, 4.88),
+        ),
+        _rows(digital.Elastic, (0, 0, 2.56), (1.6, 6.4, 2.24), (2.56, 1.92, 1.92), (3.2, 1.28, 1.6), (3.2, 0.96, 0.96)),
+        digital.elastic_side,
+    ),
+    "pixelate": Corruption(
+        draw_nothing,
+        digital.pixelate,
+        _rows(digital.Scale, 0.6, 0.5, 0.4, 0.3, 0.25),
+        _rows(digital.Scale, 0.95, 0.9, 0.85, 0.75, 0.65),
+        digital.pixelate_side,
+    ),
+    "jpeg_compression": Corruption(
+        draw_nothing,
+        digital.jpeg_compression,
+        _rows(digital.Quality, 25, 18, 15, 10, 7),
+        _rows(digital.Quality, 80, 65, 58, 50, 40),
     ),
     "speckle_noise": Corruption(
         noise.draw_normal,

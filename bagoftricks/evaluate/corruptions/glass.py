@@ -1,0 +1,93 @@
+"""Glass blur: pixels take the colour of a near one, one after the other, between two Gaussian blurs."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Int32
+from torch import Tensor
+
+from bagoftricks.evaluate.corruptions.draws import LEVELS, Stream
+from bagoftricks.evaluate.corruptions.pixels import HAIR, Bytes, gaussian_blur, to_columns, turned
+
+CHANNELS = 4  # a pixel in one word of 32 bits: red, green, blue and nothing
+
+Field = Int32[Tensor, "n iterations h w"]
+
+
+class Glass(NamedTuple):
+    """Constants of glass blur."""
+
+    sigma: float
+    max_delta: int  # offsets lie in [-max_delta, max_delta)
+    iterations: int
+
+
+class Moves(NamedTuple):
+    """For each visited pixel (rows and columns from max_delta + 1 to side - max_delta) whose colour it takes."""
+
+    down: Field
+    right: Field
+
+
+def draw_moves(stream: Stream, images: Bytes, row: Glass) -> Moves:
+    """Offsets in [-max_delta, max_delta), uniform up to 2^-16."""
+    height, width = (side - 2 * row.max_delta for side in images.shape[-2:])
+    pairs = stream.halves(0, row.iterations, height, width, 2).int().add_(LEVELS // 2)
+    offsets = pairs.mul_(2 * row.max_delta).bitwise_right_shift_(16).sub_(row.max_delta)
+    return Moves(offsets[..., 0], offsets[..., 1])
+
+
+def glass_blur(images: Bytes, moves: Moves, row: Glass) -> Bytes:
+    """Blur, cut to bytes, move pixels about, blur.
+
+    Pixels are visited from the last to the first. The definition means to swap two pixels, but its two views alias, so
+    the visited pixel takes the other's colour and the other keeps its own.
+    """
+    count, _, height, width = images.shape
+    four = torch.zeros((count, CHANNELS, height, width), dtype=torch.uint8, device=images.device)
+    four[:, :3] = images
+    blurred = gaussian_blur(to_columns(four), height, width, row.sigma).add_(HAIR / 2)
+    packed = turned(blurred.to(torch.uint8).view(torch.int32))  # images x pixels
+    source = _sources(moves, height, width, row.max_delta)
+    moved = turned(torch.index_select(packed.view(-1), 0, source.view(-1)).view(count, -1))
+    again = gaussian_blur(moved.view(torch.uint8).float(), height, width, row.sigma).add_(HAIR / 2)
+    result = turned(again.to(torch.uint8).view(torch.int32)).view(torch.uint8)
+    return result.view(count, height, width, CHANNELS)[..., :3].permute(0, 3, 1, 2)
+
+
+def glass_side(row: Glass) -> int:
+    """At least one pixel is visited."""
+    return 2 * row.max_delta + 1
+
+
+def _sources(moves: Moves, height: int, width: int, delta: int) -> Int32[Tensor, "n pixels"]:
+    """Which pixel's first colour each pixel ends with, as an index into all pixels of the chunk.
+
+    A visited pixel's parent is the one it copies. A parent behind it in the order of rows was overwritten before, so
+    its own parent counts; one in front still has its first colour. Following parents is a pointer chase, which
+    doubling ends after log2 of the longest chain.
+    """
+    count = len(moves.down)
+    pixels = height * width
+    every = torch.arange(count * pixels, dtype=torch.int32, device=moves.down.device).view(count, height, width)
+    inside = (slice(None), slice(delta + 1, height - delta + 1), slice(delta + 1, width - delta + 1))
+    first: Tensor | None = None
+    for turn in range(moves.down.shape[1]):
+        parent = every.clone()
+        parent[inside].add_(moves.down[:, turn], alpha=width).add_(moves.right[:, turn])
+        chased = _chase(parent.view(-1), every.view(-1), doublings=0 if delta == 1 else 5 if delta == 2 else 6)
+        first = chased if first is None else torch.index_select(first, 0, chased)
+    assert first is not None
+    return first.view(count, pixels)
+
+
+def _chase(parent: Int32[Tensor, "pixels"], own: Int32[Tensor, "pixels"], doublings: int) -> Int32[Tensor, "pixels"]:
+    """The pixel whose first colour arrives; chains longer than 2^doublings have a chance below 1e-8 for an image."""
+    total = len(own)
+    # Pixel p has the nodes p (its last colour) and total + p (its first). A parent not yet overwritten is a first.
+    node = torch.where(parent > own, parent, parent + total)
+    table = torch.cat([node, own + total])
+    for _ in range(doublings):
+        node = torch.index_select(table, 0, node)
+        table[:total] = node
+    return node.remainder_(total)
