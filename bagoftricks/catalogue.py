@@ -54,6 +54,8 @@ class Card(NamedTuple):
     paper: str
     fields: tuple[Field, ...]
     warns: Mapping[str, str]  # tricks it should not go with -> why
+    overlaps: str  # how it trains for corruptions that robustness is measured on; empty: it does not
+    overlaps_if: str  # the hyper-parameter without which it does not
 
     def schema(self) -> type:
         """The trick's hyper-parameters as a dataclass, for Hydra's ConfigStore."""
@@ -69,7 +71,8 @@ def card(name: str) -> Card:
     for node in ast.parse(source.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef) and (said := _said(node)) is not None:
             summary = (ast.get_docstring(node) or "").partition("\n")[0]
-            return Card(name, family, node.name, summary, said["paper"], tuple(fields_of(node)), said.get("warns", {}))
+            optional = (said.get("warns", {}), said.get("overlaps", ""), said.get("overlaps_if", ""))
+            return Card(name, family, node.name, summary, said["paper"], tuple(fields_of(node)), *optional)
     raise AssertionError(f"{source.name} holds no class decorated with @trick")
 
 

@@ -56,6 +56,9 @@ def compose(tricks: Mapping[str, Trick], task: Task) -> Recipe:
         image_inits=tuple(every(e.InitFromImages)),
         frozen=tuple(every(e.FreezeParams)),
         map_images=policy,
+        flip=_exclusive([(name, "which images are flipped", edit) for name, edit in every(e.SetFlip)]).get(
+            "which images are flipped"
+        ),
         map_batch=tuple((name, edit.apply) for name, edit in batch),
         reads=math.prod(edit.reads for _, edit in batch),
         map_targets=tuple(edit.apply for _, edit in every(e.MapTargets)),

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn, optim
@@ -19,6 +21,7 @@ from bagoftricks.rng import Key
 
 Images: TypeAlias = Float[Tensor, "B 3 H W"]
 Logits: TypeAlias = Float[Tensor, "B K"]
+Float64: TypeAlias = npt.NDArray[np.float64]
 Targets: TypeAlias = Float[Tensor, "B K"]  # always a distribution (docs/adr/0002)
 
 
@@ -97,6 +100,7 @@ class BatchPhase(IntEnum):
 
     ERASE = 1
     MIX = 2
+    RESIZE = 3  # last, so that what is erased and mixed is so at the full size
 
 
 class GradPhase(IntEnum):
@@ -149,6 +153,11 @@ class MapImages:  # exclusive; bytes to bytes, after crop, flip and jitter, keye
     apply: Callable[[UInt8[Tensor, "B 3 H W"], Float[Tensor, "B n"]], UInt8[Tensor, "VB 3 H W"]]
     draws: int  # uniform numbers in [0, 1) for each image
     views: int = 1  # images made of one; the first view of every image comes first, then the second of every image
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetFlip:  # exclusive; which training images are flipped, where the data's are
+    draw: Callable[[Float64, int], Float64]  # (draws of the first pass, passes before) -> draws; below 1/2: flipped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,6 +241,7 @@ class AverageWeights:  # independent: each adds one evaluated copy of the weight
     every: int = 1  # steps between updates
     start: int = 0  # steps before the first one; the copy starts from the weights of that step
     refresh_norms: bool = False  # measure the batch norms' statistics anew for the copy, instead of averaging them
+    pull: bool = False  # at each update, the training goes on from the copy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,6 +266,7 @@ Edit: TypeAlias = (
     | InitFromImages
     | FreezeParams
     | MapImages
+    | SetFlip
     | MapBatch
     | MapTargets
     | SetLoss

@@ -21,6 +21,7 @@ from bagoftricks.edits import (
     Part,
     Predict,
     ScaleParams,
+    SetFlip,
     SetPrecision,
     SetTeacher,
     SetTestSize,
@@ -36,6 +37,7 @@ class Recipe:
     image_inits: tuple[tuple[str, InitFromImages], ...]
     frozen: tuple[tuple[str, FreezeParams], ...]
     map_images: tuple[str, MapImages] | None
+    flip: tuple[str, SetFlip] | None
     map_batch: tuple[tuple[str, Callable[[Batch, Key], Batch]], ...]
     reads: int  # batches the loader reads for one update
     map_targets: tuple[Callable[[Targets], Targets], ...]

@@ -12,6 +12,14 @@ from bagoftricks.errors import UserError, did_you_mean
 # ruff: noqa: UP045
 
 
+KINDS = ("resnet", "resnet9", "mobilenet_v1", "cifarnet", "torchvision", "timm")
+SMALL = 64  # pixels up to which crop=auto pads
+JITTER_OVERLAPS = {  # jitter -> the corruptions that it trains for
+    "hsv": "colour jitter changes brightness and saturation, as the corruptions brightness and saturate do",
+    "bcs": "colour jitter changes brightness, contrast and saturation, as the corruptions of these names do",
+}
+
+
 def choose(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise UserError(f"{name}={value}: must be one of {', '.join(choices)}{did_you_mean(value, choices)}")
@@ -49,6 +57,8 @@ class DataSettings:
     """pad (pad, then crop at random), area (random-resized crop), none, or auto: pad up to 64 pixels, area above"""
     pad: int = 4
     """pixels of padding before the random crop"""
+    pad_mode: str = "zeros"
+    """what the padding shows: zeros, or reflect (the image mirrored at its border, without repeating the border)"""
     crop_area: list[float] = field(default_factory=lambda: [0.08, 1.0])
     """range of the share of the image's area that crop=area keeps"""
     flip: bool = True
@@ -62,12 +72,23 @@ class DataSettings:
     """standard deviation of the PCA noise's coefficients; -1: 0.1 with crop=area, else 0"""
     on_error: str = "fail"
     """fail at a broken file, or skip it and count it"""
+    decode: str = "full"
+    """full; scaled: JPEGs at 1/2, 1/4 or 1/8 of their sides where the crop stays large enough (large photographs);
+    or gpu: JPEGs in batches by nvJPEG, cropped and flipped there"""
+    cache: str = "auto"
+    """what is kept decoded, at no change of any result: auto (small data sets of files, up to 1 GiB on disk), ram or
+    disk (also images that are streamed, as far as a third of the free space goes), or none"""
 
     def __post_init__(self) -> None:
         choose("data.name", self.name, ("digits", "cifar10", "cifar100", "imagefolder"))
         choose("data.crop", self.crop, ("auto", "pad", "area", "none"))
+        choose("data.pad_mode", self.pad_mode, ("zeros", "reflect"))
         choose("data.jitter", self.jitter, ("auto", "hsv", "bcs", "none"))
         choose("data.on_error", self.on_error, ("fail", "skip"))
+        choose("data.decode", self.decode, ("full", "scaled", "gpu"))
+        choose("data.cache", self.cache, ("auto", "ram", "disk", "none"))
+        if self.decode == "gpu" and self.cache in ("ram", "disk"):
+            raise UserError(f"data.cache={self.cache}: with data.decode=gpu nothing is decoded here; leave it out")
         if not 0 <= self.holdout < 1:
             raise UserError(f"data.holdout={self.holdout}: must be in [0, 1)")
         if self.limit is not None:
@@ -81,6 +102,18 @@ class DataSettings:
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise UserError("data.mean and data.std: must have three numbers each, and every std must be positive")
 
+    def crop_at(self, size: int) -> str:
+        """The crop of training images of ``size`` pixels, ``auto`` resolved."""
+        return self.crop if self.crop != "auto" else "pad" if size <= SMALL else "area"
+
+    def jitter_at(self, size: int) -> str:
+        """The colour jitter of training images of ``size`` pixels, ``auto`` resolved."""
+        return self.jitter if self.jitter != "auto" else "hsv" if self.crop_at(size) == "area" else "none"
+
+    def overlap_at(self, size: int) -> str | None:
+        """Why robustness to corruptions is no surprise after this preparation of images of ``size`` pixels, if so."""
+        return JITTER_OVERLAPS.get(self.jitter_at(size)) if self.jitter_strength else None
+
 
 @dataclass(kw_only=True)
 class ModelSettings:
@@ -89,8 +122,8 @@ class ModelSettings:
     name: str = "resnet14_laptop"
     """its name in records and tables"""
     kind: str = "resnet"
-    """family of the network: resnet, resnet9 (Page 2019; it has a width alone), mobilenet_v1 (likewise), torchvision or
-    timm (which have a network alone)"""
+    """family of the network: resnet, resnet9 (Page 2019; it has a width alone), mobilenet_v1 (likewise), cifarnet
+    (Jordan 2024; it has widths alone), torchvision or timm (which have a network alone)"""
     network: str = ""
     """the library's name of a torchvision or timm network, as model=timm/NAME sets it"""
     block: str = "bottleneck"
@@ -99,6 +132,8 @@ class ModelSettings:
     """blocks in each stage"""
     width: int = 16
     """channels of the stem and of the first stage; each later stage has twice as many; MobileNet's stem, 32 for 1.0"""
+    widths: list[int] = field(default_factory=list)
+    """cifarnet: channels of the stem and of each block, which halves the map"""
     groups: int = 1
     """groups of a bottleneck's 3x3; ResNeXt's cardinality when above 1"""
     group_width: int = 64
@@ -111,11 +146,15 @@ class ModelSettings:
     """start the last linear layer anew instead of from the file of weights, as for other classes"""
 
     def __post_init__(self) -> None:
-        choose("model.kind", self.kind, ("resnet", "resnet9", "mobilenet_v1", "torchvision", "timm"))
+        choose("model.kind", self.kind, KINDS)
         choose("model.block", self.block, ("basic", "bottleneck"))
         choose("model.stem", self.stem, ("auto", "imagenet", "small"))
         positive(**{"model.width": self.width, "model.groups": self.groups, "model.group_width": self.group_width})
         positive(**{f"model.depths[{i}]": d for i, d in enumerate(self.depths)})
+        positive(**{f"model.widths[{i}]": w for i, w in enumerate(self.widths)})
+        if (self.kind == "cifarnet") != (len(self.widths) > 1):
+            wanted = "must be two or more, as [24,64,256,256]" if self.kind == "cifarnet" else "cifarnet alone has them"
+            raise UserError(f"model.widths={self.widths} with model.kind={self.kind}: {wanted}")
         if not self.depths:
             raise UserError("model.depths=[]: needs at least one stage")
         if self.block == "basic" and (self.groups, self.group_width) != (1, 64):
@@ -145,23 +184,66 @@ class RuntimeSettings:
     """images in one evaluation batch"""
     eval_every: int = 1
     """epochs between evaluations; the last epoch is always evaluated"""
+    checkpoint_minutes: float = 5.0
+    """minutes between checkpoints, from which an interrupted run goes on; 0: none by the clock"""
+    checkpoint_steps: int = 0
+    """steps between checkpoints; 0: none by the count. The end of an epoch makes one too, at most every ten seconds"""
+    checkpoint_keep: int = 2
+    """checkpoints that are kept until the run is finished; 0: none are made"""
     progress: bool = True
     """show a progress bar and a line per epoch on standard error"""
 
     def __post_init__(self) -> None:
         positive(**{"runtime.eval_batch_size": self.eval_batch_size, "runtime.eval_every": self.eval_every})
+        counts = {"checkpoint_minutes": self.checkpoint_minutes, "checkpoint_steps": self.checkpoint_steps}
+        for name, value in {**counts, "checkpoint_keep": self.checkpoint_keep}.items():
+            if not value >= 0:
+                raise UserError(f"runtime.{name}={value}: must be 0 or more")
         if self.workers < -1:
             raise UserError(f"runtime.workers={self.workers}: must be -1 or more")
 
 
 @dataclass(kw_only=True)
+class CorruptionSettings:
+    """An evaluation on corrupted images besides the clean ones: what is found, never which run it is found of."""
+
+    protocol: str = "none"
+    """name of the protocol, as corruptions=NAME sets it"""
+    limit: Optional[int] = None
+    """at most so many validation images, the same ones for every run"""
+    seed: int = 0
+    """names the random draws of the corruptions"""
+    stored: Optional[str] = None
+    """folder of a stored set instead of generated images: ImageNet-C's <corruption>/<severity>/<class>/*.JPEG, or
+    CIFAR-10-C's <corruption>.npy with labels.npy"""
+    frost: Optional[str] = None
+    """folder with ImageNet-C's own pictures of frost, instead of procedural frost"""
+    normalise_by: Optional[str] = None
+    """id of a finished run, or its beginning, with this protocol in its record: its errors take AlexNet's place"""
+    each: bool = False
+    """a column for each corruption in the row that is printed"""
+
+    def __post_init__(self) -> None:
+        if self.limit is not None:
+            positive(**{"corruptions.limit": self.limit})
+        beside = {name: value for name, value in vars(self).items() if name != "protocol" and value not in (None, 0)}
+        if self.protocol == "none" and beside:
+            name, value = next(iter(beside.items()))
+            raise UserError(f"corruptions.{name}={value}: of which protocol? Type corruptions=NAME beside it")
+        if self.stored is not None and (self.frost is not None or self.seed):
+            name, value = ("frost", self.frost) if self.frost is not None else ("seed", self.seed)
+            raise UserError(f"corruptions.{name}={value}: a stored set is generated already; leave it out")
+
+
+@dataclass(kw_only=True)
 class Settings:
-    """One run. What is here, but for runtime, store, format, rerun and measure, makes its identity."""
+    """One run. What is here, but for runtime, corruptions, store, format, rerun and measure, makes its identity."""
 
     data: DataSettings = field(default_factory=DataSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     tricks: dict[str, Any] = field(default_factory=dict)
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+    corruptions: CorruptionSettings = field(default_factory=CorruptionSettings)
     seed: int = 0
     """names every random draw of the run"""
     epochs: int = 120
@@ -194,6 +276,11 @@ class Settings:
             positive(image_size=self.image_size)
         if self.num_classes is not None:
             positive(num_classes=self.num_classes)
+        if self.data.pad_mode == "reflect" and self.data.pad >= self.pixels:
+            raise UserError(
+                f"data.pad={self.data.pad}: with data.pad_mode=reflect, must be less than the {self.pixels} pixels "
+                "of an image"
+            )
 
     @property
     def pixels(self) -> int:

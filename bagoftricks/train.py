@@ -166,7 +166,7 @@ class Trainer:
 
 
 class Average:
-    """A copy of the weights that follows the trained ones at a distance. Running statistics are averaged too."""
+    """A copy of the weights that follows the trained ones, or pulls them back. Running statistics are averaged too."""
 
     def __init__(self, model: nn.Module, edit: AverageWeights) -> None:
         self.edit, self.model = edit, deepcopy(model).requires_grad_(False)
@@ -186,6 +186,8 @@ class Average:
         torch._foreach_lerp_([mine for mine, _ in self.floats], [theirs for _, theirs in self.floats], weight)
         for mine, theirs in self.counts:
             mine.copy_(theirs)
+        if self.edit.pull:
+            torch._foreach_copy_([theirs for _, theirs in self.floats], [mine for mine, _ in self.floats])
 
 
 @torch.no_grad()

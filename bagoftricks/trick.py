@@ -40,10 +40,14 @@ class Trick(Protocol):
 
 
 @dataclass_transform(kw_only_default=True)
-def trick(*, paper: str, warns: Mapping[str, str] | None = None) -> Callable[[T], T]:
+def trick(
+    *, paper: str, warns: Mapping[str, str] | None = None, overlaps: str = "", overlaps_if: str = ""
+) -> Callable[[T], T]:
     """Make a class of hyper-parameters a trick: a slotted, keyword-only dataclass that cites its source.
 
     ``warns`` names other tricks that it goes with but should not, and says why (a literal: the card shows it).
+    ``overlaps`` says how it trains for corruptions that robustness is measured on; a table marks such rows.
+    ``overlaps_if`` names the hyper-parameter without which it does not.
 
     The class lives in ``tricks/<family>/<name>.py``. Its fields need literal defaults and a docstring each: the
     command line reads its schema and its help from the source, without importing torch (``catalogue``).
@@ -51,7 +55,7 @@ def trick(*, paper: str, warns: Mapping[str, str] | None = None) -> Callable[[T]
 
     def register(cls: T) -> T:
         made = dataclass(kw_only=True, slots=True)(cls)
-        made.paper, made.warns = paper, dict(warns or {})
+        made.paper, made.warns, made.overlaps, made.overlaps_if = paper, dict(warns or {}), overlaps, overlaps_if
         return made  # type: ignore[return-value]
 
     return register

@@ -1,3 +1,8 @@
+import atexit
+import os
+import shutil
+import tempfile
+
 import jaxtyping
 import pytest
 import torch
@@ -5,6 +10,8 @@ from beartype import BeartypeConf, beartype
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="bagoftricks-tests-")  # tests keep nothing in the user's cache
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 check = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float, as for any type checker
 
 settings.register_profile("reproducible", derandomize=True, deadline=None)

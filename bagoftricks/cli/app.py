@@ -41,11 +41,13 @@ def launch(program: str, job: Job, finish: Callable[[], None], argv: list[str] |
 
 def guarded_main(program: str, action: Callable[[], int | None]) -> int:
     """The exit status of a command: its own, or that of the error or the signal that ended it."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for name in ("SIGTERM", "SIGUSR2"):  # before and after the training; during it, they are noted between two steps
+        if number := getattr(signal, name, None):
+            signal.signal(number, _interrupt)
     try:
         return _guarded(program, action)
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted; the same command starts the run again", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"{program}: {str(error) or 'interrupted'}; the same command goes on", file=sys.stderr)
         return INTERRUPTED
 
 

@@ -10,6 +10,7 @@ YAML_GROUPS = {
     "data": "data sets and the preparation of their images",
     "model": "networks",
     "preset": "settings for a whole study",
+    "corruptions": "protocols of an evaluation on corrupted images, after training",
 }
 
 

@@ -11,9 +11,11 @@ from bagoftricks.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     from bagoftricks.settings import Settings
     from bagoftricks.study.evaluation import Subject
+    from bagoftricks.study.store import Record
 
 PROGRAM = "bot-eval"
-BESIDE_A_RUN = ("image_size", "store", "format")  # what can differ from the run's own settings, with data.*, runtime.*
+BESIDE_A_RUN = ("image_size", "store", "format", "rerun", "corruptions")  # what can differ from the run's own settings
+PARTS_BESIDE_A_RUN = ("data.", "runtime.", "corruptions.")
 
 
 @dataclass
@@ -25,6 +27,10 @@ class Asked:
     export: str | None = None
     naming: str = "ours"
     copy: str | None = None
+    report: bool = False
+    show: str | None = None
+    image: str | None = None
+    out: str = "corruptions.png"
     rest: list[str] = field(default_factory=list)
 
     @classmethod
@@ -32,8 +38,12 @@ class Asked:
         asked = cls()
         for argument in arguments:
             key, equals, value = argument.partition("=")
-            if equals and key in ("run", "weights", "export", "naming", "copy"):
+            if equals and key in ("run", "weights", "export", "naming", "copy", "show", "image", "out"):
                 setattr(asked, key, value)
+            elif equals and key == "report":
+                if value not in ("true", "false"):
+                    raise UserError(f"report={value}: must be true or false")
+                asked.report = value == "true"
             else:
                 asked.rest.append(argument)
         asked.check()
@@ -46,6 +56,12 @@ class Asked:
             raise UserError(f"naming={self.naming}: must be one of {', '.join(namings)}")
         if self.export is not None and not self.export.endswith(".safetensors"):
             raise UserError(f"export={self.export}: the name must end in .safetensors")
+        if self.show not in (None, "corruptions"):
+            raise UserError(f"show={self.show}: there is only show=corruptions")
+        if (self.show is None) != (self.image is None):
+            raise UserError("show=corruptions and image=FILE belong together: type both")
+        if not self.out.lower().endswith(".png"):
+            raise UserError(f"out={self.out}: the name must end in .png")
         if self.export is not None and {"-m", "--multirun"} & set(self.rest):
             raise UserError("export= writes one file: leave out -m")
 
@@ -56,18 +72,16 @@ def main(argv: list[str] | None = None) -> int:
         print(text(PROGRAM))
         return 0
     rows: list[dict[str, Any]] = []
-    styles: list[str] = []
+    used: list[Settings] = []
 
     def show() -> None:
         if rows:
-            from bagoftricks.report.table import EVALUATION, render
+            print(shown(rows, used[0].format, each=used[0].corruptions.each, report=asked.report))
 
-            print(_json(rows) if styles[0] == "json" else render(rows, EVALUATION, styles[0]))
-
-    def of_run(asked: Asked) -> None:
+    def of_run() -> None:
         assert asked.run is not None
         settings, made = _evaluate_run(asked, asked.run)
-        styles.append(settings.format)
+        used.append(settings)
         rows.extend(made)
         show()
 
@@ -76,18 +90,56 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
+    if asked.show is not None:
+        return guarded_main(PROGRAM, lambda: _show(asked))
     if asked.run is not None:
-        return guarded_main(PROGRAM, lambda: of_run(asked))
+        return guarded_main(PROGRAM, of_run)
 
     def of_file(settings: "Settings", command: str) -> None:
         from bagoftricks.study.evaluation import subject_of_file
 
-        styles.append(settings.format)
+        used.append(settings)
         about = {"model": settings.model.name, "weights": settings.model.weights}
         rows.extend(_rows(asked, subject_of_file(settings), about))
 
     weights = [] if asked.weights is None else [f"model.weights={asked.weights}"]
     return launch(PROGRAM, of_file, show, [*asked.rest, *weights])
+
+
+def shown(rows: list[dict[str, Any]], style: str, *, each: bool, report: bool) -> str:
+    """What is printed: the rows, what the robustness was measured on, and the report of all errors."""
+    if style == "json":
+        return _json(rows)
+    from bagoftricks.report.robustness import error_report, robustness_notes, score_keys, with_notes
+    from bagoftricks.report.table import EVALUATION, render, with_robustness
+
+    columns = with_robustness(EVALUATION, rows, score_keys(rows, each=each))
+    parts = [with_notes(render(rows, columns, style), robustness_notes(rows), style)]
+    for row in rows if report else []:
+        if not row.get("robustness"):
+            raise UserError("report=true: of which protocol? Type corruptions=NAME beside it")
+        for name, result in row["robustness"].items():
+            title = f"{row['label']}, {name}"
+            parts += ["", title, "", error_report(name, result, style)]
+    return "\n".join(parts)
+
+
+def _show(asked: Asked) -> None:
+    """A picture of the corruptions on an image of the user's."""
+    from bagoftricks.cli.compose import compose_settings
+    from bagoftricks.report.corruption_grid import write_grid
+
+    for argument in asked.rest:
+        name = argument.lstrip("+~").partition("=")[0]
+        if not name.startswith("corruptions") and name not in ("image_size", "runtime.device"):
+            near = did_you_mean(name, ["corruptions", "image_size", "image", "out", "show"])
+            raise UserError(
+                f"'{argument}' has no meaning beside show=corruptions{near} (corruptions.*, image_size, out)"
+            )
+    settings = compose_settings(asked.rest)
+    assert asked.image is not None
+    write_grid(asked.image, asked.out, settings.corruptions, settings.image_size or 224)
+    print(f"{PROGRAM}: {asked.out} shows the corruptions", file=sys.stderr)
 
 
 def _evaluate_run(asked: Asked, prefix: str) -> "tuple[Settings, list[dict[str, Any]]]":
@@ -105,15 +157,14 @@ def _evaluate_run(asked: Asked, prefix: str) -> "tuple[Settings, list[dict[str, 
     of_run = OmegaConf.merge(OmegaConf.structured(Settings), record.config)
     trained = to_settings(of_run)  # type: ignore[arg-type]
     OmegaConf.update(of_run, "store", store)
-    OmegaConf.update(of_run, "format", "text")
+    for name in ("format", "rerun", "corruptions"):
+        OmegaConf.update(of_run, name, getattr(Settings(), name))
     for key, value in overrides.items():
-        OmegaConf.update(of_run, key, value)
+        OmegaConf.update(of_run, "corruptions.protocol" if key == "corruptions" else key, value)
     settings = to_settings(of_run)  # type: ignore[arg-type]
     size = settings.pixels if {"image_size", "data.image_size"} & overrides.keys() else None
     subject = subject_of_run(record, trained, settings, size)
-    return settings, _rows(
-        asked, subject, {"model": record.model["name"], "id": record.id}, digest=record.data["digest"]
-    )
+    return settings, _rows(asked, subject, {"model": record.model["name"], "id": record.id}, record)
 
 
 def _parsed(arguments: list[str]) -> dict[str, Any]:
@@ -124,23 +175,30 @@ def _parsed(arguments: list[str]) -> dict[str, Any]:
 
     for argument in arguments:
         name = argument.lstrip("+~").partition("=")[0]
-        if not name.startswith(("data.", "runtime.")) and name not in BESIDE_A_RUN:
+        if not name.startswith(PARTS_BESIDE_A_RUN) and name not in BESIDE_A_RUN:
             meant = did_you_mean(name, ["run", "copy", "export", "naming", *BESIDE_A_RUN])
             raise UserError(
                 f"'{argument}' cannot be set beside run={meant} (the network and its tricks are "
-                "the run's; free are data.*, runtime.*, image_size, copy, export, naming, store and format)"
+                "the run's; free are data.*, runtime.*, corruptions, image_size, copy, report, export, naming, rerun, "
+                "store and format)"
             )
     parsed = OverridesParser.create().parse_overrides(tidy(arguments))
     return {override.key_or_group: override.value() for override in parsed}
 
 
-def _rows(asked: Asked, subject: "Subject", about: dict[str, Any], digest: str | None = None) -> list[dict[str, Any]]:
-    """Export what is asked for, evaluate, and name the rows."""
+def _rows(
+    asked: Asked, subject: "Subject", about: dict[str, Any], record: "Record | None" = None
+) -> list[dict[str, Any]]:
+    """Export what is asked for, evaluate, and name the rows; ``record``: of the run that is evaluated."""
     from dataclasses import replace
 
+    from bagoftricks.cli.progress import ConsoleReporter
     from bagoftricks.report.table import label
     from bagoftricks.study.evaluation import evaluate, export
+    from bagoftricks.study.robustness.asked import asked_for
+    from bagoftricks.study.robustness.recording import robustness_rows
 
+    whole = subject
     if asked.copy is not None:
         if asked.copy not in subject.files:
             raise UserError(f"copy={asked.copy}: the weights are of {', '.join(subject.files)}")
@@ -149,14 +207,20 @@ def _rows(asked: Asked, subject: "Subject", about: dict[str, Any], digest: str |
     def note(line: str) -> None:
         print(f"{PROGRAM}: {line}", file=sys.stderr)
 
+    settings = subject.settings
+    robust = asked_for(settings, subject.recipe, subject.size)
     if asked.export is not None:
         export(subject, next(iter(subject.files)), asked.export, asked.naming)
         note(f"{asked.export} holds the weights, in the names of {asked.naming}")
     tricks = label(subject.trained.tricks)
-    return [
+    rows = [
         {"label": tricks if row["copy"] == "last" else f"{tricks} [{row['copy']}]", **about, **row}
-        for row in evaluate(subject, note, digest)
+        for row in evaluate(subject, note, record.data["digest"] if record else None)
     ]
+    if robust is None:
+        return rows
+    found = robustness_rows(whole, robust, record, ConsoleReporter(enabled=settings.runtime.progress))
+    return [{**row, **found[row["copy"]]} for row in rows]
 
 
 def _json(rows: list[dict[str, Any]]) -> str:

@@ -18,9 +18,11 @@ usage:
   bot-train preset=bag_of_tricks data.root=FOLDER            the papers' setting
   bot-train -m '+tweak=resnet_b,resnet_c,resnet_d' seed=0,1  several runs
   bot-train ... ~tricks.mixup                                a preset's or an earlier choice without one trick
+  bot-train ... corruptions=cifar10_c                        the error on corrupted images too, of a finished run alone
 
   +group=a or '+group=[a,b]' switches tricks on, group=[a] replaces a preset's; key=value changes a setting.
   -m runs every combination of the values given with commas; --cfg job shows the composed settings, trains nothing.
+  A run that was interrupted or killed goes on where it was with the same command (rerun=true: from the beginning).
   Exit status: 0 done, 2 wrong input, 1 a failure, 75 interrupted.""",
     "bot-bench": """bot-bench: parameters, MACs, throughput, latency and memory of a network, without training.
 
@@ -32,17 +34,23 @@ usage:
 
   224 pixels and 1000 classes, as in the papers, unless image_size=, num_classes= or data= say otherwise.
   Throughput: batch 64, fp32, no data loading; latency: batch 1. Medians of synchronised repeats after a warm-up.""",
-    "bot-eval": """bot-eval: evaluate a finished run, or a file of weights, without training; records nothing.
+    "bot-eval": """bot-eval: evaluate a finished run, or a file of weights, without training.
 
 usage:
   bot-eval run=3f2a                                          the run whose id begins so, its averaged copies too
   bot-eval run=3f2a image_size=288 data.root=FOLDER          its weights on larger images, or on other data
   bot-eval run=3f2a export=mine.safetensors naming=torchvision
   bot-eval weights=resnet50.pth model=resnet50 +tweak=resnet_b data=imagefolder data.root=FOLDER
+  bot-eval run=3f2a corruptions=imagenet_c report=true       robustness, added to the run's record; all its errors
+  bot-eval show=corruptions image=cat.jpg                    a picture of the corruptions: corruptions.png
 
-  run=          a run of store=; beside it data.*, runtime.*, image_size, store and format can be set, nothing else
+  run=          a run of store=; beside it data.*, runtime.*, corruptions, image_size, rerun, store and format can be
+                set, nothing else. Robustness is added to the record once (rerun=true: anew); nothing else is recorded
   weights=      a file in our names, torchvision's or timm's: .safetensors, or a state dict of torch.save
   copy=ema      of a run, one copy of the weights alone; last is the trained one
+  report=true   with corruptions=, the error on every corruption at every severity
+  show=corruptions image=FILE out=FILE.png   all corruptions x severities of an image, at image_size=224; with
+                corruptions=NAME as that protocol has them
   export=       write the weights to this .safetensors file as well; naming=torchvision for the names of torchvision and
                 timm, naming=ours (the default)""",
 }
@@ -81,7 +89,12 @@ def _settings() -> list[str]:
     return lines
 
 
-_NESTED = {"data.": settings.DataSettings(), "model.": settings.ModelSettings(), "runtime.": settings.RuntimeSettings()}
+_NESTED = {
+    "data.": settings.DataSettings(),
+    "model.": settings.ModelSettings(),
+    "runtime.": settings.RuntimeSettings(),
+    "corruptions.": settings.CorruptionSettings(),
+}
 
 
 def _typed(value: object) -> str:

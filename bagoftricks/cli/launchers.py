@@ -39,6 +39,7 @@ def launch_with_plugin(runs: "Sequence[PlannedRun]", overrides: Sequence[str], v
     from hydra.types import HydraContext
 
     from bagoftricks.cli.schema import register
+    from bagoftricks.study.plan import state_of
     from bagoftricks.study.store import Store
 
     name = next((o.partition("=")[2] for o in overrides if o.startswith("hydra/launcher=")), "")
@@ -66,7 +67,7 @@ def launch_with_plugin(runs: "Sequence[PlannedRun]", overrides: Sequence[str], v
                 view.started(run)
             launcher.launch([jobs[run.id] for run in batch], initial_job_idx=first)
             for run in batch:
-                view.finished(run, Store(run.settings.store).state(run.id), 0.0)
+                view.finished(run, state_of(run, Store(run.settings.store)), 0.0)
 
 
 def run_folder(runs: "Sequence[PlannedRun]") -> str:

@@ -6,6 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+NAME = 19  # characters that a bar shows: a protocol's name, or most of a run's id
+
 
 class ConsoleReporter:
     """Prints what a run reports; standard output stays free for its result."""
@@ -17,12 +19,12 @@ class ConsoleReporter:
     def note(self, text: str) -> None:
         self.console.print(text)
 
-    def begin(self, run_id: str, steps: int) -> None:
+    def begin(self, run_id: str, steps: int, done: int) -> None:
         if not self.console.is_terminal:
             return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self.bar = Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=self.console, transient=True)
-        self.task = self.bar.add_task(run_id[:8], total=steps)
+        self.task = self.bar.add_task(run_id[:NAME], total=steps, completed=done)
         self.bar.start()
 
     def step(self) -> None:

@@ -16,7 +16,7 @@ from bagoftricks.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     from bagoftricks.settings import Settings
     from bagoftricks.study.arms import Arm
-    from bagoftricks.study.plan import Plan
+    from bagoftricks.study.plan import Plan, PlannedRun
     from bagoftricks.study.store import Store
 
 HELP = """bot-sweep: train the runs of a study that are missing, then print its table.
@@ -191,16 +191,28 @@ def carry_out(plan: "Plan", name: str, about: dict[str, Any], sweep: Sweep, stor
         else:
             run_in_workers(todo, view, slots=sweep.slots, time_limit=sweep.time_limit)
     print(study_report(store, name, style))
-    failed = [run for run in first.values() if store.state(run.id) is State.FAILED]
-    for run in failed:
-        error = store.failure(run.id)["error"]
-        print(f"bot-sweep: '{run.label}' seed {run.seed} failed: {error} ({store.folder(run.id)})", file=sys.stderr)
+    return how_it_ended(list(first.values()), store)
+
+
+def how_it_ended(runs: "Sequence[PlannedRun]", store: "Store") -> int:
+    """Say which runs failed, were interrupted, or lack their evaluation; the exit status."""
+    from bagoftricks.study.plan import state_of
+    from bagoftricks.study.store import State
+
+    at = {run.id: state_of(run, store) for run in runs}
+    failed = [run for run in runs if at[run.id] is State.FAILED]
+    unevaluated = [run for run in runs if at[run.id] is State.UNEVALUATED and store.failed(run.id)]
+    for run in [*failed, *unevaluated]:
+        error, what = store.failure(run.id)["error"], "failed" if run in failed else "could not be evaluated"
+        print(f"bot-sweep: '{run.label}' seed {run.seed} {what}: {error} ({store.folder(run.id)})", file=sys.stderr)
     if failed:
         print(f"bot-sweep: {len(failed)} runs failed; retry=failed trains them again", file=sys.stderr)
-    unfinished = [run for run in first.values() if store.state(run.id) not in (State.DONE, State.FAILED)]
-    if unfinished:
-        print(f"bot-sweep: {len(unfinished)} runs were interrupted; the same command goes on", file=sys.stderr)
-    return INTERRUPTED if unfinished else FAILED if failed else DONE
+    if unevaluated:
+        print(f"bot-sweep: {len(unevaluated)} evaluations failed; the same command tries them again", file=sys.stderr)
+    stopped = [run for run in runs if at[run.id] not in (State.DONE, State.FAILED) and run not in unevaluated]
+    if stopped:
+        print(f"bot-sweep: {len(stopped)} runs were interrupted; the same command goes on", file=sys.stderr)
+    return INTERRUPTED if stopped else FAILED if failed or unevaluated else DONE
 
 
 def greedy(

@@ -16,10 +16,10 @@ def main(argv: list[str] | None = None) -> int:
 
     def job(settings: "Settings", command: str) -> None:
         from bagoftricks.cli.progress import ConsoleReporter
-        from bagoftricks.study.run import execute
+        from bagoftricks.study.robustness.recording import carry_out
 
         reporter = ConsoleReporter(enabled=settings.runtime.progress)
-        finished.append((settings, execute(settings, reporter, command)))
+        finished.append((settings, carry_out(settings, reporter, command)))
 
     return launch("bot-train", job, lambda: show(finished), argv)
 
@@ -30,7 +30,8 @@ def show(finished: "list[tuple[Settings, Record]]") -> None:
         return
     import json
 
-    from bagoftricks.report.table import RUN, render, rows_of
+    from bagoftricks.report.robustness import robustness_notes, score_keys, with_notes
+    from bagoftricks.report.table import RUN, render, rows_of, with_robustness
 
     style = finished[0][0].format
     records = [record for _, record in finished]
@@ -38,7 +39,9 @@ def show(finished: "list[tuple[Settings, Record]]") -> None:
         made = [asdict(record) for record in records]
         print(json.dumps(made[0] if len(made) == 1 else made, indent=2))
         return
-    print(render([row for record in records for row in rows_of(record)], RUN, style))
+    rows = [row for record in records for row in rows_of(record)]
+    keys = score_keys(rows, each=any(settings.corruptions.each for settings, _ in finished))
+    print(with_notes(render(rows, with_robustness(RUN, rows, keys), style), robustness_notes(rows), style))
     if style == "text":
         for settings, record in finished:
             print(f"record: {settings.store}/{record.id}/record.json")

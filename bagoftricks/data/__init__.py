@@ -1,6 +1,16 @@
 """Data sets and the batches made of them."""
 
-from bagoftricks.data.loaders import Loader, eval_loader, in_order, keep_decoded, train_loader
-from bagoftricks.data.sources import Dataset, find_dataset
+from bagoftricks.data.loaders import Loader, bytes_in_order, eval_loader, in_order, keep_decoded, train_loader
+from bagoftricks.data.sources import Dataset, Split, find_dataset
 
-__all__ = ["Dataset", "Loader", "eval_loader", "find_dataset", "in_order", "keep_decoded", "train_loader"]
+__all__ = [
+    "Dataset",
+    "Loader",
+    "Split",
+    "bytes_in_order",
+    "eval_loader",
+    "find_dataset",
+    "in_order",
+    "keep_decoded",
+    "train_loader",
+]

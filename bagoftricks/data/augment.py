@@ -1,6 +1,6 @@
 """What happens to an image between its file and the network, with every draw keyed by (seed, what, epoch, sample)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -10,12 +10,12 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from bagoftricks.data import transforms as t
-from bagoftricks.data.sources import Labels
-from bagoftricks.edits import Batch, MapImages
+from bagoftricks.data.decode import Box, decode_scaled
+from bagoftricks.data.sources import Labels, Split
+from bagoftricks.edits import Batch, Float64, MapImages, SetFlip
 from bagoftricks.rng import Key
-from bagoftricks.settings import DataSettings
+from bagoftricks.settings import SMALL, DataSettings
 
-SMALL = 64  # pixels up to which crop=auto pads
 Parts: TypeAlias = list[tuple[int, Labels]]  # a step's images: (pass, sample indices) pairs
 
 
@@ -27,23 +27,54 @@ class Augment:
     key: Key | None
     crop: str = "none"
     pad: int = 0
+    reflect: bool = False  # the padding shows the image mirrored at its border
     area: tuple[float, float] = (1.0, 1.0)
     flip: bool = False
+    flips: SetFlip | None = None  # a trick's choice of the images that are flipped
     jitter: str = "none"
     jitter_strength: float = 0.0
     pca: float = 0.0
     policy: tuple[str, MapImages] | None = None  # a trick's map of the images, after all else
     short_side: int | None = None  # of validation images before the centre crop
+    scaled: bool = False  # decode at the smallest scale that has the pixels
 
     @classmethod
     def from_settings(
-        cls, data: DataSettings, size: int, key: Key, policy: tuple[str, MapImages] | None = None
+        cls,
+        data: DataSettings,
+        size: int,
+        key: Key,
+        policy: tuple[str, MapImages] | None = None,
+        flips: SetFlip | None = None,
     ) -> "Augment":
-        crop = data.crop if data.crop != "auto" else "pad" if size <= SMALL else "area"
-        jitter = data.jitter if data.jitter != "auto" else "hsv" if crop == "area" else "none"
+        crop, jitter = data.crop_at(size), data.jitter_at(size)
         pca = data.pca if data.pca >= 0 else 0.1 if crop == "area" else 0.0
         pad, area = data.pad if crop == "pad" else 0, (data.crop_area[0], data.crop_area[1])
-        return cls(size, key, crop, pad, area, data.flip, jitter, data.jitter_strength, pca, policy)
+        scaled = data.decode == "scaled"
+        return cls(
+            size=size,
+            key=key,
+            crop=crop,
+            pad=pad,
+            reflect=data.pad_mode == "reflect",
+            area=area,
+            flip=data.flip,
+            flips=flips,
+            jitter=jitter,
+            jitter_strength=data.jitter_strength,
+            pca=pca,
+            policy=policy,
+            scaled=scaled,
+        )
+
+    @classmethod
+    def plain(cls, data: DataSettings, size: int, short_side: int | None = None) -> "Augment":
+        """Nothing random, as for validation."""
+        return cls(size, None, short_side=short_side, scaled=data.decode == "scaled")
+
+    def uncoloured(self) -> "Augment":
+        """The same crops and flips alone."""
+        return replace(self, jitter="none", policy=None)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -69,39 +100,76 @@ class Augment:
     def _drawn(self, epoch: int, pass_: int, samples: Labels, counts: dict[str, int]) -> Float[Tensor, "B n"]:
         drawn = [np.empty((len(samples), 0))]
         if self.key is not None:
-            drawn += [self.key.fold(what, epoch, pass_).uniform(samples, n) for what, n in counts.items() if n]
+            drawn += [self._uniform(what, epoch, pass_, samples, n) for what, n in counts.items() if n]
         return torch.from_numpy(np.concatenate(drawn, 1)).float()
+
+    def _uniform(self, what: str, epoch: int, pass_: int, samples: Labels, count: int) -> Float64:
+        assert self.key is not None
+        if what == "flip" and self.flips is not None:
+            return self.flips.draw(self.key.fold(what, 0, 0).uniform(samples, count), epoch + pass_)
+        return self.key.fold(what, epoch, pass_).uniform(samples, count)
 
     def batch(self, images: UInt8[Tensor, "B 3 H W"], draws: Float[Tensor, "B n"]) -> UInt8[Tensor, "VB 3 H W"]:
         """Augment many images of the final size at once, where they are: all views, the first of each image first."""
-        counts = self.counts
-        of = dict(zip(counts, draws.split_with_sizes(list(counts.values()), 1), strict=True))
+        of = self._by_name(draws)
         if self.pad:
-            images = t.pad_crop(images, self.pad, of["crop"])
+            images = t.pad_crop(images, self.pad, of["crop"], reflect=self.reflect)
         if self.flip:
             images = t.mirror(images, of["flip"])
-        if self.jitter != "none":
-            jitter = t.jitter_hsv if self.jitter == "hsv" else t.jitter_bcs
-            images = jitter(images, of["jitter"], self.jitter_strength)
-        if self.policy is None:
-            return images
-        name, policy = self.policy
-        return policy.apply(images.contiguous(), of[name])
+        return self.colours(images, draws)
 
     @property
     def views(self) -> int:
         return self.policy[1].views if self.policy else 1
 
-    def one(self, image: t.Image, epoch: int, pass_: int, sample: int) -> UInt8[Tensor, "V 3 S S"]:
-        """The views of one image of any size."""
-        draws = self.draws(epoch, [(pass_, np.array([sample]))])
+    def square_of(self, split: Split, index: int, draws: Float[Tensor, " n"]) -> UInt8[Tensor, "3 S S"]:
+        """``square`` of an image of a split, decoded at a reduced scale where that is asked for and possible."""
+        path = split.path(index) if self.scaled else None
+        image = decode_scaled(path, lambda *sides: self._box(draws, *sides), self.size) if path else None
+        return self.square(split.image(index), draws) if image is None else self._moved(image, draws)
+
+    def square(self, image: t.Image, draws: Float[Tensor, " n"]) -> UInt8[Tensor, "3 S S"]:
+        """One image of any size, cropped and flipped by its row of ``draws``, which lies on the host."""
         if self.crop == "area":
-            image = t.area_crop(image, self.size, draws[0, : t.AREA_DRAWS], self.area)
-        elif self.crop == "pad" or (self.size <= SMALL and self.short_side is None):
-            image = t.fit(image, self.size, self.size)
+            image = t.area_crop(image, self.size, draws[: t.AREA_DRAWS], self.area)
         else:
-            image = t.validation_crop(image, self.size, self.short_side)
-        return self.batch(image[None], draws)
+            image = t.fit(image, self.size, self._short_side())
+        return self._moved(image, draws)
+
+    def _box(self, draws: Float[Tensor, " n"], height: int, width: int) -> Box:
+        """What ``square`` shows of an image."""
+        if self.crop == "area":
+            return t.area_crop_box(draws[: t.AREA_DRAWS], height, width, self.area)
+        return t.fit_box(height, width, self.size, self._short_side())
+
+    def _short_side(self) -> int:
+        """Of images that are resized whole, before the centre is cut."""
+        if self.crop == "pad":
+            return self.size
+        if self.short_side is not None:
+            return self.short_side
+        return self.size if self.size <= SMALL else t.validation_side(self.size)
+
+    def _moved(self, image: UInt8[Tensor, "3 S S"], draws: Float[Tensor, " n"]) -> UInt8[Tensor, "3 S S"]:
+        of = self._by_name(draws[None])
+        if self.pad:
+            image = t.pad_crop(image[None], self.pad, of["crop"].to(image.device), reflect=self.reflect)[0]
+        return image.flip(2) if self.flip and of["flip"] < 0.5 else image
+
+    def colours(self, images: UInt8[Tensor, "B 3 S S"], draws: Float[Tensor, "B n"]) -> UInt8[Tensor, "VB 3 S S"]:
+        """What happens to images after crop and flip, where they are."""
+        of = self._by_name(draws)
+        if self.jitter != "none":
+            jitter = t.jitter_hsv if self.jitter == "hsv" else t.jitter_bcs
+            images = jitter(images, send(of["jitter"], images.device), self.jitter_strength)
+        if self.policy is None:
+            return images
+        name, policy = self.policy
+        return policy.apply(images.contiguous(), of[name])
+
+    def _by_name(self, draws: Float[Tensor, "B n"]) -> dict[str, Tensor]:
+        counts = self.counts
+        return dict(zip(counts, draws.split_with_sizes(list(counts.values()), 1), strict=True))
 
 
 class Finish:

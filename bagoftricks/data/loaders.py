@@ -7,7 +7,8 @@ to the device. They become floats there.
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +16,15 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from bagoftricks.data.augment import SMALL, Augment, Finish, Parts, send_together
-from bagoftricks.data.sources import Dataset, KeptSplit, Labels, MemorySplit, Split
+from bagoftricks.data.augment import Augment, Finish, Parts, send, send_together
+from bagoftricks.data.cache import Made, cached, kept_whole
+from bagoftricks.data.sources import CachedSplit, Dataset, FileSplit, KeptSplit, Labels, MemorySplit, Split
 from bagoftricks.data.transforms import pick
-from bagoftricks.edits import Batch, Images, MapImages
+from bagoftricks.data.workers import Bytes, Collected, Files, Sample, Samples, decoded, draws_of
+from bagoftricks.edits import Batch, Images, MapImages, SetFlip
 from bagoftricks.errors import DataError
 from bagoftricks.rng import Key
-from bagoftricks.settings import DataSettings
+from bagoftricks.settings import SMALL, DataSettings
 
 IN_MEMORY = 4 * 2**30  # bytes of small images that are kept decoded
 Table = Float[Tensor, "N K"]  # a teacher's probabilities for each image of a split, on the device
@@ -99,29 +102,6 @@ def fits(images: Tensor, device: torch.device) -> bool:
     return device.type != "cuda" or images.nbytes <= torch.cuda.mem_get_info(device)[0] // 2
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One image to prepare: what a worker is asked for."""
-
-    epoch: int
-    pass_: int
-    index: int
-
-
-@dataclass(frozen=True)
-class Samples:
-    """A map from a request to a prepared image's views, for worker processes; a broken file is returned, not raised."""
-
-    split: Split
-    augment: Augment
-
-    def __getitem__(self, s: Sample) -> tuple[Sample, UInt8[Tensor, "V 3 S S"] | DataError]:
-        try:
-            return s, self.augment.one(self.split.image(s.index), s.epoch, s.pass_, s.index)
-        except DataError as error:
-            return s, error
-
-
 @dataclass
 class Requests:
     """The batch sampler of a StreamLoader: the samples of each step of the epoch it is set to."""
@@ -138,36 +118,30 @@ class Requests:
             yield [Sample(self.current, p, int(row)) for p, rows in parts for row in rows]
 
 
-@dataclass
-class Collected:
-    """A step's readable images with their samples, and the broken files."""
-
-    samples: list[Sample]
-    images: UInt8[Tensor, "VB 3 S S"] | None
-    broken: list[DataError] = field(default_factory=list)
-
-    def pin_memory(self) -> "Collected":
-        return Collected(self.samples, None if self.images is None else self.images.pin_memory(), self.broken)
-
-
-def collate(items: list[tuple[Sample, Tensor | DataError]]) -> Collected:
-    good = [(sample, image) for sample, image in items if isinstance(image, Tensor)]
-    images = torch.stack([views for _, views in good], 1).flatten(0, 1) if good else None
-    return Collected([s for s, _ in good], images, [error for _, error in items if isinstance(error, DataError)])
-
-
 def prepare(
     split: Split, plan: Plan, augment: Augment, workers: int, *, pin_memory: bool = False
 ) -> "DataLoader[Collected]":
     """The prepared images of each step, made in worker processes."""
+    return _in_workers(Samples(split, augment), plan, workers, pin_memory=pin_memory)
+
+
+def _in_workers(data: Samples | Bytes, plan: Plan, workers: int, *, pin_memory: bool = False) -> "DataLoader[Any]":
     return DataLoader(
-        Samples(split, augment),  # type: ignore[arg-type]
+        data,  # type: ignore[arg-type]
         batch_sampler=Requests(plan),
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=as_it_is,  # type: ignore[arg-type]
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
+        multiprocessing_context="fork"
+        if workers and isinstance(data.split, CachedSplit)
+        else None,  # shares its memory
     )
+
+
+def as_it_is(step: Collected | Files) -> Collected | Files:
+    """A worker makes whole steps: nothing is left to collate."""
+    return step
 
 
 class StreamLoader:
@@ -183,12 +157,15 @@ class StreamLoader:
         workers: int,
         on_error: str,
         teacher: Table | None = None,
+        on_gpu: bool = False,
     ) -> None:
         self.split, self.plan, self.augment, self.finish, self.on_error = split, plan, augment, finish, on_error
         self.teacher = teacher
         self.images = plan.count if plan.key is None else len(plan) * plan.batch_size
         self.skipped: list[str] = []
-        self.prepared = prepare(split, plan, augment, workers, pin_memory=finish.device.type == "cuda")
+        self.coloured_there = augment.policy is None and (on_gpu or finish.device.type != "cpu")
+        data = Bytes(split) if on_gpu else Samples(split, augment.uncoloured() if self.coloured_there else augment)
+        self.prepared = _in_workers(data, plan, workers, pin_memory=finish.device.type == "cuda")
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -202,18 +179,23 @@ class StreamLoader:
         """
         requests: Requests = self.prepared.batch_sampler  # type: ignore[assignment]
         requests.current, requests.start = epoch, start
-        for number, step in enumerate(self.prepared, start):
+        for number, read in enumerate(self.prepared, start):
+            step = decoded(read, self.augment, self.finish.device) if isinstance(read, Files) else read
             self._count_broken(step.broken)
             if step.images is None:
                 continue
+            images = send(step.images, self.finish.device)
+            if self.coloured_there:
+                images = self.augment.colours(images, draws_of(self.augment, step.samples))
             rows = np.array([s.index for s in step.samples])
             labels, teacher = torch.from_numpy(self.split.labels[rows]), rows_of(self.teacher, torch.from_numpy(rows))
-            yield number, self.finish(step.images, labels, self._shift(epoch, step.samples), teacher)
+            yield number, self.finish(images, labels, self._shift(epoch, step.samples), teacher)
 
     def sample(self, count: int) -> Images:
         """The first readable images of the split as the network sees them, without augmentation."""
         plan = Plan(min(count, len(self.split.labels)), 256)
-        steps = prepare(self.split, plan, Augment(self.augment.size, None), self.prepared.num_workers)
+        plain = Augment(self.augment.size, None, scaled=self.augment.scaled)
+        steps = prepare(self.split, plan, plain, self.prepared.num_workers)
         images = [step.images for step in steps if step.images is not None]
         labels = torch.zeros(sum(map(len, images)), dtype=torch.int64)
         return self.finish(torch.cat(images), labels).images
@@ -248,6 +230,7 @@ def train_loader(
     key: Key,
     workers: int,
     policy: tuple[str, MapImages] | None = None,
+    flips: SetFlip | None = None,
     teacher: Table | None = None,
     on_device: bool = True,
 ) -> Loader:
@@ -255,7 +238,7 @@ def train_loader(
 
     Row i of ``teacher`` goes with image i of the split, wherever the batch has it.
     """
-    augment = Augment.from_settings(data, size, key, policy)
+    augment = Augment.from_settings(data, size, key, policy, flips)
     plan = Plan(len(split.labels), batch_size, key, reads)
     return _loader(split, plan, augment, finish, data, workers, teacher=teacher, on_device=on_device)
 
@@ -272,7 +255,7 @@ def eval_loader(
     on_device: bool = True,
 ) -> Loader:
     """Every image exactly once, in order, nothing random."""
-    augment = Augment(size, None, short_side=short_side)
+    augment = Augment.plain(data, size, short_side)
     return _loader(split, Plan(len(split.labels), batch_size), augment, finish, data, workers, on_device=on_device)
 
 
@@ -289,9 +272,19 @@ def _loader(
 ) -> Loader:
     workers = worker_count(workers)
     if not prepared_whole(augment, plan.count):
-        return StreamLoader(split, plan, augment, finish, workers=workers, on_error=data.on_error, teacher=teacher)
-    plain = Augment(augment.size, None, short_side=augment.short_side)
-    loaded, skipped, kept = into_memory(split, plain, data.on_error, workers)
+        on_gpu = data.decode == "gpu" and split.path(0) is not None
+        return StreamLoader(
+            cached(split, data.cache),
+            plan,
+            augment,
+            finish,
+            workers=workers,
+            on_error=data.on_error,
+            teacher=teacher,
+            on_gpu=on_gpu,
+        )
+    plain = Augment.plain(data, augment.size, augment.short_side)
+    loaded, skipped, kept = into_memory(split, plain, data, workers)
     plan = replace(plan, count=len(loaded.labels))
     teacher = rows_of(teacher, torch.from_numpy(kept)) if skipped else teacher
     return MemoryLoader(loaded, plan, augment, finish, skipped, teacher, on_device=on_device)
@@ -301,16 +294,21 @@ def in_order(
     split: Split, data: DataSettings, finish: Finish, *, size: int, batch_size: int, workers: int
 ) -> Iterator[tuple[Labels, Images]]:
     """Each readable image of a split once, without augmentation: rows of the split, with images on the device."""
-    for rows, images in _bytes_in_order(split, data, size, batch_size, worker_count(workers)):
+    for rows, images in bytes_in_order(split, data, size=size, batch_size=batch_size, workers=workers):
         yield rows, finish(images, torch.zeros(len(rows), dtype=torch.int64), None).images
 
 
-def _bytes_in_order(
-    split: Split, data: DataSettings, size: int, batch_size: int, workers: int
-) -> Iterator[tuple[Labels, Tensor]]:
-    augment, plan = Augment(size, None), Plan(len(split.labels), batch_size)
+def bytes_in_order(
+    split: Split, data: DataSettings, *, size: int, batch_size: int, workers: int, short_side: int | None = None
+) -> Iterator[tuple[Labels, UInt8[Tensor, "B 3 S S"]]]:
+    """Each readable image of a split once, as it is validated on, in bytes on the host, with their rows of the split.
+
+    With data.on_error=skip, broken files are left out.
+    """
+    workers = worker_count(workers)
+    augment, plan = Augment.plain(data, size, short_side), Plan(len(split.labels), batch_size)
     if prepared_whole(augment, plan.count):
-        loaded, _, kept = into_memory(split, augment, data.on_error, workers)
+        loaded, _, kept = into_memory(split, augment, data, workers)
         for start in range(0, len(kept), batch_size):
             yield kept[start : start + batch_size], loaded.images[start : start + batch_size]
         return
@@ -335,16 +333,22 @@ def keep_decoded(data: Dataset) -> Dataset:
     return replace(data, train=KeptSplit(data.train), val=KeptSplit(data.val))
 
 
-def into_memory(split: Split, augment: Augment, on_error: str, workers: int) -> tuple[MemorySplit, list[str], Labels]:
+def into_memory(split: Split, augment: Augment, data: DataSettings, workers: int) -> Made:
     """All readable images of a split as ``augment`` prepares them, what was wrong with the others, and the rows left.
 
     They are always made from the images as they were found, never from those of another size.
     """
     if isinstance(split, KeptSplit):
-        if split.made is None or split.how != (augment, on_error):
-            split.how, split.made = (augment, on_error), None
-            split.made = into_memory(split.split, augment, on_error, workers)
+        if split.made is None or split.how != (augment, data.on_error):
+            split.how, split.made = (augment, data.on_error), None
+            split.made = into_memory(split.split, augment, data, workers)
         return split.made
+    if isinstance(split, FileSplit) and data.cache != "none":
+        return kept_whole(split, (augment, data.on_error), lambda: _into_memory(split, augment, data.on_error, workers))
+    return _into_memory(split, augment, data.on_error, workers)
+
+
+def _into_memory(split: Split, augment: Augment, on_error: str, workers: int) -> Made:
     size = augment.size
     if isinstance(split, MemorySplit) and split.images.shape[2:] == (size, size) and augment.short_side in (None, size):
         return split, [], np.arange(len(split.labels))

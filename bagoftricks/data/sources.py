@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,10 @@ class MemorySplit:
     def image(self, index: int) -> UInt8[Tensor, "3 H W"]:
         return self.images[index].contiguous()
 
+    def path(self, index: int) -> str | None:
+        """The file an image is decoded from, if it is."""
+        return None
+
     def subset(self, rows: Labels) -> "MemorySplit":
         return MemorySplit(self.images[torch.from_numpy(rows)], self.labels[rows])
 
@@ -49,6 +53,9 @@ class FileSplit:
 
     def image(self, index: int) -> UInt8[Tensor, "3 H W"]:
         return decode(str(self.paths[index]))
+
+    def path(self, index: int) -> str | None:
+        return str(self.paths[index])
 
     def subset(self, rows: Labels) -> "FileSplit":
         return FileSplit(self.paths[rows], self.labels[rows])
@@ -69,11 +76,48 @@ class KeptSplit:
     def image(self, index: int) -> UInt8[Tensor, "3 H W"]:
         return self.split.image(index)
 
+    def path(self, index: int) -> str | None:
+        return self.split.path(index)
+
     def subset(self, rows: Labels) -> "Split":
         return self.split.subset(rows)
 
 
-Split = MemorySplit | FileSplit | KeptSplit
+@runtime_checkable
+class Arena(Protocol):
+    """Room for decoded images, by their number."""
+
+    def get(self, image: int) -> UInt8[Tensor, "3 H W"] | None: ...
+
+    def put(self, image: int, pixels: UInt8[Tensor, "3 H W"]) -> None: ...
+
+
+@dataclass(frozen=True)
+class CachedSplit:
+    """Files whose decoded images are kept as far as there is room."""
+
+    files: FileSplit
+    arena: Arena
+
+    @property
+    def labels(self) -> Labels:
+        return self.files.labels
+
+    def image(self, index: int) -> UInt8[Tensor, "3 H W"]:
+        kept = self.arena.get(index)
+        if kept is None:
+            kept = self.files.image(index)
+            self.arena.put(index, kept)
+        return kept
+
+    def path(self, index: int) -> str | None:
+        return self.files.path(index)
+
+    def subset(self, rows: Labels) -> "Split":
+        return self.files.subset(rows)
+
+
+Split = MemorySplit | FileSplit | KeptSplit | CachedSplit
 
 
 @dataclass(frozen=True)
@@ -202,10 +246,11 @@ def _list_files(root: Path, classes: tuple[str, ...], digest: blake2b) -> FileSp
     labels: list[int] = []
     for label, name in enumerate(classes):
         for folder, _, files in sorted(os.walk(root / name)):
+            below = os.path.relpath(folder, root)
             for file in sorted(files):
                 if os.path.splitext(file)[1].lower() in SUFFIXES:
-                    path = os.path.join(folder, file)
-                    digest.update(f"{os.path.relpath(path, root)}\0{os.path.getsize(path)}\n".encode())
+                    path = f"{folder}{os.sep}{file}"
+                    digest.update(f"{below}{os.sep}{file}\0{os.stat(path).st_size}\n".encode())
                     paths.append(path)
                     labels.append(label)
     if not paths:

@@ -22,23 +22,42 @@ PCA_AXES = torch.tensor([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140],
 def fit(image: Image, size: int, short_side: int) -> UInt8[Tensor, "3 S S"]:
     """Resize the short side, keeping the shape, then cut the centre."""
     height, width = image.shape[1:]
-    scale = short_side / min(height, width)
-    if scale != 1:
-        wanted = [max(short_side, round(height * scale)), max(short_side, round(width * scale))]
-        image = tv.resize(image, wanted, antialias=True)
+    if short_side != min(height, width):
+        image = tv.resize(image, _fitted(height, width, short_side), antialias=True)
     return image if image.shape[1:] == (size, size) else tv.center_crop(image, [size, size])
+
+
+def fit_box(height: int, width: int, size: int, short_side: int) -> tuple[float, float, float, float]:
+    """(top, left, height, width) of what ``fit`` shows of an image, in the image's own pixels."""
+    tall, wide = _fitted(height, width, short_side)
+    top, left = round((tall - size) / 2), round((wide - size) / 2)
+    return top * height / tall, left * width / wide, size * height / tall, size * width / wide
+
+
+def _fitted(height: int, width: int, short_side: int) -> list[int]:
+    scale = short_side / min(height, width)
+    return [max(short_side, round(height * scale)), max(short_side, round(width * scale))]
+
+
+def validation_side(size: int) -> int:
+    """The short side before the centre crop: S / 0.875 (256 for 224)."""
+    return math.ceil(size / 0.875)
 
 
 def validation_crop(image: Image, size: int, short_side: int | None = None) -> UInt8[Tensor, "3 S S"]:
     """Short side to ``short_side``, or to S / 0.875 (256 for 224); centre crop of S."""
-    return fit(image, size, math.ceil(size / 0.875) if short_side is None else short_side)
+    return fit(image, size, validation_side(size) if short_side is None else short_side)
 
 
 def area_crop(image: Image, size: int, draws: Float[Tensor, " n"], area: tuple[float, float]) -> UInt8[Tensor, "3 S S"]:
     """Random-resized crop: a share of the area in ``area``, an aspect ratio log-uniform in [3/4, 4/3], then S x S."""
-    height, width = image.shape[1:]
-    top, left, crop_height, crop_width = area_crop_box(draws, height, width, area)
-    return tv.resized_crop(image, top, left, crop_height, crop_width, [size, size], antialias=True)  # type: ignore[no-any-return]
+    top, left, height, width = area_crop_box(draws, image.shape[1], image.shape[2], area)
+    if image.device.type != "cpu":
+        return tv.resized_crop(image, top, left, height, width, [size, size], antialias=True)  # type: ignore[no-any-return]
+    # Rows of whole pixels, with the strides of a batch of one: what PyTorch resizes without turning it round.
+    cut = image[:, top : top + height, left : left + width].permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    one = cut.as_strided((1, *cut.shape), (cut.numel(), *cut.stride()))
+    return F.interpolate(one, (size, size), mode="bilinear", align_corners=False, antialias=True)[0]
 
 
 def area_crop_box(
@@ -56,16 +75,28 @@ def area_crop_box(
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def pad_crop(images: UInt8[Tensor, "B 3 H W"], pad: int, draws: Float[Tensor, "B 2"]) -> UInt8[Tensor, "B 3 H W"]:
-    """Pad with zeros and cut a window of the old size out of each image at random."""
+def pad_crop(
+    images: UInt8[Tensor, "B 3 H W"], pad: int, draws: Float[Tensor, "B 2"], *, reflect: bool = False
+) -> UInt8[Tensor, "B 3 H W"]:
+    """Pad with zeros, or with the mirrored border, and cut a window of the old size out of each image at random."""
     batch, channels, height, width = images.shape
     top, left = (draws * (2 * pad + 1)).long().unbind(1)
     padded = F.pad(images, (pad,) * 4)
+    if reflect:
+        mirror_border(padded, pad)
     per_image, channel, row, pixel = padded.stride()
     # Every window of the whole batch lies in memory already: a view of them all, one beginning at each pixel.
     first = (torch.arange(batch, device=images.device) * per_image + top * row + left * pixel) // pixel
     last = ((batch - 1) * per_image + 2 * pad * (row + pixel)) // pixel
     return pick(padded.as_strided((last + 1, channels, height, width), (pixel, channel, row, pixel)), first)
+
+
+def mirror_border(padded: UInt8[Tensor, "B 3 P Q"], pad: int) -> None:
+    """Fill the padding with the image mirrored at its outermost pixels, in place (F.pad reflects no bytes on a CPU)."""
+    for dim in (2, 3):  # the columns, corners included, after the rows
+        last = padded.shape[dim] - pad - 1
+        padded.narrow(dim, 0, pad).copy_(padded.narrow(dim, pad + 1, pad).flip(dim))
+        padded.narrow(dim, last + 1, pad).copy_(padded.narrow(dim, last - pad, pad).flip(dim))
 
 
 def mirror(images: UInt8[Tensor, "B 3 H W"], draws: Float[Tensor, "B 1"]) -> UInt8[Tensor, "B 3 H W"]:

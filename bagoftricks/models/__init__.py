@@ -11,6 +11,7 @@ from bagoftricks.settings import ModelSettings
 NETWORKS = {  # kind -> module and constructor: (spec, num_classes, *, image_size, parts) -> Module
     "resnet": ("resnet", "ResNet"),
     "resnet9": ("resnet9", "ResNet9"),
+    "cifarnet": ("cifarnet", "CifarNet"),
     "mobilenet_v1": ("mobilenet", "MobileNetV1"),
     "torchvision": ("external", "torchvision_network"),
     "timm": ("external", "timm_network"),

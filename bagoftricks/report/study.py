@@ -10,17 +10,37 @@ from typing import Any
 from tabulate import tabulate
 
 from bagoftricks.errors import UserError, did_you_mean
-from bagoftricks.report.table import COST, RESULT, STYLES, Column
+from bagoftricks.evaluate.robustness.scoring import corruption_names
+from bagoftricks.report.column import STYLES, Column
+from bagoftricks.report.robustness import MARK, overlap_notes
+from bagoftricks.report.table import COST, RESULT
 from bagoftricks.study.arms import Arm
 from bagoftricks.study.plan import Plan, states, study_names, study_path
+from bagoftricks.study.robustness.overlaps import record_overlaps
+from bagoftricks.study.robustness.result import (
+    Result,
+    describe,
+    is_normalised,
+    score,
+    scored_copy,
+)
+from bagoftricks.study.robustness.result import (
+    heading as robustness_heading,
+)
 from bagoftricks.study.statistics import Summary, compare, summarise
 from bagoftricks.study.store import DamagedRecord, Record, State, Store
 
-MORE = [Column("mce", "mCE %", "{:.2f}".format), Column("train_seconds", "train s", "{:.0f}".format)]
+PERCENT = "{:.2f}".format
+ROBUSTNESS = {
+    "mce": Column("mce", "mCE %", PERCENT),
+    "relative_mce": Column("relative_mce", "relative mCE %", PERCENT),
+    **{name: Column(name, f"{name} error %", PERCENT) for name in corruption_names()},
+}
+MORE = [*ROBUSTNESS.values(), Column("train_seconds", "train s", "{:.0f}".format)]
 COLUMNS: dict[str, Column] = {column.key: column for column in [*RESULT, *COST, *MORE]}
 DEFAULT_COLUMNS = ("top1", "params", "macs", "train_images_per_s", "infer_images_per_s", "train_seconds")
 MEASURED_ON_DEVICE = ("train_images_per_s", "infer_images_per_s", "peak_memory_mib", "train_seconds", "wall_seconds")
-RESULTS = ("top1", "top5", "loss", "ece", "mce")
+RESULTS = ("top1", "top5", "loss", "ece", *ROBUSTNESS)
 Row = dict[str, Any]
 
 
@@ -35,12 +55,15 @@ def study_report(store: Store, name: str, style: str, columns: Sequence[str] = (
     rows = study_rows(study["arms"], records, columns)
     effects = effect_rows(study, records)
     notes = footer(study, [record for found in records.values() for record in found.values()])
+    robust = measured(study["arms"], records) if set(columns) & set(ROBUSTNESS) else {}
+    notes[-1:-1] = measured_notes(robust, rows)
     notes += [f"left out: {damage}" for damage in dict.fromkeys(store.damaged)]
     if style == "json":
         return json.dumps({"study": study, "rows": rows, "effects": effects, "notes": notes}, indent=2)
     if style == "csv":
         return tabulate_rows([flatten(row) for row in rows], style)
-    shown = tabulate_rows([shown_row(row, columns, several_devices(records)) for row in rows], style)
+    headings = study_headings(columns, robust)
+    shown = tabulate_rows([shown_row(row, headings, several_devices(records)) for row in rows], style)
     parts = [heading(study, style), shown]
     if effects:
         parts += ["", tabulate_rows([shown_effect(effect) for effect in effects], style)]
@@ -83,7 +106,7 @@ def study_rows(
     rows = []
     for arm in arms:
         found = list(records[arm["label"]].values())
-        values = {key: [value(record, key) for record in found] for key in columns}
+        values = {key: [value(record, key, arm.get("evaluation")) for record in found] for key in columns}
         rows.append(
             {
                 "label": arm["label"],
@@ -92,6 +115,7 @@ def study_rows(
                 "values": {key: summary(key, present(v)) for key, v in values.items() if present(v)},
                 "published": dict(arm["published"]),
                 "comparison": vars(compared[arm["label"]]) if arm["label"] in compared else None,
+                "overlaps": list(dict.fromkeys(why for r in found if r.robustness for why in record_overlaps(r))),
             }
         )
     return rows
@@ -103,9 +127,52 @@ def scored(record: Record) -> Mapping[str, Any]:
     return copies[0] if len(copies) == 1 else record.metrics
 
 
-def value(record: Record, key: str) -> float | None:
+def value(record: Record, key: str, evaluation: str | None = None) -> float | None:
+    """A result or a cost of a run; ``evaluation``: the one on corrupted images that its arm was to have."""
+    if key in ROBUSTNESS:
+        result = robustness_result(record, evaluation)
+        return score(scored_copy(result), key) if result else None
     found = {**record.cost, **record.metrics, **scored(record)}.get(key)
     return None if found is None else float(found)
+
+
+def robustness_result(record: Record, evaluation: str | None) -> Result | None:
+    """What the record says of the evaluation of that name; without a name, of the only one it has."""
+    if evaluation is None and len(record.robustness) == 1:
+        return dict(next(iter(record.robustness.values())))
+    return record.robustness.get(evaluation or "")
+
+
+def measured(arms: Sequence[Mapping[str, Any]], records: Mapping[str, Mapping[int, Record]]) -> dict[str, Result]:
+    """The evaluations on corrupted images that the arms' numbers are of, by name."""
+    found: dict[str, Result] = {}
+    for arm in arms:
+        for record in records[arm["label"]].values():
+            evaluation = arm.get("evaluation") or (next(iter(record.robustness)) if len(record.robustness) == 1 else "")
+            if evaluation in record.robustness:
+                found.setdefault(evaluation, record.robustness[evaluation])
+    return found
+
+
+def measured_notes(robust: Mapping[str, Result], rows: Sequence[Row]) -> list[str]:
+    """What the robustness was measured on, and what is to be said of it."""
+    if not robust:
+        return []
+    notes = [describe(result, name) for name, result in robust.items()]
+    if len(robust) > 1:
+        notes.append("the arms' robustness was measured in different ways (above): no two of them compare")
+    if any("mce" in row["published"] for row in rows) and not all(map(is_normalised, robust.values())):
+        notes.append("the paper's mCE is over AlexNet's errors, and ours is a mean error: two scales")
+    return notes + overlap_notes(dict.fromkeys(reason for row in rows if row["n"] for reason in row["overlaps"]))
+
+
+def study_headings(columns: Sequence[str], robust: Mapping[str, Result]) -> list[Column]:
+    """The columns, that of the robustness headed by what it was measured on."""
+    found = [COLUMNS[key] for key in columns]
+    if len(robust) != 1:
+        return found
+    ((name, result),) = robust.items()
+    return [c._replace(heading=robustness_heading(result, name)) if c.key == "mce" else c for c in found]
 
 
 def present(values: Sequence[float | None]) -> list[float]:
@@ -119,15 +186,17 @@ def summary(key: str, values: Sequence[float]) -> Row:
     return vars(Summary(n=len(values), mean=median(values), low=None, high=None))
 
 
-def shown_row(row: Row, columns: Sequence[str], several: bool) -> dict[str, str]:
+def shown_row(row: Row, columns: Sequence[Column], several: bool) -> dict[str, str]:
     """The cells of a row by heading."""
     cells = {"arm": row["label"], "n": str(row["n"])}
-    for key in columns:
-        column, found = COLUMNS[key], row["values"].get(key)
-        mark = " (several devices)" if several and key in MEASURED_ON_DEVICE else ""
-        cells[column.heading + mark] = spread(column, found) if found else row["missing"] if key == columns[0] else ""
+    for column in columns:
+        key, found = column.key, row["values"].get(column.key)
+        where = " (several devices)" if several and key in MEASURED_ON_DEVICE else ""
+        doubt = MARK if key in ROBUSTNESS and row["overlaps"] else ""
+        empty = row["missing"] if column is columns[0] else ""
+        cells[column.heading + where] = spread(column, found) + doubt if found else empty
         published = row["published"].get(key)
-        cells[f"{column.heading} (paper)"] = "" if published is None else column.show(published)
+        cells[f"{COLUMNS[key].heading} (paper)"] = "" if published is None else column.show(published)
     comparison = row["comparison"]
     cells["difference [95 %]"] = difference(comparison) if comparison else ""
     cells["p (Holm)"] = "" if not comparison or comparison["p_holm"] is None else f"{comparison['p_holm']:.3f}"

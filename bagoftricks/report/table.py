@@ -3,25 +3,19 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from tabulate import tabulate
 
 from bagoftricks.catalogue import card, cards
+from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.evaluate.robustness.scoring import corruption_names
+from bagoftricks.report.column import STYLES, Column, Row
+from bagoftricks.report.robustness import flattened, marked, robustness_columns
+from bagoftricks.study.robustness.overlaps import record_overlaps
+from bagoftricks.study.robustness.result import of_copy
 from bagoftricks.study.store import Record
-
-STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
-Row = dict[str, Any]
-
-
-class Column(NamedTuple):
-    """A key of a row with its heading and the text of its value."""
-
-    key: str
-    heading: str
-    show: Callable[[Any], str] = str
-
 
 RESULT = [
     Column("top1", "top-1 %", "{:.2f}".format),
@@ -95,24 +89,53 @@ def rows_of(record: Record) -> list[Row]:
     name = label(record.tricks)
     copies = record.metrics.get("copies", {})
     last = {key: value for key, value in record.metrics.items() if key != "copies"}
-    named = [(name, last), *((f"{name} [{copy}]", scores) for copy, scores in copies.items())]
-    return [{"label": text, **common, **scores} for text, scores in named]
+    named = [("last", name, last), *((copy, f"{name} [{copy}]", scores) for copy, scores in copies.items())]
+    return [{"label": text, **common, **scores, **robustness_of(record, copy)} for copy, text, scores in named]
+
+
+def robustness_of(record: Record, copy: str) -> Row:
+    """What the record's evaluations on corrupted images say of a copy of the weights, and why to doubt it."""
+    found = {name: of_copy(result, copy) for name, result in record.robustness.items() if copy in result["copies"]}
+    return {"robustness": found, "overlaps": record_overlaps(record)} if found else {}
 
 
 def render(rows: Sequence[Row], columns: Iterable[Column], style: str) -> str:
     """The rows as text, markdown, csv, latex or json; csv and json keep the keys, their units and full precision."""
-    columns = [column for column in columns if any(column.key in row for row in rows)]
     if style == "json":
         return json.dumps(list(rows), indent=2)
+    rows = [flattened(row) for row in rows]
+    columns = [column for column in columns if any(column.key in row for row in rows)]
     if style == "csv":
         text = io.StringIO()
         writer = csv.DictWriter(text, [c.key for c in columns], extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         return text.getvalue().rstrip("\n")
-    cells = [[c.show(row[c.key]) if c.key in row else "" for c in columns] for row in rows]
+    cells = [[marked(row, c.key, c.show(row[c.key])) if c.key in row else "" for c in columns] for row in rows]
     align = ["left" if isinstance(rows[0].get(c.key), str) else "right" for c in columns]
     return tabulate(cells, [c.heading for c in columns], STYLES[style], disable_numparse=True, colalign=align)
+
+
+def with_robustness(columns: Sequence[Column], rows: Sequence[Row], keys: Sequence[str] = ("mce",)) -> list[Column]:
+    """``columns`` with those of the rows' evaluations on corrupted images after the results."""
+    at = 1 + max(number for number, column in enumerate(columns) if column in RESULT)
+    return [*columns[:at], *robustness_columns(rows, keys), *columns[at:]]
+
+
+def record_columns(rows: Sequence[Row], names: Sequence[str] = ()) -> list[Column]:
+    """Those of a table of records: the usual ones, or what is asked for instead of results and costs."""
+    if not names:
+        return with_robustness(RECORDS, rows)
+    known = {column.key: column for column in [*RESULT, *COST]}
+    robust = ("mce", "relative_mce", *corruption_names())
+    chosen: list[Column] = []
+    for name in names:
+        if name not in known and name not in robust:
+            every = [*known, *robust]
+            raise UserError(f"columns: there is no '{name}'{did_you_mean(name, every)} ({', '.join(every)})")
+        chosen += [known[name]] if name in known else robustness_columns(rows, [name])
+    numbers = {*RESULT, *COST}
+    return [*[c for c in RECORDS[:-1] if c not in numbers], *chosen, RECORDS[-1]]
 
 
 def published_costs(rows: Sequence[Row], style: str) -> str:

@@ -7,6 +7,7 @@ from torch import nn
 
 from bagoftricks.catalogue import card, create
 from bagoftricks.compose import compose
+from bagoftricks.errors import NoEffectError, UserError
 from bagoftricks.evaluate.complexity import count_macs, count_params
 from bagoftricks.models import build_model
 from bagoftricks.models.weights import file_digest, fitted, read_tensors
@@ -49,10 +50,26 @@ def check(settings: Settings, *, train: bool = True) -> Checked:
     checked = Checked(tricks, find_device(settings.runtime.device))
     num_classes = settings.num_classes or settings.data.num_classes
     recipe = checked.recipe(Task(num_classes, settings.batch_size, steps_per_epoch=100, total_steps=100))
+    if recipe.flip and not settings.data.flip:
+        raise NoEffectError(recipe.flip[0], "no image is flipped with data.flip=false")
     if train:
         gradient_scaler(recipe.precision, checked.device)
     check_selectors(meta_model(settings, recipe, num_classes), recipe)
+    check_decoding(settings, recipe, checked.device)
     return checked
+
+
+def check_decoding(settings: Settings, recipe: Recipe, device: torch.device) -> None:
+    if settings.data.decode != "gpu":
+        return
+    if device.type != "cuda":
+        raise UserError(
+            f"data.decode=gpu: the run is on {device}, which has no nvJPEG; type data.decode=scaled or full"
+        )
+    if recipe.map_images is not None:
+        raise UserError(
+            f"data.decode=gpu: {recipe.map_images[0]} works on images in the host's memory; type data.decode=scaled"
+        )
 
 
 def meta_model(settings: Settings, recipe: Recipe, num_classes: int) -> nn.Module:

@@ -51,14 +51,19 @@ class Subject:
         return model
 
 
-def subject_of_run(record: Record, trained: Settings, settings: Settings, size: int | None) -> Subject:
-    """The run's weights and averaged copies; ``settings`` are ``trained`` but for what was overridden."""
+def subject_of_run(
+    record: Record, trained: Settings, settings: Settings, size: int | None, data: Dataset | None = None
+) -> Subject:
+    """The run's weights and averaged copies; ``settings`` are ``trained`` but for what was overridden.
+
+    ``data``, if it is known already.
+    """
     trained = replace(trained, runtime=settings.runtime)
     num_classes = trained.num_classes or record.data["classes"]
     store = Store(settings.store)
     copies = ["last", *record.metrics.get("copies", {})]
     files = {copy: store.weights(record.id, copy) for copy in copies}
-    return Subject(trained, settings, check(trained), find_dataset(settings.data), num_classes, size, files)
+    return Subject(trained, settings, check(trained), data or find_dataset(settings.data), num_classes, size, files)
 
 
 def subject_of_file(settings: Settings) -> Subject:

@@ -18,6 +18,7 @@ import yaml
 
 from bagoftricks.catalogue import Field, card, cards
 from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.evaluate.robustness.scoring import corruption_names
 from bagoftricks.study.arms import Arm, Tricks
 
 T = TypeVar("T")
@@ -25,6 +26,7 @@ T = TypeVar("T")
 COLUMNS = (
     *("top1", "top5", "loss", "ece", "mce"),
     *("params", "macs", "train_images_per_s", "infer_images_per_s", "peak_memory_mib", "train_seconds"),
+    *("relative_mce", *corruption_names()),
 )
 OVERRIDE = re.compile(r"(?:\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@-]*)(?:=(?P<value>.*))?", re.DOTALL)
 SCALAR_TYPES: dict[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "float": (int, float), "str": (str,)}
@@ -136,7 +138,7 @@ def _overrides(value: Any, where: str) -> tuple[str, ...]:
         if match is None or (match["value"] is None and not text.startswith("~")):
             raise UserError(f"{where}: '{text}' is not key=value; type it as on the command line, as epochs=200")
         key, option = match["key"], match["value"]
-        if key in ("data", "preset") and option not in (known := _options(key)):
+        if key in ("data", "preset", "corruptions") and option not in (known := _options(key)):
             meant = did_you_mean(str(option), known)
             raise UserError(f"{where}: {key} has no option '{option}'{meant} ({', '.join(known)})")
     return overrides

@@ -10,7 +10,8 @@ from bagoftricks.settings import Settings
 from bagoftricks.trick import Trick
 
 RESULT_VERSION = 2  # raise it when the same settings give another result
-PLACES = ("root", "val_root")  # where the data lies; what it holds is in its digest
+PLACES = ("root", "val_root", "cache")  # where the data lies; what it holds is in its digest
+LATER = {"pad_mode": "zeros", "decode": "full"}  # as it always was, and left out: earlier runs keep their ids
 
 
 def run_identity(
@@ -27,7 +28,7 @@ def run_identity(
     ``weights_digest`` names what the file of weights to start from holds; where it lies is no part of the run.
     ``contents`` maps a hyper-parameter that names a place to the digest of what lies there, which takes its place.
     """
-    data = {k: v for k, v in asdict(settings.data).items() if k not in PLACES}
+    data = {k: v for k, v in asdict(settings.data).items() if k not in PLACES and (k, v) not in LATER.items()}
     return {
         "result_version": RESULT_VERSION,
         "tricks": {name: hyper_parameters(tricks[name], contents or {}) for name in sorted(tricks)},
@@ -46,8 +47,9 @@ def _model(settings: Settings, weights_digest: str | None) -> dict[str, Any]:
     model = asdict(settings.model)
     start = {"weights": weights_digest, "new_head": model.pop("new_head")}
     del model["weights"]
-    if not model["network"]:
-        del model["network"]
+    for name in ("network", "widths"):
+        if not model[name]:
+            del model[name]
     return {**model, **start} if weights_digest else model
 
 

@@ -18,8 +18,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from bagoftricks.data import Dataset, find_dataset, keep_decoded
 from bagoftricks.settings import Settings
-from bagoftricks.study.plan import PlannedRun
-from bagoftricks.study.run import RunElsewhere, execute
+from bagoftricks.study.outcomes import RunElsewhere
+from bagoftricks.study.plan import PlannedRun, state_of
+from bagoftricks.study.robustness.recording import carry_out
 from bagoftricks.study.store import State, Store
 
 PRELOAD = ["bagoftricks.study.launch", "torchvision", "sklearn.datasets", "torch._dynamo"]
@@ -50,8 +51,8 @@ class PipeReporter:
     def note(self, text: str) -> None:
         print(text, flush=True)
 
-    def begin(self, run_id: str, steps: int) -> None:
-        self.steps = steps
+    def begin(self, run_id: str, steps: int, done: int) -> None:
+        self.steps, self.done = steps, done
 
     def step(self) -> None:
         self.done += 1
@@ -80,7 +81,8 @@ def work(run: PlannedRun, connection: Connection, threads: int, gpu: int | None)
     log = os.open(store.folder(run.id) / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, sys.stdout.fileno())
     os.dup2(log, sys.stderr.fileno())
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, _interrupt)
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
     import torch
@@ -95,7 +97,7 @@ def work(run: PlannedRun, connection: Connection, threads: int, gpu: int | None)
 def train_guarded(run: PlannedRun, store: Store, reporter: Any, data: "WarmData | None" = None) -> int:
     """Train one run; the exit status. How a run failed is kept in its folder."""
     try:
-        execute(run.settings, reporter, run.command, data(run.settings) if data else None)
+        carry_out(run.settings, reporter, run.command, data(run.settings) if data else None)
     except RunElsewhere:
         return ELSEWHERE
     except KeyboardInterrupt:
@@ -149,7 +151,7 @@ def run_here(runs: Sequence[PlannedRun], view: View) -> None:
         if status == ELSEWHERE:
             elsewhere.append(run)
             continue
-        view.finished(run, store.state(run.id), time.monotonic() - began)
+        view.finished(run, state_of(run, store), time.monotonic() - began)
 
 
 @dataclass
@@ -163,8 +165,8 @@ class ViewReporter:
 
     def note(self, text: str) -> None: ...
 
-    def begin(self, run_id: str, steps: int) -> None:
-        self.steps = steps
+    def begin(self, run_id: str, steps: int, done: int) -> None:
+        self.steps, self.done = steps, done
 
     def step(self) -> None:
         self.done += 1
@@ -266,8 +268,9 @@ def stop(worker: Worker, why: str) -> None:
 def settle(worker: Worker, status: int, view: View) -> None:
     """Tell what became of a run whose worker has ended with exit status ``status``."""
     store = Store(worker.run.settings.store)
-    state = store.state(worker.run.id)
-    if state not in (State.DONE, State.FAILED, State.INTERRUPTED):
+    state = state_of(worker.run, store)
+    said = state is State.UNEVALUATED and status > 0  # a trained run whose evaluation told why it failed
+    if state not in (State.DONE, State.FAILED, State.INTERRUPTED) and not said:
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
         store.mark_failed(worker.run.id, f"its process {how}", "")
         state = State.FAILED
@@ -279,7 +282,7 @@ def await_others(elsewhere: list[PlannedRun], todo: list[PlannedRun], view: View
     time.sleep(0.5)
     still = []
     for run in elsewhere:
-        state = Store(run.settings.store).state(run.id)
+        state = state_of(run, Store(run.settings.store))
         if state is State.RUNNING:
             still.append(run)
         elif state in (State.DONE, State.FAILED):

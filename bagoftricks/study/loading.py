@@ -24,6 +24,7 @@ def loaders(prepared: Prepared, said: Said | None = None) -> tuple[Loader, Loade
         batch_size=settings.batch_size,
         reads=recipe.reads,
         policy=recipe.map_images,
+        flips=recipe.flip[1] if recipe.flip else None,
         key=Key(settings.seed),
         workers=runtime.workers,
         teacher=said.probabilities(asked.temperature, device) if said and asked else None,

@@ -15,6 +15,7 @@ from bagoftricks.errors import UserError
 from bagoftricks.files import write_whole
 from bagoftricks.settings import DataSettings, Settings
 from bagoftricks.study.arms import Arm, Tricks
+from bagoftricks.study.lease import LEASE, is_live
 from bagoftricks.study.store import State, Store
 
 Compose = Callable[[Sequence[str]], Settings]  # overrides as typed on the command line -> settings
@@ -29,6 +30,7 @@ class PlannedRun:
     id: str
     settings: Settings
     command: str  # trains this run alone
+    evaluation: str | None = None  # the name of the evaluation on corrupted images that it is to have in its record
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,10 @@ class Plan:
         for run in self.runs:
             found.setdefault(run.label, {})[run.seed] = run.id
         return found
+
+    def evaluation(self, label: str) -> str | None:
+        """The name of the evaluation on corrupted images that an arm's runs are to have."""
+        return next((run.evaluation for run in self.runs if run.label == label), None)
 
 
 def make_plan(arms: Sequence[Arm], seeds: Sequence[int], overrides: Sequence[str], compose: Compose) -> Plan:
@@ -77,8 +83,10 @@ def make_plan(arms: Sequence[Arm], seeds: Sequence[int], overrides: Sequence[str
             checked, data = check(composed), find_once(json.dumps(asdict(composed.data)))
             for seed in seeds:
                 settings = replace(composed, seed=seed)
-                name = prepare(settings, checked, data).id
-                runs.append(PlannedRun(arm.label, seed, name, settings, bot_train([*typed, f"seed={seed}"])))
+                prepared = prepare(settings, checked, data)
+                evaluation = prepared.evaluation.name if prepared.evaluation else None
+                command = bot_train([*typed, f"seed={seed}"])
+                runs.append(PlannedRun(arm.label, seed, prepared.id, settings, command, evaluation))
         except UserError as error:
             impossible[arm.label] = str(error)
     needs = {arm.label: ", ".join(arm.needs) for arm in arms if arm.needs}
@@ -143,7 +151,18 @@ def bot_train(overrides: Sequence[str]) -> str:
 
 def states(plan: Plan, store: Store) -> dict[str, State]:
     """run id -> state."""
-    return {run.id: store.state(run.id) for run in plan.runs}
+    return {run.id: state_of(run, store) for run in plan.runs}
+
+
+def state_of(run: PlannedRun, store: Store) -> State:
+    """Where a run stands, with the evaluation that it is to have."""
+    state = store.state(run.id)
+    if state is not State.DONE or run.evaluation is None:
+        return state
+    record = store.record(run.id)
+    if record is not None and run.evaluation in record.robustness:
+        return state
+    return State.RUNNING if is_live(store.folder(run.id) / LEASE) else State.UNEVALUATED
 
 
 def save_study(store: Store, name: str, plan: Plan, about: Mapping[str, Any]) -> Path:
@@ -152,7 +171,10 @@ def save_study(store: Store, name: str, plan: Plan, about: Mapping[str, Any]) ->
         "name": name,
         **about,
         "seeds": list(plan.seeds),
-        "arms": [{**asdict(arm), "runs": plan.ids().get(arm.label, {})} for arm in plan.arms],
+        "arms": [
+            {**asdict(arm), "runs": plan.ids().get(arm.label, {}), "evaluation": plan.evaluation(arm.label)}
+            for arm in plan.arms
+        ],
         "commands": {run.id: run.command for run in plan.runs},
     }
     path = study_path(store, name)

@@ -10,6 +10,7 @@ from bagoftricks.recipe import Recipe
 from bagoftricks.settings import Settings
 from bagoftricks.study.check import Checked, check, weights_digest
 from bagoftricks.study.identity import run_id, run_identity
+from bagoftricks.study.robustness.asked import Asked, asked_for
 from bagoftricks.study.store import Store
 from bagoftricks.study.teacher import Teacher, find_teacher
 from bagoftricks.trick import Task
@@ -25,6 +26,7 @@ class Prepared:
     num_classes: int
     identity: dict[str, Any]
     teacher: Teacher | None = None
+    evaluation: Asked | None = None  # on corrupted images, besides the clean ones
 
     @property
     def id(self) -> str:
@@ -51,6 +53,7 @@ def prepare(settings: Settings, checked: Checked | None = None, data: Dataset | 
             f"batch_size={settings.batch_size}: there are only {count} training images; type batch_size={count} or less"
         )
     recipe = checked.recipe(Task(num_classes, settings.batch_size, 1, 1))
+    evaluation = asked_for(settings, recipe)
     asked = recipe.teacher
     teacher = find_teacher(asked.source, Store(settings.store), num_classes) if asked else None
     identity = run_identity(
@@ -61,7 +64,7 @@ def prepare(settings: Settings, checked: Checked | None = None, data: Dataset | 
         weights_digest=weights_digest(settings, recipe, num_classes),
         contents={teacher.source: teacher.digest} if teacher else {},
     )
-    return Prepared(settings, checked, data, num_classes, identity, teacher)
+    return Prepared(settings, checked, data, num_classes, identity, teacher, evaluation)
 
 
 def class_count(settings: Settings, data: Dataset) -> int:

@@ -3,26 +3,30 @@
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from bagoftricks.data import Dataset
+from bagoftricks.data.cache import cache_note
 from bagoftricks.evaluate.speed import peak_memory_mib, reset_peak_memory, time_inference
-from bagoftricks.files import write_whole
+from bagoftricks.files import remove_temporaries, write_whole
 from bagoftricks.settings import Settings
 from bagoftricks.study.check import complexity, test_pixels
+from bagoftricks.study.checkpoints import Checkpoints
 from bagoftricks.study.environment import environment
+from bagoftricks.study.keeper import Keeper, Progress, made_with
+from bagoftricks.study.lease import Lease
 from bagoftricks.study.loading import loaders, teacher_offline, teacher_online, teacher_warnings
+from bagoftricks.study.outcomes import RunElsewhere
 from bagoftricks.study.prepare import Prepared, prepare
+from bagoftricks.study.signals import Signals
 from bagoftricks.study.store import Record, Store
 from bagoftricks.study.training import Reporter, final_metrics, make_trainer, run_epochs
-
-
-class RunElsewhere(RuntimeError):
-    """Another process has the run."""
 
 
 def execute(settings: Settings, reporter: Reporter, command: str, data: Dataset | None = None) -> Record:
@@ -46,24 +50,47 @@ def execute(settings: Settings, reporter: Reporter, command: str, data: Dataset 
         if not settings.rerun and (record := store.record(name)):
             return record  # finished between the look and the claim
         store.clear_marks(name)
-        try:
-            measured = train_and_measure(prepared, store, reporter)
-        except KeyboardInterrupt:
-            store.mark_interrupted(name)
-            raise
-        except BaseException as error:
-            store.mark_failed(name, f"{error}" or type(error).__name__, traceback.format_exc())
-            raise
-        measured["cost"]["wall_seconds"] = time.perf_counter() - started
+        remove_temporaries(store.folder(name))
+        measured = train_marked(prepared, store, lease, reporter)
+        measured["cost"]["wall_seconds"] += time.perf_counter() - started
         record = make_record(prepared, measured, command)
-        if not lease.held():
-            raise RunElsewhere(f"run {name} was taken over by another process while this one did not answer")
-        store.write_record(record)
+        store.write_record(record, before=partial(require_held, lease, name))
+        checkpoints_of(prepared, store, lease).clear()
     return record
 
 
-def train_and_measure(prepared: Prepared, store: Store, reporter: Reporter) -> dict[str, Any]:
-    """Train, write metrics and weights, and measure: ``metrics``, ``cost`` and the broken files that were skipped."""
+def train_marked(prepared: Prepared, store: Store, lease: Lease, reporter: Reporter) -> dict[str, Any]:
+    """Train and measure; where that does not come to its end, leave a mark of how, unless the run is no longer ours."""
+    signals = Signals()
+    try:
+        return train_and_measure(prepared, store, lease, signals, reporter)
+    except KeyboardInterrupt:
+        if lease.held():
+            store.mark_interrupted(prepared.id)
+        signals.pass_on()
+        raise
+    except BaseException as error:
+        if lease.held():
+            store.mark_failed(prepared.id, f"{error}" or type(error).__name__, traceback.format_exc())
+        raise
+
+
+def require_held(lease: Lease, name: str) -> None:
+    """Raise RunElsewhere where another process has taken the run for dead, and over."""
+    if not lease.held():
+        raise RunElsewhere(f"run {name} was taken over by another process while this one did not answer")
+
+
+def checkpoints_of(prepared: Prepared, store: Store, lease: Lease) -> Checkpoints:
+    return Checkpoints(store.folder(prepared.id), prepared.settings.runtime, partial(require_held, lease, prepared.id))
+
+
+def train_and_measure(
+    prepared: Prepared, store: Store, lease: Lease, signals: Signals, reporter: Reporter
+) -> dict[str, Any]:
+    """Train, write metrics and weights, and measure: ``metrics``, ``cost``, the broken files that were skipped, and in
+    how many continuations.
+    """
     settings, data, device = prepared.settings, prepared.data, prepared.checked.device
     reporter.note(
         f"{data.name}: {len(data.train.labels):,} training and {len(data.val.labels):,} validation images of "
@@ -71,8 +98,11 @@ def train_and_measure(prepared: Prepared, store: Store, reporter: Reporter) -> d
     )
     for warning in [*prepared.checked.warnings(), *teacher_warnings(prepared)]:
         reporter.note(f"warning: {warning}")
+    if settings.data.cache in ("ram", "disk"):
+        reporter.note(cache_note(settings.data.cache))
     said = teacher_offline(prepared)
     train, val = loaders(prepared, said)
+    guard, checkpoints = partial(require_held, lease, prepared.id), checkpoints_of(prepared, store, lease)
     trainer = make_trainer(
         settings,
         prepared.checked,
@@ -81,17 +111,11 @@ def train_and_measure(prepared: Prepared, store: Store, reporter: Reporter) -> d
         sample=train.sample,
         teacher=teacher_online(prepared),
     )
-    reset_peak_memory(device)
-    reporter.begin(prepared.id, trainer.task.total_steps)
-    try:
-        rows, train_seconds = run_epochs(
-            settings, trainer, train, val, reporter, save=lambda rows: store.write_metrics(prepared.id, rows)
-        )
-    finally:
-        reporter.end()
+    keeper = Keeper(prepared.identity, made_with(device), trainer, (train, val), checkpoints, signals)
+    progress = train_kept(prepared, store, keeper, reporter, guard)
     memory = peak_memory_mib(device)
     for copy, model in trainer.copies().items():
-        write_whole(store.weights(prepared.id, copy), weights_writer(model.state_dict()))
+        write_whole(store.weights(prepared.id, copy), weights_writer(model.state_dict()), before=guard)
     pixels = test_pixels(settings, trainer.recipe)
     timing = time_inference(
         trainer.model,
@@ -101,16 +125,47 @@ def train_and_measure(prepared: Prepared, store: Store, reporter: Reporter) -> d
     )
     cost = {
         **complexity(settings, trainer.recipe, prepared.num_classes),
-        "train_images_per_s": settings.epochs * train.images / train_seconds,
+        "train_images_per_s": settings.epochs * train.images / progress.train_seconds,
         "infer_images_per_s": timing.images_per_s,
         "infer_spread": timing.spread,
         "peak_memory_mib": memory,
-        "train_seconds": train_seconds,
+        "train_seconds": progress.train_seconds,
+        "wall_seconds": progress.wall_seconds,
         **(prepared.teacher.cost() if prepared.teacher else {}),
         **({"teacher_seconds": said.seconds} if said else {}),
     }
-    metrics = final_metrics(rows, settings.epochs)
-    return {"metrics": metrics, "cost": cost, "skipped": [*train.skipped, *val.skipped]}
+    return {
+        "metrics": final_metrics(progress.rows, settings.epochs),
+        "cost": cost,
+        "skipped": [*train.skipped, *val.skipped],
+        "continuations": progress.continuations,
+    }
+
+
+def train_kept(
+    prepared: Prepared, store: Store, keeper: Keeper, reporter: Reporter, guard: Callable[[], object]
+) -> Progress:
+    """All epochs, or those that an earlier process left; how far the run has got then."""
+    name, trainer = prepared.id, keeper.trainer
+    if prepared.settings.rerun:
+        keeper.checkpoints.clear()
+    elif keeper.resume(reporter.note):
+        reporter.note(f"continuing run {name} at step {trainer.steps_done:,} of {trainer.task.total_steps:,}")
+    reset_peak_memory(trainer.device)
+    reporter.begin(name, trainer.task.total_steps, trainer.steps_done)
+    try:
+        with keeper.signals:
+            run_epochs(
+                prepared.settings, keeper, reporter, save=lambda rows: store.write_metrics(name, rows, before=guard)
+            )
+        keeper.checkpoints.wait()
+    except Exception:
+        with suppress(Exception):  # the first error is the one to tell
+            keeper.checkpoints.wait()
+        raise
+    finally:
+        reporter.end()
+    return keeper.progress
 
 
 def make_record(prepared: Prepared, measured: dict[str, Any], command: str) -> Record:
@@ -133,7 +188,7 @@ def make_record(prepared: Prepared, measured: dict[str, Any], command: str) -> R
         epochs=settings.epochs,
         metrics=measured["metrics"],
         cost=measured["cost"],
-        environment=environment(prepared.checked.device),
+        environment={**environment(prepared.checked.device), "continuations": measured["continuations"]},
         command=command,
         config=asdict(settings),
     )

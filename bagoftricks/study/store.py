@@ -4,8 +4,8 @@ import csv
 import io
 import json
 import tempfile
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
@@ -19,6 +19,8 @@ RECORD, METRICS, WEIGHTS = "record.json", "metrics.csv", "weights.safetensors"
 FAILURE, INTERRUPTED = "failure.json", "interrupted"
 
 
+Guard = Callable[[], object]  # raises where a file must not appear
+
 NEAR = 5  # ids that an error lists
 FORMAT = 1  # of a record; raise it when an older version could misread a newer record
 
@@ -31,6 +33,7 @@ class State(Enum):
     DONE = "done"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
+    UNEVALUATED = "not evaluated"  # trained, but without the evaluation on corrupted images that is asked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,7 @@ class Record:
     environment: dict[str, Any]
     command: str
     config: dict[str, Any]
+    robustness: dict[str, Any] = field(default_factory=dict)  # protocol with its changes -> errors and scores
     format: int = FORMAT
 
 
@@ -81,6 +85,10 @@ class Store:
     def claim(self, run_id: str) -> Lease | None:
         """The right to train the run, or None while another live process has it."""
         return claim(self.folder(run_id))
+
+    def failed(self, run_id: str) -> bool:
+        """Whether the run's folder has the mark of a failure."""
+        return (self.folder(run_id) / FAILURE).is_file()
 
     def failure(self, run_id: str) -> dict[str, str]:
         """The first line of the error of a failed run, and its traceback."""
@@ -138,17 +146,21 @@ class Store:
                 f"store={self.root}: cannot be written to ({error.strerror}); name another folder"
             ) from error
 
-    def write_metrics(self, run_id: str, rows: list[dict[str, Any]]) -> None:
+    def write_metrics(self, run_id: str, rows: list[dict[str, Any]], *, before: Guard | None = None) -> None:
+        """One row per epoch and evaluated copy; ``before`` as for ``write_whole``."""
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-        write_whole(self.folder(run_id) / METRICS, lambda path: path.write_text(text.getvalue(), newline=""))
+        write_whole(
+            self.folder(run_id) / METRICS, lambda path: path.write_text(text.getvalue(), newline=""), before=before
+        )
 
-    def write_record(self, record: Record) -> None:
+    def write_record(self, record: Record, *, before: Guard | None = None) -> None:
         """The last file of a run: where it is, the run is finished."""
         text = json.dumps(asdict(record), indent=2) + "\n"
-        write_whole(self.folder(record.id) / RECORD, lambda path: path.write_text(text, encoding="utf-8"))
+        path = self.folder(record.id) / RECORD
+        write_whole(path, lambda path: path.write_text(text, encoding="utf-8"), before=before)
 
 
 def _listed(ids: list[str]) -> str:

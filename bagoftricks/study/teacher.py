@@ -32,7 +32,7 @@ from bagoftricks.files import write_whole
 from bagoftricks.models import build_model, place
 from bagoftricks.models.weights import read_tensors
 from bagoftricks.recipe import Recipe
-from bagoftricks.settings import DataSettings, ModelSettings, RuntimeSettings, Settings
+from bagoftricks.settings import CorruptionSettings, DataSettings, ModelSettings, RuntimeSettings, Settings
 from bagoftricks.study.store import RECORD, WEIGHTS, Record, Store, read_record
 from bagoftricks.train import autocast
 from bagoftricks.trick import Task
@@ -130,7 +130,8 @@ def _of_run(source: str, folder: Path, file: str, num_classes: int) -> Teacher:
         return build_model(settings.model, recipe.parts, num_classes=classes, image_size=settings.pixels)
 
     _check_classes(source, classes, num_classes)
-    facts = {"model": asdict(settings.model), "tricks": record.tricks, "classes": classes}
+    model = {name: value for name, value in asdict(settings.model).items() if (name, value) != ("widths", [])}
+    facts = {"model": model, "tricks": record.tricks, "classes": classes}
     return _named(
         facts,
         source=source,
@@ -147,7 +148,12 @@ def _of_run(source: str, folder: Path, file: str, num_classes: int) -> Teacher:
 
 def _settings(source: str, record: Record) -> Settings:
     """The settings that a record keeps."""
-    parts = {"data": DataSettings, "model": ModelSettings, "runtime": RuntimeSettings}
+    parts = {
+        "data": DataSettings,
+        "model": ModelSettings,
+        "runtime": RuntimeSettings,
+        "corruptions": CorruptionSettings,
+    }
     try:
         return Settings(**{k: parts[k](**v) if k in parts else v for k, v in record.config.items()})
     except TypeError as error:

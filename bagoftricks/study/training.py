@@ -1,14 +1,11 @@
 """The epochs of a run: train, evaluate, keep the rows."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor
-
-from bagoftricks.data import Loader
-from bagoftricks.edits import Images, Predict
+from bagoftricks.edits import Batch, Images, Predict
 from bagoftricks.evaluate.accuracy import SCORES, accuracy
 from bagoftricks.evaluate.speed import synchronise
 from bagoftricks.models import build_model, place
@@ -16,11 +13,12 @@ from bagoftricks.models.weights import start_from
 from bagoftricks.rng import Key
 from bagoftricks.settings import Settings
 from bagoftricks.study.check import Checked
+from bagoftricks.study.keeper import Keeper, Rows
+from bagoftricks.study.outcomes import TrainingFailed
 from bagoftricks.train import Trainer, predictor
 from bagoftricks.trick import Task
 
 REFRESH_BATCHES = 50  # on which the statistics of an averaged copy's batch norms are measured
-Rows = list[dict[str, Any]]  # one row per epoch and evaluated copy: metrics.csv
 
 
 @runtime_checkable
@@ -29,17 +27,13 @@ class Reporter(Protocol):
 
     def note(self, text: str) -> None: ...
 
-    def begin(self, run_id: str, steps: int) -> None: ...
+    def begin(self, run_id: str, steps: int, done: int) -> None: ...
 
     def step(self) -> None: ...
 
     def epoch(self, row: Mapping[str, Any]) -> None: ...
 
     def end(self) -> None: ...
-
-
-class TrainingFailed(RuntimeError):
-    """The run cannot go on; the message says when and why."""
 
 
 def make_trainer(
@@ -69,45 +63,49 @@ def make_trainer(
     )
 
 
-def run_epochs(
-    settings: Settings,
-    trainer: Trainer,
-    train: Loader,
-    val: Loader,
-    reporter: Reporter,
-    *,
-    save: Callable[[Rows], object],
-) -> tuple[Rows, float]:
-    """Train and evaluate all epochs: the rows of the evaluated ones, and the seconds spent in training."""
-    rows: Rows = []
-    train_seconds = 0.0
-    for epoch in range(1, settings.epochs + 1):
-        start = time.perf_counter()
-        mean_loss = train_epoch(trainer, train, epoch, reporter)
-        train_seconds += time.perf_counter() - start
-        if epoch % settings.runtime.eval_every and epoch < settings.epochs:
-            continue
-        trainer.refresh_norms(islice(train.epoch(epoch), REFRESH_BATCHES))
-        for copy, model in trainer.copies().items():
-            scores = accuracy(predictor(trainer.recipe, model), val.epoch(0))
-            about = {"epoch": epoch, "copy": copy, "steps": trainer.steps_done, "train_loss": mean_loss}
-            rows.append({**about, **scores, "train_seconds": train_seconds})
-            reporter.epoch(rows[-1])
-        save(rows)
-    return rows, train_seconds
+def run_epochs(settings: Settings, keeper: Keeper, reporter: Reporter, *, save: Callable[[Rows], object]) -> None:
+    """Train and evaluate the epochs that are left; ``save`` is given the rows of all that were evaluated."""
+    trainer, progress, (train, val) = keeper.trainer, keeper.progress, keeper.loaders
+    while progress.epoch <= settings.epochs:
+        mean_loss = train_epoch(keeper, reporter)
+        keeper.end_of_epoch()
+        rows: Rows = []
+        if progress.epoch % settings.runtime.eval_every == 0 or progress.epoch == settings.epochs:
+            trainer.refresh_norms(islice(keeper.each(train.epoch(progress.epoch)), REFRESH_BATCHES))
+            for copy, model in trainer.copies().items():
+                scores = accuracy(predictor(trainer.recipe, model), keeper.each(val.epoch(0)))
+                about = {"epoch": progress.epoch, "copy": copy, "steps": trainer.steps_done, "train_loss": mean_loss}
+                rows.append({**about, **scores, "train_seconds": progress.train_seconds})
+        progress.end_epoch(rows)
+        for row in rows:
+            reporter.epoch(row)
+        if rows:
+            save(progress.rows)
+    keeper.end_of_epoch()
 
 
-def train_epoch(trainer: Trainer, train: Loader, epoch: int, reporter: Reporter) -> float:
-    """One pass; the mean of the minimised loss. Nothing waits for the device before the end."""
-    total: Tensor | None = None
-    for loss in trainer.epoch(train.epoch(epoch - 1)):
-        total = loss if total is None else total + loss
+def train_epoch(keeper: Keeper, reporter: Reporter) -> float:
+    """The steps of an epoch that are left; the mean of the minimised loss. Nothing waits for the device but the end."""
+    trainer, progress, train = keeper.trainer, keeper.progress, keeper.loaders[0]
+    before, start = progress.train_seconds, time.perf_counter()
+    at = progress.taken
+
+    def batches() -> Iterator[Batch]:
+        nonlocal at
+        for at, batch in train.numbered(progress.epoch - 1, progress.taken):  # noqa: B007
+            yield batch
+
+    for loss in trainer.epoch(batches()):
+        progress.total = loss if progress.total is None else progress.total + loss
+        progress.taken, progress.train_seconds = at + 1, before + time.perf_counter() - start
         reporter.step()
+        keeper.step()
     synchronise(trainer.device)
-    mean = float("nan") if total is None else total.item() / len(train)
+    progress.taken, progress.train_seconds = len(train), before + time.perf_counter() - start
+    mean = float("nan") if progress.total is None else progress.total.item() / len(train)
     if not abs(mean) < float("inf"):
         raise TrainingFailed(
-            f"the training loss is {mean} in epoch {epoch}: type a lower lr=, or add +efficiency=warmup"
+            f"the training loss is {mean} in epoch {progress.epoch}: type a lower lr=, or add +efficiency=warmup"
         )
     return mean
 

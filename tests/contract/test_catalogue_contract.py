@@ -33,6 +33,7 @@ from bagoftricks.edits import (
     MapBatch,
     MapImages,
     SetDecay,
+    SetFlip,
     SetTestSize,
 )
 from bagoftricks.errors import ConflictError, NoEffectError, TooSmall, UserError
@@ -93,7 +94,7 @@ def evaluated(tricks: dict[str, Trick], network: Network | None = None, steps: i
 
 def changes_the_images_alone(name: str) -> bool:
     """A trick of the data or of the evaluation: its own test shows its effect."""
-    return all(isinstance(edit, MapImages | SetTestSize) for edit in edits_of(name))
+    return all(isinstance(edit, MapImages | SetFlip | SetTestSize) for edit in edits_of(name))
 
 
 def acts_late(name: str) -> bool:

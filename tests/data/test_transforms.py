@@ -64,6 +64,17 @@ def test_pad_crop_moves_the_image_and_fills_with_zeros():
     assert torch.equal(centre, image)
 
 
+@pytest.mark.parametrize("memory_format", FORMATS)
+def test_a_reflected_padding_is_that_of_numpy(memory_format):
+    images = torch.stack([noise(7, 9, seed) for seed in range(4)]).contiguous(memory_format=memory_format)
+    draws = uniform(4, 2)
+    padded = np.pad(images.numpy(), ((0, 0), (0, 0), (3, 3), (3, 3)), mode="reflect")
+    tops, lefts = (draws * 7).long().unbind(1)
+    cut = t.pad_crop(images, 3, draws, reflect=True)
+    for i, (top, left) in enumerate(zip(tops.tolist(), lefts.tolist(), strict=True)):
+        assert np.array_equal(cut[i], padded[i, :, top : top + 7, left : left + 9])
+
+
 def test_pad_crop_reaches_every_offset_equally_often():
     image = torch.zeros(1, 3, 3, 3, dtype=torch.uint8)
     image[..., 1, 1] = 1

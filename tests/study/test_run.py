@@ -6,7 +6,8 @@ from safetensors.torch import load_file
 
 from bagoftricks.settings import ModelSettings, Settings
 from bagoftricks.study.lease import Lease
-from bagoftricks.study.run import RunElsewhere, execute
+from bagoftricks.study.outcomes import RunElsewhere
+from bagoftricks.study.run import execute
 from bagoftricks.study.store import WEIGHTS, Store
 
 
@@ -15,7 +16,7 @@ class Quiet:
 
     def note(self, text): ...
 
-    def begin(self, run_id, steps): ...
+    def begin(self, run_id, steps, done): ...
 
     def step(self): ...
 

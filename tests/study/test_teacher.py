@@ -263,7 +263,7 @@ def test_decoded_images_of_the_students_size_are_not_what_a_larger_teacher_sees(
     prepared = prepare(student(store, run, mode="offline", size=4))
     data = keep_decoded(prepared.data)
     plain = Augment(4, None)
-    assert into_memory(data.train, plain, "fail", 0)[0].images.shape[2:] == (4, 4)
+    assert into_memory(data.train, plain, DataSettings(), 0)[0].images.shape[2:] == (4, 4)
     said = teacher_offline(prepare(prepared.settings, data=data))
     shutil.rmtree(store / "teachers")
     assert torch.equal(said.logits, teacher_offline(prepared).logits)

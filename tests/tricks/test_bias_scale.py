@@ -4,6 +4,7 @@ from torch import nn
 
 from bagoftricks.catalogue import create
 from bagoftricks.errors import UserError
+from bagoftricks.settings import ModelSettings
 from tests.helpers import TINY, TINY9, batches, create_all, make_trainer
 
 IDENTITIES = [{"lr": 1.0, "decay": 1.0}]
@@ -49,3 +50,14 @@ def test_it_multiplies_with_no_bias_decay():
 def test_hyper_parameters_out_of_range_are_refused(field, value, expected):
     with pytest.raises(UserError, match=rf"^tricks\.bias_scale\.{field}={value}: must be {expected}$"):
         create("bias_scale", **{field: value})
+
+
+def test_the_biases_of_convolutions_may_be_scaled_too():
+    spec = ModelSettings(name="small", kind="cifarnet", widths=[24, 4])
+    whitening = create("patch_whitening", kernel=2, mirrored=True, project=False)
+    for chosen in (False, True):
+        tricks = {"bias_scale": create("bias_scale", convolutions=chosen), "patch_whitening": whitening}
+        trainer = make_trainer(tricks, network=(spec, 16))
+        scaled = {id(p) for g in trainer.optimizer.param_groups if g["lr"] > 1 for p in g["params"]}
+        assert (id(trainer.model.stem[0].bias) in scaled) == chosen
+        assert len(scaled) == 2 + chosen

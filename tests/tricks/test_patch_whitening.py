@@ -37,7 +37,8 @@ def the_init(**params: float) -> InitFromImages:
 def filters(images: Tensor, **params: float) -> Tensor:
     """The 27 filters as rows, (27, 27)."""
     edit = the_init(**params)
-    made = torch.zeros(27, 3, 3, 3, dtype=images.dtype)
+    side = int(params.get("kernel", 3))
+    made = torch.zeros(3 * side**2 * (2 if params.get("mirrored") else 1), 3, side, side, dtype=images.dtype)
     edit.init(made, images)
     return made.flatten(1)
 
@@ -52,9 +53,35 @@ def test_the_filters_whiten_up_to_eps(eps):
     torch.testing.assert_close(rows @ covariance @ rows.T, expected, rtol=0, atol=1e-9)
 
 
+def test_filters_of_2x2_whiten_patches_of_2x2():
+    x = F.unfold(smooth_images(), 2).transpose(1, 2).reshape(-1, 12)
+    covariance = x.T @ x / (len(x) - 1)
+    rows = filters(smooth_images(), kernel=2, eps=1e-9)
+    torch.testing.assert_close(rows @ covariance @ rows.T, torch.eye(12).double(), rtol=0, atol=1e-6)
+
+
+def test_mirrored_filters_come_with_their_negatives():
+    rows = filters(smooth_images(), mirrored=True)
+    assert torch.equal(rows[:27], filters(smooth_images()))
+    assert torch.equal(rows[27:], -rows[:27])
+
+
+def test_without_the_1x1_the_filters_get_a_learned_bias_that_starts_at_zero():
+    spec = ModelSettings(name="tiny", kind="cifarnet", widths=[24, 4, 4])
+    params = {"kernel": 2, "mirrored": True, "project": False}
+    trainer = make_trainer({"patch_whitening": create("patch_whitening", **params)}, network=(spec, 16))
+    assert [type(module) for module in trainer.model.stem] == [patch_whitening.PatchConv, torch.nn.ReLU]
+    conv = trainer.model.stem[0]
+    assert not conv.bias.any()
+    for _ in trainer.epoch([make_batch()]):
+        pass
+    assert conv.bias.any()
+    assert trainer.model.stem(make_batch().images).shape == (8, 24, 15, 15)
+
+
 def test_the_defaults_are_pages():
     made = create("patch_whitening")
-    assert (made.images, made.eps) == (the_init().images, 0.01) == (10_000, 0.01)
+    assert (made.images, made.eps, made.kernel) == (the_init().images, 0.01, 3) == (10_000, 0.01, 3)
 
 
 def test_the_filters_come_in_the_order_of_falling_variance():
@@ -135,7 +162,9 @@ def test_large_images_keep_the_resolution_of_the_plain_stem():
     assert model.stem(torch.zeros(1, 3, 224, 224, device="meta")).shape == (1, 4, 112, 112)
 
 
-@pytest.mark.parametrize(("field", "value", "expected"), [("images", 0, "1 or more"), ("eps", 0.0, "positive")])
+@pytest.mark.parametrize(
+    ("field", "value", "expected"), [("images", 0, "1 or more"), ("eps", 0.0, "positive"), ("kernel", 0, "1 or more")]
+)
 def test_hyper_parameters_out_of_range_are_refused(field, value, expected):
     with pytest.raises(UserError, match=rf"^tricks\.patch_whitening\.{field}={value}: must be {expected}$"):
         create("patch_whitening", **{field: value})

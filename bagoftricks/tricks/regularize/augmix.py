@@ -24,7 +24,11 @@ WHOLE_HERE = WHOLE | {Op.ROTATE, Op.TRANSLATE_X, Op.TRANSLATE_Y}
 HALF_A_DRAW = 2.0**-25  # draws are multiples of 2^-24: moved to the middle of their cell, their logarithm is finite
 
 
-@trick(paper="Hendrycks et al. 2020, algorithm 1 (arXiv:1912.02781)")
+@trick(
+    paper="Hendrycks et al. 2020, algorithm 1 (arXiv:1912.02781)",
+    overlaps="all_ops changes brightness, contrast and colour, as the corruptions brightness and contrast do",
+    overlaps_if="all_ops",
+)
 class AugMix:
     """Train on each image and two mixtures of its augmentation chains, and ask for one prediction of all three.
 

@@ -84,7 +84,10 @@ POLICIES: dict[str, list[tuple[Step, ...]]] = {
 DRAWS = 4  # of an operation: whether, which side, and the centre of a cutout
 
 
-@trick(paper="Cubuk et al. 2019, appendix A (arXiv:1805.09501); Lee et al. 2020, section 3.2.1 (arXiv:2001.06268)")
+@trick(
+    paper="Cubuk et al. 2019, appendix A (arXiv:1805.09501); Lee et al. 2020, section 3.2.1 (arXiv:2001.06268)",
+    overlaps="its operations change brightness, contrast and colour, as the corruptions brightness and contrast do",
+)
 class AutoAugment:
     """Apply two operations to each training image, of one of the 25 (or 95) sub-policies that a search found.
 

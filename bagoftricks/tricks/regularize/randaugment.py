@@ -23,7 +23,10 @@ OPS = (
 )
 
 
-@trick(paper="Cubuk et al. 2020, figure 2 (arXiv:1909.13719)")
+@trick(
+    paper="Cubuk et al. 2020, figure 2 (arXiv:1909.13719)",
+    overlaps="its operations change brightness, contrast and colour, as the corruptions brightness and contrast do",
+)
 class RandAugment:
     """Apply ``ops`` operations to each training image, uniform over 14 of them, all at one magnitude.
 

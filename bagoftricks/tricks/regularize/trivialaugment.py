@@ -20,7 +20,10 @@ LEVELS = 31
 WHOLE_HERE = WHOLE | {Op.TRANSLATE_X, Op.TRANSLATE_Y}
 
 
-@trick(paper="Mueller and Hutter 2021, table 1 (arXiv:2103.10158)")
+@trick(
+    paper="Mueller and Hutter 2021, table 1 (arXiv:2103.10158)",
+    overlaps="its operations change brightness, contrast and colour, as the corruptions brightness and contrast do",
+)
 class TrivialAugment:
     """Apply one operation to each training image, uniform over 14, at a strength uniform over 31 levels.
 

@@ -3,26 +3,22 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bagoftricks.edits import FreezeParams, Images, InitFromImages, Part, SetPart
+from bagoftricks.errors import UserError
 from bagoftricks.layers import ConvNorm, Site
 from bagoftricks.trick import Task, require, trick
 
-CHANNELS, KERNEL = 3, 3
-PATCH = CHANNELS * KERNEL**2
-POSITIONS = 2**18  # pixels whose patches are held at a time: 57 MB in fp64
+COLOURS = 3
+POSITIONS = 2**18  # pixels whose patches are held at a time: 57 MB in fp64 for 3x3
 
 
 class PatchConv(nn.Conv2d):
-    """The fixed 3x3 convolution whose filters are made of training images: (B 3 H W) -> (B 27 H/stride W/stride)."""
+    """The fixed convolution whose filters are made of training images: (B 3 H W) -> (B n H/stride W/stride).
 
-    def __init__(self, stride: int) -> None:
-        super().__init__(CHANNELS, PATCH, KERNEL, stride, KERNEL // 2, bias=False)
+    An odd kernel is padded to keep the size at stride 1; an even one is not padded and takes kernel - 1 pixels.
+    """
 
-
-class PatchStem(nn.Sequential):
-    """Whitened patches, then a learned 1x1, norm and activation: (B 3 H W) -> (B width H/stride W/stride)."""
-
-    def __init__(self, width: int, stride: int, site: Site) -> None:
-        super().__init__(PatchConv(stride), *ConvNorm(PATCH, width, 1, 1, site, act=True))
+    def __init__(self, filters: int, kernel: int, stride: int, *, bias: bool) -> None:
+        super().__init__(COLOURS, filters, kernel, stride, kernel // 2 if kernel % 2 else 0, bias=bias)
 
 
 @trick(
@@ -35,13 +31,17 @@ class PatchStem(nn.Sequential):
     },
 )
 class PatchWhitening:
-    """Begin with a fixed 3x3 convolution that whitens the images' patches, then a learned 1x1.
+    """Begin with a fixed convolution that whitens the images' patches, 3x3 by default, then a learned 1x1.
 
-    S = X'X / (n - 1), not centred, over all 3x3 patches X (n x 27) of the first training images as the network sees
+    S = X'X / (n - 1), not centred, over all patches X (n x 27 for 3x3) of the first training images as the network sees
     them, without augmentation and without padding; S = V L V' in fp64, eigenvalues descending. Filter k is
     V_k / sqrt(L_k + eps), with its largest component positive (Page leaves the sign to the solver). Patches at the
     border overlap the convolution's zero padding, so they are not white. A stride of the stem goes to the fixed
     convolution. The filters are computed anew for each run: they follow the data and its normalisation.
+
+    airbench (Jordan 2024, section 3.2) has kernel=2, mirrored=true, project=false, images=5000 and eps=5e-4: 12 filters
+    and their negatives, a learned bias and the activation, without 1x1 and norm, so that model.widths begins with 24.
+    Its bias is trained in the first three epochs only; ours always.
     """
 
     images: int = 10_000
@@ -49,36 +49,58 @@ class PatchWhitening:
     eps: float = 1e-2
     """added to the eigenvalues: a floor under which a direction is not raised to unit variance"""
 
+    kernel: int = 3
+    """side of a patch in pixels; an even one makes the map smaller by kernel - 1"""
+    mirrored: bool = False
+    """the negative of each filter too, as an activation lets pass one side only"""
+    project: bool = True
+    """a learned 1x1, norm and activation after the filters; false: a bias and the activation"""
+
     def __post_init__(self) -> None:
+        require(self, "kernel", self.kernel >= 1, "1 or more")
         require(self, "images", self.images >= 1, "1 or more")
         require(self, "eps", self.eps > 0, "positive")
 
     def edits(self, task: Task) -> list[SetPart | InitFromImages | FreezeParams]:
         return [
-            SetPart(part=Part.STEM, build=PatchStem),
+            SetPart(part=Part.STEM, build=self.stem),
             InitFromImages(select=is_filter, images=self.images, init=self.whiten),
             FreezeParams(select=is_filter),
         ]
 
-    def whiten(self, filters: Float[Tensor, "27 3 3 3"], images: Images) -> None:
+    def stem(self, width: int, stride: int, site: Site) -> nn.Sequential:
+        """(B 3 H W) -> (B width H/stride W/stride), of which an even kernel leaves kernel - 1 pixels less."""
+        filters = COLOURS * self.kernel**2 * (2 if self.mirrored else 1)
+        conv = PatchConv(filters, self.kernel, stride, bias=not self.project)
+        if self.project:
+            return nn.Sequential(conv, *ConvNorm(filters, width, 1, 1, site, act=True))
+        if width != filters:
+            raise UserError(
+                f"tricks.patch_whitening.project=false: gives {filters} channels to a stem of {width}; type "
+                f"tricks.patch_whitening.project=true, or model=cifarnet with {filters} as the first of model.widths"
+            )
+        return nn.Sequential(conv, site.act())
+
+    def whiten(self, filters: Float[Tensor, "n 3 K K"], images: Images) -> None:
         """Fill ``filters`` in place."""
-        values, vectors = torch.linalg.eigh(patch_covariance(images))
+        values, vectors = torch.linalg.eigh(patch_covariance(images, self.kernel))
         values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
         largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
         rows = (vectors * largest.sign() / (values + self.eps).sqrt()).T
-        filters.copy_(rows.reshape(filters.shape))
+        filters.copy_((torch.cat([rows, -rows]) if self.mirrored else rows).reshape(filters.shape))
 
 
 def is_filter(module: nn.Module, name: str) -> bool:
     return name == "weight" and isinstance(module, PatchConv)
 
 
-def patch_covariance(images: Images) -> Float[Tensor, "27 27"]:
+def patch_covariance(images: Images, kernel: int = 3) -> Float[Tensor, "n n"]:
     """Uncentred covariance of all patches, in fp64; components in the order of a filter's (channel, row, column)."""
     height, width = images.shape[2:]
-    total = torch.zeros(PATCH, PATCH, dtype=torch.float64, device=images.device)
+    size = COLOURS * kernel**2
+    total = torch.zeros(size, size, dtype=torch.float64, device=images.device)
     for chunk in torch.split(images, max(1, POSITIONS // (height * width))):
-        windows = chunk.double().unfold(2, KERNEL, 1).unfold(3, KERNEL, 1)
-        patches = windows.permute(1, 4, 5, 0, 2, 3).reshape(PATCH, -1)
+        windows = chunk.double().unfold(2, kernel, 1).unfold(3, kernel, 1)
+        patches = windows.permute(1, 4, 5, 0, 2, 3).reshape(size, -1)
         total += patches @ patches.T
-    return total / (len(images) * (height - KERNEL + 1) * (width - KERNEL + 1) - 1)
+    return total / (len(images) * (height - kernel + 1) * (width - kernel + 1) - 1)

@@ -1,0 +1,218 @@
+"""Decoded images kept for the next epoch, in memory that workers share or in a file, and small data sets kept whole.
+
+A cache changes no result: what it gives is what the decoder gave, and what does not fit is decoded again. It is bounded
+by a share of the free space at its beginning. On disk, its name is a digest of every file's path, size and time, so
+that a changed folder has a new one; a damaged entry is noticed by its checksum and decoded again. It holds no code.
+"""
+
+import fcntl
+import json
+import mmap
+import multiprocessing
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from hashlib import blake2b
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import UInt8
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from bagoftricks.data.sources import CACHE, CachedSplit, FileSplit, KeptSplit, Labels, MemorySplit, Split
+from bagoftricks.errors import UserError
+
+SHARE = 3  # a cache takes at most one of so many parts of the free space
+SMALL_SET = 2**30  # bytes of a data set that is kept whole on disk unless data.cache=none
+USED, OFFSET, HEIGHT, WIDTH, CHECKSUM = 1, 0, 1, 2, 3  # columns: of the first row, and of an image's
+Made = tuple[MemorySplit, list[str], Labels]
+
+
+class Arena:
+    """Room for decoded images, filled from its beginning by several processes at once.
+
+    ``index`` has a row for each image (offset + 1 or 0, height, width, checksum) below one for the bytes in use.
+    """
+
+    def __init__(self, count: int, capacity: int, folder: Path | None = None, name: str = "") -> None:
+        """In memory, for processes forked from this one; or in ``folder``, for any."""
+        rows = 8 * 4 * (count + 1)
+        self.file: int | None = None
+        if folder is None:
+            self.pixels = mmap.mmap(-1, max(capacity, 1))
+            memory = mmap.mmap(-1, rows)
+            self.mutex = multiprocessing.get_context("fork").Lock()
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.file = _opened(folder / f"{name}.pixels", capacity, filled=False)
+            index = _opened(folder / f"{name}.index", rows, filled=True)
+            self.pixels = mmap.mmap(self.file, 0, access=mmap.ACCESS_READ)
+            memory = mmap.mmap(index, rows)
+            os.close(index)
+        self.capacity = len(self.pixels)
+        self.index: npt.NDArray[np.int64] = np.frombuffer(memory, np.int64).reshape(count + 1, 4)
+        self.checked = np.zeros(count, bool)
+
+    def get(self, image: int) -> UInt8[Tensor, "3 H W"] | None:
+        """What was put, or None: nothing was, or it is damaged."""
+        offset, height, width, checksum = (int(value) for value in self.index[image + 1])
+        size, start = 3 * height * width, offset - 1
+        if offset == 0 or min(height, width, offset) < 1 or start + size > self.capacity:
+            return None
+        pixels = np.frombuffer(self.pixels, np.uint8, size, start).copy()
+        if not self.checked[image]:
+            if zlib.crc32(pixels.data) != checksum:
+                self.index[image + 1, OFFSET] = 0
+                return None
+            self.checked[image] = True
+        return torch.from_numpy(pixels.reshape(height, width, 3)).permute(2, 0, 1)
+
+    def put(self, image: int, pixels: UInt8[Tensor, "3 H W"]) -> None:
+        """Keep an image, unless there is no room left."""
+        rows = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
+        with self._alone():
+            start, row = int(self.index[0, USED]), self.index[image + 1]
+            if row[OFFSET] or not 0 <= start <= self.capacity - rows.nbytes:
+                return
+            self.index[0, USED] += rows.nbytes
+        try:
+            self._write(rows, start)
+        except OSError:  # the disk is full after all
+            return
+        row[[HEIGHT, WIDTH, CHECKSUM]] = *rows.shape[:2], zlib.crc32(rows.data)
+        row[OFFSET] = start + 1  # last: from now on others see it
+
+    def _write(self, rows: npt.NDArray[np.uint8], start: int) -> None:
+        if self.file is None:
+            self.pixels[start : start + rows.nbytes] = rows.tobytes()
+            return
+        data = rows.data.cast("B")
+        while data:
+            written = os.pwrite(self.file, data, start)
+            data, start = data[written:], start + written
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if self.file is None:
+            with self.mutex:
+                yield
+            return
+        fcntl.lockf(self.file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self.file, fcntl.LOCK_UN)
+
+
+def _opened(path: Path, size: int, *, filled: bool) -> int:
+    """A file of at least ``size`` bytes; ``filled``: with room on the disk for each, so that its map can be written."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    have = os.fstat(file).st_size
+    if have < size:
+        os.pwrite(file, bytes(size - have), have) if filled else os.ftruncate(file, size)
+    fcntl.lockf(file, fcntl.LOCK_UN)
+    return file
+
+
+def cached(split: Split, how: str) -> Split:
+    """The split with a cache of its decoded images, ``how`` ram or disk; as it is where there are no files."""
+    files = split.split if isinstance(split, KeptSplit) else split
+    if how not in ("ram", "disk") or not isinstance(files, FileSplit):
+        return split
+    arena = _arena(how, files_digest(files), len(files.labels))
+    return CachedSplit(files, arena)
+
+
+def cache_note(how: str) -> str:
+    """Where the decoded images are kept, and how many of them at most."""
+    room = f"up to {free_bytes(how) / SHARE / 2**30:.1f} GiB for each split"
+    return f"data.cache={how}: decoded images are kept in {'memory' if how == 'ram' else CACHE / 'images'}, {room}"
+
+
+@lru_cache(maxsize=2)  # a run's two splits; the next run of the process finds them
+def _arena(how: str, name: str, count: int) -> Arena:
+    capacity = free_bytes(how) // SHARE
+    if how == "ram":
+        return Arena(count, capacity)
+    folder = CACHE / "images"
+    try:
+        return Arena(count, capacity, folder, name)
+    except OSError as error:
+        raise UserError(
+            f"data.cache=disk: {folder} cannot be written ({error.strerror}): name another folder with the variable "
+            "XDG_CACHE_HOME, or type data.cache=ram"
+        ) from error
+
+
+def free_bytes(how: str) -> int:
+    """Of memory that processes can be given, or of the disk that holds the cache folder."""
+    if how == "disk":
+        place = next(folder for folder in (CACHE, *CACHE.parents) if folder.exists())
+        return shutil.disk_usage(place).free
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def files_digest(files: FileSplit, *how: object) -> str:
+    """Of every file's path, size and time, of the decoders' versions, and of what else decides the pixels."""
+    digest = blake2b(digest_size=16)
+    digest.update(repr([version("torch"), version("torchvision"), version("pillow"), *how]).encode())
+    for path in files.paths:
+        status = os.stat(path)
+        digest.update(f"{os.path.abspath(path)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def kept_whole(files: FileSplit, how: object, make: Callable[[], Made]) -> Made:
+    """What ``make`` makes of all images of a small data set, or what it made of them before, from the cache folder."""
+    try:
+        place = CACHE / "sets" / f"{files_digest(files, how)}.safetensors"
+    except OSError:  # a file is gone: who reads it says so
+        return make()
+    with suppress(OSError, SafetensorError, ValueError, KeyError):
+        return _read_set(place, files)
+    made = make()
+    if made[0].images.nbytes <= SMALL_SET:
+        with suppress(OSError):  # a full or read-only disk is no reason to stop
+            _write_set(place, made)
+    return made
+
+
+def _read_set(place: Path, files: FileSplit) -> Made:
+    with safe_open(place, "pt") as opened:
+        pixels, rows, about = opened.get_tensor("pixels"), opened.get_tensor("rows").numpy(), opened.metadata()
+    if _checksum(pixels, rows) != about["checksum"]:
+        raise ValueError("damaged")
+    return MemorySplit(pixels.permute(0, 3, 1, 2), files.labels[rows]), json.loads(about["skipped"]), rows
+
+
+def _write_set(place: Path, made: Made) -> None:
+    loaded, skipped, rows = made
+    pixels = loaded.images.permute(0, 2, 3, 1).contiguous()
+    about = {"skipped": json.dumps(skipped), "checksum": _checksum(pixels, rows)}
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=place.parent, delete=False) as file:
+        try:
+            file.write(save({"pixels": pixels, "rows": torch.from_numpy(rows)}, about))
+            file.close()
+            os.replace(file.name, place)
+        except OSError:
+            os.unlink(file.name)
+            raise
+
+
+def _checksum(pixels: Tensor, rows: Labels) -> str:
+    return str(zlib.crc32(rows.data, zlib.crc32(pixels.numpy().data)))

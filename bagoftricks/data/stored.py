@@ -1,0 +1,200 @@
+"""Stored sets of corrupted images: ImageNet-C's folders and CIFAR-10-C's arrays. Nothing in them is executed."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchvision.transforms.v2 import functional as tv
+
+from bagoftricks.data.decode import SUFFIXES, decode
+from bagoftricks.data.loaders import worker_count
+from bagoftricks.data.sources import FileSplit, Labels
+from bagoftricks.errors import DataError, did_you_mean
+
+LABELS = "labels.npy"
+ENDS = 2**20  # bytes at either end of an array's file that go into its digest
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """CIFAR-10-C: one array of bytes for each corruption, the severities one after the other."""
+
+    root: Path
+    labels: Labels  # of one severity
+
+    def split(self, corruption: str, severity: int, classes: Sequence[str]) -> "ArraySplit":
+        if int(self.labels.max()) >= len(classes):
+            raise DataError(f"{self.root / LABELS}: has the label {self.labels.max()}, the data {len(classes)} classes")
+        count = len(self.labels)
+        rows = slice((severity - 1) * count, severity * count)
+        return ArraySplit(read_array(self.root / f"{corruption}.npy")[rows], self.labels)
+
+
+@dataclass(frozen=True)
+class ArraySplit:
+    """One severity of one corruption, read from the disk when it is asked for."""
+
+    images: npt.NDArray[np.uint8]  # uint8 (N, H, W, 3), mapped into memory
+    labels: Labels
+
+    def image(self, index: int) -> UInt8[Tensor, "3 H W"]:
+        return torch.from_numpy(np.array(self.images[index])).permute(2, 0, 1).contiguous()
+
+
+@dataclass(frozen=True)
+class Folders:
+    """ImageNet-C: ``<corruption>/<severity>/<class>/<image>``."""
+
+    root: Path
+
+    def split(self, corruption: str, severity: int, classes: Sequence[str]) -> FileSplit:
+        """The files in the order of the classes and of their names. Raises DataError for a class that is not known."""
+        folder = self.root / corruption / str(severity)
+        paths: list[str] = []
+        labels: list[int] = []
+        number = {name: label for label, name in enumerate(classes)}
+        for name in sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()):
+            if name not in number:
+                raise DataError(f"{folder / name}: the data has no class '{name}'{did_you_mean(name, classes)}")
+            files = sorted(f for f in os.listdir(folder / name) if os.path.splitext(f)[1].lower() in SUFFIXES)
+            paths += [str(folder / name / file) for file in files]
+            labels += [number[name]] * len(files)
+        if not paths:
+            raise DataError(f"{folder} holds no images in folders of classes")
+        return FileSplit(np.array(paths), np.array(labels, np.int64))
+
+
+StoredSplit = ArraySplit | FileSplit
+
+
+@dataclass(frozen=True)
+class StoredSet:
+    """A stored set that has all the corruptions it was asked for."""
+
+    source: Arrays | Folders
+    digest: str  # of names and sizes, and of the arrays' ends
+
+    def split(self, corruption: str, severity: int, classes: Sequence[str]) -> StoredSplit:
+        return self.source.split(corruption, severity, classes)
+
+
+@cache
+def find_stored(root: str, corruptions: tuple[str, ...], severities: tuple[int, ...]) -> StoredSet:
+    """The stored set below ``root``. Raises DataError that names what is missing or has a wrong shape."""
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"corruptions.stored={root}: no such folder")
+    if (folder / LABELS).is_file() or list(folder.glob("*.npy")):
+        return _arrays(folder, corruptions, len(severities))
+    digest = blake2b(digest_size=8)
+    for corruption in corruptions:
+        if not (folder / corruption).is_dir():
+            known = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
+            meant = did_you_mean(corruption, known)
+            raise DataError(f"corruptions.stored={root}: has no folder '{corruption}', of {len(corruptions)}{meant}")
+        for severity in severities:
+            if not (folder / corruption / str(severity)).is_dir():
+                raise DataError(f"corruptions.stored={root}: {corruption} has no severity '{severity}'")
+        digest.update(_names_and_sizes(folder / corruption / str(severities[0])).encode())
+    return StoredSet(Folders(folder), digest.hexdigest())
+
+
+def read_array(path: Path) -> npt.NDArray[Any]:
+    """An array that is left on the disk; pickled objects are refused, never loaded."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    except (OSError, ValueError, EOFError) as error:
+        first = str(error).partition("\n")[0]
+        raise DataError(f"{path} is not an array of numbers ({first}): download it again") from error
+
+
+def centred(image: UInt8[Tensor, "3 H W"], size: int, where: str) -> UInt8[Tensor, "3 S S"]:
+    """The centre of a stored image, which is never resized: a resize would be a corruption of its own."""
+    if image.shape[1:] == (size, size):
+        return image
+    if min(image.shape[1:]) < size:
+        height, width = image.shape[1:]
+        raise DataError(
+            f"{where}: has {height} x {width} pixels, and the network is evaluated on {size}: type image_size={height}"
+        )
+    return tv.center_crop(image, [size, size])  # type: ignore[no-any-return]
+
+
+def stored_image(split: StoredSplit, index: int, size: int) -> UInt8[Tensor, "3 S S"]:
+    where = str(split.paths[index]) if isinstance(split, FileSplit) else f"image {index} of a stored array"
+    return centred(decode(where) if isinstance(split, FileSplit) else split.image(index), size, where)
+
+
+def _arrays(folder: Path, corruptions: tuple[str, ...], severities: int) -> StoredSet:
+    for name in (*(f"{corruption}.npy" for corruption in corruptions), LABELS):
+        if not (folder / name).is_file():
+            raise DataError(
+                f"corruptions.stored={folder}: has no {name}, of {len(corruptions)} corruptions and {LABELS}"
+            )
+    labels = read_array(folder / LABELS)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) == 0:
+        raise DataError(f"{folder / LABELS}: must be one whole number per image, not {labels.dtype} {labels.shape}")
+    count, rest = divmod(len(labels), severities)
+    parts = np.asarray(labels[: count * severities], np.int64).reshape(severities, count)
+    if rest or (parts != parts[0]).any() or parts.min() < 0:
+        raise DataError(f"{folder / LABELS}: must hold the same labels {severities} times, once for each severity")
+    digest = blake2b(parts.tobytes(), digest_size=8)
+    for corruption in corruptions:
+        path = folder / f"{corruption}.npy"
+        shape, dtype = (array := read_array(path)).shape, array.dtype
+        if len(shape) != 4 or shape[3] != 3 or dtype != np.uint8 or 0 in shape:
+            raise DataError(f"{path}: must be bytes (images, height, width, 3), not {dtype} {shape}")
+        if shape[0] != len(labels):
+            raise DataError(f"{path}: has {shape[0]:,} images, {LABELS} {len(labels):,} labels")
+        digest.update(f"{corruption}\0{shape}\0".encode() + _ends(path))
+    return StoredSet(Arrays(folder, parts[0]), digest.hexdigest())
+
+
+def _ends(path: Path) -> bytes:
+    with path.open("rb") as file:
+        head = file.read(ENDS)
+        file.seek(-min(ENDS, path.stat().st_size), os.SEEK_END)
+        return head + file.read()
+
+
+def _names_and_sizes(folder: Path) -> str:
+    found = sorted(
+        (os.path.relpath(os.path.join(at, name), folder.parent.parent), os.path.getsize(os.path.join(at, name)))
+        for at, _, files in os.walk(folder)
+        for name in files
+    )
+    return "".join(f"{path}\0{size}\n" for path, size in found)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A map from rows to images, for worker processes."""
+
+    split: StoredSplit
+    size: int
+
+    def __getitem__(self, row: int) -> UInt8[Tensor, "3 S S"]:
+        return stored_image(self.split, row, self.size)
+
+
+def stored_batches(
+    split: StoredSplit, rows: Labels, size: int, batch_size: int, workers: int
+) -> Iterator[UInt8[Tensor, "B 3 S S"]]:
+    """The images of these rows in their order, on the host. Files are decoded in worker processes."""
+    wanted = _Stored(split, size)
+    loader: DataLoader[Tensor] = DataLoader(
+        wanted,  # type: ignore[arg-type]
+        batch_sampler=[rows[at : at + batch_size].tolist() for at in range(0, len(rows), batch_size)],
+        num_workers=worker_count(workers) if isinstance(split, FileSplit) else 0,
+    )
+    yield from loader

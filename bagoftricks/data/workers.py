@@ -1,0 +1,115 @@
+"""What a worker process makes of a step: its images decoded and prepared, or their bytes for a GPU to decode."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from bagoftricks.data.augment import Augment
+from bagoftricks.data.decode import decode_on, read_bytes
+from bagoftricks.data.sources import Split
+from bagoftricks.errors import DataError
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image to prepare: what a worker is asked for."""
+
+    epoch: int
+    pass_: int
+    index: int
+
+
+@dataclass
+class Collected:
+    """A step's readable images with their samples, and the broken files."""
+
+    samples: list[Sample]
+    images: UInt8[Tensor, "VB 3 S S"] | None
+    broken: list[DataError] = field(default_factory=list)
+
+    def pin_memory(self) -> "Collected":
+        return Collected(self.samples, None if self.images is None else self.images.pin_memory(), self.broken)
+
+
+@dataclass
+class Files:
+    """A step's image files as they are, for ``decoded`` to make images of."""
+
+    samples: list[Sample]
+    files: list[tuple[str, Tensor]]
+    broken: list[DataError]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A map from a step's requests to its prepared images, for worker processes; broken files are kept apart."""
+
+    split: Split
+    augment: Augment
+
+    def __getitems__(self, samples: Sequence[Sample]) -> Collected:
+        made = list(self._made(samples))
+        good = [(sample, views) for sample, views in made if isinstance(views, Tensor)]
+        broken = [error for _, error in made if isinstance(error, DataError)]
+        return Collected([s for s, _ in good], stacked([views for _, views in good]), broken)
+
+    def _made(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Tensor | DataError]]:
+        for sample, draws in zip(samples, draws_of(self.augment, samples), strict=True):
+            try:
+                square = self.augment.square_of(self.split, sample.index, draws)
+                yield sample, self.augment.colours(square[None], draws[None])
+            except DataError as error:
+                yield sample, error
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """A map from a step's requests to its files' bytes."""
+
+    split: Split
+
+    def __getitems__(self, samples: Sequence[Sample]) -> Files:
+        read = Files([], [], [])
+        for sample in samples:
+            path = self.split.path(sample.index)
+            assert path is not None, "only files are decoded on a GPU"
+            try:
+                read.files.append((path, read_bytes(path)))
+                read.samples.append(sample)
+            except DataError as error:
+                read.broken.append(error)
+        return read
+
+
+def decoded(read: Files, augment: Augment, device: torch.device) -> Collected:
+    """The images of a step, decoded on ``device``, cropped and flipped; their colours are left."""
+    images = decode_on(device, read.files)
+    draws = draws_of(augment, read.samples)
+    made = [
+        (s, augment.square(image, row)[None])
+        for s, image, row in zip(read.samples, images, draws, strict=True)
+        if isinstance(image, Tensor)
+    ]
+    broken = [error for error in images if isinstance(error, DataError)]
+    return Collected([s for s, _ in made], stacked([square for _, square in made]), read.broken + broken)
+
+
+def draws_of(augment: Augment, samples: Sequence[Sample]) -> Float[Tensor, "B n"]:
+    """The numbers of the samples of one epoch, drawn for all of a pass at once."""
+    parts = [(p, np.array([s.index for s in some])) for p, some in groupby(samples, lambda s: s.pass_)]
+    return augment.draws(samples[0].epoch, parts) if samples else torch.empty(0, 0)
+
+
+def stacked(images: Sequence[UInt8[Tensor, "V 3 S S"]]) -> UInt8[Tensor, "VB 3 S S"] | None:
+    """All first views, then all second ones, in channels_last; in a worker, at once in memory that is shared."""
+    if not images:
+        return None
+    pixels = [views[v].permute(1, 2, 0) for v in range(len(images[0])) for views in images]
+    together: Tensor = default_collate(pixels)
+    return together.permute(0, 3, 1, 2)

@@ -1,0 +1,15 @@
+"""What tables are made of."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
+Row = dict[str, Any]
+
+
+class Column(NamedTuple):
+    """A key of a row with its heading and the text of its value."""
+
+    key: str
+    heading: str
+    show: Callable[[Any], str] = str

@@ -1,0 +1,74 @@
+"""A picture of all corruptions at all severities of one image."""
+
+from pathlib import Path
+
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from bagoftricks.data.decode import decode
+from bagoftricks.data.transforms import fit
+from bagoftricks.errors import DataError, UserError
+from bagoftricks.evaluate.corruptions import CORRUPTIONS, EXTRA, corrupt, resave_as_jpeg, smallest_side
+from bagoftricks.evaluate.robustness.protocols import find_protocol
+from bagoftricks.evaluate.robustness.scoring import SEVERITIES
+from bagoftricks.files import write_whole
+from bagoftricks.settings import CorruptionSettings
+from bagoftricks.study.robustness.asked import find_frost
+
+GAP = 4  # pixels between pictures
+FONT_PIXELS = 15
+
+
+def write_grid(image: str, out: str, settings: CorruptionSettings, size: int) -> None:
+    """Write a PNG: a row for each corruption, the image itself and its severities beside each other.
+
+    All 19 corruptions by the constants that fit the size, or those of the protocol as it stores them.
+    """
+    if not Path(image).expanduser().is_file():
+        raise UserError(f"image={image}: no such file")
+    try:
+        pixels = decode(Path(image).expanduser())
+    except DataError as error:
+        raise UserError(f"image={image}: cannot be read as an image") from error
+    protocol = None if settings.protocol == "none" else find_protocol(settings.protocol)
+    names = protocol.corruptions if protocol else (*CORRUPTIONS, *EXTRA)
+    constants = protocol.constants if protocol else "imagenet" if size > 64 else "cifar"
+    for name in names:
+        if size < (least := smallest_side(name, constants)):
+            raise UserError(f"image_size={size}: {name} needs {least} pixels or more: type image_size={least}")
+    clean = fit(pixels, size, size)[None]
+    frost = find_frost(settings.frost) if settings.frost else None
+
+    def made(name: str, severity: int) -> UInt8[Tensor, "1 3 S S"]:
+        changed = corrupt(clean, name, severity, [0], constants=constants, seed=settings.seed, frost=frost)
+        quality = protocol.jpeg_quality if protocol else None
+        return changed if quality is None else resave_as_jpeg(changed, quality)
+
+    rows = [(name, [clean, *(made(name, severity) for severity in SEVERITIES)]) for name in names]
+    picture = _picture(rows, size)
+    try:
+        write_whole(Path(out).expanduser(), lambda path: picture.save(path, format="PNG"))
+    except OSError as error:
+        raise UserError(f"out={out}: cannot be written ({error.strerror})") from error
+
+
+def _picture(rows: list[tuple[str, list[Tensor]]], size: int) -> Image.Image:
+    """The pictures in their places, corruptions named on the left, severities on top."""
+    font = ImageFont.load_default(FONT_PIXELS)
+    scale = -(-96 // size) if size < 96 else 1
+    side = size * scale
+    left = 10 + max(int(font.getlength(name)) for name, _ in rows)
+    top = FONT_PIXELS + 10
+    width = left + (1 + len(SEVERITIES)) * (side + GAP)
+    canvas = Image.new("RGB", (width, top + len(rows) * (side + GAP)), "white")
+    draw = ImageDraw.Draw(canvas)
+    for column, text in enumerate(["clean", *(f"severity {s}" for s in SEVERITIES)]):
+        draw.text((left + column * (side + GAP) + 2, 4), text, "black", font)
+    for row, (name, images) in enumerate(rows):
+        at = top + row * (side + GAP)
+        draw.text((4, at + side // 2 - FONT_PIXELS // 2), name, "black", font)
+        for column, image in enumerate(images):
+            found = Image.fromarray(image[0].permute(1, 2, 0).contiguous().numpy())
+            canvas.paste(found.resize((side, side), Image.Resampling.NEAREST), (left + column * (side + GAP), at))
+    return canvas

@@ -1,0 +1,101 @@
+"""Columns, notes and the report of evaluations on corrupted images."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import mean
+from typing import Any
+
+from tabulate import tabulate
+
+from bagoftricks.evaluate.robustness.scoring import alexnet, corruption_errors
+from bagoftricks.report.column import STYLES, Column, Row
+from bagoftricks.study.robustness.result import describe, heading, score
+
+MARK = "†"
+PERCENT = "{:.2f}".format
+
+
+def evaluations(rows: Iterable[Row]) -> dict[str, Mapping[str, Any]]:
+    """The evaluations in these rows by name, one result for each."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for row in rows:
+        found.update(row.get("robustness", {}))
+    return dict(sorted(found.items()))
+
+
+def robustness_columns(rows: Sequence[Row], keys: Sequence[str] = ("mce",)) -> list[Column]:
+    """A column for each evaluation and each of ``keys``: ``mce``, ``relative_mce`` or names of corruptions."""
+    columns = []
+    for name, result in evaluations(rows).items():
+        headings = {"mce": heading(result, name), "relative_mce": f"relative mCE % ({name})"}
+        columns += [Column(f"{key}:{name}", headings.get(key, f"{key} error % ({name})"), PERCENT) for key in keys]
+    return columns
+
+
+def score_keys(rows: Sequence[Row], *, each: bool) -> tuple[str, ...]:
+    """The score alone, or each corruption of these rows beside it."""
+    corruptions = dict.fromkeys(name for result in evaluations(rows).values() for name in result["errors"])
+    return ("mce", *(corruptions if each else ()))
+
+
+def flattened(row: Row) -> Row:
+    """A row with its scores under the keys of ``robustness_columns``."""
+    scores = {
+        f"{key}:{name}": found
+        for name, result in row.get("robustness", {}).items()
+        for key in ("mce", "relative_mce", *result["errors"])
+        if (found := score(result, key)) is not None
+    }
+    return {**row, **scores}
+
+
+def marked(row: Row, key: str, text: str) -> str:
+    """The text of a cell, with a mark where the training was for some of the corruptions."""
+    return text + MARK if row.get("overlaps") and ":" in key and text else text
+
+
+def robustness_notes(rows: Sequence[Row]) -> list[str]:
+    """What each evaluation was measured on, and what the mark means."""
+    notes = [describe(result, name) for name, result in evaluations(rows).items()]
+    reasons = dict.fromkeys(reason for row in rows if row.get("robustness") for reason in row.get("overlaps", ()))
+    return notes + overlap_notes(reasons)
+
+
+def overlap_notes(reasons: Iterable[str]) -> list[str]:
+    return [f"{MARK} trained for some of the corruptions: {reason}" for reason in reasons]
+
+
+def with_notes(table: str, notes: Sequence[str], style: str) -> str:
+    """A table with the notes under it, as the style has them."""
+    if not notes or style in ("json", "csv"):
+        return table
+    bullet = {"markdown": "- ", "latex": "% "}.get(style, "")
+    return "\n".join([table, "", *(bullet + note for note in notes)])
+
+
+def error_report(name: str, result: Mapping[str, Any], style: str) -> str:
+    """The errors of one copy of the weights, a row per corruption and a column per severity, and their score."""
+    errors = result["errors"]
+    ratios = corruption_errors(errors, alexnet()) if result["normaliser"] == "AlexNet" else {}
+    rows = [
+        [
+            corruption,
+            *(PERCENT(error) for error in of),
+            PERCENT(mean(of)),
+            PERCENT(ratios[corruption]) if ratios else "",
+        ]
+        for corruption, of in errors.items()
+    ]
+    count = len(next(iter(errors.values())))
+    headings = ["corruption", *(f"severity {s}" for s in range(1, count + 1)), "mean error %", "CE %"]
+    if not ratios:
+        headings, rows = headings[:-1], [row[:-1] for row in rows]
+    shown: str = tabulate(
+        rows, headings, STYLES[style], disable_numparse=True, colalign=("left", *["right"] * (len(headings) - 1))
+    )
+    relative = result.get("relative_mce")
+    notes = [
+        describe(result, name),
+        f"clean error {PERCENT(result['clean_error'])} %, {heading(result, name)}: {PERCENT(result['mce'])}"
+        + (f", relative mCE {PERCENT(relative)} %" if relative is not None else ""),
+    ]
+    return with_notes(shown, notes, style)

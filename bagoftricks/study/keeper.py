@@ -1,0 +1,163 @@
+"""Keeps a run safe between its steps: saves it when it is time or when it is asked to stop, and finds it again."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from bagoftricks.data import Loader
+from bagoftricks.errors import UserError
+from bagoftricks.state import State, like, named
+from bagoftricks.study.checkpoints import Checkpoints
+from bagoftricks.study.outcomes import Interrupted
+from bagoftricks.study.signals import Signals
+from bagoftricks.train import Trainer
+
+Rows = list[dict[str, Any]]  # one row per epoch and evaluated copy: metrics.csv
+T = TypeVar("T")
+TOTAL = "progress.total"
+
+
+@dataclass
+class Progress:
+    """How far a run has got: with the trainer's state, all that it needs to go on."""
+
+    epoch: int = 1  # that is trained or, once all its steps are taken, evaluated
+    taken: int = 0  # steps of the epoch's plan that are over
+    total: Tensor | None = None  # sum of their losses, on the device
+    rows: Rows = field(default_factory=list)
+    train_seconds: float = 0.0
+    wall_seconds: float = 0.0  # of the processes before this one
+    continuations: int = 0
+
+    def end_epoch(self, rows: Rows) -> None:
+        self.epoch, self.taken, self.total, self.rows = self.epoch + 1, 0, None, self.rows + rows
+
+
+@dataclass
+class Keeper:
+    """The checkpoints of a run that is being trained; ``step``, ``end_of_epoch`` and ``each`` are called on the way."""
+
+    identity: Mapping[str, Any]
+    made_with: Mapping[str, Any]  # versions and device: they decide the last bits
+    trainer: Trainer
+    loaders: tuple[Loader, Loader]
+    checkpoints: Checkpoints
+    signals: Signals
+    progress: Progress = field(default_factory=Progress)
+    began: float = field(default_factory=time.perf_counter)
+
+    def step(self) -> None:
+        """Between two steps."""
+        if self.signals.caught is not None:
+            self.stop()
+        if self.checkpoints.due(self.trainer.steps_done):
+            self.save()
+
+    def end_of_epoch(self) -> None:
+        """After the last step of an epoch, before its evaluation, and again after the last evaluation."""
+        if self.signals.caught is not None:
+            self.stop()
+        if self.checkpoints.due(self.trainer.steps_done, end_of_epoch=True):
+            self.save()
+
+    def each(self, items: Iterable[T]) -> Iterator[T]:
+        """The batches of an evaluation, which can be interrupted between them: it is done again."""
+        for item in items:
+            if self.signals.caught is not None:
+                self.stop()
+            yield item
+
+    def save(self) -> None:
+        self.checkpoints.save(self.trainer.steps_done, self.state())
+
+    def stop(self) -> None:
+        """Save, and leave the training."""
+        self.save()
+        self.checkpoints.wait()
+        signal = self.signals.caught
+        how = f"by {signal.name} " if signal else ""
+        raise Interrupted(f"interrupted {how}at step {self.trainer.steps_done:,} of {self.trainer.task.total_steps:,}")
+
+    def state(self) -> State:
+        trained, progress = self.trainer.state(), self.progress
+        tensors = {} if progress.total is None else {TOTAL: progress.total}
+        wall = progress.wall_seconds + time.perf_counter() - self.began
+        kept = {name: value for name, value in vars(progress).items() if name != "total"}
+        values = {
+            "identity": self.identity,
+            "made_with": self.made_with,
+            "trainer": trained.values,
+            "progress": {**kept, "wall_seconds": wall},
+            "skipped": [list(loader.skipped) for loader in self.loaders],
+        }
+        return State(named("trainer.", trained.tensors) | tensors, values)
+
+    def resume(self, note: Callable[[str], object]) -> bool:
+        """Go on from the last checkpoint that is whole; False where there is none.
+
+        Raises UserError where it is of another run, or of a newer version.
+        """
+        found = self.checkpoints.newest(note)
+        if found is None:
+            return False
+        path, state = found
+        refuse_another(str(path), state.values.get("identity"), json.loads(json.dumps(self.identity)))
+        try:
+            self._load(state)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path} does not fit this run ({error}): type rerun=true to start it anew") from error
+        for name, value in state.values["made_with"].items():
+            if value != self.made_with.get(name):
+                note(
+                    f"warning: until here the run had {name} {value}, now it has {self.made_with.get(name)}: "
+                    "its last bits may be others than those of a run that was not interrupted"
+                )
+        return True
+
+    def _load(self, state: State) -> None:
+        tensors = {k.removeprefix("trainer."): v for k, v in state.tensors.items() if k.startswith("trainer.")}
+        self.trainer.load(State(tensors, state.values["trainer"]))
+        self.progress = Progress(**state.values["progress"])
+        self.progress.continuations += 1
+        if (total := state.tensors.get(TOTAL)) is not None:
+            self.progress.total = like(total, self.trainer.device)
+        for loader, skipped in zip(self.loaders, state.values["skipped"], strict=True):
+            loader.skipped += [line for line in skipped if line not in loader.skipped]
+        self.checkpoints.saved_step = self.trainer.steps_done
+
+
+def refuse_another(path: str, theirs: Any, ours: Mapping[str, Any]) -> None:
+    """Raise UserError with what is different between the run of a checkpoint and this one."""
+    different = [
+        f"{name}={there} there, {here} here" for name, there, here in differences(theirs, ours) if there != here
+    ]
+    if different:
+        raise UserError(
+            f"{path} is of another run ({'; '.join(different[:3])}{'; ...' if len(different) > 3 else ''}): "
+            "move it away, or type rerun=true to start anew"
+        )
+
+
+def differences(theirs: Any, ours: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The leaves of two nested dictionaries, side by side."""
+    if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
+        for key in sorted({*theirs, *ours}):
+            below = f"{name}.{key}" if name else str(key)
+            yield from differences(theirs.get(key, "nothing"), ours.get(key, "nothing"), below)
+    else:
+        yield name, theirs, ours
+
+
+def made_with(device: torch.device) -> dict[str, Any]:
+    """What decides the last bits of a result beside the run itself."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({_instructions()})"
+    return {"torch": torch.__version__, "device": name, "threads": torch.get_num_threads()}
+
+
+def _instructions() -> str:
+    return torch.backends.cpu.get_cpu_capability()

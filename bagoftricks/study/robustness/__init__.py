@@ -1,0 +1,1 @@
+"""Evaluations on corrupted images: what is asked for, the images, the counts, and their place in a run's record."""

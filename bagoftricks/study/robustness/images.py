@@ -1,0 +1,123 @@
+"""The images of an evaluation, cell by cell: generated from the validation images, or from a stored set."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from bagoftricks.data import Split, bytes_in_order
+from bagoftricks.data.augment import send
+from bagoftricks.data.sources import Labels
+from bagoftricks.data.stored import stored_batches
+from bagoftricks.errors import DataError
+from bagoftricks.evaluate.corruptions import corrupt, resave_as_jpeg
+from bagoftricks.evaluate.robustness.stopwatch import Stopwatch
+from bagoftricks.evaluate.robustness.tally import CLEAN, Cell, Piece, Tally
+from bagoftricks.rng import Key
+from bagoftricks.study.evaluation import Subject
+from bagoftricks.study.robustness.asked import Asked
+
+PIXELS_AT_ONCE = 64 * 224 * 224  # of a batch, whatever runtime.eval_batch_size asks for: corruptions take memory
+
+
+def batch_size(subject: Subject, size: int) -> int:
+    return min(subject.settings.runtime.eval_batch_size, max(1, PIXELS_AT_ONCE // size**2))
+
+
+def chosen_rows(count: int, limit: int | None) -> Labels:
+    """The rows that ``corruptions.limit`` leaves: the same for every run, and among those of larger limits."""
+    rows = np.arange(count)
+    if limit is None or limit >= count:
+        return rows
+    return np.sort(Key(0).fold("corruptions", "limit").numpy().permutation(count)[:limit])
+
+
+def piece_count(subject: Subject, asked: Asked, tally: Tally) -> int:
+    """How many pieces are left, as far as it is known before the images are read."""
+    batch = batch_size(subject, asked.size)
+    rows = len(chosen_rows(len(subject.data.val.labels), asked.settings.limit))
+    first = 0 if asked.stored else min(tally.stop)  # where the batches begin
+    return sum(-(-(rows - first) // batch) - (stop - first) // batch for stop in tally.stop if stop < rows)
+
+
+def pieces(subject: Subject, asked: Asked, tally: Tally, watch: Stopwatch) -> Iterator[Piece]:
+    """What ``tally`` has not counted yet."""
+    if asked.stored is None:
+        yield from _from_clean(subject, asked, tally, watch, range(len(tally.cells)))
+        return
+    yield from _from_clean(subject, asked, tally, watch, [tally.cells.index(CLEAN)])
+    for number, cell in enumerate(tally.cells):
+        if cell != CLEAN:
+            yield from _from_stored(subject, asked, tally, number)
+
+
+def _from_clean(
+    subject: Subject, asked: Asked, tally: Tally, watch: Stopwatch, numbers: "range | list[int]"
+) -> Iterator[Piece]:
+    """Each image is read and decoded once; all cells are made from the batch that lies on the device."""
+    split, device = subject.data.val, subject.checked.device
+    rows = chosen_rows(len(split.labels), asked.settings.limit)
+    first = min(tally.stop[number] for number in numbers)
+    if first == len(rows):
+        return
+    batches = bytes_in_order(
+        _some(split, rows[first:]),
+        subject.settings.data,
+        size=asked.size,
+        short_side=asked.short_side,
+        batch_size=batch_size(subject, asked.size),
+        workers=subject.settings.runtime.workers,
+    )
+    for offsets, images in batches:
+        at = first + offsets
+        clean = send(images.contiguous(), device)
+        labels = send(torch.from_numpy(split.labels[rows[at]]), device)
+        for number in numbers:
+            done = int(np.searchsorted(at, tally.stop[number]))
+            if done == len(at):
+                continue
+            with watch("corrupt"):
+                made = corrupted(clean[done:], tally.cells[number], rows[at[done:]], asked)
+            yield Piece(number, int(at[-1]) + 1, made, labels[done:])
+
+
+def corrupted(images: UInt8[Tensor, "B 3 S S"], cell: Cell, indices: Labels, asked: Asked) -> UInt8[Tensor, "B 3 S S"]:
+    """The images of a cell as the protocol has them; ``indices``: their numbers in the validation split."""
+    if cell == CLEAN:
+        return images
+    name, severity = cell
+    protocol = asked.protocol
+    made = corrupt(
+        images,
+        name,
+        severity,
+        torch.from_numpy(indices),
+        constants=protocol.constants,
+        seed=asked.settings.seed,
+        frost=asked.frost,
+    )
+    return made if protocol.jpeg_quality is None else resave_as_jpeg(made, protocol.jpeg_quality)
+
+
+def _from_stored(subject: Subject, asked: Asked, tally: Tally, number: int) -> Iterator[Piece]:
+    assert asked.stored is not None
+    device, (name, severity) = subject.checked.device, tally.cells[number]
+    split = asked.stored.split(name, severity, subject.data.classes)
+    rows = chosen_rows(len(split.labels), asked.settings.limit)
+    before = next((seen for cell, seen in zip(tally.cells[1:], tally.seen[1:], strict=True) if seen), len(rows))
+    if len(rows) != before and number > 1:
+        raise DataError(f"{name} at severity {severity} has {len(rows):,} stored images, earlier cells {before:,}")
+    left = rows[tally.stop[number] :]
+    at = tally.stop[number]
+    workers = subject.settings.runtime.workers
+    for images in stored_batches(split, left, asked.size, batch_size(subject, asked.size), workers):
+        labels = split.labels[rows[at : at + len(images)]]
+        at += len(images)
+        yield Piece(number, at, send(images, device), send(torch.from_numpy(labels), device))
+
+
+def _some(split: Split, rows: Labels) -> Split:
+    """The split itself where it is whole, for it may remember its decoded images."""
+    return split if len(rows) == len(split.labels) else split.subset(rows)

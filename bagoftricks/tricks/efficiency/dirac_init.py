@@ -1,0 +1,32 @@
+from torch import Tensor, nn
+
+from bagoftricks.edits import InitParams
+from bagoftricks.rng import Key
+from bagoftricks.trick import Task, trick
+
+COLOURS = 3
+
+
+@trick(paper="Jordan 2024, section 3.3 (arXiv:2404.00498)")
+class DiracInit:
+    """Start the first filters of each convolution as the identity: output k is input k.
+
+    Of a kernel from c_in to c_out channels, the first min(c_in, c_out) filters become Dirac deltas; those beyond keep
+    their random start. Convolutions larger than 1x1, of odd size and without groups; one that reads the image itself
+    is left alone.
+    """
+
+    def edits(self, task: Task) -> list[InitParams]:
+        return [InitParams(select=passes_on, init=start_as_identity)]
+
+
+def passes_on(module: nn.Module, name: str) -> bool:
+    if name != "weight" or not isinstance(module, nn.Conv2d) or module.groups > 1:
+        return False
+    sizes = module.kernel_size
+    return module.in_channels != COLOURS and max(sizes) > 1 and all(size % 2 for size in sizes)
+
+
+def start_as_identity(kernel: Tensor, key: Key) -> None:
+    """In place: (c_out c_in H W). Nothing is drawn."""
+    nn.init.dirac_(kernel[: kernel.shape[1]])

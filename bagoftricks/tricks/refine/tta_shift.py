@@ -1,0 +1,37 @@
+import torch.nn.functional as F
+
+from bagoftricks.edits import Images, Logits, Predict, WrapPredict
+from bagoftricks.trick import Task, require, trick
+
+
+@trick(paper="Jordan 2024, section 3.5 (arXiv:2404.00498)")
+class TtaShift:
+    """Predict from each image and from two shifted views of it: one up and left, one down and right.
+
+    w z(x) + (1 - w) (z(up left) + z(down right)) / 2, z the logits; the border is mirrored. With tta_flip every view is
+    also seen in a mirror, which makes airbench's six views. Inference costs three times as much (six with tta_flip),
+    which the macs and the images per second of a record do not show.
+    """
+
+    pixels: int = 1
+    """how far the views are shifted along both axes, less than the image's side"""
+    weight: float = 0.5
+    """w, the share of the image as it is"""
+
+    def __post_init__(self) -> None:
+        require(self, "pixels", self.pixels > 0, "positive (leave tta_shift out to shift nothing)")
+        require(self, "weight", 0 <= self.weight < 1, "in [0, 1) (leave tta_shift out for 1)")
+
+    def edits(self, task: Task) -> list[WrapPredict]:
+        return [WrapPredict(wrap=self.shifted)]
+
+    def shifted(self, predict: Predict) -> Predict:
+        far, share = 2 * self.pixels, (1 - self.weight) / 2
+
+        def mean(images: Images) -> Logits:
+            height, width = images.shape[2:]
+            padded = F.pad(images, (self.pixels,) * 4, mode="reflect")
+            views = predict(padded[..., :height, :width]) + predict(padded[..., far:, far:])
+            return self.weight * predict(images) + share * views
+
+        return mean

@@ -1,0 +1,278 @@
+"""A run that was stopped anywhere and goes on is, but for the clock, the run that was never stopped."""
+
+import csv
+import os
+import signal
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from bagoftricks.checkpoint import read_checkpoint
+from bagoftricks.errors import UserError
+from bagoftricks.evaluate.speed import Timing
+from bagoftricks.rng import Key
+from bagoftricks.settings import DataSettings, ModelSettings, RuntimeSettings, Settings
+from bagoftricks.study import checkpoints as c
+from bagoftricks.study import training as t
+from bagoftricks.study.checkpoints import FOLDER
+from bagoftricks.study.outcomes import Interrupted
+from bagoftricks.study.run import execute
+from bagoftricks.study.store import State, Store
+
+MEASURED = {"train_images_per_s", "infer_images_per_s", "infer_spread", "train_seconds", "wall_seconds"}
+MEASURED |= {"teacher_seconds", "peak_memory_mib"}
+MOST = ["resnet_d", "ghost_norm", "mixed_precision", "micro_batch", "mixup", "label_smoothing", "ema", "swa", "cosine"]
+
+
+@pytest.fixture(autouse=True)
+def untimed(monkeypatch):
+    """Nothing is measured at the end of a run: it would take longer than the run."""
+    monkeypatch.setattr("bagoftricks.study.run.time_inference", lambda *args, **kwargs: Timing(64, 1.0, 1.0, 1.0, 5))
+
+
+class Stopping:
+    """A reporter that sends a signal after some steps of the process, or in the evaluation after some rows."""
+
+    def __init__(self, after=None, *, number=signal.SIGTERM, times=1):
+        self.after, self.number, self.times, self.steps, self.notes, self.began = after, number, times, 0, [], []
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def begin(self, run_id, steps, done):
+        self.began.append(done)
+
+    def step(self):
+        self.steps += 1
+        if self.steps == self.after:
+            for _ in range(self.times):
+                os.kill(os.getpid(), self.number)
+
+    def epoch(self, row): ...
+
+    def end(self): ...
+
+
+def tiny(store, *, tricks=(), epochs=2, runtime=None, **changes):
+    """Eleven steps an epoch, and two epochs."""
+    chosen = {name: dict(params) for name, params in (tricks.items() if isinstance(tricks, dict) else ())}
+    chosen |= {name: {} for name in tricks if name not in chosen}
+    chosen.get("ghost_norm", {}).update(splits=4)
+    chosen.get("micro_batch", {}).update(images=8)
+    chosen.get("swa", {}).update(start="3 steps", every="4 steps")
+    made = Settings(
+        tricks=chosen, model=ModelSettings(depths=[1, 1], width=4), epochs=epochs, batch_size=16, lr=0.05,
+        store=str(store), runtime=runtime or RuntimeSettings(device="cpu"), **changes,
+    )  # fmt: skip
+    if made.data.name == "digits":
+        made.data.image_size, made.data.pad, made.data.limit = 8, 1, 180
+    return made
+
+
+def left_behind(store, record):
+    """What a run leaves, but for the clock and the machine."""
+    folder = Store(store).folder(record.id)
+    weights = {p.name: load_file(p) for p in sorted(folder.glob("*weights.safetensors"))}
+    with open(folder / "metrics.csv", newline="") as file:
+        rows = [{k: v for k, v in row.items() if k != "train_seconds"} for row in csv.DictReader(file)]
+    assert not (folder / FOLDER).exists()
+    cost = {k: v for k, v in record.cost.items() if k not in MEASURED}
+    facts = [record.id, record.tricks, record.data, record.model, record.metrics, cost, record.command]
+    return facts, rows, weights
+
+
+def same(one, other):
+    (facts, rows, weights), (facts2, rows2, weights2) = one, other
+    assert facts == facts2
+    assert rows == rows2
+    assert weights.keys() == weights2.keys()
+    for file, tensors in weights.items():
+        assert all(torch.equal(tensor, weights2[file][name]) for name, tensor in tensors.items())
+    return True
+
+
+def stopped_and_continued(settings, *stops):
+    """Stop the run after so many steps of each process in turn; the record of the last process, and what it told."""
+    for after in stops:
+        with pytest.raises(Interrupted):
+            execute(settings, Stopping(after), "bot-train")
+    last = Stopping()
+    return execute(settings, last, "bot-train"), last
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """What the run with most tricks leaves behind."""
+    store = tmp_path_factory.mktemp("undisturbed")
+    record = execute(tiny(store, tricks=MOST), Stopping(), "bot-train")
+    assert record.environment["continuations"] == 0
+    return left_behind(store, record)
+
+
+@pytest.mark.parametrize(
+    "after", [7, pytest.param(11, marks=pytest.mark.slow), pytest.param(22, marks=pytest.mark.slow)]
+)
+def test_a_run_stopped_after_any_step_goes_on_bit_for_bit(tmp_path, after, undisturbed):
+    record, last = stopped_and_continued(tiny(tmp_path, tricks=MOST), after)
+    assert same(undisturbed, left_behind(tmp_path, record))
+    assert last.began == [after]
+    assert f"continuing run {record.id} at step {after} of 22" in last.notes
+    assert record.environment["continuations"] == 1
+
+
+@pytest.mark.slow
+def test_a_run_stopped_after_every_step_goes_on_bit_for_bit(tmp_path, undisturbed):
+    record, _ = stopped_and_continued(tiny(tmp_path, tricks=MOST), *[1] * 22)
+    assert same(undisturbed, left_behind(tmp_path, record))
+    assert record.environment["continuations"] == 22
+
+
+@pytest.fixture
+def photos(tmp_path):
+    rng = Key(0).fold("photos").numpy()
+    for split, count in (("train", 12), ("val", 4)):
+        for name in ("cat", "dog"):
+            (tmp_path / "photos" / split / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 255, (80, 90, 3), dtype="uint8")
+                Image.fromarray(pixels).save(tmp_path / "photos" / split / name / f"{i}.jpg")
+    (tmp_path / "photos/train/cat/3.jpg").write_bytes(b"broken")
+    return tmp_path / "photos"
+
+
+def streamed(store, photos, **changes):
+    data = DataSettings(name="imagefolder", root=str(photos), image_size=72, on_error="skip")
+    runtime = RuntimeSettings(device="cpu", workers=2)
+    return tiny(store, data=data, runtime=runtime, tricks=["mixup", "swa", "resnet_d"], **changes)
+
+
+@pytest.mark.slow
+def test_a_run_on_streamed_photographs_with_workers_goes_on_bit_for_bit(tmp_path, photos):
+    one, two = (streamed(tmp_path / name, photos) for name in ("one", "two"))
+    one.batch_size = two.batch_size = 4
+    whole = execute(one, Stopping(), "bot-train")
+    record, _ = stopped_and_continued(two, 2, 3)
+    assert same(left_behind(tmp_path / "one", whole), left_behind(tmp_path / "two", record))
+    assert len(record.data["skipped"]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_a_run_with_a_teacher_goes_on_bit_for_bit(tmp_path, mode):
+    for name in ("one", "two"):
+        teacher = execute(tiny(tmp_path / name, epochs=1), Stopping(), "bot-train")
+    tricks = {"distill": {"teacher": f"run:{teacher.id}", "mode": mode}, "ema": {}, "muon": {}, "sam": {}}
+    whole = execute(tiny(tmp_path / "one", tricks=tricks), Stopping(), "bot-train")
+    record, _ = stopped_and_continued(tiny(tmp_path / "two", tricks=tricks), 14)
+    assert same(left_behind(tmp_path / "one", whole), left_behind(tmp_path / "two", record))
+
+
+def test_the_seconds_of_all_processes_count(tmp_path, monkeypatch):
+    seen = []
+    written = c.write_checkpoint
+    monkeypatch.setattr(c, "write_checkpoint", lambda path, state, **k: (seen.append(state), written(path, state, **k)))
+    record, _ = stopped_and_continued(tiny(tmp_path), 5)
+    before = seen[0].values["progress"]
+    assert 0 < before["train_seconds"] < record.cost["train_seconds"]
+    assert 0 < before["wall_seconds"] < record.cost["wall_seconds"]
+    assert record.cost["train_images_per_s"] == pytest.approx(2 * 11 * 16 / record.cost["train_seconds"])
+
+
+def test_an_evaluation_that_is_stopped_is_done_again(tmp_path, monkeypatch, undisturbed):
+    counted, accuracy = [], t.accuracy
+
+    def stop_at_the_second_copy(predict, batches):
+        counted.append(1)
+        if len(counted) == 2:
+            os.kill(os.getpid(), signal.SIGUSR2)
+        return accuracy(predict, batches)
+
+    monkeypatch.setattr(t, "accuracy", stop_at_the_second_copy)
+    settings = tiny(tmp_path, tricks=MOST)
+    with pytest.raises(Interrupted, match="interrupted by SIGUSR2 at step 11 of 22"):
+        execute(settings, Stopping(), "bot-train")
+    record = execute(settings, Stopping(), "bot-train")
+    assert same(undisturbed, left_behind(tmp_path, record))
+
+
+def test_rerun_starts_anew(tmp_path):
+    settings = tiny(tmp_path)
+    with pytest.raises(Interrupted):
+        execute(settings, Stopping(5), "bot-train")
+    assert Store(tmp_path).state(next(tmp_path.iterdir()).name) is State.INTERRUPTED
+    settings.rerun = True
+    reporter = Stopping()
+    assert execute(settings, reporter, "bot-train").environment["continuations"] == 0
+    assert reporter.began == [0]
+
+
+def files(store):
+    return sorted(store.glob(f"*/{FOLDER}/*"))
+
+
+def test_the_last_checkpoints_are_kept(tmp_path):
+    settings = tiny(tmp_path, runtime=RuntimeSettings(device="cpu", checkpoint_steps=1, checkpoint_keep=3))
+    with pytest.raises(Interrupted):
+        execute(settings, Stopping(15), "bot-train")
+    assert 1 <= len(files(tmp_path)) <= 3
+    assert read_checkpoint(files(tmp_path)[-1]).values["trainer"]["steps"] == 15
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[:-7], lambda whole: b"", lambda whole: whole[:99] + whole[98:]])
+def test_a_damaged_checkpoint_is_told_and_the_one_before_it_is_taken(tmp_path, damage):
+    whole = execute(tiny(tmp_path / "one"), Stopping(), "bot-train")
+    settings = tiny(tmp_path / "two")
+    for after in (4, 5):
+        with pytest.raises(Interrupted):
+            execute(settings, Stopping(after), "bot-train")
+    first, second = files(tmp_path / "two")
+    second.write_bytes(damage(second.read_bytes()))
+    last = Stopping()
+    record = execute(settings, last, "bot-train")
+    assert last.began == [4]
+    assert [note for note in last.notes if "is damaged" in note and second.name in note]
+    assert same(left_behind(tmp_path / "one", whole), left_behind(tmp_path / "two", record))
+    assert first.name == "000000004.safetensors"
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_starts_anew_and_says_so(tmp_path):
+    settings = tiny(tmp_path)
+    with pytest.raises(Interrupted):
+        execute(settings, Stopping(4), "bot-train")
+    (only,) = files(tmp_path)
+    only.write_bytes(b"nothing")
+    last = Stopping()
+    execute(settings, last, "bot-train")
+    assert last.began == [0]
+    assert any("or to the beginning" in note for note in last.notes)
+
+
+def test_the_checkpoint_of_another_run_is_refused_with_what_differs(tmp_path):
+    with pytest.raises(Interrupted):
+        execute(tiny(tmp_path), Stopping(4), "bot-train")
+    (theirs,) = files(tmp_path)
+    with pytest.raises(Interrupted):
+        execute(tiny(tmp_path, seed=3, weight_decay=0.5), Stopping(4), "bot-train")
+    (ours,) = [path for path in files(tmp_path) if path != theirs]
+    ours.write_bytes(theirs.read_bytes())
+    with pytest.raises(UserError, match=r"another run \(seed=0 there, 3 here; weight_decay=0.0001 there, 0.5 here\)"):
+        execute(tiny(tmp_path, seed=3, weight_decay=0.5), Stopping(), "bot-train")
+
+
+def test_another_version_of_torch_is_told(tmp_path, monkeypatch):
+    settings = tiny(tmp_path)
+    with pytest.raises(Interrupted):
+        execute(settings, Stopping(4), "bot-train")
+    monkeypatch.setattr(torch, "__version__", "9.9")
+    last = Stopping()
+    execute(settings, last, "bot-train")
+    assert any("now it has 9.9" in note for note in last.notes)
+
+
+def test_no_checkpoints_are_made_where_none_are_wanted(tmp_path):
+    settings = tiny(tmp_path, runtime=RuntimeSettings(device="cpu", checkpoint_steps=1, checkpoint_keep=0))
+    with pytest.raises(Interrupted):
+        execute(settings, Stopping(4), "bot-train")
+    assert files(tmp_path) == []
