@@ -5,6 +5,7 @@ UserError
  |- NoEffectError    a trick was switched on and would change nothing
  |- TooSmall         the images are smaller than the network can take
  `- DataError        a data set is missing, empty or broken
+     `- VanishedError  a file that was there is gone
 """
 
 from collections.abc import Iterable
@@ -37,6 +38,10 @@ class TooSmall(UserError):
 
 class DataError(UserError):
     """A data set is missing, empty or broken."""
+
+
+class VanishedError(DataError):
+    """A file that was there when the run began is gone. Unlike a broken file, it is never skipped."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

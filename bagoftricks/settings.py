@@ -178,6 +178,11 @@ class RuntimeSettings:
     """processes that decode images; -1: one per core, at most 8; none where the data is in memory"""
     data_on_device: bool = True
     """keep small images on the device and augment them there, if they fit into half of its free memory"""
+    deterministic: bool = False
+    """use deterministic algorithms alone, which can be slower on a GPU; an operation that has none is named"""
+    auto_micro_batch: bool = False
+    """out of memory: halve the images of which the gradient is computed at a time. The statistics of batch norms are
+    then of fewer images: the one runtime setting that can change a result, and the record says from which step on"""
     channels_last: bool = True
     """memory format of images and convolutions"""
     eval_batch_size: int = 256

@@ -1,5 +1,6 @@
 """Image files to tensors: whole, a box of them at a reduced scale, or many on a GPU."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -11,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image, decode_jpeg, read_file
 
-from bagoftricks.errors import DataError
+from bagoftricks.errors import DataError, VanishedError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
 SCALES = (8, 4, 2)  # by which libjpeg divides a JPEG's sides as it decodes: the pixels in between are never made
@@ -90,5 +91,8 @@ def _decode_one_on(device: torch.device, path: str, data: Tensor) -> Tensor | Da
 
 
 def unreadable(path: str | Path, error: Exception) -> DataError:
+    """What to say of a file that is no image, or that was there when its folder was listed and is there no more."""
+    if not os.path.exists(path):
+        return VanishedError(f"{path} has vanished since the run began: is the folder still there, and its disk?")
     reason = str(error).replace(f"'{path}'", "it").partition("\n")[0]
     return DataError(f"{path} cannot be read as an image ({reason}): remove it, or set data.on_error=skip")

@@ -6,6 +6,7 @@ to the device. They become floats there.
 """
 
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,7 +23,7 @@ from bagoftricks.data.sources import CachedSplit, Dataset, FileSplit, KeptSplit,
 from bagoftricks.data.transforms import pick
 from bagoftricks.data.workers import Bytes, Collected, Files, Sample, Samples, decoded, draws_of
 from bagoftricks.edits import Batch, Images, MapImages, SetFlip
-from bagoftricks.errors import DataError
+from bagoftricks.errors import DataError, VanishedError
 from bagoftricks.rng import Key
 from bagoftricks.settings import SMALL, DataSettings
 
@@ -136,7 +137,19 @@ def _in_workers(data: Samples | Bytes, plan: Plan, workers: int, *, pin_memory: 
         multiprocessing_context="fork"
         if workers and isinstance(data.split, CachedSplit)
         else None,  # shares its memory
+        worker_init_fn=leave_stopping_to_the_run if workers else None,
     )
+
+
+def leave_stopping_to_the_run(worker: int) -> None:
+    """Terminals and schedulers signal all processes of a run: a worker goes on, so that the step can be finished.
+
+    The run ends its workers itself; the second SIGTERM, which it sends when it leaves, ends any.
+    """
+    for name in ("SIGINT", "SIGUSR2"):
+        if number := getattr(signal, name, None):
+            signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
 
 
 def as_it_is(step: Collected | Files) -> Collected | Files:
@@ -206,7 +219,7 @@ class StreamLoader:
 
     def _count_broken(self, broken: list[DataError]) -> None:
         for error in broken:
-            if self.on_error == "fail":
+            if self.on_error == "fail" or isinstance(error, VanishedError):
                 raise error
             if str(error) not in self.skipped:
                 self.skipped.append(str(error))
@@ -354,8 +367,9 @@ def _into_memory(split: Split, augment: Augment, on_error: str, workers: int) ->
         return split, [], np.arange(len(split.labels))
     steps = list(prepare(split, Plan(len(split.labels), 512), augment, workers))
     broken = [error for step in steps for error in step.broken]
-    if broken and (on_error == "fail" or len(broken) == len(split.labels)):
-        raise broken[0]
+    gone = [error for error in broken if isinstance(error, VanishedError)]
+    if broken and (gone or on_error == "fail" or len(broken) == len(split.labels)):
+        raise (gone or broken)[0]
     rows = np.array([sample.index for step in steps for sample in step.samples])
     images = torch.cat([step.images for step in steps if step.images is not None])
     images = images.contiguous(memory_format=torch.channels_last)

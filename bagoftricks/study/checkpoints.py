@@ -53,15 +53,21 @@ class Checkpoints:
             or (end_of_epoch and since >= EPOCH_PAUSE)
         )
 
-    def save(self, steps: int, state: State) -> None:
-        """Copy ``state`` and write it in the background; ``wait`` tells how that went."""
+    def save(self, steps: int, state: State, *, finite: str = "") -> None:
+        """Copy ``state`` and write it in the background; ``wait`` tells how that went.
+
+        It is not written where the tensor called ``finite`` is infinite or not a number.
+        """
         if not self.keep:
             return
         self.wait()
         self.saved_step, self.saved_at = steps, time.monotonic()
         copied, ready = self.snapshot.take(state.tensors)
         self._thread = threading.Thread(
-            target=self._write, args=(steps, State(copied, state.values), ready), name="checkpoint", daemon=True
+            target=self._write,
+            args=(steps, State(copied, state.values), ready, copied.get(finite)),
+            name="checkpoint",
+            daemon=True,
         )
         self._thread.start()
 
@@ -79,9 +85,11 @@ class Checkpoints:
         if error is not None:
             raise error
 
-    def _write(self, steps: int, state: State, ready: Callable[[], object]) -> None:
+    def _write(self, steps: int, state: State, ready: Callable[[], object], finite: Tensor | None) -> None:
         try:
             ready()
+            if finite is not None and not finite.isfinite().all():
+                return
             write_checkpoint(self.path(steps), state, before=self.guard)
             self._prune(steps)
         except BaseException as error:  # told in the main thread

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +15,7 @@ from bagoftricks.state import State, like, named
 from bagoftricks.study.checkpoints import Checkpoints
 from bagoftricks.study.outcomes import Interrupted
 from bagoftricks.study.signals import Signals
+from bagoftricks.study.watch import LossWatch
 from bagoftricks.train import Trainer
 
 Rows = list[dict[str, Any]]  # one row per epoch and evaluated copy: metrics.csv
@@ -33,6 +34,11 @@ class Progress:
     train_seconds: float = 0.0
     wall_seconds: float = 0.0  # of the processes before this one
     continuations: int = 0
+    micro_batches: list[list[int]] = field(default_factory=list)  # [steps done, images at a time from then on]
+
+    def reduced(self) -> dict[str, Any]:
+        """For the record: whether the memory did not suffice for the images that the recipe takes at a time."""
+        return {"micro_batches": self.micro_batches} if self.micro_batches else {}
 
     def end_epoch(self, rows: Rows) -> None:
         self.epoch, self.taken, self.total, self.rows = self.epoch + 1, 0, None, self.rows + rows
@@ -49,6 +55,7 @@ class Keeper:
     checkpoints: Checkpoints
     signals: Signals
     progress: Progress = field(default_factory=Progress)
+    watch: LossWatch = field(default_factory=LossWatch)
     began: float = field(default_factory=time.perf_counter)
 
     def step(self) -> None:
@@ -73,7 +80,19 @@ class Keeper:
             yield item
 
     def save(self) -> None:
-        self.checkpoints.save(self.trainer.steps_done, self.state())
+        self.checkpoints.save(self.trainer.steps_done, self.state(), finite=TOTAL)
+
+    def worker_died(self) -> None:
+        """Between two steps, after the loss of a process that prepares images: stop, or save what there is.
+
+        A signal to all processes of the run may be noted a moment after its effect on the others.
+        """
+        for _ in range(20):
+            if self.signals.caught is not None:
+                self.stop()
+            time.sleep(0.05)
+        self.save()
+        self.checkpoints.wait()
 
     def stop(self) -> None:
         """Save, and leave the training."""
@@ -119,11 +138,20 @@ class Keeper:
                 )
         return True
 
+    def reduce(self, images: int) -> None:
+        """Compute the gradient of at most so many images at a time from here on, and of fewer than before."""
+        if self.progress.micro_batches:
+            images = min(images, self.progress.micro_batches[-1][1] // 2)
+        self.trainer.recipe = replace(self.trainer.recipe, micro_batch=images)
+        self.progress.micro_batches = [*self.progress.micro_batches, [self.trainer.steps_done, images]]
+
     def _load(self, state: State) -> None:
         tensors = {k.removeprefix("trainer."): v for k, v in state.tensors.items() if k.startswith("trainer.")}
         self.trainer.load(State(tensors, state.values["trainer"]))
         self.progress = Progress(**state.values["progress"])
         self.progress.continuations += 1
+        if self.progress.micro_batches:
+            self.trainer.recipe = replace(self.trainer.recipe, micro_batch=self.progress.micro_batches[-1][1])
         if (total := state.tensors.get(TOTAL)) is not None:
             self.progress.total = like(total, self.trainer.device)
         for loader, skipped in zip(self.loaders, state.values["skipped"], strict=True):

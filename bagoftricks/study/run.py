@@ -1,9 +1,10 @@
 """One run from its settings to its record: check, find the data, train, evaluate, measure, write."""
 
+import json
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -18,15 +19,21 @@ from bagoftricks.files import remove_temporaries, write_whole
 from bagoftricks.settings import Settings
 from bagoftricks.study.check import complexity, test_pixels
 from bagoftricks.study.checkpoints import Checkpoints
+from bagoftricks.study.determinism import deterministic
 from bagoftricks.study.environment import environment
+from bagoftricks.study.failures import explained, is_out_of_memory, release_memory, smaller
 from bagoftricks.study.keeper import Keeper, Progress, made_with
 from bagoftricks.study.lease import Lease
 from bagoftricks.study.loading import loaders, teacher_offline, teacher_online, teacher_warnings
-from bagoftricks.study.outcomes import RunElsewhere
+from bagoftricks.study.outcomes import RunElsewhere, TrainingFailed
 from bagoftricks.study.prepare import Prepared, prepare
 from bagoftricks.study.signals import Signals
 from bagoftricks.study.store import Record, Store
 from bagoftricks.study.training import Reporter, final_metrics, make_trainer, run_epochs
+from bagoftricks.study.watch import LossNotFinite, evidence
+from bagoftricks.train import Trainer
+
+EVIDENCE = "evidence.json"  # of a loss that is not finite
 
 
 def execute(settings: Settings, reporter: Reporter, command: str, data: Dataset | None = None) -> Record:
@@ -51,27 +58,37 @@ def execute(settings: Settings, reporter: Reporter, command: str, data: Dataset 
             return record  # finished between the look and the claim
         store.clear_marks(name)
         remove_temporaries(store.folder(name))
-        measured = train_marked(prepared, store, lease, reporter)
-        measured["cost"]["wall_seconds"] += time.perf_counter() - started
-        record = make_record(prepared, measured, command)
-        store.write_record(record, before=partial(require_held, lease, name))
-        checkpoints_of(prepared, store, lease).clear()
+        signals = Signals()
+        with marked(prepared, store, lease, signals), deterministic(settings.runtime.deterministic):
+            measured = train_with_room(prepared, store, lease, signals, reporter)
+            measured["cost"]["wall_seconds"] += time.perf_counter() - started
+            record = make_record(prepared, measured, command)
+            store.write_record(record, before=partial(require_held, lease, name))
+        with suppress(OSError):  # the run is done
+            checkpoints_of(prepared, store, lease).clear()
     return record
 
 
-def train_marked(prepared: Prepared, store: Store, lease: Lease, reporter: Reporter) -> dict[str, Any]:
-    """Train and measure; where that does not come to its end, leave a mark of how, unless the run is no longer ours."""
-    signals = Signals()
+@contextmanager
+def marked(prepared: Prepared, store: Store, lease: Lease, signals: Signals) -> Iterator[None]:
+    """Where the block does not come to its end, leave a mark of how, unless the run is no longer ours.
+
+    An expected failure becomes a TrainingFailed that says what to do.
+    """
     try:
-        return train_and_measure(prepared, store, lease, signals, reporter)
+        yield
     except KeyboardInterrupt:
         if lease.held():
             store.mark_interrupted(prepared.id)
         signals.pass_on()
         raise
     except BaseException as error:
+        failure = explained(error, prepared.settings)
         if lease.held():
-            store.mark_failed(prepared.id, f"{error}" or type(error).__name__, traceback.format_exc())
+            text = f"{failure or error}" or type(error).__name__
+            store.mark_failed(prepared.id, text, traceback.format_exc())
+        if failure is not None:
+            raise failure from error
         raise
 
 
@@ -85,11 +102,31 @@ def checkpoints_of(prepared: Prepared, store: Store, lease: Lease) -> Checkpoint
     return Checkpoints(store.folder(prepared.id), prepared.settings.runtime, partial(require_held, lease, prepared.id))
 
 
-def train_and_measure(
+def train_with_room(
     prepared: Prepared, store: Store, lease: Lease, signals: Signals, reporter: Reporter
 ) -> dict[str, Any]:
+    """Train and measure, where the user allows it with fewer images at a time whenever the memory does not suffice."""
+    images: int | None = None
+    while True:
+        try:
+            return train_and_measure(prepared, store, lease, signals, reporter, images)
+        except (RuntimeError, MemoryError) as error:
+            before = images or prepared.recipe.micro_batch or prepared.settings.batch_size
+            images = smaller(before) if prepared.settings.runtime.auto_micro_batch else None
+            if images is None or not is_out_of_memory(error):
+                raise
+        reporter.note(
+            f"warning: out of memory with {before} images at a time: going on with {images}; batch norm's statistics "
+            "are of fewer images now, so the result is another (the record says so)"
+        )
+        release_memory()
+
+
+def train_and_measure(
+    prepared: Prepared, store: Store, lease: Lease, signals: Signals, reporter: Reporter, micro_batch: int | None = None
+) -> dict[str, Any]:
     """Train, write metrics and weights, and measure: ``metrics``, ``cost``, the broken files that were skipped, and in
-    how many continuations.
+    how many continuations. ``micro_batch``: images at a time, fewer than the recipe says.
     """
     settings, data, device = prepared.settings, prepared.data, prepared.checked.device
     reporter.note(
@@ -112,7 +149,7 @@ def train_and_measure(
         teacher=teacher_online(prepared),
     )
     keeper = Keeper(prepared.identity, made_with(device), trainer, (train, val), checkpoints, signals)
-    progress = train_kept(prepared, store, keeper, reporter, guard)
+    progress = train_kept(prepared, store, keeper, reporter, guard, micro_batch)
     memory = peak_memory_mib(device)
     for copy, model in trainer.copies().items():
         write_whole(store.weights(prepared.id, copy), weights_writer(model.state_dict()), before=guard)
@@ -138,27 +175,35 @@ def train_and_measure(
         "metrics": final_metrics(progress.rows, settings.epochs),
         "cost": cost,
         "skipped": [*train.skipped, *val.skipped],
-        "continuations": progress.continuations,
+        "environment": {"continuations": progress.continuations, **progress.reduced()},
     }
 
 
 def train_kept(
-    prepared: Prepared, store: Store, keeper: Keeper, reporter: Reporter, guard: Callable[[], object]
+    prepared: Prepared,
+    store: Store,
+    keeper: Keeper,
+    reporter: Reporter,
+    guard: Callable[[], object],
+    micro_batch: int | None,
 ) -> Progress:
     """All epochs, or those that an earlier process left; how far the run has got then."""
     name, trainer = prepared.id, keeper.trainer
-    if prepared.settings.rerun:
+    if prepared.settings.rerun and micro_batch is None:
         keeper.checkpoints.clear()
     elif keeper.resume(reporter.note):
         reporter.note(f"continuing run {name} at step {trainer.steps_done:,} of {trainer.task.total_steps:,}")
+    if micro_batch is not None:
+        keeper.reduce(micro_batch)
     reset_peak_memory(trainer.device)
     reporter.begin(name, trainer.task.total_steps, trainer.steps_done)
     try:
         with keeper.signals:
-            run_epochs(
-                prepared.settings, keeper, reporter, save=lambda rows: store.write_metrics(name, rows, before=guard)
-            )
+            run_epochs(prepared.settings, keeper, reporter, save=partial(store.write_metrics, name, before=guard))
         keeper.checkpoints.wait()
+    except LossNotFinite as error:
+        keep_evidence(store, prepared, keeper, error)
+        raise loss_failure(error, trainer, store.folder(name) / EVIDENCE) from error
     except Exception:
         with suppress(Exception):  # the first error is the one to tell
             keeper.checkpoints.wait()
@@ -166,6 +211,26 @@ def train_kept(
     finally:
         reporter.end()
     return keeper.progress
+
+
+def keep_evidence(store: Store, prepared: Prepared, keeper: Keeper, error: LossNotFinite) -> None:
+    """Write down what can be known of a loss that is not finite."""
+    with suppress(Exception):  # the loss is the news
+        keeper.checkpoints.wait()
+    found = evidence(error, keeper.trainer, keeper.loaders[0].plan, prepared.settings.seed)
+    found["checkpoints_before"] = [step for step in keeper.checkpoints.steps() if step < error.step]
+    text = json.dumps(found, indent=2) + "\n"
+    with suppress(OSError):
+        write_whole(store.folder(prepared.id) / EVIDENCE, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def loss_failure(error: LossNotFinite, trainer: Trainer, path: Path) -> TrainingFailed:
+    loss, steps = error.losses[error.step], trainer.task.steps_per_epoch
+    return TrainingFailed(
+        f"the training loss is {loss} at step {error.step:,} of {trainer.task.total_steps:,} (epoch "
+        f"{(error.step - 1) // steps + 1}): type a lower lr=, or add +efficiency=warmup; {path} has the batch and the "
+        "gradients"
+    )
 
 
 def make_record(prepared: Prepared, measured: dict[str, Any], command: str) -> Record:
@@ -188,7 +253,7 @@ def make_record(prepared: Prepared, measured: dict[str, Any], command: str) -> R
         epochs=settings.epochs,
         metrics=measured["metrics"],
         cost=measured["cost"],
-        environment={**environment(prepared.checked.device), "continuations": measured["continuations"]},
+        environment={**environment(prepared.checked.device), **measured["environment"]},
         command=command,
         config=asdict(settings),
     )

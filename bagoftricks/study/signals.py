@@ -20,6 +20,7 @@ class Signals:
     def __init__(self) -> None:
         self.caught: signal.Signals | None = None
         self._frame: FrameType | None = None
+        self._again = False  # whether Ctrl-C was typed before
         self._earlier: dict[int, Any] = {}
 
     def __enter__(self) -> "Signals":
@@ -46,6 +47,8 @@ class Signals:
                 handler(self.caught, self._frame)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self.caught is signal.SIGINT:
-            raise KeyboardInterrupt
+        if number == signal.SIGINT:
+            if self._again:
+                raise KeyboardInterrupt
+            self._again = True
         self.caught, self._frame = signal.Signals(number), frame

@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import re
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from enum import Enum
@@ -64,7 +66,8 @@ class Store:
         self.damaged: list[str] = []  # what is wrong with records that were left out
 
     def folder(self, run_id: str) -> Path:
-        return self.root / run_id
+        """The folder of a run. Raises UserError for an id that would lead out of the store."""
+        return self.root / plain(run_id, "run id")
 
     def record(self, run_id: str) -> Record | None:
         """The record of a finished run, or None."""
@@ -92,15 +95,25 @@ class Store:
 
     def failure(self, run_id: str) -> dict[str, str]:
         """The first line of the error of a failed run, and its traceback."""
-        found: dict[str, str] = json.loads((self.folder(run_id) / FAILURE).read_text(encoding="utf-8"))
-        return found
+        try:
+            found = json.loads((self.folder(run_id) / FAILURE).read_text(encoding="utf-8"))
+            return {"error": str(found["error"]), "traceback": str(found["traceback"])}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {"error": "how is not known: it could not be written down", "traceback": ""}
 
     def mark_failed(self, run_id: str, error: str, trace: str) -> None:
+        """Remember the first line of an error; on a full disk, at least that there was one."""
         text = json.dumps({"error": error.partition("\n")[0], "traceback": trace}, indent=2)
-        write_whole(self.folder(run_id) / FAILURE, lambda path: path.write_text(text, encoding="utf-8"))
+        path = self.folder(run_id) / FAILURE
+        try:
+            write_whole(path, lambda path: path.write_text(text, encoding="utf-8"))
+        except OSError:
+            with suppress(OSError):
+                path.touch()  # takes no room
 
     def mark_interrupted(self, run_id: str) -> None:
-        write_whole(self.folder(run_id) / INTERRUPTED, lambda path: path.write_text("", encoding="utf-8"))
+        with suppress(OSError):  # the checkpoint is what counts
+            (self.folder(run_id) / INTERRUPTED).touch()
 
     def clear_marks(self, run_id: str) -> None:
         """Forget an earlier failure or interruption."""
@@ -133,7 +146,8 @@ class Store:
 
     def weights(self, run_id: str, copy: str = "last") -> Path:
         """The file of a run's weights: the last ones, or an averaged copy's."""
-        return self.folder(run_id) / (WEIGHTS if copy == "last" else f"{copy}.{WEIGHTS}")
+        name = plain(copy, "name of a copy of the weights")
+        return self.folder(run_id) / (WEIGHTS if name == "last" else f"{name}.{WEIGHTS}")
 
     def writable(self) -> None:
         """Refuse a store that cannot be written to before anything is trained for it."""
@@ -167,6 +181,13 @@ def _listed(ids: list[str]) -> str:
     return ", ".join(ids[:NEAR]) + (", ..." if len(ids) > NEAR else "")
 
 
+def plain(name: str, what: str) -> str:
+    """``name``, which becomes part of a path. Raises UserError where it could lead elsewhere."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+        raise UserError(f"{name!r} is no {what}: letters, digits, _, - and . alone, and no . in front")
+    return name
+
+
 class DamagedRecord(UserError):
     """A file that should be a record and is none."""
 
@@ -177,6 +198,9 @@ def read_record(path: Path) -> Record:
         values = json.loads(path.read_text(encoding="utf-8"))
         newer = values.get("format", FORMAT) > FORMAT
         record = None if newer else Record(**values)
+        if record is not None:
+            for name in (record.id, *record.metrics.get("copies", {})):
+                plain(name, "name")
     except (ValueError, TypeError, AttributeError) as error:
         raise DamagedRecord(f"{path} is not a record ({error}): move it away, and the run is trained anew") from error
     if record is None:

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
 from bagoftricks.edits import Batch, Images, Predict
+from bagoftricks.errors import DataError
 from bagoftricks.evaluate.accuracy import SCORES, accuracy
 from bagoftricks.evaluate.speed import synchronise
 from bagoftricks.models import build_model, place
@@ -13,8 +14,8 @@ from bagoftricks.models.weights import start_from
 from bagoftricks.rng import Key
 from bagoftricks.settings import Settings
 from bagoftricks.study.check import Checked
+from bagoftricks.study.failures import is_dead_worker
 from bagoftricks.study.keeper import Keeper, Rows
-from bagoftricks.study.outcomes import TrainingFailed
 from bagoftricks.train import Trainer, predictor
 from bagoftricks.trick import Task
 
@@ -92,22 +93,26 @@ def train_epoch(keeper: Keeper, reporter: Reporter) -> float:
 
     def batches() -> Iterator[Batch]:
         nonlocal at
-        for at, batch in train.numbered(progress.epoch - 1, progress.taken):  # noqa: B007
-            yield batch
+        try:
+            for at, batch in train.numbered(progress.epoch - 1, progress.taken):  # noqa: B007
+                yield batch
+        except RuntimeError as error:
+            if is_dead_worker(error):
+                keeper.worker_died()
+            raise
 
     for loss in trainer.epoch(batches()):
         progress.total = loss if progress.total is None else progress.total + loss
         progress.taken, progress.train_seconds = at + 1, before + time.perf_counter() - start
         reporter.step()
+        keeper.watch.see(trainer.steps_done, loss)
         keeper.step()
     synchronise(trainer.device)
+    keeper.watch.flush()
     progress.taken, progress.train_seconds = len(train), before + time.perf_counter() - start
-    mean = float("nan") if progress.total is None else progress.total.item() / len(train)
-    if not abs(mean) < float("inf"):
-        raise TrainingFailed(
-            f"the training loss is {mean} in epoch {progress.epoch}: type a lower lr=, or add +efficiency=warmup"
-        )
-    return mean
+    if progress.total is None:
+        raise DataError(f"epoch {progress.epoch}: there was not one readable image; look at data.root")
+    return progress.total.item() / len(train)
 
 
 def final_metrics(rows: Rows, epochs: int) -> dict[str, Any]:

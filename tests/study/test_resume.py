@@ -1,105 +1,22 @@
 """A run that was stopped anywhere and goes on is, but for the clock, the run that was never stopped."""
 
-import csv
 import os
 import signal
 
 import pytest
 import torch
-from PIL import Image
-from safetensors.torch import load_file
 
 from bagoftricks.checkpoint import read_checkpoint
 from bagoftricks.errors import UserError
-from bagoftricks.evaluate.speed import Timing
-from bagoftricks.rng import Key
-from bagoftricks.settings import DataSettings, ModelSettings, RuntimeSettings, Settings
+from bagoftricks.settings import RuntimeSettings
 from bagoftricks.study import checkpoints as c
 from bagoftricks.study import training as t
-from bagoftricks.study.checkpoints import FOLDER
 from bagoftricks.study.outcomes import Interrupted
 from bagoftricks.study.run import execute
 from bagoftricks.study.store import State, Store
+from tests.study.interrupted import MOST, Stopping, files, left_behind, same, stopped_and_continued, streamed, tiny
 
-MEASURED = {"train_images_per_s", "infer_images_per_s", "infer_spread", "train_seconds", "wall_seconds"}
-MEASURED |= {"teacher_seconds", "peak_memory_mib"}
-MOST = ["resnet_d", "ghost_norm", "mixed_precision", "micro_batch", "mixup", "label_smoothing", "ema", "swa", "cosine"]
-
-
-@pytest.fixture(autouse=True)
-def untimed(monkeypatch):
-    """Nothing is measured at the end of a run: it would take longer than the run."""
-    monkeypatch.setattr("bagoftricks.study.run.time_inference", lambda *args, **kwargs: Timing(64, 1.0, 1.0, 1.0, 5))
-
-
-class Stopping:
-    """A reporter that sends a signal after some steps of the process, or in the evaluation after some rows."""
-
-    def __init__(self, after=None, *, number=signal.SIGTERM, times=1):
-        self.after, self.number, self.times, self.steps, self.notes, self.began = after, number, times, 0, [], []
-
-    def note(self, text):
-        self.notes.append(text)
-
-    def begin(self, run_id, steps, done):
-        self.began.append(done)
-
-    def step(self):
-        self.steps += 1
-        if self.steps == self.after:
-            for _ in range(self.times):
-                os.kill(os.getpid(), self.number)
-
-    def epoch(self, row): ...
-
-    def end(self): ...
-
-
-def tiny(store, *, tricks=(), epochs=2, runtime=None, **changes):
-    """Eleven steps an epoch, and two epochs."""
-    chosen = {name: dict(params) for name, params in (tricks.items() if isinstance(tricks, dict) else ())}
-    chosen |= {name: {} for name in tricks if name not in chosen}
-    chosen.get("ghost_norm", {}).update(splits=4)
-    chosen.get("micro_batch", {}).update(images=8)
-    chosen.get("swa", {}).update(start="3 steps", every="4 steps")
-    made = Settings(
-        tricks=chosen, model=ModelSettings(depths=[1, 1], width=4), epochs=epochs, batch_size=16, lr=0.05,
-        store=str(store), runtime=runtime or RuntimeSettings(device="cpu"), **changes,
-    )  # fmt: skip
-    if made.data.name == "digits":
-        made.data.image_size, made.data.pad, made.data.limit = 8, 1, 180
-    return made
-
-
-def left_behind(store, record):
-    """What a run leaves, but for the clock and the machine."""
-    folder = Store(store).folder(record.id)
-    weights = {p.name: load_file(p) for p in sorted(folder.glob("*weights.safetensors"))}
-    with open(folder / "metrics.csv", newline="") as file:
-        rows = [{k: v for k, v in row.items() if k != "train_seconds"} for row in csv.DictReader(file)]
-    assert not (folder / FOLDER).exists()
-    cost = {k: v for k, v in record.cost.items() if k not in MEASURED}
-    facts = [record.id, record.tricks, record.data, record.model, record.metrics, cost, record.command]
-    return facts, rows, weights
-
-
-def same(one, other):
-    (facts, rows, weights), (facts2, rows2, weights2) = one, other
-    assert facts == facts2
-    assert rows == rows2
-    assert weights.keys() == weights2.keys()
-    for file, tensors in weights.items():
-        assert all(torch.equal(tensor, weights2[file][name]) for name, tensor in tensors.items())
-    return True
-
-
-def stopped_and_continued(settings, *stops):
-    """Stop the run after so many steps of each process in turn; the record of the last process, and what it told."""
-    for after in stops:
-        with pytest.raises(Interrupted):
-            execute(settings, Stopping(after), "bot-train")
-    last = Stopping()
-    return execute(settings, last, "bot-train"), last
+pytestmark = pytest.mark.usefixtures("untimed")
 
 
 @pytest.fixture(scope="module")
@@ -127,25 +44,6 @@ def test_a_run_stopped_after_every_step_goes_on_bit_for_bit(tmp_path, undisturbe
     record, _ = stopped_and_continued(tiny(tmp_path, tricks=MOST), *[1] * 22)
     assert same(undisturbed, left_behind(tmp_path, record))
     assert record.environment["continuations"] == 22
-
-
-@pytest.fixture
-def photos(tmp_path):
-    rng = Key(0).fold("photos").numpy()
-    for split, count in (("train", 12), ("val", 4)):
-        for name in ("cat", "dog"):
-            (tmp_path / "photos" / split / name).mkdir(parents=True)
-            for i in range(count):
-                pixels = rng.integers(0, 255, (80, 90, 3), dtype="uint8")
-                Image.fromarray(pixels).save(tmp_path / "photos" / split / name / f"{i}.jpg")
-    (tmp_path / "photos/train/cat/3.jpg").write_bytes(b"broken")
-    return tmp_path / "photos"
-
-
-def streamed(store, photos, **changes):
-    data = DataSettings(name="imagefolder", root=str(photos), image_size=72, on_error="skip")
-    runtime = RuntimeSettings(device="cpu", workers=2)
-    return tiny(store, data=data, runtime=runtime, tricks=["mixup", "swa", "resnet_d"], **changes)
 
 
 @pytest.mark.slow
@@ -206,10 +104,6 @@ def test_rerun_starts_anew(tmp_path):
     reporter = Stopping()
     assert execute(settings, reporter, "bot-train").environment["continuations"] == 0
     assert reporter.began == [0]
-
-
-def files(store):
-    return sorted(store.glob(f"*/{FOLDER}/*"))
 
 
 def test_the_last_checkpoints_are_kept(tmp_path):
