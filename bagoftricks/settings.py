@@ -19,6 +19,8 @@ JITTER_OVERLAPS = {  # jitter -> the corruptions that it trains for
     "bcs": "colour jitter changes brightness, contrast and saturation, as the corruptions of these names do",
 }
 
+METRICS = ("top1", "time_to_accuracy")
+
 
 def choose(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
@@ -29,6 +31,15 @@ def positive(**values: float) -> None:
     for name, value in values.items():
         if not value > 0:
             raise UserError(f"{name}={value}: must be positive")
+
+
+def check_measure(metric: str, target: float, price_per_hour: Optional[float]) -> None:
+    """Refuse what a table cannot show."""
+    choose("metric", metric, METRICS)
+    if not 0 < target < 1:
+        raise UserError(f"target={target:g}: must be in (0, 1), as target=0.94 for 94 %")
+    if price_per_hour is not None:
+        positive(price_per_hour=price_per_hour)
 
 
 @dataclass(kw_only=True)
@@ -187,6 +198,8 @@ class RuntimeSettings:
     """memory format of images and convolutions"""
     eval_batch_size: int = 256
     """images in one evaluation batch"""
+    warmup_steps: int = 0
+    """steps with a network that is thrown away, before the clock of the training starts"""
     eval_every: int = 1
     """epochs between evaluations; the last epoch is always evaluated"""
     checkpoint_minutes: float = 5.0
@@ -200,10 +213,9 @@ class RuntimeSettings:
 
     def __post_init__(self) -> None:
         positive(**{"runtime.eval_batch_size": self.eval_batch_size, "runtime.eval_every": self.eval_every})
-        counts = {"checkpoint_minutes": self.checkpoint_minutes, "checkpoint_steps": self.checkpoint_steps}
-        for name, value in {**counts, "checkpoint_keep": self.checkpoint_keep}.items():
-            if not value >= 0:
-                raise UserError(f"runtime.{name}={value}: must be 0 or more")
+        for name in ("checkpoint_minutes", "checkpoint_steps", "checkpoint_keep", "warmup_steps"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"runtime.{name}={getattr(self, name)}: must be 0 or more")
         if self.workers < -1:
             raise UserError(f"runtime.workers={self.workers}: must be -1 or more")
 
@@ -242,7 +254,7 @@ class CorruptionSettings:
 
 @dataclass(kw_only=True)
 class Settings:
-    """One run. What is here, but for runtime, corruptions, store, format, rerun and measure, makes its identity."""
+    """One run. What is here makes its identity, but for runtime, corruptions, and what tables show and where they lie."""
 
     data: DataSettings = field(default_factory=DataSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -267,12 +279,19 @@ class Settings:
     """folder of the records, one subfolder per run"""
     format: str = "text"
     """text, markdown, csv, latex or json (alone on standard output)"""
+    metric: str = "top1"
+    """what the table shows of a run: top1, or time_to_accuracy (of DAWNBench) as well"""
+    target: float = 0.94
+    """share of right answers that metric=time_to_accuracy measures the training time to"""
+    price_per_hour: Optional[float] = None
+    """of the device, in any currency: the table shows what training and 10,000 predictions cost"""
     rerun: bool = False
     """train again even though the run has a finished record"""
     measure: bool = True
     """false: bot-bench gives params and macs alone"""
 
     def __post_init__(self) -> None:
+        check_measure(self.metric, self.target, self.price_per_hour)
         choose("format", self.format, ("text", "markdown", "csv", "latex", "json"))
         positive(epochs=self.epochs, batch_size=self.batch_size, lr=self.lr)
         if self.weight_decay < 0:

@@ -1,5 +1,6 @@
 """The training loop. It names no trick: everything that varies comes from the recipe."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
@@ -49,9 +50,11 @@ class Trainer:
         """
         check_selectors(model, recipe)
         initialise(model, recipe.inits, key.fold("init"))
+        began = time.perf_counter()
         if recipe.image_inits:
             assert sample is not None, "a part of this network is made of training images"
             initialise_from_images(model, recipe.image_inits, sample)
+        self.setup_seconds = time.perf_counter() - began  # of what is made of images: it belongs to the training
         if start is not None:
             start(model)
         freeze(model, recipe.frozen)

@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -12,6 +12,7 @@ from bagoftricks.cli.app import DONE, FAILED, INTERRUPTED, guarded_main
 from bagoftricks.cli.compose import compose_settings
 from bagoftricks.cli.launchers import is_launcher, launch_with_plugin
 from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.settings import METRICS
 
 if TYPE_CHECKING:
     from bagoftricks.settings import Settings
@@ -34,6 +35,9 @@ what to run
   max_tricks=K         factorial: only sets of up to K tricks
   runs=N resolution=R  fractional: arms, or the resolution, that are wanted
   floor=IMAGES_PER_S   greedy: refuse tricks that make inference slower than this
+  metric=time_to_accuracy target=0.94
+                       judge by the seconds in training to this share of right answers, as DAWNBench does
+  price_per_hour=2.5   of the device: show what training and 10,000 predictions cost
   name=NAME            the study's name; default: the experiment or the design
   KEY=VALUE            any setting of bot-train, for all arms: data=, model=, preset=, epochs=, store=, ...
 
@@ -61,6 +65,9 @@ class Sweep:
     runs: int | None = None
     resolution: int | None = None
     floor: float | None = None
+    metric: str | None = None
+    target: float | None = None
+    price_per_hour: float | None = None
     name: str | None = None
     plan: bool = False
     slots: int = 1
@@ -109,8 +116,14 @@ def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], dict[str, A
         from bagoftricks.study.experiment import load_experiment
 
         found = load_experiment(sweep.experiment, sweep.scale)
-        about = {"title": found.title, "source": found.source, "scale": found.scale, "columns": list(found.columns)}
-        return found.arms, (*found.overrides, *sweep.overrides), {**about, "notes": list(found.notes)}
+        about: dict[str, Any] = {
+            "title": found.title,
+            "source": found.source,
+            "scale": found.scale,
+            "columns": list(found.columns),
+        }
+        about |= {"measure": measure_of(sweep, found.target), "notes": list(found.notes)}
+        return found.arms, (*found.overrides, *sweep.overrides), about
     if sweep.design is None:
         raise UserError(
             "nothing to sweep: type experiment=NAME, or design=NAME with 'tricks=[a,b]' (--help tells more)"
@@ -119,6 +132,7 @@ def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], dict[str, A
         "title": f"{sweep.design} of {', '.join(sweep.tricks)}",
         "design": sweep.design,
         "tricks": list(sweep.tricks),
+        "measure": measure_of(sweep, None),
     }
     if sweep.design == "greedy":
         return (), sweep.overrides, about
@@ -131,6 +145,15 @@ def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], dict[str, A
     for line in aliases:
         print(f"bot-sweep: {line}", file=sys.stderr)
     return arms, sweep.overrides, {**about, "notes": aliases}
+
+
+def measure_of(sweep: Sweep, target: float | None) -> dict[str, Any]:
+    """What the table is judged by: as typed, else the experiment's own ``target``."""
+    from bagoftricks.report.dawnbench import TARGET, make_measure
+
+    given = [t for t in (sweep.target, target) if t is not None]
+    metric = sweep.metric or METRICS[bool(given)]
+    return asdict(make_measure(metric, [*given, TARGET][0], sweep.price_per_hour))
 
 
 def planned(arms: "Sequence[Arm]", sweep: Sweep, overrides: Sequence[str], base: "Settings") -> "Plan":
@@ -149,7 +172,7 @@ def planned(arms: "Sequence[Arm]", sweep: Sweep, overrides: Sequence[str], base:
 
 def show_plan(plan: "Plan", sweep: Sweep, store: "Store", style: str) -> None:
     """Print every run with its state, and an estimate of the time from like runs or from a few steps."""
-    from bagoftricks.report.study import plan_table
+    from bagoftricks.report.plan import plan_table
     from bagoftricks.study.estimate import seconds_from_records, seconds_from_steps
     from bagoftricks.study.plan import states
     from bagoftricks.study.store import State
@@ -269,7 +292,7 @@ def parse(arguments: Sequence[str]) -> Sweep:
 def _value(key: str, text: str) -> Any:
     if key == "tricks":
         return tuple(split_tricks(text))
-    if key in ("experiment", "scale", "design", "name"):
+    if key in ("experiment", "scale", "design", "name", "metric"):
         return text
     value = yaml.safe_load(text)
     if key == "seeds":

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from bagoftricks.report.study import duration
+from bagoftricks.report.plan import duration
 from bagoftricks.study.plan import PlannedRun
 from bagoftricks.study.store import State
 

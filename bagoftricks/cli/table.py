@@ -1,9 +1,14 @@
 """bot-table: the records of a store as a table. Trains nothing, needs neither Hydra nor torch."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bagoftricks.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from bagoftricks.report.dawnbench import Measure
 
 HELP = """bot-table: the records of a store as a table, one row per run, or the table of a study.
 
@@ -16,8 +21,11 @@ settings:
   experiment=NAME      the study that bot-sweep made of an experiment, at scale=laptop (the default) or scale=paper
   study=NAME           the study of that name
   columns=[top1,macs]  of the table: top1, top5, loss, ece, params, macs, train_images_per_s, infer_images_per_s,
-                       peak_memory_mib, train_seconds (of a study), wall_seconds; mce, relative_mce, or the name of a
-                       corruption, for the runs that were evaluated on corrupted images
+                       latency_ms, peak_memory_mib, train_seconds and time_to_accuracy (of a study), wall_seconds; mce,
+                       relative_mce, or the name of a corruption, for the runs that were evaluated on corrupted images
+  metric=time_to_accuracy target=0.94
+                       the seconds in training to this share of right answers, as DAWNBench counts them
+  price_per_hour=2.5   of the device: what training and 10,000 predictions cost
   store=results/runs   folder of the records
   format=markdown      text, markdown, csv, latex or json (an array of rows, alone on standard output)"""
 
@@ -37,6 +45,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def table(arguments: list[str]) -> str:
     from bagoftricks.report.column import STYLES
+    from bagoftricks.report.dawnbench import measured
     from bagoftricks.report.robustness import robustness_notes, with_notes
     from bagoftricks.report.table import record_columns, render, rows_of
     from bagoftricks.study.store import Store
@@ -48,6 +57,9 @@ def table(arguments: list[str]) -> str:
         "scale": "laptop",
         "study": "",
         "columns": "",
+        "metric": "",
+        "target": "",
+        "price_per_hour": "",
     }
     for argument in arguments:
         key, equals, value = argument.partition("=")
@@ -58,21 +70,45 @@ def table(arguments: list[str]) -> str:
     if chosen["format"] not in styles:
         raise UserError(f"format={chosen['format']}: must be one of {', '.join(styles)}")
     columns = [name.strip() for name in chosen["columns"].strip("[]").split(",") if name.strip()]
+    measure = measure_of(chosen)
     if chosen["experiment"] or chosen["study"]:
         from bagoftricks.report.study import study_report
         from bagoftricks.study.plan import study_name
 
         study = chosen["study"] or study_name(chosen["experiment"], chosen["scale"])
-        return study_report(Store(chosen["store"]), study, chosen["format"], columns)
+        return study_report(Store(chosen["store"]), study, chosen["format"], columns, measure)
     store = Store(Path(chosen["store"]))
-    rows = [row for record in store.records() for row in rows_of(record)]
+    rows = [
+        {**row, **(measured(record, measure, row["copy"]) if measure else {})}
+        for record in store.records()
+        for row in rows_of(record)
+    ]
     for damage in store.damaged:
         print(f"bot-table: left out: {damage}", file=sys.stderr)
     if not rows and chosen["format"] != "json":
         raise UserError(f"store={chosen['store']} holds no finished run yet; bot-train makes one")
     rows.sort(key=lambda row: (row["model"], row["data"], row["label"], row["seed"]))
-    shown = render(rows, record_columns(rows, columns), chosen["format"])
-    return with_notes(shown, robustness_notes(rows), chosen["format"])
+    columns_shown = record_columns(rows, columns)
+    if measure:
+        columns_shown = [*columns_shown[:-1], *measure.columns, columns_shown[-1]]
+    return with_notes(render(rows, columns_shown, chosen["format"]), robustness_notes(rows), chosen["format"])
+
+
+def measure_of(chosen: "Mapping[str, str]") -> "Measure | None":
+    """The measure that is asked for; None: a study's own, or none."""
+    from bagoftricks.report.dawnbench import TARGET, make_measure
+    from bagoftricks.settings import METRICS
+
+    numbers: dict[str, float] = {}
+    for key in ("target", "price_per_hour"):
+        try:
+            numbers |= {key: float(chosen[key])} if chosen[key] else {}
+        except ValueError as error:
+            raise UserError(f"{key}={chosen[key]}: must be a number") from error
+    if not chosen["metric"] and not numbers:
+        return None
+    metric = chosen["metric"] or METRICS["target" in numbers]
+    return make_measure(metric, numbers.get("target", TARGET), numbers.get("price_per_hour"))
 
 
 if __name__ == "__main__":

@@ -30,18 +30,25 @@ def show(finished: "list[tuple[Settings, Record]]") -> None:
         return
     import json
 
+    from bagoftricks.report.dawnbench import TIME, make_measure, measured
     from bagoftricks.report.robustness import robustness_notes, score_keys, with_notes
     from bagoftricks.report.table import RUN, render, rows_of, with_robustness
 
-    style = finished[0][0].format
+    settings = finished[0][0]
+    style = settings.format
+    measure = make_measure(settings.metric, settings.target, settings.price_per_hour)
     records = [record for _, record in finished]
     if style == "json":
         made = [asdict(record) for record in records]
         print(json.dumps(made[0] if len(made) == 1 else made, indent=2))
         return
-    rows = [row for record in records for row in rows_of(record)]
+    rows = [{**row, **measured(record, measure, row["copy"])} for record in records for row in rows_of(record)]
     keys = score_keys(rows, each=any(settings.corruptions.each for settings, _ in finished))
-    print(with_notes(render(rows, with_robustness(RUN, rows, keys), style), robustness_notes(rows), style))
+    columns = [*with_robustness(RUN, rows, keys), *(measure.columns if measure else ())]
+    print(with_notes(render(rows, columns, style), robustness_notes(rows), style))
+    if measure.target is not None and style == "text":
+        for row in [row for row in rows if TIME not in row]:
+            print(f"{row['label']}: never at {100 * measure.target:g} %")
     if style == "text":
         for settings, record in finished:
             print(f"record: {settings.store}/{record.id}/record.json")

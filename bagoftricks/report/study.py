@@ -11,11 +11,13 @@ from tabulate import tabulate
 
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.evaluate.robustness.scoring import corruption_names
+from bagoftricks.report import dawnbench
 from bagoftricks.report.column import STYLES, Column
+from bagoftricks.report.dawnbench import TIME, Measure
 from bagoftricks.report.robustness import MARK, overlap_notes
 from bagoftricks.report.table import COST, RESULT
 from bagoftricks.study.arms import Arm
-from bagoftricks.study.plan import Plan, states, study_names, study_path
+from bagoftricks.study.plan import study_names, study_path
 from bagoftricks.study.robustness.overlaps import record_overlaps
 from bagoftricks.study.robustness.result import (
     Result,
@@ -27,8 +29,8 @@ from bagoftricks.study.robustness.result import (
 from bagoftricks.study.robustness.result import (
     heading as robustness_heading,
 )
-from bagoftricks.study.statistics import Summary, compare, summarise
-from bagoftricks.study.store import DamagedRecord, Record, State, Store
+from bagoftricks.study.statistics import Comparison, Summary, compare, summarise
+from bagoftricks.study.store import DamagedRecord, Record, Store
 
 PERCENT = "{:.2f}".format
 ROBUSTNESS = {
@@ -36,25 +38,37 @@ ROBUSTNESS = {
     "relative_mce": Column("relative_mce", "relative mCE %", PERCENT),
     **{name: Column(name, f"{name} error %", PERCENT) for name in corruption_names()},
 }
-MORE = [*ROBUSTNESS.values(), Column("train_seconds", "train s", "{:.0f}".format)]
+MORE = [
+    *ROBUSTNESS.values(),
+    Column("train_seconds", "train s", "{:.0f}".format),
+    Column("latency_ms", "latency ms", "{:.2f}".format),
+]
 COLUMNS: dict[str, Column] = {column.key: column for column in [*RESULT, *COST, *MORE]}
 DEFAULT_COLUMNS = ("top1", "params", "macs", "train_images_per_s", "infer_images_per_s", "train_seconds")
-MEASURED_ON_DEVICE = ("train_images_per_s", "infer_images_per_s", "peak_memory_mib", "train_seconds", "wall_seconds")
-RESULTS = ("top1", "top5", "loss", "ece", *ROBUSTNESS)
+MEASURED_ON_DEVICE = (
+    *("train_images_per_s", "infer_images_per_s", "peak_memory_mib", "train_seconds", "wall_seconds"),
+    *(TIME, "latency_ms", dawnbench.TRAIN_COST, dawnbench.INFER_COST),
+)
+RESULTS = ("top1", "top5", "loss", "ece", *ROBUSTNESS, TIME, dawnbench.TRAIN_COST)
 Row = dict[str, Any]
+NOTHING = Measure()
 
 
-def study_report(store: Store, name: str, style: str, columns: Sequence[str] = ()) -> str:
-    """The table of a study with what stands under it, from records alone. ``columns``: other than the study's own."""
+def study_report(
+    store: Store, name: str, style: str, columns: Sequence[str] = (), measure: Measure | None = None
+) -> str:
+    """The table of a study with what stands under it, from records alone.
+
+    ``columns`` and ``measure``: other than the study's own.
+    """
     study = load_study(store, name)
+    measure = measure or dawnbench.from_study(study)
     records = {arm["label"]: arm_records(store, arm) for arm in study["arms"]}
-    columns = columns or study.get("columns") or DEFAULT_COLUMNS
-    for key in columns:
-        if key not in COLUMNS:
-            raise UserError(f"columns: there is no '{key}'{did_you_mean(key, COLUMNS)} ({', '.join(COLUMNS)})")
-    rows = study_rows(study["arms"], records, columns)
+    known = columns_by_key(measure)
+    columns = chosen_columns(columns or study.get("columns") or DEFAULT_COLUMNS, known, measure)
+    rows = study_rows(study["arms"], records, columns, measure)
     effects = effect_rows(study, records)
-    notes = footer(study, [record for found in records.values() for record in found.values()])
+    notes = footer(study, [record for found in records.values() for record in found.values()], measure)
     robust = measured(study["arms"], records) if set(columns) & set(ROBUSTNESS) else {}
     notes[-1:-1] = measured_notes(robust, rows)
     notes += [f"left out: {damage}" for damage in dict.fromkeys(store.damaged)]
@@ -62,7 +76,7 @@ def study_report(store: Store, name: str, style: str, columns: Sequence[str] = (
         return json.dumps({"study": study, "rows": rows, "effects": effects, "notes": notes}, indent=2)
     if style == "csv":
         return tabulate_rows([flatten(row) for row in rows], style)
-    headings = study_headings(columns, robust)
+    headings = study_headings(columns, known, robust)
     shown = tabulate_rows([shown_row(row, headings, several_devices(records)) for row in rows], style)
     parts = [heading(study, style), shown]
     if effects:
@@ -70,6 +84,25 @@ def study_report(store: Store, name: str, style: str, columns: Sequence[str] = (
     comment = "% " if style == "latex" else ""
     bullet = "- " if style == "markdown" else comment
     return "\n".join([*parts, "", *(bullet + note for note in notes)])
+
+
+def columns_by_key(measure: Measure) -> dict[str, Column]:
+    """What a table of studies can show."""
+    return {**COLUMNS, **{column.key: column for column in measure.columns}}
+
+
+def chosen_columns(wanted: Sequence[str], known: Mapping[str, Column], measure: Measure) -> tuple[str, ...]:
+    """The columns as wanted, with those of the measure, first of all the one that runs are judged by."""
+    for key in wanted:
+        if key == TIME and measure.target is None:
+            raise UserError(f"columns: {TIME} needs an accuracy: add metric={TIME} target=0.94")
+        if key not in known:
+            raise UserError(f"columns: there is no '{key}'{did_you_mean(key, known)} ({', '.join(known)})")
+    if not measure:
+        return tuple(wanted)
+    more = [column.key for column in measure.columns if column.key not in wanted]
+    first = [key for key in more if key == TIME]
+    return (*first, *wanted, *(key for key in more if key != TIME))
 
 
 def load_study(store: Store, name: str) -> dict[str, Any]:
@@ -97,22 +130,24 @@ def arm_records(store: Store, arm: Mapping[str, Any]) -> dict[int, Record]:
 
 
 def study_rows(
-    arms: Sequence[Mapping[str, Any]], records: Mapping[str, Mapping[int, Record]], columns: Sequence[str]
+    arms: Sequence[Mapping[str, Any]],
+    records: Mapping[str, Mapping[int, Record]],
+    columns: Sequence[str],
+    measure: Measure = NOTHING,
 ) -> list[Row]:
     """One row per arm: summaries by column, the published values, the comparison."""
-    scores = {label: {s: scored(r)["top1"] for s, r in found.items()} for label, found in records.items() if found}
-    pairs = [(a["label"], a["compare_to"]) for a in arms if a["compare_to"] in scores and a["label"] in scores]
-    compared = {comparison.label: comparison for comparison in compare(scores, pairs)}
+    compared = comparisons(arms, records, measure)
     rows = []
     for arm in arms:
         found = list(records[arm["label"]].values())
-        values = {key: [value(record, key, arm.get("evaluation")) for record in found] for key in columns}
+        values = {key: [value(record, key, measure, arm.get("evaluation")) for record in found] for key in columns}
         rows.append(
             {
                 "label": arm["label"],
                 "n": len(found),
                 "missing": ", ".join(f"needs {what}" for what in arm["needs"]) or ("" if found else "not run"),
                 "values": {key: summary(key, present(v)) for key, v in values.items() if present(v)},
+                "reached": None if measure.target is None else dawnbench.reached(found, measure.target),
                 "published": dict(arm["published"]),
                 "comparison": vars(compared[arm["label"]]) if arm["label"] in compared else None,
                 "overlaps": list(dict.fromkeys(why for r in found if r.robustness for why in record_overlaps(r))),
@@ -121,18 +156,37 @@ def study_rows(
     return rows
 
 
+def comparisons(
+    arms: Sequence[Mapping[str, Any]], records: Mapping[str, Mapping[int, Record]], measure: Measure
+) -> dict[str, Comparison]:
+    """Label -> the arm against the one it is compared with: in top-1, or in the time to an accuracy, of which less is
+    better, where all runs of both arms reach it.
+    """
+    scores: dict[str, dict[int, float]] = {}
+    for label, found in records.items():
+        values = {seed: value(record, TIME if measure.target else "top1", measure) for seed, record in found.items()}
+        if values and None not in values.values():
+            scores[label] = {seed: v for seed, v in values.items() if v is not None}
+    pairs = [(a["label"], a["compare_to"]) for a in arms if a["compare_to"] in scores and a["label"] in scores]
+    if measure.target is None:
+        return {comparison.label: comparison for comparison in compare(scores, pairs)}
+    in_seconds = compare(scores, pairs, higher_is_better=False, resolution=1.0, unit="s")
+    return {comparison.label: comparison for comparison in in_seconds}
+
+
 def scored(record: Record) -> Mapping[str, Any]:
     """The metrics that a study reports: of the averaged weights where there is one average, else of the last ones."""
-    copies = list(record.metrics.get("copies", {}).values())
-    return copies[0] if len(copies) == 1 else record.metrics
+    copy = dawnbench.reported_copy(record)
+    scores: Mapping[str, Any] = record.metrics if copy == "last" else record.metrics["copies"][copy]
+    return scores
 
 
-def value(record: Record, key: str, evaluation: str | None = None) -> float | None:
+def value(record: Record, key: str, measure: Measure = NOTHING, evaluation: str | None = None) -> float | None:
     """A result or a cost of a run; ``evaluation``: the one on corrupted images that its arm was to have."""
     if key in ROBUSTNESS:
         result = robustness_result(record, evaluation)
         return score(scored_copy(result), key) if result else None
-    found = {**record.cost, **record.metrics, **scored(record)}.get(key)
+    found = {**record.cost, **record.metrics, **scored(record), **dawnbench.measured(record, measure)}.get(key)
     return None if found is None else float(found)
 
 
@@ -166,9 +220,9 @@ def measured_notes(robust: Mapping[str, Result], rows: Sequence[Row]) -> list[st
     return notes + overlap_notes(dict.fromkeys(reason for row in rows if row["n"] for reason in row["overlaps"]))
 
 
-def study_headings(columns: Sequence[str], robust: Mapping[str, Result]) -> list[Column]:
+def study_headings(columns: Sequence[str], known: Mapping[str, Column], robust: Mapping[str, Result]) -> list[Column]:
     """The columns, that of the robustness headed by what it was measured on."""
-    found = [COLUMNS[key] for key in columns]
+    found = [known[key] for key in columns]
     if len(robust) != 1:
         return found
     ((name, result),) = robust.items()
@@ -194,9 +248,10 @@ def shown_row(row: Row, columns: Sequence[Column], several: bool) -> dict[str, s
         where = " (several devices)" if several and key in MEASURED_ON_DEVICE else ""
         doubt = MARK if key in ROBUSTNESS and row["overlaps"] else ""
         empty = row["missing"] if column is columns[0] else ""
-        cells[column.heading + where] = spread(column, found) + doubt if found else empty
+        cell = spread(column, found) + doubt if found else empty
+        cells[column.heading + where] = f"{cell} {share(row)}".strip() if key == TIME and row["n"] else cell
         published = row["published"].get(key)
-        cells[f"{COLUMNS[key].heading} (paper)"] = "" if published is None else column.show(published)
+        cells[f"{COLUMNS.get(key, column).heading} (paper)"] = "" if published is None else column.show(published)
     comparison = row["comparison"]
     cells["difference [95 %]"] = difference(comparison) if comparison else ""
     cells["p (Holm)"] = "" if not comparison or comparison["p_holm"] is None else f"{comparison['p_holm']:.3f}"
@@ -208,6 +263,12 @@ def shown_row(row: Row, columns: Sequence[Column], several: bool) -> dict[str, s
 def spread(column: Column, found: Row) -> str:
     mean = column.show(found["mean"])
     return mean if found["low"] is None else f"{mean} ± {column.show((found['high'] - found['low']) / 2)}"
+
+
+def share(row: Row) -> str:
+    """How many runs of the row reach the target, of those that can say."""
+    how_many, runs = row["reached"]
+    return f"({how_many} of {runs})" if how_many else f"not reached (0 of {runs})" if runs else ""
 
 
 def difference(comparison: Row) -> str:
@@ -234,6 +295,8 @@ def tabulate_rows(rows: Sequence[Mapping[str, Any]], style: str) -> str:
 def flatten(row: Row) -> Row:
     """A row for CSV: one number per cell, in the units of the keys."""
     flat: Row = {"label": row["label"], "n": row["n"], "missing": row["missing"]}
+    if row["reached"] is not None:
+        flat |= {"reached": row["reached"][0], "reached_of": row["reached"][1]}
     for key, found in row["values"].items():
         flat |= {key: found["mean"], f"{key}_low": found["low"], f"{key}_high": found["high"]}
     flat |= {f"{key}_published": number for key, number in row["published"].items()}
@@ -287,7 +350,7 @@ def several_devices(records: Mapping[str, Mapping[int, Record]]) -> bool:
     return len({record.environment["device"] for found in records.values() for record in found.values()}) > 1
 
 
-def footer(study: Mapping[str, Any], records: Sequence[Record]) -> list[str]:
+def footer(study: Mapping[str, Any], records: Sequence[Record], measure: Measure = NOTHING) -> list[str]:
     """What the numbers were made with."""
     notes = [f"paper's numbers: {study['source']}"] if study.get("source") else []
     if study.get("scale"):
@@ -302,10 +365,12 @@ def footer(study: Mapping[str, Any], records: Sequence[Record]) -> list[str]:
         said = sorted({of(record) for record in records})
         notes += [f"{what}: {'; '.join(said)}"] if said else []
     notes.append(f"seeds: {', '.join(map(str, study['seeds']))}; ± and [ ]: 95 % t intervals over seeds")
+    unit = "top-1 points" if measure.target is None else "seconds, where all runs of both arms reach the target"
     notes.append(
-        "differences in top-1 points, paired by seed; paired t-test; verdicts by Holm-corrected p over the table, "
+        f"differences in {unit}, paired by seed; paired t-test; verdicts by Holm-corrected p over the table, "
         "intervals each for itself"
     )
+    notes += dawnbench.notes(records, measure)
     notes.append("MACs: multiply-accumulates of convolutions and matrix products, what the papers call FLOPs")
     averaged = sorted({copy for r in records for copy in r.metrics.get("copies", {}) if scored(r) is not r.metrics})
     notes += [f"arms with {copy} are scored by its averaged weights" for copy in averaged]
@@ -315,31 +380,6 @@ def footer(study: Mapping[str, Any], records: Sequence[Record]) -> list[str]:
 
 def pixels(record: Record) -> int:
     return int(record.config["image_size"] or record.config["data"]["image_size"])
-
-
-def plan_table(plan: Plan, store: Store, seconds: float | None, slots: int, style: str) -> str:
-    """Every run with its state, and how long the missing ones take at ``seconds`` each, ``slots`` at a time."""
-    at = states(plan, store)
-    rows: list[Row] = [
-        {"arm": run.label, "tricks": ", ".join(run.settings.tricks) or "none", "seed": run.seed, "id": run.id}
-        | {"state": at[run.id].value.replace("running", "running elsewhere"), "command": run.command}
-        for run in plan.runs
-    ]
-    rows += [{"arm": label, "state": f"cannot run: {why}"} for label, why in plan.impossible.items()]
-    rows += [{"arm": label, "state": f"needs {what}"} for label, what in plan.needs.items()]
-    missing = len([run_id for run_id, state in at.items() if state is not State.DONE])
-    total = None if seconds is None else seconds * missing / max(1, slots)
-    if style == "json":
-        return json.dumps({"runs": rows, "missing": missing, "seconds": total}, indent=2)
-    keys = ("arm", "tricks", "seed", "id", "state")
-    shown = tabulate_rows([{key: str(row.get(key, "")) for key in keys} for row in rows], style)
-    return f"{shown}\n\n{len(at)} runs, {missing} to train" + ("" if total is None else f", about {duration(total)}")
-
-
-def duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def gains_and_speeds(

@@ -84,13 +84,15 @@ def rows_of(record: Record) -> list[Row]:
         "data": record.data["name"],
         "epochs": record.epochs,
         "seed": record.seed,
-        **record.cost,
+        **{key: value for key, value in record.cost.items() if key != "curve"},
     }
     name = label(record.tricks)
     copies = record.metrics.get("copies", {})
     last = {key: value for key, value in record.metrics.items() if key != "copies"}
     named = [("last", name, last), *((copy, f"{name} [{copy}]", scores) for copy, scores in copies.items())]
-    return [{"label": text, **common, **scores, **robustness_of(record, copy)} for copy, text, scores in named]
+    return [
+        {"label": text, "copy": copy, **common, **scores, **robustness_of(record, copy)} for copy, text, scores in named
+    ]
 
 
 def robustness_of(record: Record, copy: str) -> Row:

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from statistics import median
 
 import torch
+from torch import Tensor
 
 from bagoftricks.edits import Batch
 from bagoftricks.errors import UserError
@@ -16,6 +17,7 @@ from bagoftricks.study.store import Record, Store
 from bagoftricks.study.training import make_trainer
 
 STEPS = 4  # timed, after one that warms up
+SAMPLE = 64  # images for what is made of training images
 
 
 def seconds_from_records(plan: Plan, store: Store) -> float | None:
@@ -31,7 +33,13 @@ def seconds_from_steps(run: PlannedRun) -> float:
     prepared = prepare(settings)
     checked, classes, size = prepared.checked, prepared.num_classes, settings.pixels
     steps = len(prepared.data.train.labels) // settings.batch_size
-    trainer = make_trainer(settings, checked, classes, steps_per_epoch=steps, teacher=teacher_online(prepared))
+
+    def grey(count: int) -> Tensor:
+        return torch.zeros(min(count, SAMPLE), 3, size, size, device=checked.device)
+
+    trainer = make_trainer(
+        settings, checked, classes, steps_per_epoch=steps, sample=grey, teacher=teacher_online(prepared)
+    )
     rows = settings.batch_size * trainer.recipe.reads
     images = torch.zeros(rows, 3, size, size, device=checked.device)
     uniform = torch.full((rows, classes), 1 / classes, device=checked.device)

@@ -27,6 +27,7 @@ COLUMNS = (
     *("top1", "top5", "loss", "ece", "mce"),
     *("params", "macs", "train_images_per_s", "infer_images_per_s", "peak_memory_mib", "train_seconds"),
     *("relative_mce", *corruption_names()),
+    *("time_to_accuracy", "latency_ms"),
 )
 OVERRIDE = re.compile(r"(?:\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@-]*)(?:=(?P<value>.*))?", re.DOTALL)
 SCALAR_TYPES: dict[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "float": (int, float), "str": (str,)}
@@ -43,6 +44,7 @@ class Experiment:
     scale: str
     overrides: tuple[str, ...]  # of the scale, for every arm, before the arm's own settings
     arms: tuple[Arm, ...]
+    target: float | None  # the share of right answers that the table measures the time to, if it does
     notes: tuple[str, ...]  # of the table, of its rows and of the published values that it quotes
 
 
@@ -64,6 +66,7 @@ def load_experiment(name: str, scale: str) -> Experiment:
         scale=scale,
         overrides=table.scales[scale],
         arms=tuple(_arm(path.name, table, index, scale, published) for index in range(len(table.rows))),
+        target=(table.targets or {}).get(scale),
         notes=_notes(table, published),
     )
 
@@ -148,6 +151,13 @@ def _by_scale(value: Any, where: str) -> Mapping[str, tuple[str, ...]]:
     return {scale: _overrides(texts, f"{where}.{scale}") for scale, texts in _mapping(value, where).items()}
 
 
+def _targets(value: Any, where: str) -> Mapping[str, float]:
+    for scale, target in (targets := _mapping(value, where)).items():
+        if not isinstance(target, float) or not 0 < target < 1:
+            raise UserError(f"{where}.{scale}: must be a share in (0, 1), as 0.94, not {target!r}")
+    return targets
+
+
 @cache
 def _options(group: str) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in (_shipped("conf") / group).glob("*.yaml")))
@@ -199,6 +209,7 @@ class _Table:
     reference: str | None = _key(_text, None)
     compare: str = _key(_text, "previous")
     tricks: Mapping[str, Mapping[str, Any]] | None = _key(_tricks, None)
+    targets: Mapping[str, float] | None = _key(_targets, None)
     notes: tuple[str, ...] = _key(_texts, ())
 
 
@@ -216,6 +227,9 @@ def _read_table(path: Path) -> _Table:
             raise UserError(f"{path.name}: two rows are called '{label}'; give each row its own label")
     if not table.scales:
         raise UserError(f"{path.name}: scales: must name one scale or more, as {{laptop: [preset=cifar_laptop]}}")
+    for scale in table.targets or {}:
+        if scale not in table.scales:
+            raise UserError(f"{path.name}: targets: there is no scale '{scale}'{did_you_mean(scale, table.scales)}")
     for row in table.rows:
         for scale in row.settings or {}:
             if scale not in table.scales:

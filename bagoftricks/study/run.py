@@ -29,7 +29,7 @@ from bagoftricks.study.outcomes import RunElsewhere, TrainingFailed
 from bagoftricks.study.prepare import Prepared, prepare
 from bagoftricks.study.signals import Signals
 from bagoftricks.study.store import Record, Store
-from bagoftricks.study.training import Reporter, final_metrics, make_trainer, run_epochs
+from bagoftricks.study.training import Reporter, final_metrics, learning_curve, make_trainer, run_epochs, warm_up
 from bagoftricks.study.watch import LossNotFinite, evidence
 from bagoftricks.train import Trainer
 
@@ -140,7 +140,8 @@ def train_and_measure(
     said = teacher_offline(prepared)
     train, val = loaders(prepared, said)
     guard, checkpoints = partial(require_held, lease, prepared.id), checkpoints_of(prepared, store, lease)
-    trainer = make_trainer(
+    make = partial(
+        make_trainer,
         settings,
         prepared.checked,
         prepared.num_classes,
@@ -148,25 +149,31 @@ def train_and_measure(
         sample=train.sample,
         teacher=teacher_online(prepared),
     )
+    warmup_seconds = warm_up(make, train, 0 if micro_batch else settings.runtime.warmup_steps)
+    trainer = make()
     keeper = Keeper(prepared.identity, made_with(device), trainer, (train, val), checkpoints, signals)
     progress = train_kept(prepared, store, keeper, reporter, guard, micro_batch)
     memory = peak_memory_mib(device)
     for copy, model in trainer.copies().items():
         write_whole(store.weights(prepared.id, copy), weights_writer(model.state_dict()), before=guard)
-    pixels = test_pixels(settings, trainer.recipe)
-    timing = time_inference(
+    time_batches = partial(
+        time_inference,
         trainer.model,
-        pixels,
+        test_pixels(settings, trainer.recipe),
         channels_last=settings.runtime.channels_last,
         wrap_predict=trainer.recipe.wrap_predict,
     )
+    timing, one = time_batches(), time_batches(batch=1, budget_s=1.0)
     cost = {
         **complexity(settings, trainer.recipe, prepared.num_classes),
         "train_images_per_s": settings.epochs * train.images / progress.train_seconds,
         "infer_images_per_s": timing.images_per_s,
         "infer_spread": timing.spread,
+        "latency_ms": 1000 * one.seconds,
         "peak_memory_mib": memory,
         "train_seconds": progress.train_seconds,
+        "curve": learning_curve(progress.rows),
+        **({"warmup_seconds": warmup_seconds} if warmup_seconds else {}),
         "wall_seconds": progress.wall_seconds,
         **(prepared.teacher.cost() if prepared.teacher else {}),
         **({"teacher_seconds": said.seconds} if said else {}),
@@ -193,6 +200,8 @@ def train_kept(
         keeper.checkpoints.clear()
     elif keeper.resume(reporter.note):
         reporter.note(f"continuing run {name} at step {trainer.steps_done:,} of {trainer.task.total_steps:,}")
+    if not keeper.progress.continuations:
+        keeper.progress.train_seconds = trainer.setup_seconds
     if micro_batch is not None:
         keeper.reduce(micro_batch)
     reset_peak_memory(trainer.device)

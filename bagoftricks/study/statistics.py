@@ -67,12 +67,13 @@ def compare(
     higher_is_better: bool = True,
     alpha: float = 0.05,
     resolution: float = 0.2,
+    unit: str = "points",
 ) -> list[Comparison]:
     """Each pair's first arm minus its second: the paired t-test over the seeds that both have.
 
     ``scores`` holds label -> seed -> value; ``pairs`` are all comparisons of one table, which are corrected together.
     ``alpha`` is the share of tables without any effect that may give a verdict, ``1 - alpha`` the confidence of the
-    intervals, and ``resolution`` (in the unit of the scores) the difference that a study should be able to see.
+    intervals, and ``resolution`` (in ``unit``, that of the scores) the difference that a study should be able to see.
     """
     differences = [_differences(scores, arm, other) for arm, other in pairs]
     p_values = [_p_value(difference) for difference in differences]
@@ -88,7 +89,7 @@ def compare(
         elif p_holm <= alpha:
             verdict = "helps" if (d.mean() > 0) == higher_is_better else "hurts"
         else:
-            verdict = f"not distinguishable ({_advice(d, resolution, alpha / tested)})"
+            verdict = f"not distinguishable ({_advice(d, resolution, alpha / tested, unit)})"
         found.append(Comparison(arm, other, len(d), mean, low, high, p, p_holm, verdict))
     return found
 
@@ -183,9 +184,9 @@ def _untested(differences: Values) -> str:
     return "identical"
 
 
-def _advice(differences: Values, resolution: float, alpha: float) -> str:
+def _advice(differences: Values, resolution: float, alpha: float, unit: str) -> str:
     """How many seeds would do: at Holm's first and strictest step, so whatever the other comparisons show."""
     n, needed = len(differences), seeds_needed(float(differences.std(ddof=1)), resolution, alpha)
     if needed is not None and needed <= n:
-        return f"{n} seeds are about enough to resolve {resolution:g} points"
-    return f"needs {f'about {needed}' if needed else f'more than {MOST_SEEDS}'} seeds to resolve {resolution:g} points"
+        return f"{n} seeds are about enough to resolve {resolution:g} {unit}"
+    return f"needs {f'about {needed}' if needed else f'more than {MOST_SEEDS}'} seeds to resolve {resolution:g} {unit}"

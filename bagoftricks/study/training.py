@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
+from bagoftricks.data import Loader
 from bagoftricks.edits import Batch, Images, Predict
 from bagoftricks.errors import DataError
 from bagoftricks.evaluate.accuracy import SCORES, accuracy
@@ -20,6 +21,7 @@ from bagoftricks.train import Trainer, predictor
 from bagoftricks.trick import Task
 
 REFRESH_BATCHES = 50  # on which the statistics of an averaged copy's batch norms are measured
+CURVE = ("epoch", "steps", "copy", "train_seconds", "top1")
 
 
 @runtime_checkable
@@ -62,6 +64,23 @@ def make_trainer(
         start=start_from(weights, new_head=settings.model.new_head) if (weights := settings.model.weights) else None,
         teacher=teacher,
     )
+
+
+def warm_up(make: Callable[[], Trainer], train: Loader, steps: int) -> float:
+    """Take ``steps`` steps with a trainer that is thrown away, from all over the run; the seconds they took.
+
+    What is done once in a process (compilation, the choice of kernels, the first memory) is then done before the clock
+    of the run. Draws are keyed, so the run itself is the same bit for bit.
+    """
+    if not steps:
+        return 0.0
+    start, trainer = time.perf_counter(), make()
+    trainer.model.train()
+    for step, batch in enumerate(islice(train.epoch(0), steps)):
+        trainer.steps_done = step * trainer.task.total_steps // steps  # every size and phase of the run comes by
+        trainer.step(batch)
+    synchronise(trainer.device)
+    return time.perf_counter() - start
 
 
 def run_epochs(settings: Settings, keeper: Keeper, reporter: Reporter, *, save: Callable[[Rows], object]) -> None:
@@ -120,3 +139,8 @@ def final_metrics(rows: Rows, epochs: int) -> dict[str, Any]:
     scores = {row["copy"]: {key: row[key] for key in SCORES} for row in rows if row["epoch"] == epochs}
     last = scores.pop("last")
     return {**last, "copies": scores} if scores else last
+
+
+def learning_curve(rows: Rows) -> list[dict[str, Any]]:
+    """When each copy of the weights had which top-1, in seconds of training: it tells the time to an accuracy."""
+    return [{key: row[key] for key in CURVE} for row in rows]

@@ -172,3 +172,25 @@ def test_what_is_not_the_sweeps_own_goes_to_the_runs():
     assert sweep.seeds == (4, 2)
     with pytest.raises(UserError, match="is not key=value"):
         parse(["stack"])
+
+
+def test_a_study_can_be_judged_by_the_time_to_an_accuracy(bot):
+    sweep = [*SWEEP, "seeds=2", "target=0.01", "price_per_hour=3600"]
+    rows = json.loads(bot("bot-sweep", *sweep, "format=json").out)["rows"]
+    assert all(row["reached"] == [2, 2] for row in rows)
+    spent = rows[0]["values"]
+    assert spent["train_cost"]["mean"] == pytest.approx(spent["time_to_accuracy"]["mean"])  # one per second
+    shown = bot("bot-table", "study=one_at_a_time", "target=0.999").out
+    assert "not reached (0 of 2)" in shown
+    assert "(2 of 2)" in bot("bot-table", "study=one_at_a_time").out  # the study's own target
+    assert "target=94: must be in (0, 1)" in bot("bot-table", "study=one_at_a_time", "target=94").err
+    assert "target=x: must be a number" in bot("bot-table", "study=one_at_a_time", "target=x").err
+
+
+def test_a_run_says_when_it_reached_an_accuracy(bot):
+    done = bot("bot-train", *FAST, "metric=time_to_accuracy", "target=0.01", "price_per_hour=2")
+    assert "s to 1 %" in done.out
+    assert "cost of 10,000 predictions" in done.out
+    missed = bot("bot-train", *FAST, "metric=time_to_accuracy", "target=0.999")
+    assert "baseline: never at 99.9 %" in missed.out
+    assert bot("bot-train", *FAST, "target=94").status == 2

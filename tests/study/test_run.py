@@ -5,10 +5,12 @@ import torch
 from safetensors.torch import load_file
 
 from bagoftricks.settings import ModelSettings, Settings
+from bagoftricks.study import run as run_module
 from bagoftricks.study.lease import Lease
 from bagoftricks.study.outcomes import RunElsewhere
 from bagoftricks.study.run import execute
 from bagoftricks.study.store import WEIGHTS, Store
+from bagoftricks.train import Trainer
 
 
 class Quiet:
@@ -74,3 +76,48 @@ def test_a_run_that_was_taken_over_writes_no_record(run, monkeypatch, tmp_path):
     with pytest.raises(RunElsewhere, match="was taken over"):
         run()
     assert list((tmp_path / "store").glob("*/record.json")) == []
+
+
+def test_a_warm_up_changes_no_weight_and_its_time_is_stated_apart(run):
+    settings = Settings().runtime
+    settings.warmup_steps = 3
+    (a, first), (b, second) = run("one", tricks=["mixup"]), run("two", tricks=["mixup"], runtime=settings)
+    assert a.id == b.id
+    assert a.metrics == b.metrics
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert "warmup_seconds" not in a.cost
+    assert b.cost["warmup_seconds"] > 0
+
+
+def test_a_warm_up_sees_all_phases_of_the_run(run, monkeypatch):
+    seen = []
+    step = Trainer.step
+    monkeypatch.setattr(Trainer, "step", lambda self, batch: (seen.append(self.steps_done), step(self, batch))[1])
+    settings = Settings().runtime
+    settings.warmup_steps = 4
+    run(runtime=settings)
+    total = len(seen) - 4
+    assert seen == [0, total // 4, total // 2, 3 * total // 4, *range(total)]
+
+
+def test_what_is_made_of_images_before_the_first_step_belongs_to_the_training_time(run, monkeypatch):
+    plain = run_module.make_trainer
+
+    def slow(*args, **kwargs):
+        trainer = plain(*args, **kwargs)
+        trainer.setup_seconds += 1000.0
+        return trainer
+
+    monkeypatch.setattr(run_module, "make_trainer", slow)
+    record, _ = run(tricks=["patch_whitening"])
+    assert record.cost["train_seconds"] > 1000
+    assert record.cost["curve"][0]["train_seconds"] > 1000
+
+
+def test_the_record_keeps_the_learning_curve_and_the_latency(run):
+    record, _ = run(tricks=["ema"])
+    curve = record.cost["curve"]
+    assert [(point["epoch"], point["copy"]) for point in curve] == [(1, "last"), (1, "ema")]
+    assert curve[0]["top1"] == record.metrics["top1"]
+    assert curve[1]["top1"] == record.metrics["copies"]["ema"]["top1"]
+    assert record.cost["latency_ms"] > 0
