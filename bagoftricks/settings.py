@@ -254,7 +254,7 @@ class CorruptionSettings:
 
 @dataclass(kw_only=True)
 class Settings:
-    """One run. What is here makes its identity, but for runtime, corruptions, and what tables show and where they lie."""
+    """One run. All here makes its identity, but for runtime, corruptions, and what tables show and where they lie."""
 
     data: DataSettings = field(default_factory=DataSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
