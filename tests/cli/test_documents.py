@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def commands():
-    for name in ("README.md", "results/README.md"):
-        text = (ROOT / name).read_text(encoding="utf-8").replace("\\\n", "")
+    for path in (ROOT / "README.md", ROOT / "results" / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = path.read_text(encoding="utf-8").replace("\\\n", "")
         for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
             yield from (shlex.split(line, comments=True) for line in block.splitlines() if line.startswith("bot-"))
 
@@ -22,7 +22,8 @@ def commands():
 def test_a_documented_command_composes(bot, command):
     program, *arguments = command
     if program == "bot-table":
-        assert all(argument.split("=")[0] in ("experiment", "scale", "format") for argument in arguments)
+        known = {"experiment", "scale", "format", "metric", "target", "price_per_hour"}
+        assert {argument.split("=")[0] for argument in arguments} <= known
         return
     if program == "bot-eval" and arguments[0].startswith("run="):
         assert "has no finished run of this id" in bot(program, *arguments, "store=.").err

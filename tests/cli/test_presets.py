@@ -50,7 +50,7 @@ def test_a_fast_preset_composes_and_fits_its_network(preset):
 
 
 @pytest.mark.parametrize(
-    "trick", ["patch_whitening", "early_pool", "gelu", "frozen_norm_scale", "dirac_init", "bias_scale", "muon",
+    "trick", ["patch_whitening", "early_pool", "frozen_norm_scale", "dirac_init", "bias_scale", "muon",
               "linear_decay", "label_smoothing", "tta_flip", "tta_shift", "alternating_flip"],
 )  # fmt: skip
 def test_each_part_of_fast_can_be_taken_away(trick):
