@@ -5,12 +5,14 @@ does not depend on the batch, the worker or the device count it happens to be re
 """
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -58,13 +60,36 @@ class Key:
 
 @dataclass(slots=True)
 class Noise:
-    """Draws inside the network: the trainer names the step, a layer its place."""
+    """Draws inside the network: the trainer names the step, a layer its place.
+
+    Where several devices share a batch, the trainer says too which of its images the network sees here: every image
+    has the draws that it has on one device.
+    """
 
     key: Key = Key(0)
+    images: int = 0  # of the batch that is cut into shares; 0: it is not
+    share: slice = field(default_factory=lambda: slice(None))  # which of them are here
+    over_devices: Callable[[Tensor], Tensor] | None = None  # adds up what the devices have
 
-    def generator(self, device: torch.device, place: str) -> torch.Generator:
-        """A generator on ``device`` for the layer at ``place``, the same at each evaluation of one step's batch."""
-        return self.key.fold(place).generator(device)
+    def uniform(self, *shape: int, device: torch.device, place: str) -> Tensor:
+        """Numbers in [0, 1) on ``device`` for the layer at ``place``, the first dimension being its input's.
+
+        They are the same at each evaluation of one step's batch. With several views of an image, all the first views
+        come before all the second ones.
+        """
+        rng = self.key.fold(place).generator(device)
+        if not self.images:
+            return torch.rand(shape, generator=rng, device=device)
+        every = torch.rand(self.rows(shape[0]), *shape[1:], generator=rng, device=device)
+        return every.view(-1, self.images, *shape[1:])[:, self.share].flatten(0, 1)
+
+    def rows(self, here: int) -> int:
+        """How many rows a layer's input has on all devices, of which ``here`` are here."""
+        return here // len(range(self.images)[self.share]) * self.images if self.images else here
+
+    def total(self, part: Tensor) -> Tensor:
+        """The sum over all images of a batch of what is counted of those here; it has no gradient."""
+        return part if self.over_devices is None else self.over_devices(part.detach().clone())
 
 
 def _generator(device: torch.device) -> torch.Generator:

@@ -3,7 +3,8 @@
 Imports no torch. Each field's docstring is its help text.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Optional
 
 from bagoftricks.errors import UserError, did_you_mean
@@ -185,8 +186,12 @@ class RuntimeSettings:
 
     device: str = "auto"
     """auto (a GPU when there is one), cpu, cuda or cuda:1"""
+    devices: int = 1
+    """GPUs (or processes on a CPU) that share each batch; -1: all GPUs there are. The result stays the same"""
+    sync_norm: bool = True
+    """batch norms take the statistics of all devices' images; false: each of its own (another run: its id says so)"""
     workers: int = -1
-    """processes that decode images; -1: one per core, at most 8; none where the data is in memory"""
+    """processes that decode images, shared by the devices; -1: one per core, at most 8; none where data is in memory"""
     data_on_device: bool = True
     """keep small images on the device and augment them there, if they fit into half of its free memory"""
     deterministic: bool = False
@@ -216,6 +221,8 @@ class RuntimeSettings:
         for name in ("checkpoint_minutes", "checkpoint_steps", "checkpoint_keep", "warmup_steps"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"runtime.{name}={getattr(self, name)}: must be 0 or more")
+        if self.devices < 1 and self.devices != -1:
+            raise UserError(f"runtime.devices={self.devices}: must be 1 or more, or -1 for all GPUs")
         if self.workers < -1:
             raise UserError(f"runtime.workers={self.workers}: must be -1 or more")
 
@@ -305,6 +312,12 @@ class Settings:
                 f"data.pad={self.data.pad}: with data.pad_mode=reflect, must be less than the {self.pixels} pixels "
                 "of an image"
             )
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Settings":
+        """The settings that ``dataclasses.asdict`` made ``values`` of. Raises TypeError for another version's."""
+        groups: dict[str, Any] = {f.name: f.default_factory for f in fields(cls) if is_dataclass(f.default_factory)}
+        return cls(**{name: groups[name](**value) if name in groups else value for name, value in values.items()})
 
     @property
     def pixels(self) -> int:

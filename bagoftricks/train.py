@@ -8,6 +8,10 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
+from bagoftricks.distributed import ALONE, World
+from bagoftricks.distributed.gradients import MeanGradients
+from bagoftricks.distributed.norms import check_groups, own_statistics, synchronise_norms
+from bagoftricks.distributed.world import mean
 from bagoftricks.edits import AverageWeights, Batch, Images, Logits, Predict, SetPrecision, Targets
 from bagoftricks.errors import UserError
 from bagoftricks.parameters import check_selectors, freeze, initialise, initialise_from_images, param_groups
@@ -41,12 +45,16 @@ class Trainer:
         sample: Callable[[int], Images] | None = None,
         teacher: Predict | None = None,
         start: Callable[[nn.Module], None] | None = None,
+        world: World = ALONE,
+        whole: bool = False,
+        sync_norm: bool = True,
     ) -> None:
         """Initialise ``model`` in place. ``lr`` is the peak learning rate before the tricks scale it.
 
         ``sample`` gives the first n training images, not augmented but normalised; ``teacher`` the logits of a
         teacher that sees what the network sees. Only some recipes need them. ``start`` overwrites the initial values
-        by those to start from.
+        by those to start from. The ranks of ``world`` share each batch: they are given their rows of it, or ``whole``
+        batches. With ``sync_norm``, batch norms take the statistics of all ranks' images.
         """
         check_selectors(model, recipe)
         initialise(model, recipe.inits, key.fold("init"))
@@ -58,7 +66,15 @@ class Trainer:
         if start is not None:
             start(model)
         freeze(model, recipe.frozen)
+        if world.size > 1:
+            world.check_batch(task.batch_size, recipe.micro_batch)
+            check_groups(model, world, task.batch_size, recipe.micro_batch)
+            world.same(model.state_dict().values())
+            if sync_norm:
+                synchronise_norms(model, world)
         self.recipe, self.model, self.task, self.key, self.teacher = recipe, model, task, key, teacher
+        self.world, self.whole = world, whole
+        self.gradients = MeanGradients(world, model.parameters()) if world.size > 1 else None
         self.device = next(model.parameters()).device
         self.optimizer = recipe.optimizer(param_groups(model, recipe.param_scales, lr=lr, weight_decay=weight_decay))
         self.averages = {name: Average(model, edit) for name, edit in recipe.averages}
@@ -79,11 +95,11 @@ class Trainer:
         factor = recipe.schedule(step)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
-        batch = self.mapped(batch, step)
+        batch, images = self.mapped(batch, step)
         losses: list[Tensor] = []
 
         def backward() -> None:
-            losses.append(self.backward(batch, self.key.fold("network", step)))
+            losses.append(self.backward(batch, self.key.fold("network", step), images))
 
         self.optimizer.zero_grad()
         recipe.gradient(self.model, backward)
@@ -94,31 +110,59 @@ class Trainer:
                 map_grads(grads)
         self.scaler.step(self.optimizer)
         self.scaler.update(self.fixed_scale)
+        mean(self.world, [losses[0], *own_statistics(self.model, self.world)])
         self.steps_done += 1
         for average in self.averages.values():
             average.follow(self.steps_done)
         return losses[0]
 
-    def mapped(self, batch: Batch, step: int) -> Batch:
-        """The batch as the network sees it, with its teacher's opinion."""
+    def mapped(self, batch: Batch, step: int) -> tuple[Batch, int]:
+        """What the network sees of the batch here, with its teacher's opinion, and the images of the whole batch."""
         for name, apply in self.recipe.map_batch:
             batch = apply(batch, self.key.fold(name, step))
+        batch, images = self.share(batch, self.recipe.micro_batch)
         if self.teacher is not None and self.recipe.teacher is not None and self.recipe.teacher.online:
             logits = self.teacher(batch.images[: len(batch)])
             batch = Batch(batch.images, batch.targets, (logits / self.recipe.teacher.temperature).softmax(1))
-        return batch
+        return batch, images
 
-    def backward(self, batch: Batch, key: Key) -> Tensor:
-        """Add the gradient of the loss to the parameters', a micro-batch at a time; return the loss."""
-        size, total = self.recipe.micro_batch or len(batch), None
-        for part, start in enumerate(range(0, len(batch), size)):
-            rows = batch if size >= len(batch) else batch[start : start + size]
-            self.task.noise.key = key.fold(part)
-            loss = self.objective(rows) * (len(rows) / len(batch))
-            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    def share(self, batch: Batch, micro: int | None = None) -> tuple[Batch, int]:
+        """The rows of a batch that are this rank's, and how many all ranks have."""
+        if self.world.size == 1:
+            return batch, len(batch)
+        if not self.whole:
+            return batch, self.task.batch_size
+        self.world.check_batch(len(batch), micro)
+        rows = torch.from_numpy(self.world.rows(len(batch), micro)).to(batch.images.device, non_blocking=True)
+        return batch[rows], len(batch)
+
+    def backward(self, batch: Batch, key: Key, images: int | None = None) -> Tensor:
+        """Add the gradient of the loss to the parameters', a micro-batch at a time; return the loss.
+
+        ``images`` are those of the batch on all ranks, if not all are here. The mean of the ranks' losses is its loss.
+        """
+        images = images or len(batch)
+        parts, total, noise = self.world.parts(images, self.recipe.micro_batch), None, self.task.noise
+        for part, (together, here) in enumerate(parts):
+            rows = batch if len(parts) == 1 else batch[here]
+            noise.key = key.fold(part)
+            if self.gradients is not None:
+                noise.images, noise.share = together, slice(self.world.rank, None, self.world.size)
+                noise.over_devices = self.world.sum
+            loss = self.objective(rows) * (len(rows) * self.world.size / images)
+            self.descend(self.scaler.scale(loss), last=part + 1 == len(parts))
             total = loss.detach() if total is None else total + loss.detach()
+        if self.gradients is not None:
+            self.gradients.finish()
         assert total is not None
         return total
+
+    def descend(self, loss: Tensor, *, last: bool) -> None:
+        """Add the gradient of the loss of a micro-batch, the ``last`` one of its batch or not."""
+        if self.gradients is not None:
+            self.gradients.backward(loss, last=last)
+        else:
+            loss.backward()  # type: ignore[no-untyped-call]
 
     def objective(self, batch: Batch) -> Tensor:
         """The loss and its added terms, in fp32 whatever the precision of the network."""
@@ -165,7 +209,9 @@ class Trainer:
         stale = [a.model for a in self.averages.values() if a.edit.refresh_norms and a.updates >= 0]
         if stale:
             with autocast(self.recipe.precision, self.device):
-                measure_norms(stale, (batch.images for batch in batches))
+                measure_norms(stale, (self.share(batch)[0].images for batch in batches))
+            for model in stale:
+                mean(self.world, own_statistics(model, self.world))
 
 
 class Average:

@@ -98,10 +98,16 @@ def make_model(recipe: Recipe, networks: Iterable[Network] = tuple(NETWORKS)) ->
 
 
 def make_trainer(
-    tricks: Mapping[str, Trick], *, lr: float = 0.1, weight_decay: float = 1e-3, network: Network | None = None
+    tricks: Mapping[str, Trick],
+    *,
+    lr: float = 0.1,
+    weight_decay: float = 1e-3,
+    network: Network | None = None,
+    task: Task | None = None,
+    **ranks: Any,
 ) -> Trainer:
     """A trainer of ``network``, else of the first tiny one that the tricks all have an effect on."""
-    task = make_task()
+    task = task or make_task()
     recipe = compose(tricks, task)
     model, found = make_model(recipe, [network] if network else NETWORKS)
     pixels = found[1]
@@ -114,6 +120,7 @@ def make_trainer(
         weight_decay=weight_decay,
         sample=lambda count: make_batch(min(count, 64), step=1000, pixels=pixels).images,
         teacher=teacher,
+        **ranks,
     )
     trainer.network, trainer.pixels = found, pixels  # type: ignore[attr-defined]
     return trainer

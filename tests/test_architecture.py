@@ -15,14 +15,14 @@ DRAWING = [file for file in FILES if file.startswith(("tricks/", "data/"))]
 
 # From the bottom up: a module imports from the lines above its own. "tricks" is the table of contents.
 LAYERS = (
-    ("errors", "files", "image_ops", "rng", "state", "tricks"),
-    ("checkpoint", "edits", "settings"),
+    ("errors", "files", "image_ops", "rng", "started", "state", "tricks"),
+    ("checkpoint", "distributed", "edits", "settings"),
     ("trick", "layers", "recipe"),
     ("catalogue", "compose", "models", "parameters"),
     ("data", "evaluate", "train"),
     ("study",),
     ("report",),
-    ("cli",),
+    ("cli", "rank"),
 )
 LAYER_OF = {module: height for height, layer in enumerate(LAYERS) for module in layer}
 

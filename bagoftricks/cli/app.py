@@ -15,6 +15,7 @@ from bagoftricks.cli.arguments import tidy
 from bagoftricks.cli.conf import conf_dir
 from bagoftricks.cli.help import text
 from bagoftricks.errors import UserError
+from bagoftricks.started import other_rank, ranks_started
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -33,6 +34,10 @@ def launch(program: str, job: Job, finish: Callable[[], None], argv: list[str] |
         return DONE
 
     def action() -> int:
+        if ranks_started() > 1 and {"-m", "--multirun"} & set(arguments):
+            raise UserError(
+                f"-m under torchrun: its ranks share one run; type {program} -m ... runtime.devices=N instead"
+            )
         status = _guarded(program, lambda: _run_hydra(program, tidy(arguments), job))
         return max(status, _guarded(program, finish))
 
@@ -87,6 +92,8 @@ def _guarded(program: str, action: Callable[[], int | None]) -> int:
         return action() or DONE
     except Exception as error:
         message = explain(error)
+        if other_rank():
+            return WRONG_INPUT if is_users(error) else FAILED  # rank 0 tells, whose error it was
         if message is None:
             traceback.print_exc()
             return FAILED
@@ -101,7 +108,7 @@ def is_users(error: BaseException) -> bool:
 
 def explain(error: BaseException) -> str | None:
     """One line about an expected error; None for one that is a bug."""
-    if isinstance(error, UserError) or type(error).__name__ in ("TrainingFailed", "RunElsewhere"):
+    if isinstance(error, UserError) or type(error).__name__ in ("TrainingFailed", "RunElsewhere", "RankLost"):
         return str(error)
     if not is_users(error):
         return None

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from bagoftricks.cli.app import launch
+from bagoftricks.started import other_rank
 
 if TYPE_CHECKING:
     from bagoftricks.settings import Settings
@@ -26,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def show(finished: "list[tuple[Settings, Record]]") -> None:
     """The table of the finished runs, the only thing on standard output."""
-    if not finished:
+    if not finished or other_rank():
         return
     import json
 

@@ -124,12 +124,15 @@ def _opened(path: Path, size: int, *, filled: bool) -> int:
     return file
 
 
-def cached(split: Split, how: str) -> Split:
-    """The split with a cache of its decoded images, ``how`` ram or disk; as it is where there are no files."""
+def cached(split: Split, how: str, ranks: int = 1) -> Split:
+    """The split with a cache of its decoded images, ``how`` ram or disk; as it is where there are no files.
+
+    Of a run's ``ranks`` on this machine, each has memory of its own; what is on disk is for all.
+    """
     files = split.split if isinstance(split, KeptSplit) else split
     if how not in ("ram", "disk") or not isinstance(files, FileSplit):
         return split
-    arena = _arena(how, files_digest(files), len(files.labels))
+    arena = _arena(how, files_digest(files), len(files.labels), ranks if how == "ram" else 1)
     return CachedSplit(files, arena)
 
 
@@ -140,8 +143,8 @@ def cache_note(how: str) -> str:
 
 
 @lru_cache(maxsize=2)  # a run's two splits; the next run of the process finds them
-def _arena(how: str, name: str, count: int) -> Arena:
-    capacity = free_bytes(how) // SHARE
+def _arena(how: str, name: str, count: int, ranks: int) -> Arena:
+    capacity = free_bytes(how) // SHARE // ranks
     if how == "ram":
         return Arena(count, capacity)
     folder = CACHE / "images"

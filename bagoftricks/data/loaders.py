@@ -19,9 +19,11 @@ from torch.utils.data import DataLoader
 
 from bagoftricks.data.augment import Augment, Finish, Parts, send, send_together
 from bagoftricks.data.cache import Made, cached, kept_whole
+from bagoftricks.data.shares import UNSHARED, Shares
 from bagoftricks.data.sources import CachedSplit, Dataset, FileSplit, KeptSplit, Labels, MemorySplit, Split
 from bagoftricks.data.transforms import pick
 from bagoftricks.data.workers import Bytes, Collected, Files, Sample, Samples, decoded, draws_of
+from bagoftricks.distributed import ALONE, World
 from bagoftricks.edits import Batch, Images, MapImages, SetFlip
 from bagoftricks.errors import DataError, VanishedError
 from bagoftricks.rng import Key
@@ -69,8 +71,10 @@ class MemoryLoader:
         teacher: Table | None = None,
         *,
         on_device: bool = True,
+        shares: Shares = UNSHARED,
     ) -> None:
         self.plan, self.augment, self.finish, self.skipped, self.teacher = plan, augment, finish, skipped, teacher
+        self.shares = shares
         self.images = plan.count if plan.key is None else len(plan) * plan.batch_size
         stays = augment.policy is None and on_device and fits(split.images, finish.device)
         self.place = finish.device if stays else torch.device("cpu")
@@ -85,13 +89,23 @@ class MemoryLoader:
 
     def numbered(self, epoch: int, start: int = 0) -> Iterator[tuple[int, Batch]]:
         """The batches of an epoch from step ``start`` on, each with the number of its step."""
-        for step, parts in enumerate(self.plan.steps(epoch, start), start):
-            which = torch.from_numpy(np.concatenate([rows for _, rows in parts]))[:, None]
-            numbers = [which, self.augment.draws(epoch, parts), self.augment.shift(epoch, parts)]
+        for step, parts in self.shares.steps(enumerate(self.plan.steps(epoch, start), start)):
+            mine = self.shares.mine(parts)
+            which = torch.from_numpy(np.concatenate([rows for _, rows in mine]))[:, None]
+            numbers = [which, self.augment.draws(epoch, mine), self.augment.shift(epoch, mine)]
             which, draws, shift = numbers if self.place.type == "cpu" else send_together(numbers, self.place)
             rows = which[:, 0]
             images = self.augment.batch(pick(self.pixels, rows), draws)
+            if self.shares.whole:
+                images, rows, shift = self._together(epoch, parts, images)
             yield step, self.finish(images, self.labels[rows], shift, rows_of(self.teacher, rows))
+
+    def _together(self, epoch: int, parts: Parts, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The images of a whole batch, with their rows of the split and their colour noise."""
+        places = self.shares.places(parts)
+        images = self.shares.together(images, places, self.augment.views, self.finish.device)
+        rows = torch.from_numpy(np.concatenate([rows for _, rows in parts])).to(self.place, non_blocking=True)
+        return images, rows, self.augment.shift(epoch, parts)
 
     def sample(self, count: int) -> Images:
         """The first images of the split as the network sees them, without augmentation."""
@@ -108,6 +122,7 @@ class Requests:
     """The batch sampler of a StreamLoader: the samples of each step of the epoch it is set to."""
 
     plan: Plan
+    shares: Shares = UNSHARED
     current: int = 0
     start: int = 0  # the first step that is asked for
 
@@ -115,21 +130,27 @@ class Requests:
         return len(self.plan)
 
     def __iter__(self) -> Iterator[list[Sample]]:
-        for parts in self.plan.steps(self.current, self.start):
-            yield [Sample(self.current, p, int(row)) for p, rows in parts for row in rows]
+        for parts in self.shares.steps(self.plan.steps(self.current, self.start)):
+            yield samples_of(self.current, self.shares.mine(parts))
+
+
+def samples_of(epoch: int, parts: Parts) -> list[Sample]:
+    return [Sample(epoch, p, int(row)) for p, rows in parts for row in rows]
 
 
 def prepare(
-    split: Split, plan: Plan, augment: Augment, workers: int, *, pin_memory: bool = False
+    split: Split, plan: Plan, augment: Augment, workers: int, *, pin_memory: bool = False, shares: Shares = UNSHARED
 ) -> "DataLoader[Collected]":
     """The prepared images of each step, made in worker processes."""
-    return _in_workers(Samples(split, augment), plan, workers, pin_memory=pin_memory)
+    return _in_workers(Samples(split, augment), plan, workers, shares, pin_memory=pin_memory)
 
 
-def _in_workers(data: Samples | Bytes, plan: Plan, workers: int, *, pin_memory: bool = False) -> "DataLoader[Any]":
+def _in_workers(
+    data: Samples | Bytes, plan: Plan, workers: int, shares: Shares, *, pin_memory: bool = False
+) -> "DataLoader[Any]":
     return DataLoader(
         data,  # type: ignore[arg-type]
-        batch_sampler=Requests(plan),
+        batch_sampler=Requests(plan, shares),
         num_workers=workers,
         collate_fn=as_it_is,  # type: ignore[arg-type]
         pin_memory=pin_memory,
@@ -171,14 +192,15 @@ class StreamLoader:
         on_error: str,
         teacher: Table | None = None,
         on_gpu: bool = False,
+        shares: Shares = UNSHARED,
     ) -> None:
         self.split, self.plan, self.augment, self.finish, self.on_error = split, plan, augment, finish, on_error
-        self.teacher = teacher
+        self.teacher, self.shares = teacher, shares
         self.images = plan.count if plan.key is None else len(plan) * plan.batch_size
         self.skipped: list[str] = []
         self.coloured_there = augment.policy is None and (on_gpu or finish.device.type != "cpu")
         data = Bytes(split) if on_gpu else Samples(split, augment.uncoloured() if self.coloured_there else augment)
-        self.prepared = _in_workers(data, plan, workers, pin_memory=finish.device.type == "cuda")
+        self.prepared = _in_workers(data, plan, workers, shares, pin_memory=finish.device.type == "cuda")
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -192,9 +214,12 @@ class StreamLoader:
         """
         requests: Requests = self.prepared.batch_sampler  # type: ignore[assignment]
         requests.current, requests.start = epoch, start
-        for number, read in enumerate(self.prepared, start):
+        steps = self.shares.steps(enumerate(self.plan.steps(epoch, start), start))
+        for read, (number, parts) in zip(self.prepared, steps, strict=True):
             step = decoded(read, self.augment, self.finish.device) if isinstance(read, Files) else read
             self._count_broken(step.broken)
+            if self.shares.whole:
+                step = self._together(epoch, parts, step)
             if step.images is None:
                 continue
             images = send(step.images, self.finish.device)
@@ -203,6 +228,21 @@ class StreamLoader:
             rows = np.array([s.index for s in step.samples])
             labels, teacher = torch.from_numpy(self.split.labels[rows]), rows_of(self.teacher, torch.from_numpy(rows))
             yield number, self.finish(images, labels, self._shift(epoch, step.samples), teacher)
+
+    def _together(self, epoch: int, parts: Parts, step: Collected) -> Collected:
+        """The readable images of a whole step."""
+        asked, read = samples_of(epoch, self.shares.mine(parts)), set(step.samples)
+        broken = [i for i, sample in enumerate(asked) if sample not in read]
+        places, left = self.shares.places(parts), np.arange(sum(len(rows) for _, rows in parts))
+        if self.on_error == "skip":
+            places, left = self.shares.readable(places, broken)
+        every = samples_of(epoch, parts)
+        if not len(left):
+            return Collected([], None)
+        side = self.augment.size
+        mine = torch.empty(0, 3, side, side, dtype=torch.uint8) if step.images is None else step.images
+        images = self.shares.together(mine, places, self.augment.views, self.finish.device)
+        return Collected([every[row] for row in left], images)
 
     def sample(self, count: int) -> Images:
         """The first readable images of the split as the network sees them, without augmentation."""
@@ -246,6 +286,7 @@ def train_loader(
     flips: SetFlip | None = None,
     teacher: Table | None = None,
     on_device: bool = True,
+    shares: Shares = UNSHARED,
 ) -> Loader:
     """Shuffled, augmented batches of ``reads * batch_size`` images; the last incomplete one is left out.
 
@@ -253,7 +294,7 @@ def train_loader(
     """
     augment = Augment.from_settings(data, size, key, policy, flips)
     plan = Plan(len(split.labels), batch_size, key, reads)
-    return _loader(split, plan, augment, finish, data, workers, teacher=teacher, on_device=on_device)
+    return _loader(split, plan, augment, finish, data, workers, shares, teacher=teacher, on_device=on_device)
 
 
 def eval_loader(
@@ -266,10 +307,15 @@ def eval_loader(
     workers: int,
     short_side: int | None = None,
     on_device: bool = True,
+    world: World = ALONE,
 ) -> Loader:
-    """Every image exactly once, in order, nothing random."""
-    augment = Augment.plain(data, size, short_side)
-    return _loader(split, Plan(len(split.labels), batch_size), augment, finish, data, workers, on_device=on_device)
+    """Every image exactly once, in order, nothing random; the batches are dealt out to the ranks."""
+    augment, plan = Augment.plain(data, size, short_side), Plan(len(split.labels), batch_size)
+    return _loader(split, plan, augment, finish, data, workers, dealt(world), on_device=on_device)
+
+
+def dealt(world: World) -> Shares:
+    return Shares(world, dealt=True)
 
 
 def _loader(
@@ -279,28 +325,27 @@ def _loader(
     finish: Finish,
     data: DataSettings,
     workers: int,
+    shares: Shares,
     *,
     teacher: Table | None = None,
     on_device: bool,
 ) -> Loader:
-    workers = worker_count(workers)
+    workers = worker_count(workers, shares.world)
     if not prepared_whole(augment, plan.count):
-        on_gpu = data.decode == "gpu" and split.path(0) is not None
-        return StreamLoader(
-            cached(split, data.cache),
-            plan,
-            augment,
-            finish,
-            workers=workers,
-            on_error=data.on_error,
-            teacher=teacher,
-            on_gpu=on_gpu,
-        )
+        if data.on_error == "skip" and not shares.dealt:
+            shares = replace(shares, whole=shares.world.size > 1)  # who has how many images is known after reading them
+        how: dict[str, Any] = {
+            "workers": workers,
+            "on_error": data.on_error,
+            "on_gpu": data.decode == "gpu" and split.path(0) is not None,
+        }
+        kept = cached(split, data.cache, shares.world.local_size)
+        return StreamLoader(kept, plan, augment, finish, teacher=teacher, shares=shares, **how)
     plain = Augment.plain(data, augment.size, augment.short_side)
-    loaded, skipped, kept = into_memory(split, plain, data, workers)
+    loaded, skipped, rows = into_memory(split, plain, data, workers, shares.world)
     plan = replace(plan, count=len(loaded.labels))
-    teacher = rows_of(teacher, torch.from_numpy(kept)) if skipped else teacher
-    return MemoryLoader(loaded, plan, augment, finish, skipped, teacher, on_device=on_device)
+    teacher = rows_of(teacher, torch.from_numpy(rows)) if skipped else teacher
+    return MemoryLoader(loaded, plan, augment, finish, skipped, teacher, on_device=on_device, shares=shares)
 
 
 def in_order(
@@ -332,8 +377,9 @@ def bytes_in_order(
             yield np.array([sample.index for sample in step.samples]), step.images
 
 
-def worker_count(workers: int) -> int:
-    return min(os.cpu_count() or 1, 8) if workers < 0 else workers
+def worker_count(workers: int, world: World = ALONE) -> int:
+    """Processes that decode images for one rank."""
+    return min((os.cpu_count() or 1) // world.local_size, 8) if workers < 0 else workers
 
 
 def prepared_whole(augment: Augment, count: int) -> bool:
@@ -346,11 +392,13 @@ def keep_decoded(data: Dataset) -> Dataset:
     return replace(data, train=KeptSplit(data.train), val=KeptSplit(data.val))
 
 
-def into_memory(split: Split, augment: Augment, data: DataSettings, workers: int) -> Made:
+def into_memory(split: Split, augment: Augment, data: DataSettings, workers: int, world: World = ALONE) -> Made:
     """All readable images of a split as ``augment`` prepares them, what was wrong with the others, and the rows left.
 
-    They are always made from the images as they were found, never from those of another size.
+    They are always made from the images as they were found, never from those of another size. Rank 0 makes all ranks'.
     """
+    if world.size > 1 and not isinstance(split, MemorySplit):
+        return world.share(lambda: into_memory(split, augment, data, workers * world.local_size))
     if isinstance(split, KeptSplit):
         if split.made is None or split.how != (augment, data.on_error):
             split.how, split.made = (augment, data.on_error), None

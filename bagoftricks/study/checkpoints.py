@@ -28,8 +28,10 @@ class Checkpoints:
     ``guard`` is called just before a file appears: it raises when the run was taken over.
     """
 
-    def __init__(self, folder: Path, runtime: RuntimeSettings, guard: Callable[[], object]) -> None:
-        self.folder, self.guard = folder / FOLDER, guard
+    def __init__(
+        self, folder: Path, runtime: RuntimeSettings, guard: Callable[[], object], *, writes: bool = True
+    ) -> None:
+        self.folder, self.guard, self.writes = folder / FOLDER, guard, writes  # not writes: another rank does
         self.keep, self.every, self.seconds = (
             runtime.checkpoint_keep,
             runtime.checkpoint_steps,
@@ -44,7 +46,7 @@ class Checkpoints:
         """Whether it is time for a checkpoint, ``steps`` into the run. Raises what went wrong with the last one."""
         if self._error is not None:
             self.wait()
-        if not self.keep or steps == self.saved_step or (self._thread and self._thread.is_alive()):
+        if not (self.keep and self.writes) or steps == self.saved_step or (self._thread and self._thread.is_alive()):
             return False
         since = time.monotonic() - self.saved_at
         return bool(
@@ -58,7 +60,7 @@ class Checkpoints:
 
         It is not written where the tensor called ``finite`` is infinite or not a number.
         """
-        if not self.keep:
+        if not (self.keep and self.writes):
             return
         self.wait()
         self.saved_step, self.saved_at = steps, time.monotonic()
@@ -119,7 +121,7 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Remove all of them."""
-        if not self.folder.is_dir():
+        if not (self.writes and self.folder.is_dir()):
             return
         remove_temporaries(self.folder)
         for step in self.steps():

@@ -10,10 +10,14 @@ from typing import Any
 import torch
 
 from bagoftricks.errors import UserError
+from bagoftricks.started import local_rank
 
 
 def find_device(name: str) -> torch.device:
     """The device called ``name``; ``auto`` is a GPU where there is one."""
+    own = local_rank()
+    if name in ("auto", "cuda") and own is not None and torch.cuda.is_available():
+        name = f"cuda:{own}"
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from hashlib import blake2b
 from typing import Any
 
+from bagoftricks.distributed import asked_for
 from bagoftricks.settings import Settings
 from bagoftricks.trick import Trick
 
@@ -28,6 +29,7 @@ def run_identity(
     ``weights_digest`` names what the file of weights to start from holds; where it lies is no part of the run.
     ``contents`` maps a hyper-parameter that names a place to the digest of what lies there, which takes its place.
     """
+    ranks = 1 if settings.runtime.sync_norm else asked_for(settings.runtime.devices)
     data = {k: v for k, v in asdict(settings.data).items() if k not in PLACES and (k, v) not in LATER.items()}
     return {
         "result_version": RESULT_VERSION,
@@ -39,6 +41,7 @@ def run_identity(
         "batch_size": settings.batch_size,
         "lr": settings.lr,
         "weight_decay": settings.weight_decay,
+        **({"norm_devices": ranks} if ranks > 1 else {}),  # statistics of fewer images: another network learns
     }
 
 

@@ -60,24 +60,32 @@ class Keeper:
 
     def step(self) -> None:
         """Between two steps."""
-        if self.signals.caught is not None:
+        if self.asked_to_stop():
             self.stop()
         if self.checkpoints.due(self.trainer.steps_done):
             self.save()
 
     def end_of_epoch(self) -> None:
         """After the last step of an epoch, before its evaluation, and again after the last evaluation."""
-        if self.signals.caught is not None:
+        if self.asked_to_stop():
             self.stop()
         if self.checkpoints.due(self.trainer.steps_done, end_of_epoch=True):
             self.save()
 
     def each(self, items: Iterable[T]) -> Iterator[T]:
-        """The batches of an evaluation, which can be interrupted between them: it is done again."""
+        """The batches of an evaluation, which can be interrupted between them: it is done again.
+
+        Ranks have other batches each, and do not stop before they are through with them.
+        """
         for item in items:
-            if self.signals.caught is not None:
+            if self.signals.caught is not None and self.trainer.world.size == 1:
                 self.stop()
             yield item
+
+    def asked_to_stop(self) -> bool:
+        """Whether a signal, to any of the ranks, asks to stop."""
+        world = self.trainer.world
+        return world.stops(self.signals.caught is not None or world.stop_asked)
 
     def save(self) -> None:
         self.checkpoints.save(self.trainer.steps_done, self.state(), finite=TOTAL)
@@ -121,7 +129,7 @@ class Keeper:
 
         Raises UserError where it is of another run, or of a newer version.
         """
-        found = self.checkpoints.newest(note)
+        found = self.trainer.world.share(lambda: self.checkpoints.newest(note))
         if found is None:
             return False
         path, state = found
@@ -181,10 +189,10 @@ def differences(theirs: Any, ours: Any, name: str = "") -> Iterator[tuple[str, A
         yield name, theirs, ours
 
 
-def made_with(device: torch.device) -> dict[str, Any]:
+def made_with(device: torch.device, devices: int = 1) -> dict[str, Any]:
     """What decides the last bits of a result beside the run itself."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({_instructions()})"
-    return {"torch": torch.__version__, "device": name, "threads": torch.get_num_threads()}
+    return {"torch": torch.__version__, "device": name, "devices": devices, "threads": torch.get_num_threads()}
 
 
 def _instructions() -> str:

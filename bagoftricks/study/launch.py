@@ -18,6 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from bagoftricks.data import Dataset, find_dataset, keep_decoded
 from bagoftricks.settings import Settings
+from bagoftricks.started import other_rank
 from bagoftricks.study.outcomes import RunElsewhere
 from bagoftricks.study.plan import PlannedRun, state_of
 from bagoftricks.study.robustness.recording import carry_out
@@ -74,7 +75,7 @@ class PipeReporter:
             return
 
 
-def work(run: PlannedRun, connection: Connection, threads: int, gpu: int | None) -> None:
+def work(run: PlannedRun, connection: Connection, threads: int, gpus: str | None) -> None:
     """One worker process: train one run, its output into its folder's log."""
     store = Store(run.settings.store)
     store.folder(run.id).mkdir(parents=True, exist_ok=True)
@@ -83,8 +84,8 @@ def work(run: PlannedRun, connection: Connection, threads: int, gpu: int | None)
     os.dup2(log, sys.stderr.fileno())
     for number in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, _interrupt)
-    if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+    if gpus is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus
     import torch
 
     torch.set_num_threads(threads)
@@ -104,7 +105,7 @@ def train_guarded(run: PlannedRun, store: Store, reporter: Any, data: "WarmData 
         return 75
     except BaseException as error:
         traceback.print_exc()
-        if store.state(run.id) is not State.FAILED:  # refused before it began
+        if store.state(run.id) is not State.FAILED and not other_rank():  # refused before it began
             store.mark_failed(run.id, f"{error}" or type(error).__name__, traceback.format_exc())
         return 1
     return 0
@@ -216,8 +217,8 @@ class Pool:
         slot = min(set(range(self.slots)) - {worker.slot for worker in self.workers})
         threads = max(1, (os.cpu_count() or 1) // self.slots)
         ours, theirs = self.context.Pipe(duplex=False)
-        gpu = slot % self.gpus if self.gpus > 1 else None
-        process = self.context.Process(target=work, args=(run, theirs, threads, gpu))
+        gpus = own_gpus(slot, run.settings.runtime.devices, self.gpus)
+        process = self.context.Process(target=work, args=(run, theirs, threads, gpus))
         process.start()
         theirs.close()
         self.workers.append(Worker(run, process, ours, slot))
@@ -290,6 +291,15 @@ def await_others(elsewhere: list[PlannedRun], todo: list[PlannedRun], view: View
         else:
             todo.append(run)
     return still
+
+
+def own_gpus(slot: int, devices: int, there: int) -> str | None:
+    """CUDA_VISIBLE_DEVICES of a slot whose runs take so many devices each; None where there is nothing to share out."""
+    if there <= 1 or devices == -1 or devices > there:
+        return None
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    names = visible if len(visible) == there and all(visible) else [str(gpu) for gpu in range(there)]
+    return ",".join(names[(slot * devices + i) % there] for i in range(devices))
 
 
 def gpu_count() -> int:

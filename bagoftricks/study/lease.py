@@ -50,6 +50,22 @@ class Lease:
                 os.utime(self.path)
 
 
+class Lent(Lease):
+    """What the other ranks of a run have: rank 0 holds the lease for them."""
+
+    def __init__(self) -> None: ...
+
+    def held(self) -> bool:
+        return True
+
+    def __enter__(self) -> "Lease":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
 def claim(folder: Path) -> Lease | None:
     """The lease of the run in ``folder``, or None while another live process has it."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,8 @@
 
 from bagoftricks.data import Dataset, Loader, eval_loader, find_dataset, train_loader
 from bagoftricks.data.augment import Finish
+from bagoftricks.data.shares import Shares
+from bagoftricks.distributed import ALONE, World
 from bagoftricks.edits import Predict
 from bagoftricks.rng import Key
 from bagoftricks.settings import Settings
@@ -10,8 +12,8 @@ from bagoftricks.study.prepare import Prepared
 from bagoftricks.study.teacher import Online, Said, said_offline
 
 
-def loaders(prepared: Prepared, said: Said | None = None) -> tuple[Loader, Loader]:
-    """The training batches, with what a teacher said of them, and the validation batches."""
+def loaders(prepared: Prepared, said: Said | None = None, world: World = ALONE) -> tuple[Loader, Loader]:
+    """The training batches, with what a teacher said of them, and the validation batches: this rank's share."""
     settings, data, device = prepared.settings, prepared.data, prepared.checked.device
     runtime, size = settings.runtime, settings.pixels
     finish = Finish(settings.data, prepared.num_classes, device, channels_last=runtime.channels_last)
@@ -29,12 +31,16 @@ def loaders(prepared: Prepared, said: Said | None = None) -> tuple[Loader, Loade
         workers=runtime.workers,
         teacher=said.probabilities(asked.temperature, device) if said and asked else None,
         on_device=runtime.data_on_device,
+        shares=Shares(world, recipe.micro_batch, whole=world.size > 1 and bool(recipe.map_batch)),
     )
     short_side = recipe.test_size.short_side if recipe.test_size else None
-    return train, val_loader(settings, finish, data, size=test_pixels(settings, recipe), short_side=short_side)
+    size = test_pixels(settings, recipe)
+    return train, val_loader(settings, finish, data, size=size, short_side=short_side, world=world)
 
 
-def val_loader(settings: Settings, finish: Finish, data: Dataset, *, size: int, short_side: int | None) -> Loader:
+def val_loader(
+    settings: Settings, finish: Finish, data: Dataset, *, size: int, short_side: int | None, world: World = ALONE
+) -> Loader:
     """The validation images, each of them once, cropped from ``short_side`` (by default size / 0.875) to ``size``."""
     runtime = settings.runtime
     return eval_loader(
@@ -46,6 +52,7 @@ def val_loader(settings: Settings, finish: Finish, data: Dataset, *, size: int, 
         batch_size=runtime.eval_batch_size,
         workers=runtime.workers,
         on_device=runtime.data_on_device,
+        world=world,
     )
 
 
@@ -65,12 +72,17 @@ def teacher_online(prepared: Prepared) -> Predict | None:
     return Online(teacher, settings.data, device, precision, channels_last=settings.runtime.channels_last)
 
 
-def teacher_offline(prepared: Prepared) -> Said | None:
-    """What the teacher says of each training image, before the run."""
+def teacher_offline(prepared: Prepared, world: World = ALONE) -> Said | None:
+    """What the teacher says of each training image, before the run. Rank 0 asks it."""
     settings, device, teacher, asked = prepared.settings, prepared.checked.device, prepared.teacher, prepared.asked
     if teacher is None or asked is None or asked.online:
         return None
     # Kept decoded, images have the student's size: those of another size are read again.
     data = prepared.data if teacher.pixels == settings.pixels else find_dataset(settings.data)
     precision = teacher.precision_for(prepared.recipe.precision, device)
-    return said_offline(teacher, data, settings, device, precision, prepared.num_classes)
+
+    def ask() -> Said:
+        said = said_offline(teacher, data, settings, device, precision, prepared.num_classes)
+        return said if world.size == 1 else Said(said.logits.cpu(), said.seconds)
+
+    return world.share(ask)

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from bagoftricks.data import Dataset
 from bagoftricks.data.cache import cache_note
+from bagoftricks.distributed import ALONE, World
+from bagoftricks.errors import UserError
 from bagoftricks.evaluate.speed import peak_memory_mib, reset_peak_memory, time_inference
 from bagoftricks.files import remove_temporaries, write_whole
 from bagoftricks.settings import Settings
@@ -23,12 +25,12 @@ from bagoftricks.study.determinism import deterministic
 from bagoftricks.study.environment import environment
 from bagoftricks.study.failures import explained, is_out_of_memory, release_memory, smaller
 from bagoftricks.study.keeper import Keeper, Progress, made_with
-from bagoftricks.study.lease import Lease
+from bagoftricks.study.lease import Lease, Lent
 from bagoftricks.study.loading import loaders, teacher_offline, teacher_online, teacher_warnings
 from bagoftricks.study.outcomes import RunElsewhere, TrainingFailed
 from bagoftricks.study.prepare import Prepared, prepare
 from bagoftricks.study.signals import Signals
-from bagoftricks.study.store import Record, Store
+from bagoftricks.study.store import Onlooker, Record, Store
 from bagoftricks.study.training import Reporter, final_metrics, learning_curve, make_trainer, run_epochs, warm_up
 from bagoftricks.study.watch import LossNotFinite, evidence
 from bagoftricks.train import Trainer
@@ -36,34 +38,50 @@ from bagoftricks.train import Trainer
 EVIDENCE = "evidence.json"  # of a loss that is not finite
 
 
-def execute(settings: Settings, reporter: Reporter, command: str, data: Dataset | None = None) -> Record:
+def execute(
+    settings: Settings, reporter: Reporter, command: str, data: Dataset | None = None, world: World = ALONE
+) -> Record:
     """The record of the run with these settings: the stored one, or a new one after training. ``data`` if it is known.
+
+    Every rank of ``world`` calls this; the first one writes.
 
     Raises UserError before any image is decoded, RunElsewhere while another process trains the run, TrainingFailed for
     a loss that is not finite. A run that does not finish leaves a mark of how it ended beside its metrics.
     """
     started = time.perf_counter()
-    store = Store(settings.store)
+    store = Store(settings.store) if world.leads else Onlooker(settings.store)
     store.writable()
     prepared = prepare(settings, data=data)
     name = prepared.id
-    if not settings.rerun and (record := store.record(name)):
+    world.agree("their settings or data: the run's id", name)
+
+    def finished() -> Record | None:
+        return None if settings.rerun else store.record(name)
+
+    if record := world.share(finished):
         reporter.note(f"run {name} is finished: this is its record (rerun=true trains it anew)")
         return record
-    lease = store.claim(name)
+    lease = store.claim(name) if world.leads else Lent()
     if lease is None:
         raise RunElsewhere(f"run {name} is being trained by another process: wait for it, or change a setting")
     with lease:
-        if not settings.rerun and (record := store.record(name)):
+        if record := world.share(finished):
             return record  # finished between the look and the claim
         store.clear_marks(name)
-        remove_temporaries(store.folder(name))
+        if world.leads:
+            remove_temporaries(store.folder(name))
         signals = Signals()
         with marked(prepared, store, lease, signals), deterministic(settings.runtime.deterministic):
-            measured = train_with_room(prepared, store, lease, signals, reporter)
-            measured["cost"]["wall_seconds"] += time.perf_counter() - started
-            record = make_record(prepared, measured, command)
-            store.write_record(record, before=partial(require_held, lease, name))
+            world.last_words(lambda error: store.mark_failed(name, f"{error}", ""))
+            measured = train_with_room(prepared, store, lease, signals, reporter, world)
+
+            def record_it() -> Record:
+                measured["cost"]["wall_seconds"] += time.perf_counter() - started
+                record = make_record(prepared, measured, command)
+                store.write_record(record, before=partial(require_held, lease, name))
+                return record
+
+            record = world.share(record_it)
         with suppress(OSError):  # the run is done
             checkpoints_of(prepared, store, lease).clear()
     return record
@@ -99,17 +117,22 @@ def require_held(lease: Lease, name: str) -> None:
 
 
 def checkpoints_of(prepared: Prepared, store: Store, lease: Lease) -> Checkpoints:
-    return Checkpoints(store.folder(prepared.id), prepared.settings.runtime, partial(require_held, lease, prepared.id))
+    guard, writes = partial(require_held, lease, prepared.id), not isinstance(store, Onlooker)
+    return Checkpoints(store.folder(prepared.id), prepared.settings.runtime, guard, writes=writes)
 
 
 def train_with_room(
-    prepared: Prepared, store: Store, lease: Lease, signals: Signals, reporter: Reporter
+    prepared: Prepared, store: Store, lease: Lease, signals: Signals, reporter: Reporter, world: World
 ) -> dict[str, Any]:
     """Train and measure, where the user allows it with fewer images at a time whenever the memory does not suffice."""
     images: int | None = None
+    if prepared.settings.runtime.auto_micro_batch and world.size > 1:
+        raise UserError(
+            "runtime.auto_micro_batch=true: works on one device only; leave it out, or type +efficiency=micro_batch"
+        )
     while True:
         try:
-            return train_and_measure(prepared, store, lease, signals, reporter, images)
+            return train_and_measure(prepared, store, lease, signals, reporter, world, images)
         except (RuntimeError, MemoryError) as error:
             before = images or prepared.recipe.micro_batch or prepared.settings.batch_size
             images = smaller(before) if prepared.settings.runtime.auto_micro_batch else None
@@ -123,22 +146,31 @@ def train_with_room(
 
 
 def train_and_measure(
-    prepared: Prepared, store: Store, lease: Lease, signals: Signals, reporter: Reporter, micro_batch: int | None = None
+    prepared: Prepared,
+    store: Store,
+    lease: Lease,
+    signals: Signals,
+    reporter: Reporter,
+    world: World,
+    micro_batch: int | None = None,
 ) -> dict[str, Any]:
-    """Train, write metrics and weights, and measure: ``metrics``, ``cost``, the broken files that were skipped, and in
-    how many continuations. ``micro_batch``: images at a time, fewer than the recipe says.
+    """Train, write metrics and weights, and measure: ``metrics``, ``cost``, the broken files that were skipped, in how
+    many continuations, on how many devices. ``micro_batch``: images at a time, fewer than the recipe says.
+
+    Only rank 0 measures; the others return nothing.
     """
     settings, data, device = prepared.settings, prepared.data, prepared.checked.device
     reporter.note(
         f"{data.name}: {len(data.train.labels):,} training and {len(data.val.labels):,} validation images of "
         f"{len(data.classes)} classes at {settings.pixels} pixels, on {device}"
+        + (f" and {world.size - 1} more" if world.size > 1 else "")
     )
     for warning in [*prepared.checked.warnings(), *teacher_warnings(prepared)]:
         reporter.note(f"warning: {warning}")
     if settings.data.cache in ("ram", "disk"):
         reporter.note(cache_note(settings.data.cache))
-    said = teacher_offline(prepared)
-    train, val = loaders(prepared, said)
+    said = teacher_offline(prepared, world)
+    train, val = loaders(prepared, said, world)
     guard, checkpoints = partial(require_held, lease, prepared.id), checkpoints_of(prepared, store, lease)
     make = partial(
         make_trainer,
@@ -148,12 +180,17 @@ def train_and_measure(
         steps_per_epoch=len(train),
         sample=train.sample,
         teacher=teacher_online(prepared),
+        world=world,
+        whole=train.shares.whole,
     )
     warmup_seconds = warm_up(make, train, 0 if micro_batch else settings.runtime.warmup_steps)
     trainer = make()
-    keeper = Keeper(prepared.identity, made_with(device), trainer, (train, val), checkpoints, signals)
+    keeper = Keeper(prepared.identity, made_with(device, world.size), trainer, (train, val), checkpoints, signals)
     progress = train_kept(prepared, store, keeper, reporter, guard, micro_batch)
-    memory = peak_memory_mib(device)
+    memory = max(world.gather(peak_memory_mib(device)))
+    skipped = sorted({file for files in world.gather([*train.skipped, *val.skipped]) for file in files})
+    if not world.leads:
+        return {}
     for copy, model in trainer.copies().items():
         write_whole(store.weights(prepared.id, copy), weights_writer(model.state_dict()), before=guard)
     time_batches = partial(
@@ -181,8 +218,8 @@ def train_and_measure(
     return {
         "metrics": final_metrics(progress.rows, settings.epochs),
         "cost": cost,
-        "skipped": [*train.skipped, *val.skipped],
-        "environment": {"continuations": progress.continuations, **progress.reduced()},
+        "skipped": skipped,
+        "environment": {"devices": world.size, "continuations": progress.continuations, **progress.reduced()},
     }
 
 
@@ -211,7 +248,8 @@ def train_kept(
             run_epochs(prepared.settings, keeper, reporter, save=partial(store.write_metrics, name, before=guard))
         keeper.checkpoints.wait()
     except LossNotFinite as error:
-        keep_evidence(store, prepared, keeper, error)
+        if trainer.world.leads:
+            keep_evidence(store, prepared, keeper, error)
         raise loss_failure(error, trainer, store.folder(name) / EVIDENCE) from error
     except Exception:
         with suppress(Exception):  # the first error is the one to tell

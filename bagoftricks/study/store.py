@@ -177,6 +177,22 @@ class Store:
         write_whole(path, lambda path: path.write_text(text, encoding="utf-8"), before=before)
 
 
+class Onlooker(Store):
+    """A store that is read only, as by the ranks for which rank 0 writes."""
+
+    def writable(self) -> None: ...
+
+    def mark_failed(self, run_id: str, error: str, trace: str) -> None: ...
+
+    def mark_interrupted(self, run_id: str) -> None: ...
+
+    def clear_marks(self, run_id: str) -> None: ...
+
+    def write_metrics(self, run_id: str, rows: list[dict[str, Any]], *, before: Guard | None = None) -> None: ...
+
+    def write_record(self, record: Record, *, before: Guard | None = None) -> None: ...
+
+
 def _listed(ids: list[str]) -> str:
     return ", ".join(ids[:NEAR]) + (", ..." if len(ids) > NEAR else "")
 

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
 from bagoftricks.data import Loader
+from bagoftricks.distributed import ALONE, World
 from bagoftricks.edits import Batch, Images, Predict
 from bagoftricks.errors import DataError
 from bagoftricks.evaluate.accuracy import SCORES, accuracy
@@ -47,6 +48,8 @@ def make_trainer(
     steps_per_epoch: int,
     sample: Callable[[int], Images] | None = None,
     teacher: Predict | None = None,
+    world: World = ALONE,
+    whole: bool = False,
 ) -> Trainer:
     """The composed recipe with its network, on the device."""
     task = Task(num_classes, settings.batch_size, steps_per_epoch, settings.epochs * steps_per_epoch)
@@ -63,6 +66,9 @@ def make_trainer(
         sample=sample,
         start=start_from(weights, new_head=settings.model.new_head) if (weights := settings.model.weights) else None,
         teacher=teacher,
+        world=world,
+        whole=whole,
+        sync_norm=settings.runtime.sync_norm,
     )
 
 
@@ -93,7 +99,7 @@ def run_epochs(settings: Settings, keeper: Keeper, reporter: Reporter, *, save: 
         if progress.epoch % settings.runtime.eval_every == 0 or progress.epoch == settings.epochs:
             trainer.refresh_norms(islice(keeper.each(train.epoch(progress.epoch)), REFRESH_BATCHES))
             for copy, model in trainer.copies().items():
-                scores = accuracy(predictor(trainer.recipe, model), keeper.each(val.epoch(0)))
+                scores = accuracy(predictor(trainer.recipe, model), keeper.each(val.epoch(0)), trainer.world)
                 about = {"epoch": progress.epoch, "copy": copy, "steps": trainer.steps_done, "train_loss": mean_loss}
                 rows.append({**about, **scores, "train_seconds": progress.train_seconds})
         progress.end_epoch(rows)
@@ -124,7 +130,8 @@ def train_epoch(keeper: Keeper, reporter: Reporter) -> float:
         progress.total = loss if progress.total is None else progress.total + loss
         progress.taken, progress.train_seconds = at + 1, before + time.perf_counter() - start
         reporter.step()
-        keeper.watch.see(trainer.steps_done, loss)
+        if trainer.world.leads:  # the others have the same loss
+            keeper.watch.see(trainer.steps_done, loss)
         keeper.step()
     synchronise(trainer.device)
     keeper.watch.flush()

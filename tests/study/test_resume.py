@@ -81,11 +81,11 @@ def test_the_seconds_of_all_processes_count(tmp_path, monkeypatch):
 def test_an_evaluation_that_is_stopped_is_done_again(tmp_path, monkeypatch, undisturbed):
     counted, accuracy = [], t.accuracy
 
-    def stop_at_the_second_copy(predict, batches):
+    def stop_at_the_second_copy(predict, batches, world):
         counted.append(1)
         if len(counted) == 2:
             os.kill(os.getpid(), signal.SIGUSR2)
-        return accuracy(predict, batches)
+        return accuracy(predict, batches, world)
 
     monkeypatch.setattr(t, "accuracy", stop_at_the_second_copy)
     settings = tiny(tmp_path, tricks=MOST)

@@ -21,14 +21,16 @@ from bagoftricks.evaluate.robustness.tally import CLEAN, Cell, Tally, by_corrupt
 from bagoftricks.files import write_whole
 from bagoftricks.models.weights import file_digest
 from bagoftricks.settings import Settings
+from bagoftricks.started import other_rank
 from bagoftricks.study.environment import environment
 from bagoftricks.study.evaluation import Subject, subject_of_run
 from bagoftricks.study.outcomes import RunElsewhere
+from bagoftricks.study.ranks import train_on_devices
 from bagoftricks.study.robustness.asked import Asked, asked_for, is_recorded
 from bagoftricks.study.robustness.images import piece_count, pieces
 from bagoftricks.study.robustness.overlaps import overlaps
 from bagoftricks.study.robustness.result import of_copy
-from bagoftricks.study.run import execute, require_held
+from bagoftricks.study.run import require_held
 from bagoftricks.study.store import Record, Store
 from bagoftricks.study.training import Reporter
 from bagoftricks.train import predictor
@@ -40,8 +42,8 @@ Result = dict[str, Any]
 
 def carry_out(settings: Settings, reporter: Reporter, command: str, data: Dataset | None = None) -> Record:
     """The record of the run, trained where it is missing, with the evaluation that ``corruptions=`` asks for."""
-    record = execute(settings, reporter, command, data)
-    if settings.corruptions.protocol == "none":
+    record = train_on_devices(settings, reporter, command, data)
+    if settings.corruptions.protocol == "none" or other_rank():
         return record
     return add_to_record(subject_of_run(record, settings, settings, None, data), record, reporter)
 

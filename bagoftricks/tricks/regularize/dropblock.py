@@ -1,4 +1,3 @@
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -46,7 +45,9 @@ class BlockDrop(nn.Module):
         if not self.training or keep_prob >= 1:
             return x
         kept = ~self.dropped(x, keep_prob)
-        weight = kept.numel() / kept.sum().clamp(min=1).view(1, 1, 1, 1)  # with nothing kept, zeros stay zeros
+        of_images = kept.numel() // len(kept)
+        left = self.task.noise.total(kept.sum())
+        weight = self.task.noise.rows(len(kept)) * of_images / left.clamp(min=1).view(1, 1, 1, 1)
         return (x * kept * weight).to(
             x.dtype
         )  # the weight is fp32 whatever x is; backward needs the mask of bits alone
@@ -59,8 +60,8 @@ class BlockDrop(nn.Module):
         b, c, height, width = x.shape
         block = min(self.settings.block_size, height, width)
         gamma = self.scale * seed_probability(keep_prob, block, height, width)
-        rng = self.task.noise.generator(x.device, self.place)
-        draws = torch.rand(b, height - block + 1, width - block + 1, c, generator=rng, device=x.device)
+        places = (height - block + 1, width - block + 1)
+        draws = self.task.noise.uniform(b, *places, c, device=x.device, place=self.place)
         seeds = (draws < gamma).permute(0, 3, 1, 2)
         return seeds if block == height == width else grow(seeds, block)
 

@@ -1,4 +1,3 @@
-import torch
 from torch import Tensor, nn
 
 from bagoftricks.edits import Part, SetPart
@@ -16,8 +15,7 @@ class FeatureDrop(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        rng = self.task.noise.generator(x.device, self.place)
-        kept = torch.rand(x.shape, generator=rng, device=x.device) >= self.rate
+        kept = self.task.noise.uniform(*x.shape, device=x.device, place=self.place) >= self.rate
         return x / (1 - self.rate) * kept
 
 

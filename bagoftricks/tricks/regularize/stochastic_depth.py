@@ -1,6 +1,5 @@
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from bagoftricks.edits import Part, SetPart
@@ -18,8 +17,7 @@ class BranchDrop(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        rng = self.task.noise.generator(x.device, self.place)
-        survives = torch.rand(len(x), 1, 1, 1, generator=rng, device=x.device) < self.survival
+        survives = self.task.noise.uniform(len(x), 1, 1, 1, device=x.device, place=self.place) < self.survival
         return x / self.survival * survives  # by a number, then by a mask: exact in half precision, and no copy is kept
 
 

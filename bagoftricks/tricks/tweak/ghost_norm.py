@@ -16,20 +16,20 @@ class GhostNorm2d(nn.BatchNorm2d):
 
     def __init__(self, channels: int, size: int) -> None:
         super().__init__(channels)
-        self.size = size
+        self.group_images = size
 
     def forward(self, input: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
         if not self.training:
             return super().forward(input)
         n, channels, height, width = input.shape
-        groups = n // self.size
-        if n != groups * self.size:
+        groups = n // self.group_images
+        if n != groups * self.group_images:
             raise UserError(
-                f"tricks.ghost_norm: {n} images at a time make no whole groups of {self.size} (batch_size divided by "
-                f"splits); type a batch_size, splits or size of micro-batches that do"
+                f"tricks.ghost_norm: {n} images at a time make no whole groups of {self.group_images} (batch_size "
+                f"divided by splits); type a batch_size, splits, size of micro-batches or runtime.devices that do"
             )
         # In this memory format the channels of S successive images are those of one image with S C channels.
-        wide = input.contiguous().view(self.size, groups * channels, height, width)
+        wide = input.contiguous().view(self.group_images, groups * channels, height, width)
         mean, var = self.weight.new_zeros(2, groups * channels).unbind()
         scale, shift = (parameter.repeat(groups) for parameter in (self.weight, self.bias))
         # A momentum of 1 leaves the statistics of this batch in the buffers.

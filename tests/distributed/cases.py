@@ -1,0 +1,124 @@
+"""What ranks are asked to do, for tests and for the long runs by hand."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bagoftricks.catalogue import create
+from bagoftricks.compose import compose
+from bagoftricks.data import eval_loader, train_loader
+from bagoftricks.data.augment import Finish
+from bagoftricks.data.shares import Shares
+from bagoftricks.data.sources import MemorySplit
+from bagoftricks.distributed import World
+from bagoftricks.edits import Batch
+from bagoftricks.evaluate.accuracy import accuracy
+from bagoftricks.settings import DataSettings
+from tests import helpers
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A training to compare between numbers of ranks."""
+
+    tricks: tuple[str, ...] = ()
+    steps: int = 5
+    params: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    lr: float = 0.05
+    sync_norm: bool = True
+    batch: int = helpers.BATCH
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Each step's loss, and the weights and statistics of every evaluated copy."""
+
+    losses: list[float]
+    copies: dict[str, Tensors]
+
+    def distance(self, other: "Trained") -> float:
+        """The greatest relative difference of a copy, all its tensors in one vector."""
+        return max(relative(flat(self.copies[name]), flat(other.copies[name])) for name in self.copies)
+
+    def equals(self, other: "Trained") -> bool:
+        pairs = [
+            (self.copies[copy][name], other.copies[copy][name]) for copy in self.copies for name in self.copies[copy]
+        ]
+        return self.losses == other.losses and all(torch.equal(a, b) for a, b in pairs)
+
+
+def flat(tensors: Tensors) -> Tensor:
+    return torch.cat([tensor.detach().flatten().double() for tensor in tensors.values()])
+
+
+def relative(one: Tensor, other: Tensor) -> float:
+    return ((one - other).norm() / one.norm()).item()
+
+
+def train(world: World, case: Case) -> Trained:
+    """Train a tiny network on made-up batches, of which each rank is given its rows."""
+    made = {name: {**helpers.FITTING.get(name, {}), **case.params.get(name, {})} for name in case.tricks}
+    tricks = {name: create(name, **params) for name, params in made.items()}
+    task = helpers.make_task(batch_size=case.batch, total_steps=case.steps, steps_per_epoch=max(1, case.steps // 2))
+    recipe = compose(tricks, task)
+    whole = bool(recipe.map_batch)
+    trainer = helpers.make_trainer(
+        tricks, lr=case.lr, task=task, world=world, whole=whole, sync_norm=case.sync_norm
+    )  # fmt: skip
+
+    def share(batch: Batch) -> Batch:
+        return batch if whole else batch[torch.from_numpy(world.rows(len(batch), recipe.micro_batch))]
+
+    def batches(steps: range) -> Iterator[Batch]:
+        rows = case.batch * recipe.reads
+        for step in steps:
+            batch = helpers.make_batch(rows, step, pixels=trainer.pixels, views=helpers.views(recipe))  # type: ignore[attr-defined]
+            yield share(helpers.with_teacher(batch) if recipe.teacher else batch)
+
+    losses = [loss.item() for loss in trainer.epoch(batches(range(case.steps)))]
+    trainer.refresh_norms(batches(range(case.steps, case.steps + 3)))
+    copies = {name: {k: v.clone() for k, v in model.state_dict().items()} for name, model in trainer.copies().items()}
+    return Trained(losses, copies)
+
+
+def train_all(world: World, cases: list[Case]) -> list[Trained]:
+    return [train(world, case) for case in cases]
+
+
+IMAGES, SIDE = 103, 12
+
+
+def split(size: int = SIDE) -> MemorySplit:
+    return MemorySplit(helpers.photographs(IMAGES, size), np.arange(IMAGES) % helpers.CLASSES)
+
+
+def read(world: World, *, batch: int, micro: int | None, reads: int, whole: bool, stream: bool) -> list[Batch]:
+    """Two epochs of augmented batches."""
+    data = DataSettings(image_size=SIDE, crop="area" if stream else "pad", jitter="hsv", pca=0.1)
+    finish = Finish(data, helpers.CLASSES, torch.device("cpu"), channels_last=True)
+    loader = train_loader(
+        split(SIDE + 8 if stream else SIDE),
+        data,
+        finish,
+        size=SIDE,
+        batch_size=batch,
+        reads=reads,
+        key=helpers.KEY,
+        workers=0,
+        shares=Shares(world, micro, whole),
+    )
+    return [made for epoch in range(2) for made in loader.epoch(epoch)]
+
+
+def evaluate(world: World, batch: int) -> dict[str, float]:
+    """The scores of fixed weights on all images."""
+    data = DataSettings(image_size=SIDE, crop="none")
+    finish = Finish(data, helpers.CLASSES, torch.device("cpu"), channels_last=True)
+    val = eval_loader(split(), data, finish, size=SIDE, batch_size=batch, workers=0, world=world)
+    return accuracy(helpers.teacher, val.epoch(0), world)

@@ -1,0 +1,85 @@
+"""Two and four ranks (gloo, on this machine) do what one process does."""
+
+import pytest
+import torch
+
+from bagoftricks.distributed import ALONE
+from bagoftricks.edits import Batch
+from tests.distributed import cases
+from tests.distributed.cases import Case
+from tests.distributed.ranks import on_ranks
+
+pytestmark = pytest.mark.slow
+SIZES = (2, 4)
+CLOSE = [  # with the tolerance of their weights and statistics: rounding, and what the steps make of it
+    (Case(("mixup", "clip_gradients"), steps=50, lr=0.02), 1e-5),
+    (Case(("sam",), steps=3), 1e-6),
+    (Case(("ghost_norm", "cutout", "ema")), 1e-6),
+    (Case(("dropblock", "stochastic_depth", "dropout", "frozen_norm_scale")), 1e-6),
+    (Case(("micro_batch", "cutmix", "swa"), params={"micro_batch": {"images": 4}}), 1e-6),
+    (Case(("augmix", "dropout")), 1e-6),
+    (Case(("distill", "muon"), params={"distill": {"mode": "offline"}}), 1e-6),
+    (Case(batch=7), 1e-6),
+    (Case(("mixed_precision",), steps=2), 2e-3),
+]
+OTHER_STATISTICS = Case(steps=3, sync_norm=False)
+READS = [
+    {"batch": 16, "micro": None, "reads": 1, "whole": True, "stream": False},
+    {"batch": 16, "micro": 6, "reads": 2, "whole": True, "stream": True},
+    {"batch": 18, "micro": 9, "reads": 1, "whole": False, "stream": False},
+    {"batch": 16, "micro": None, "reads": 1, "whole": False, "stream": True},
+]
+
+
+def everything(world):
+    trained = cases.train_all(world, [*(case for case, _ in CLOSE), OTHER_STATISTICS])
+    return trained, [cases.read(world, **how) for how in READS], cases.evaluate(world, 10)
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return everything(ALONE)
+
+
+@pytest.fixture(scope="module", params=SIZES)
+def ranks(request):
+    return on_ranks(request.param, everything)
+
+
+@pytest.mark.parametrize("number", range(len(CLOSE)))
+def test_a_training_gives_the_weights_of_one_process(alone, ranks, number):
+    one, (first, *others) = alone[0][number], [found[0][number] for found in ranks]
+    assert all(first.equals(other) for other in others)
+    assert one.distance(first) <= CLOSE[number][1]
+    assert first.losses == pytest.approx(one.losses, rel=20 * CLOSE[number][1])
+
+
+def test_statistics_of_each_device_are_other_ones_and_all_ranks_keep_the_same(alone, ranks):
+    one, (first, *others) = alone[0][-1], [found[0][-1] for found in ranks]
+    assert all(first.equals(other) for other in others)
+    assert one.distance(first) > 1e-4
+
+
+@pytest.mark.parametrize("number", range(len(READS)))
+def test_batches_are_those_of_one_process_bit_for_bit(alone, ranks, number):
+    how = READS[number]
+    for step, whole in enumerate(alone[1][number]):
+        made = [found[1][number][step] for found in ranks]
+        if how["whole"]:
+            assert all(same(batch, whole) for batch in made)
+        else:
+            size = len(ranks)
+            starts = range(0, len(whole), how["micro"] or len(whole))
+            rows = [
+                [i for s in starts for i in range(s + r, min(s + (how["micro"] or len(whole)), len(whole)), size)]
+                for r in range(size)
+            ]
+            assert all(same(batch, whole[torch.tensor(own)]) for batch, own in zip(made, rows, strict=True))
+
+
+def same(one: Batch, other: Batch) -> bool:
+    return torch.equal(one.images, other.images) and torch.equal(one.targets, other.targets)
+
+
+def test_scores_are_those_of_one_process_to_the_last_bit(alone, ranks):
+    assert all(found[2] == alone[2] for found in ranks)
