@@ -195,8 +195,7 @@ def _rows(
     from bagoftricks.cli.progress import ConsoleReporter
     from bagoftricks.report.table import label
     from bagoftricks.study.evaluation import evaluate, export
-    from bagoftricks.study.robustness.asked import asked_for
-    from bagoftricks.study.robustness.recording import robustness_rows
+    from bagoftricks.study.robustness.recording import asked_of, belongs, robustness_rows
 
     whole = subject
     if asked.copy is not None:
@@ -208,7 +207,7 @@ def _rows(
         print(f"{PROGRAM}: {line}", file=sys.stderr)
 
     settings = subject.settings
-    robust = asked_for(settings, subject.recipe, subject.size)
+    robust = asked_of(subject)
     if asked.export is not None:
         export(subject, next(iter(subject.files)), asked.export, asked.naming)
         note(f"{asked.export} holds the weights, in the names of {asked.naming}")
@@ -219,6 +218,8 @@ def _rows(
     ]
     if robust is None:
         return rows
+    if record is not None and not belongs(whole, record):
+        note("the robustness on other images than the run's is not added to its record")
     found = robustness_rows(whole, robust, record, ConsoleReporter(enabled=settings.runtime.progress))
     return [{**row, **found[row["copy"]]} for row in rows]
 

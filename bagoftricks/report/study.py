@@ -10,34 +10,20 @@ from typing import Any
 from tabulate import tabulate
 
 from bagoftricks.errors import UserError, did_you_mean
-from bagoftricks.evaluate.robustness.scoring import corruption_names
 from bagoftricks.report import dawnbench
 from bagoftricks.report.column import STYLES, Column
 from bagoftricks.report.dawnbench import TIME, Measure
-from bagoftricks.report.robustness import MARK, overlap_notes
+from bagoftricks.report.robustness import MARK
+from bagoftricks.report.study_robustness import ROBUSTNESS, measured, measured_notes, robust_comparisons, robustness
 from bagoftricks.report.table import COST, RESULT
 from bagoftricks.study.arms import Arm
 from bagoftricks.study.plan import study_names, study_path
 from bagoftricks.study.robustness.overlaps import record_overlaps
-from bagoftricks.study.robustness.result import (
-    Result,
-    describe,
-    is_normalised,
-    score,
-    scored_copy,
-)
-from bagoftricks.study.robustness.result import (
-    heading as robustness_heading,
-)
+from bagoftricks.study.robustness.result import Result
+from bagoftricks.study.robustness.result import heading as robustness_heading
 from bagoftricks.study.statistics import Comparison, Summary, compare, summarise
 from bagoftricks.study.store import DamagedRecord, Record, Store
 
-PERCENT = "{:.2f}".format
-ROBUSTNESS = {
-    "mce": Column("mce", "mCE %", PERCENT),
-    "relative_mce": Column("relative_mce", "relative mCE %", PERCENT),
-    **{name: Column(name, f"{name} error %", PERCENT) for name in corruption_names()},
-}
 MORE = [
     *ROBUSTNESS.values(),
     Column("train_seconds", "train s", "{:.0f}".format),
@@ -135,8 +121,9 @@ def study_rows(
     columns: Sequence[str],
     measure: Measure = NOTHING,
 ) -> list[Row]:
-    """One row per arm: summaries by column, the published values, the comparison."""
+    """One row per arm: summaries by column, the published values, the comparison; by mCE too where it is shown."""
     compared = comparisons(arms, records, measure)
+    robust = robust_comparisons(arms, records) if "mce" in columns else {}
     rows = []
     for arm in arms:
         found = list(records[arm["label"]].values())
@@ -150,6 +137,7 @@ def study_rows(
                 "reached": None if measure.target is None else dawnbench.reached(found, measure.target),
                 "published": dict(arm["published"]),
                 "comparison": vars(compared[arm["label"]]) if arm["label"] in compared else None,
+                "comparison_mce": vars(robust[arm["label"]]) if arm["label"] in robust else None,
                 "overlaps": list(dict.fromkeys(why for r in found if r.robustness for why in record_overlaps(r))),
             }
         )
@@ -184,40 +172,9 @@ def scored(record: Record) -> Mapping[str, Any]:
 def value(record: Record, key: str, measure: Measure = NOTHING, evaluation: str | None = None) -> float | None:
     """A result or a cost of a run; ``evaluation``: the one on corrupted images that its arm was to have."""
     if key in ROBUSTNESS:
-        result = robustness_result(record, evaluation)
-        return score(scored_copy(result), key) if result else None
+        return robustness(record, key, evaluation)
     found = {**record.cost, **record.metrics, **scored(record), **dawnbench.measured(record, measure)}.get(key)
     return None if found is None else float(found)
-
-
-def robustness_result(record: Record, evaluation: str | None) -> Result | None:
-    """What the record says of the evaluation of that name; without a name, of the only one it has."""
-    if evaluation is None and len(record.robustness) == 1:
-        return dict(next(iter(record.robustness.values())))
-    return record.robustness.get(evaluation or "")
-
-
-def measured(arms: Sequence[Mapping[str, Any]], records: Mapping[str, Mapping[int, Record]]) -> dict[str, Result]:
-    """The evaluations on corrupted images that the arms' numbers are of, by name."""
-    found: dict[str, Result] = {}
-    for arm in arms:
-        for record in records[arm["label"]].values():
-            evaluation = arm.get("evaluation") or (next(iter(record.robustness)) if len(record.robustness) == 1 else "")
-            if evaluation in record.robustness:
-                found.setdefault(evaluation, record.robustness[evaluation])
-    return found
-
-
-def measured_notes(robust: Mapping[str, Result], rows: Sequence[Row]) -> list[str]:
-    """What the robustness was measured on, and what is to be said of it."""
-    if not robust:
-        return []
-    notes = [describe(result, name) for name, result in robust.items()]
-    if len(robust) > 1:
-        notes.append("the arms' robustness was measured in different ways (above): no two of them compare")
-    if any("mce" in row["published"] for row in rows) and not all(map(is_normalised, robust.values())):
-        notes.append("the paper's mCE is over AlexNet's errors, and ours is a mean error: two scales")
-    return notes + overlap_notes(dict.fromkeys(reason for row in rows if row["n"] for reason in row["overlaps"]))
 
 
 def study_headings(columns: Sequence[str], known: Mapping[str, Column], robust: Mapping[str, Result]) -> list[Column]:
@@ -257,6 +214,10 @@ def shown_row(row: Row, columns: Sequence[Column], several: bool) -> dict[str, s
     cells["p (Holm)"] = "" if not comparison or comparison["p_holm"] is None else f"{comparison['p_holm']:.3f}"
     cells["against"] = comparison["against"] if comparison else ""
     cells["verdict"] = comparison["verdict"] if comparison else ""
+    robust = row["comparison_mce"]
+    cells["mCE difference [95 %]"] = difference(robust) if robust else ""
+    cells["mCE p (Holm)"] = "" if not robust or robust["p_holm"] is None else f"{robust['p_holm']:.3f}"
+    cells["mCE verdict"] = robust["verdict"] if robust else ""
     return cells
 
 
@@ -286,7 +247,7 @@ def tabulate_rows(rows: Sequence[Mapping[str, Any]], style: str) -> str:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([headings, *cells])
         return text.getvalue().rstrip("\n")
-    left = {"arm", "against", "verdict", "effect", "aliased with"}
+    left = {"arm", "against", "verdict", "mCE verdict", "effect", "aliased with"}
     align = ["left" if heading in left else "right" for heading in headings]
     table: str = tabulate(cells, headings, STYLES[style], disable_numparse=True, colalign=align)
     return table
@@ -300,9 +261,10 @@ def flatten(row: Row) -> Row:
     for key, found in row["values"].items():
         flat |= {key: found["mean"], f"{key}_low": found["low"], f"{key}_high": found["high"]}
     flat |= {f"{key}_published": number for key, number in row["published"].items()}
-    comparison = row["comparison"] or {}
+    comparison, robust = row["comparison"] or {}, row["comparison_mce"] or {}
     names = ("against", "difference", "low", "high", "p", "p_holm", "verdict")
-    return {**flat, **{f"compared_{name}": comparison.get(name) for name in names}}
+    flat |= {f"compared_{name}": comparison.get(name) for name in names}
+    return flat | {f"compared_mce_{name}": robust.get(name) for name in names}
 
 
 def effect_rows(study: Mapping[str, Any], records: Mapping[str, Mapping[int, Record]]) -> list[Row]:

@@ -9,6 +9,7 @@ import builtins
 import dataclasses
 import inspect
 import random
+import re
 from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
@@ -281,3 +282,14 @@ def test_a_trick_leaves_the_batches_that_another_one_mixes(name, mixer):
 def test_identity_hyper_parameters_reproduce_the_baseline(name, params):
     tricks = {name: create(name, **params)}
     assert torch.equal(run(tricks, 2), run({}, 2, network_for(tricks)))
+
+
+@every_trick
+def test_a_trick_that_trains_for_corruptions_says_so(name):
+    """Known by the names of its operations in the source."""
+    source = inspect.getsource(inspect.getmodule(the_class(name)))
+    found = card(name)
+    assert bool(found.overlaps) == bool(re.search(r"Op\.BRIGHTNESS|Op\.CONTRAST|ENHANCEMENTS", source))
+    assert found.overlaps_if in ("", *(field.name for field in found.fields))
+    made = the_class(name)
+    assert (made.overlaps, made.overlaps_if) == (found.overlaps, found.overlaps_if)

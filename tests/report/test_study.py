@@ -1,6 +1,7 @@
 import pytest
 
-from bagoftricks.report.study import study_rows, value
+from bagoftricks.report.study import COLUMNS, shown_row, study_headings, study_rows, value
+from bagoftricks.report.study_robustness import measured
 from tests.study.test_store import record
 
 
@@ -27,3 +28,53 @@ def test_an_average_is_compared_with_the_weights_that_the_other_arm_is_scored_by
     averaged = {seed: record(metrics=scores(0.0, ema=71.0 + seed), seed=seed) for seed in range(3)}
     rows = study_rows([arm("plain"), arm("ema", "plain")], {"plain": plain, "ema": averaged}, ["top1"])
     assert rows[1]["comparison"]["difference"] == pytest.approx(1.0)
+
+
+def robust(record_seed: int, error: float, **tricks: dict) -> dict:
+    errors = {"fog": [error] * 5, "snow": [error + 2] * 5}
+    copy = {"mce": error + 1, "clean_error": 5.0, "errors": errors}
+    about = {
+        "protocol": "small_c", "corruptions": 2, "normaliser": "none", "image_size": 8, "limit": None, "count": 10,
+        "images": "generated", "seed": 0, "frost": "generated", "constants": "cifar", "jpeg_quality": None,
+    }  # fmt: skip
+    config = {"data": {}, "image_size": 8}
+    return record(
+        metrics=scores(70.0), seed=record_seed, tricks=tricks, config=config,
+        robustness={"small_c": {**about, "copies": {"last": copy}}},
+    )  # fmt: skip
+
+
+def test_corruption_errors_have_their_mean_interval_and_paired_difference():
+    few = {seed: robust(seed, 30.0 + seed, randaugment={}) for seed in range(3)}
+    many = {seed: robust(seed, 40.0 + 1.1 * seed) for seed in range(3)}
+    arms = [{**arm("plain"), "evaluation": "small_c"}, {**arm("aug", "plain"), "evaluation": "small_c"}]
+    plain, aug = study_rows(arms, {"plain": many, "aug": few}, ["top1", "mce", "fog"])
+    assert aug["values"]["mce"]["mean"] == pytest.approx(32.0)
+    assert aug["values"]["fog"]["mean"] == pytest.approx(31.0)
+    assert aug["values"]["mce"]["low"] is not None
+    assert aug["comparison_mce"]["difference"] == pytest.approx(-10.1)
+    assert aug["comparison_mce"]["verdict"] == "helps"  # fewer errors
+    assert (plain["overlaps"], len(aug["overlaps"])) == ([], 1)
+    headed = study_headings(["top1", "mce"], COLUMNS, measured(arms, {"plain": many, "aug": few}))
+    assert [column.heading for column in headed] == ["top-1 %", "corruption error % (small_c)"]
+    cells = shown_row(aug, headed, several=False)
+    assert cells["corruption error % (small_c)"] == "32.00 ± 2.48†"
+    assert cells["mCE difference [95 %]"].startswith("-10.10 [")
+
+
+def test_the_evaluation_that_an_arm_was_to_have_is_the_one_that_is_shown():
+    both = robust(0, 30.0)
+    both.robustness["small_c[limit=5]"] = {
+        **both.robustness["small_c"],
+        "copies": robust(0, 50.0).robustness["small_c"]["copies"],
+    }
+    assert value(both, "mce", evaluation="small_c[limit=5]") == 51.0
+    assert value(both, "mce", evaluation="small_c") == 31.0
+    assert value(both, "mce") is None  # which one is not said
+
+
+def test_an_average_is_what_robustness_is_scored_by_too():
+    averaged = robust(0, 30.0)
+    copies = averaged.robustness["small_c"]["copies"]
+    copies["ema"] = {**copies["last"], "mce": 20.0}
+    assert value(averaged, "mce") == 20.0

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 from bagoftricks.data.stored import StoredSet, find_stored
@@ -63,7 +64,7 @@ class Asked:
         protocol = self.protocol
         generated = {
             "seed": self.settings.seed,
-            "frost": self.frost.describe() if self.frost else "procedural",
+            "frost": (self.frost or Frost.made_up()).describe(),
             "constants": protocol.constants,
             "jpeg_quality": protocol.jpeg_quality,
         }
@@ -78,8 +79,10 @@ class Asked:
         }
 
 
-def asked_for(settings: Settings, recipe: Recipe, size: int | None = None) -> Asked | None:
-    """What ``settings.corruptions`` asks for, None for nothing. ``size``: of the images, where it is not the run's.
+def asked_for(settings: Settings, recipe: Recipe, size: int | None = None, own: int | None = None) -> Asked | None:
+    """What ``settings.corruptions`` asks for, None for nothing.
+
+    ``size``: of the images, where it is asked for; ``own``: that of the run, where it is not in ``settings``.
 
     Raises UserError for images that are too small, for a stored set or a baseline that is not there, or not whole.
     """
@@ -87,7 +90,7 @@ def asked_for(settings: Settings, recipe: Recipe, size: int | None = None) -> As
     if wanted.protocol == "none":
         return None
     protocol = find_protocol(wanted.protocol)
-    own = test_pixels(settings, recipe)
+    own = own or test_pixels(settings, recipe)
     if wanted.stored is None:
         _check_size(protocol, size or own)
     asked = Asked(
@@ -112,7 +115,10 @@ def is_recorded(asked: Asked | None, record: Record) -> bool:
 
 @cache
 def find_frost(folder: str) -> Frost:
-    raise UserError(f"corruptions.frost={folder}: pictures of frost from a folder are not read yet")
+    try:
+        return Frost.from_folder(Path(folder).expanduser())
+    except UserError as error:
+        raise UserError(f"corruptions.frost={folder}: {error}") from error
 
 
 @cache

@@ -22,6 +22,7 @@ from bagoftricks.files import write_whole
 from bagoftricks.models.weights import file_digest
 from bagoftricks.settings import Settings
 from bagoftricks.started import other_rank
+from bagoftricks.study.check import test_pixels
 from bagoftricks.study.environment import environment
 from bagoftricks.study.evaluation import Subject, subject_of_run
 from bagoftricks.study.outcomes import RunElsewhere
@@ -48,13 +49,19 @@ def carry_out(settings: Settings, reporter: Reporter, command: str, data: Datase
     return add_to_record(subject_of_run(record, settings, settings, None, data), record, reporter)
 
 
+def asked_of(subject: Subject) -> Asked | None:
+    """What the evaluation of these networks asks for beside their accuracy."""
+    recipe = subject.recipe
+    return asked_for(subject.settings, recipe, subject.size, test_pixels(subject.trained, recipe))
+
+
 def add_to_record(subject: Subject, record: Record, reporter: Reporter) -> Record:
     """The record with the result, evaluated where it is missing; the file is replaced whole, at the end.
 
     Raises RunElsewhere while another process works on the run.
     """
     settings = subject.settings
-    asked = asked_for(settings, subject.recipe, subject.size)
+    asked = asked_of(subject)
     assert asked is not None
     store = Store(settings.store)
     if is_recorded(asked, record) and not settings.rerun:
@@ -78,20 +85,23 @@ def add_to_record(subject: Subject, record: Record, reporter: Reporter) -> Recor
 def robustness_rows(subject: Subject, asked: Asked, record: Record | None, reporter: Reporter) -> dict[str, Result]:
     """What tables show of an evaluation, for each copy of the weights.
 
-    It is added to ``record``, unless the images are others than the run's; without a record nothing is kept.
+    It is added to ``record`` if ``belongs`` says so; without a record nothing is kept.
     """
     trained = subject.trained
-    if record is not None and subject.data.digest == record.data["digest"]:
+    if record is not None and belongs(subject, record):
         result = add_to_record(subject, record, reporter).robustness[asked.name]
     else:
-        if record is not None:
-            reporter.note("the robustness on other images than the run's is not added to its record")
         store = Store(subject.settings.store)
         partial = store.root / "unfinished" / f"{evaluation_digest(subject, asked)}.{PARTIAL}"
         result = evaluate_corruptions(subject, asked, partial, reporter)
         partial.unlink(missing_ok=True)
     doubts = overlaps(trained.tricks, trained.data, trained.pixels)
     return {copy: {"robustness": {asked.name: of_copy(result, copy)}, "overlaps": doubts} for copy in result["copies"]}
+
+
+def belongs(subject: Subject, record: Record) -> bool:
+    """Whether the images are the run's own, so that their errors belong into its record."""
+    return bool(subject.data.digest == record.data["digest"])
 
 
 def evaluate_corruptions(subject: Subject, asked: Asked, partial: Path, reporter: Reporter) -> Result:

@@ -1,0 +1,67 @@
+"""A study's robustness to corruptions: whose evaluation an arm's numbers are of, and how arms compare by it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bagoftricks.evaluate.robustness.scoring import corruption_names
+from bagoftricks.report.column import Column
+from bagoftricks.report.robustness import PERCENT, overlap_notes
+from bagoftricks.study.robustness.result import Result, describe, is_normalised, score, scored_copy
+from bagoftricks.study.statistics import Comparison, compare
+from bagoftricks.study.store import Record
+
+ROBUSTNESS = {
+    "mce": Column("mce", "mCE %", PERCENT),
+    "relative_mce": Column("relative_mce", "relative mCE %", PERCENT),
+    **{name: Column(name, f"{name} error %", PERCENT) for name in corruption_names()},
+}
+
+
+def robustness(record: Record, key: str, evaluation: str | None) -> float | None:
+    """A column of ``ROBUSTNESS``; ``evaluation``: the one that the run's arm was to have."""
+    result = robustness_result(record, evaluation)
+    return score(scored_copy(result), key) if result else None
+
+
+def robust_comparisons(
+    arms: Sequence[Mapping[str, Any]], records: Mapping[str, Mapping[int, Record]]
+) -> dict[str, Comparison]:
+    """Label -> the arm against the one it is compared with, by mCE, of which less is better, paired by seed."""
+    scores: dict[str, dict[int, float]] = {}
+    for arm in arms:
+        found = {s: robustness(r, "mce", arm.get("evaluation")) for s, r in records[arm["label"]].items()}
+        if known := {seed: mce for seed, mce in found.items() if mce is not None}:
+            scores[arm["label"]] = known
+    pairs = [(a["label"], a["compare_to"]) for a in arms if a["compare_to"] in scores and a["label"] in scores]
+    return {made.label: made for made in compare(scores, pairs, higher_is_better=False)}
+
+
+def robustness_result(record: Record, evaluation: str | None) -> Result | None:
+    """What the record says of the evaluation of that name; without a name, of the only one it has."""
+    if evaluation is None and len(record.robustness) == 1:
+        return dict(next(iter(record.robustness.values())))
+    return record.robustness.get(evaluation or "")
+
+
+def measured(arms: Sequence[Mapping[str, Any]], records: Mapping[str, Mapping[int, Record]]) -> dict[str, Result]:
+    """The evaluations on corrupted images that the arms' numbers are of, by name."""
+    found: dict[str, Result] = {}
+    for arm in arms:
+        for record in records[arm["label"]].values():
+            evaluation = arm.get("evaluation") or (next(iter(record.robustness)) if len(record.robustness) == 1 else "")
+            if evaluation in record.robustness:
+                found.setdefault(evaluation, record.robustness[evaluation])
+    return found
+
+
+def measured_notes(robust: Mapping[str, Result], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the robustness was measured on, and what is to be said of it."""
+    if not robust:
+        return []
+    notes = [describe(result, name) for name, result in robust.items()]
+    notes.append("mCE differences: paired by seed and corrected as those of top-1 are; below 0, fewer errors")
+    if len(robust) > 1:
+        notes.append("the arms' robustness was measured in different ways (above): no two of them compare")
+    if any("mce" in row["published"] for row in rows) and not all(map(is_normalised, robust.values())):
+        notes.append("the paper's mCE is over AlexNet's errors, and ours is a mean error: two scales")
+    return notes + overlap_notes(dict.fromkeys(reason for row in rows if row["n"] for reason in row["overlaps"]))
