@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bagoftricks.evaluate.corruptions import blur, digital, glass, noise, weather
+from bagoftricks.evaluate.corruptions import blur, digital, extra, glass, noise, weather
 from bagoftricks.evaluate.corruptions.draws import Stream
 from bagoftricks.evaluate.corruptions.pixels import Bytes
 
@@ -178,5 +178,38 @@ TABLE: dict[str, Corruption] = {
         noise.speckle_noise,
         _rows(noise.Sigma, 0.15, 0.2, 0.35, 0.45, 0.6),
         _rows(noise.Sigma, 0.06, 0.1, 0.12, 0.16, 0.2),
+    ),
+    "gaussian_blur": Corruption(
+        draw_nothing,
+        blur.gaussian_blur,
+        _rows(noise.Sigma, 1, 2, 3, 4, 6),
+        _rows(noise.Sigma, 0.4, 0.6, 0.7, 0.8, 1),
+    ),
+    "spatter": Corruption(
+        extra.draw_spatter,
+        extra.spatter,
+        _rows(
+            extra.Spatter,
+            (0.65, 0.3, 4, 0.69, 0.6, 0),
+            (0.65, 0.3, 3, 0.68, 0.6, 0),
+            (0.65, 0.3, 2, 0.68, 0.5, 0),
+            (0.65, 0.3, 1, 0.65, 1.5, 1),
+            (0.67, 0.4, 1, 0.65, 1.5, 1),
+        ),
+        _rows(
+            extra.Spatter,
+            (0.62, 0.1, 0.7, 0.7, 0.5, 0),
+            (0.65, 0.1, 0.8, 0.7, 0.5, 0),
+            (0.65, 0.3, 1, 0.69, 0.5, 0),
+            (0.65, 0.1, 0.7, 0.69, 0.6, 1),
+            (0.65, 0.1, 0.5, 0.68, 0.6, 1),
+        ),
+        extra.spatter_side,
+    ),
+    "saturate": Corruption(
+        draw_nothing,
+        extra.saturate,
+        _rows(extra.Saturation, (0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2)),
+        _rows(extra.Saturation, (0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2)),
     ),
 }
