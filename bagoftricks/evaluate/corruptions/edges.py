@@ -10,18 +10,28 @@ Layer = Float[Tensor, "n h w"]
 
 
 def canny(grey: Layer, low: float, high: float) -> Bool[Tensor, "n h w"]:
-    """Canny's edges as OpenCV finds them: Sobel gradients, their sum of sizes, thinned, weak ones next to strong ones."""
+    """Canny's edges as OpenCV finds them: Sobel gradients, |dx| + |dy|, thinned, weak ones next to strong ones."""
     g = F.pad(grey, (1, 1, 1, 1), mode="replicate")
     down = g[:, :-2] + 2 * g[:, 1:-1] + g[:, 2:]
     across = g[:, :, :-2] + 2 * g[:, :, 1:-1] + g[:, :, 2:]
     dx, dy = down[:, :, 2:] - down[:, :, :-2], across[:, 2:] - across[:, :-2]
     size = dx.abs() + dy.abs()
     edges = _thin(size, dx, dy) & (size > low)
-    grown = (edges & (size > high)).float()
-    weak = edges.float()
+    grown = edges & (size > high)
     for _ in range(GROWTH):
-        grown = F.max_pool2d(grown, 3, 1, 1) * weak
-    return grown > 0
+        grown = _dilated(grown).logical_and_(edges)
+    return grown
+
+
+def _dilated(mask: Bool[Tensor, "n h w"]) -> Bool[Tensor, "n h w"]:
+    """With the eight neighbours."""
+    wide = mask.clone()
+    wide[:, :, 1:] |= mask[:, :, :-1]
+    wide[:, :, :-1] |= mask[:, :, 1:]
+    tall = wide.clone()
+    tall[:, 1:] |= wide[:, :-1]
+    tall[:, :-1] |= wide[:, 1:]
+    return tall
 
 
 def _thin(size: Layer, dx: Layer, dy: Layer) -> Bool[Tensor, "n h w"]:
@@ -44,7 +54,7 @@ def _thin(size: Layer, dx: Layer, dy: Layer) -> Bool[Tensor, "n h w"]:
 
 
 def distance_to(edges: Bool[Tensor, "n h w"], farthest: int) -> Layer:
-    """The distance in pixels to the nearest edge, at most ``farthest``: Euclidean, where OpenCV adds up a 5 x 5 mask."""
+    """Pixels to the nearest edge, at most ``farthest``: Euclidean, where OpenCV adds up steps of a 5 x 5 mask."""
     height, width = edges.shape[1:]
     along = torch.where(edges, 0.0, float(farthest))
     for step in (1, 2, 4, 8, 16):  # the nearest edge in the column: the minimum of |y| + value over all shifts

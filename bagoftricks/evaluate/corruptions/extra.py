@@ -54,7 +54,8 @@ def _colour(colour: tuple[float, float, float], images: Bytes) -> Tensor:
 
 
 def _blur(layer: Layer, sigma: float) -> Layer:
-    columns = pixels.gaussian_blur(to_columns(layer[:, None]), *layer.shape[1:], sigma)
+    height, width = layer.shape[1:]
+    columns = pixels.gaussian_blur(to_columns(layer[:, None]), height, width, sigma)
     return pixels.turned(columns).view(layer.shape)
 
 
@@ -79,12 +80,14 @@ def _filtered(layer: Layer, weights: tuple[tuple[int, ...], ...]) -> Layer:
 
 def _equalised(level: Layer) -> Layer:
     """Histogram equalisation of each image's whole levels up to FARTHEST, as OpenCV's."""
-    shares = torch.stack([(level == value).sum((1, 2)) for value in range(FARTHEST + 1)], 1).double()
+    flat = level.flatten(1).long()
+    shares = torch.zeros((len(flat), FARTHEST + 1), device=level.device)
+    shares = shares.scatter_add_(1, flat, torch.ones_like(level).flatten(1)).double()
     total = level[0].numel()
     reached = shares.cumsum(1)
     lowest = torch.where(reached > 0, reached, total).amin(1, keepdim=True)  # how many have the lowest level there is
     table = ((reached - lowest).clamp_(min=0) * (255 / (total - lowest).clamp(min=1))).round_().float()
-    return table.gather(1, level.flatten(1).long()).view(level.shape)
+    return table.gather(1, flat).view(level.shape)
 
 
 def spatter_side(row: Spatter) -> int:

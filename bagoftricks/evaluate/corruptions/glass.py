@@ -11,6 +11,8 @@ from bagoftricks.evaluate.corruptions.pixels import HAIR, Bytes, gaussian_blur, 
 
 CHANNELS = 4  # a pixel in one word of 32 bits: red, green, blue and nothing
 
+CHASED = 1 << 16  # pixels that are followed together on a CPU: their tables fit into the cache
+
 Field = Int32[Tensor, "n iterations h w"]
 
 
@@ -67,18 +69,26 @@ def _sources(moves: Moves, height: int, width: int, delta: int) -> Int32[Tensor,
     its own parent counts; one in front still has its first colour. Following parents is a pointer chase, which
     doubling ends after log2 of the longest chain.
     """
-    count = len(moves.down)
     pixels = height * width
-    every = torch.arange(count * pixels, dtype=torch.int32, device=moves.down.device).view(count, height, width)
-    inside = (slice(None), slice(delta + 1, height - delta + 1), slice(delta + 1, width - delta + 1))
-    first: Tensor | None = None
-    for turn in range(moves.down.shape[1]):
+    together = max(1, CHASED // pixels) if moves.down.device.type == "cpu" else len(moves.down)
+    parts = zip(torch.split(moves.down, together), torch.split(moves.right, together), strict=True)
+    found = [_chased(down, right, height, width, delta) for down, right in parts]
+    for number, sources in enumerate(found):
+        sources.add_(number * together * pixels)
+    return torch.cat(found).view(-1, pixels)
+
+
+def _chased(down: Field, right: Field, height: int, width: int, delta: int) -> Int32[Tensor, "pixels"]:
+    """The sources of some images, as indices into all their pixels."""
+    every = torch.arange(len(down) * height * width, dtype=torch.int32, device=down.device)
+    first = every
+    for turn in range(down.shape[1]):
         parent = every.clone()
-        parent[inside].add_(moves.down[:, turn], alpha=width).add_(moves.right[:, turn])
-        chased = _chase(parent.view(-1), every.view(-1), doublings=0 if delta == 1 else 5 if delta == 2 else 6)
-        first = chased if first is None else torch.index_select(first, 0, chased)
-    assert first is not None
-    return first.view(count, pixels)
+        inside = parent.view(-1, height, width)[:, delta + 1 : height - delta + 1, delta + 1 : width - delta + 1]
+        inside.add_(down[:, turn], alpha=width).add_(right[:, turn])
+        chased = _chase(parent, every, doublings=0 if delta == 1 else 5 if delta == 2 else 6)
+        first = torch.index_select(first, 0, chased) if turn else chased
+    return first
 
 
 def _chase(parent: Int32[Tensor, "pixels"], own: Int32[Tensor, "pixels"], doublings: int) -> Int32[Tensor, "pixels"]:
