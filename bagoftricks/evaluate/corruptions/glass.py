@@ -48,11 +48,11 @@ def glass_blur(images: Bytes, moves: Moves, row: Glass) -> Bytes:
     count, _, height, width = images.shape
     four = torch.zeros((count, CHANNELS, height, width), dtype=torch.uint8, device=images.device)
     four[:, :3] = images
-    blurred = gaussian_blur(to_columns(four), height, width, row.sigma).add_(HAIR / 2)
+    blurred = gaussian_blur(to_columns(four), height, width, row.sigma).add_(2 * HAIR)
     packed = turned(blurred.to(torch.uint8).view(torch.int32))  # images x pixels
     source = _sources(moves, height, width, row.max_delta)
     moved = turned(torch.index_select(packed.view(-1), 0, source.view(-1)).view(count, -1))
-    again = gaussian_blur(moved.view(torch.uint8).float(), height, width, row.sigma).add_(HAIR / 2)
+    again = gaussian_blur(moved.view(torch.uint8).float(), height, width, row.sigma).add_(2 * HAIR)
     result = turned(again.to(torch.uint8).view(torch.int32)).view(torch.uint8)
     return result.view(count, height, width, CHANNELS)[..., :3].permute(0, 3, 1, 2)
 
