@@ -201,6 +201,11 @@ class RuntimeSettings:
     then of fewer images: the one runtime setting that can change a result, and the record says from which step on"""
     channels_last: bool = True
     """memory format of images and convolutions"""
+    compile: bool = False
+    """train with torch.compile: faster steps after a compilation that cost.compile_seconds states apart, with results
+    that agree to rounding; needs a C++ compiler, on a GPU Triton"""
+    compile_mode: str = "default"
+    """default, reduce-overhead (CUDA graphs: for small networks), max-autotune or max-autotune-no-cudagraphs"""
     eval_batch_size: int = 256
     """images in one evaluation batch"""
     warmup_steps: int = 0
@@ -217,6 +222,8 @@ class RuntimeSettings:
     """show a progress bar and a line per epoch on standard error"""
 
     def __post_init__(self) -> None:
+        modes = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+        choose("runtime.compile_mode", self.compile_mode, modes)
         positive(**{"runtime.eval_batch_size": self.eval_batch_size, "runtime.eval_every": self.eval_every})
         for name in ("checkpoint_minutes", "checkpoint_steps", "checkpoint_keep", "warmup_steps"):
             if not getattr(self, name) >= 0:

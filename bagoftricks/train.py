@@ -8,6 +8,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
+from bagoftricks.compiled import Forward
 from bagoftricks.distributed import ALONE, World
 from bagoftricks.distributed.gradients import MeanGradients
 from bagoftricks.distributed.norms import check_groups, own_statistics, synchronise_norms
@@ -76,6 +77,7 @@ class Trainer:
         self.world, self.whole = world, whole
         self.gradients = MeanGradients(world, model.parameters()) if world.size > 1 else None
         self.device = next(model.parameters()).device
+        self.forward: Forward = model  # or the network compiled, which has its parameters
         self.optimizer = recipe.optimizer(param_groups(model, recipe.param_scales, lr=lr, weight_decay=weight_decay))
         self.averages = {name: Average(model, edit) for name, edit in recipe.averages}
         self.scaler = gradient_scaler(recipe.precision, self.device)
@@ -170,7 +172,7 @@ class Trainer:
         for map_targets in self.recipe.map_targets:
             targets = map_targets(targets)
         with autocast(self.recipe.precision, self.device):
-            logits = self.model(batch.images)
+            logits = self.forward(batch.images)
         logits = logits.float()
         loss = self.recipe.loss(logits[: len(batch)], targets)
         if self.recipe.loss_weight != 1:

@@ -18,7 +18,7 @@ LAYERS = (
     ("errors", "files", "image_ops", "rng", "started", "state", "tricks"),
     ("checkpoint", "distributed", "edits", "settings"),
     ("trick", "layers", "recipe"),
-    ("catalogue", "compose", "models", "parameters"),
+    ("catalogue", "compiled", "compose", "models", "parameters"),
     ("data", "evaluate", "train"),
     ("study",),
     ("report",),

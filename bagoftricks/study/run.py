@@ -31,7 +31,15 @@ from bagoftricks.study.outcomes import RunElsewhere, TrainingFailed
 from bagoftricks.study.prepare import Prepared, prepare
 from bagoftricks.study.signals import Signals
 from bagoftricks.study.store import Onlooker, Record, Store
-from bagoftricks.study.training import Reporter, final_metrics, learning_curve, make_trainer, run_epochs, warm_up
+from bagoftricks.study.training import (
+    Reporter,
+    compile_step,
+    final_metrics,
+    learning_curve,
+    make_trainer,
+    run_epochs,
+    warm_up,
+)
 from bagoftricks.study.watch import LossNotFinite, evidence
 from bagoftricks.train import Trainer
 
@@ -185,6 +193,7 @@ def train_and_measure(
     )
     warmup_seconds = warm_up(make, train, 0 if micro_batch else settings.runtime.warmup_steps)
     trainer = make()
+    compiling = {"compile_seconds": compile_step(settings, trainer)} if settings.runtime.compile else {}
     keeper = Keeper(prepared.identity, made_with(device, world.size), trainer, (train, val), checkpoints, signals)
     progress = train_kept(prepared, store, keeper, reporter, guard, micro_batch)
     memory = max(world.gather(peak_memory_mib(device)))
@@ -212,6 +221,7 @@ def train_and_measure(
         "curve": learning_curve(progress.rows),
         **({"warmup_seconds": warmup_seconds} if warmup_seconds else {}),
         "wall_seconds": progress.wall_seconds,
+        **compiling,
         **(prepared.teacher.cost() if prepared.teacher else {}),
         **({"teacher_seconds": said.seconds} if said else {}),
     }

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
+from bagoftricks.compiled import compile_on, compiled, grey_images
 from bagoftricks.data import Loader
 from bagoftricks.distributed import ALONE, World
 from bagoftricks.edits import Batch, Images, Predict
@@ -18,7 +19,7 @@ from bagoftricks.settings import Settings
 from bagoftricks.study.check import Checked
 from bagoftricks.study.failures import is_dead_worker
 from bagoftricks.study.keeper import Keeper, Rows
-from bagoftricks.train import Trainer, predictor
+from bagoftricks.train import Trainer, autocast, predictor
 from bagoftricks.trick import Task
 
 REFRESH_BATCHES = 50  # on which the statistics of an averaged copy's batch norms are measured
@@ -87,6 +88,17 @@ def warm_up(make: Callable[[], Trainer], train: Loader, steps: int) -> float:
         trainer.step(batch)
     synchronise(trainer.device)
     return time.perf_counter() - start
+
+
+def compile_step(settings: Settings, trainer: Trainer) -> float:
+    """Let the trainer's forward and backward pass be compiled, before the clock of the training runs; the seconds."""
+    recipe, runtime = trainer.recipe, settings.runtime
+    views = recipe.map_images[1].views if recipe.map_images else 1
+    count = views * min(recipe.micro_batch or settings.batch_size, settings.batch_size)
+    images = grey_images(count, settings.pixels, trainer.device, channels_last=runtime.channels_last)
+    trainer.forward = compiled(trainer.model, runtime.compile_mode)
+    with autocast(recipe.precision, trainer.device):
+        return compile_on(trainer.forward, trainer.model, images)
 
 
 def run_epochs(settings: Settings, keeper: Keeper, reporter: Reporter, *, save: Callable[[Rows], object]) -> None:

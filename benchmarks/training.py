@@ -1,0 +1,161 @@
+"""Images a second in training, beside the same network trained through timm's loader and the step of its train.py.
+
+    python benchmarks/training.py FOLDER [--override preset=cifar_laptop ...] [--images 6400] [--rounds 5] [--workers 2]
+
+FOLDER has train/<class>/*.jpg of 32 pixels. Each round trains a short epoch each way, in turn, the order turning too:
+our loader and trainer as composed from the overrides; timm's loader over the same files, and over the same images
+decoded before (as torchvision's CIFAR10 gives them), with pad-and-crop and flip, its prefetcher, SGD and autocast. All
+have the same batch, precision and memory format. The time of an epoch is all of it, from asking for the first batch to
+having the last loss.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from copy import deepcopy
+from platform import processor
+from statistics import median, quantiles
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from PIL import Image
+from timm.data import create_dataset, create_loader
+from timm.optim import create_optimizer_v2
+from timm.utils import AverageMeter
+from torch import nn
+from torch.utils.data import Dataset, Subset
+from torchvision import transforms as tv
+
+from bagoftricks.cli.compose import compose_settings
+from bagoftricks.models import place
+from bagoftricks.rng import Key
+from bagoftricks.settings import Settings
+from bagoftricks.study.loading import loaders
+from bagoftricks.study.prepare import prepare
+from bagoftricks.study.training import make_trainer
+
+Epoch = Callable[[int], int]  # trains an epoch; the images it saw
+LOG_EVERY = 50  # steps between timm's readings of its loss
+
+
+class Decoded(Dataset[tuple[Image.Image, int]]):
+    """Some images of a data set, decoded beforehand."""
+
+    def __init__(self, files: Any, rows: list[int]) -> None:
+        self.items = [(image.copy(), label) for image, label in (files[row] for row in rows)]
+        self.transform: Callable[[Image.Image], Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        image, label = self.items[index]
+        return (self.transform(image) if self.transform else image), label
+
+
+def ours(settings: Settings) -> tuple[Epoch, nn.Module]:
+    prepared = prepare(settings)
+    train, _ = loaders(prepared)
+    trainer = make_trainer(
+        settings, prepared.checked, prepared.num_classes, steps_per_epoch=len(train), sample=train.sample
+    )
+
+    def epoch(number: int) -> int:
+        losses = list(trainer.epoch(train.epoch(number)))
+        torch.stack(losses).mean().item()
+        return train.images
+
+    return epoch, trainer.model
+
+
+def theirs(images: Any, model: nn.Module, settings: Settings, workers: int, *, half: bool) -> Epoch:
+    """timm's create_loader, create_optimizer_v2 and the loop of train.py; a copy of the network is trained."""
+    data, device = settings.data, torch.device("cpu")
+    model = place(deepcopy(model), device, channels_last=settings.runtime.channels_last)
+    loader = create_loader(
+        images, (3, settings.pixels, settings.pixels), settings.batch_size, is_training=True, color_jitter=0.0,
+        mean=tuple(m / 255 for m in data.mean), std=tuple(s / 255 for s in data.std), num_workers=workers,
+        device=device, persistent_workers=True,
+    )  # fmt: skip
+    whole = images.dataset if isinstance(images, Subset) else images
+    whole.transform = tv.Compose([tv.RandomCrop(settings.pixels, data.pad), tv.RandomHorizontalFlip(), ToNumpy()])
+    optimizer = create_optimizer_v2(model, "sgd", lr=settings.lr, weight_decay=settings.weight_decay, momentum=0.9)
+    loss_fn = nn.CrossEntropyLoss()
+
+    def epoch(number: int) -> int:
+        model.train()
+        losses, seen = AverageMeter(), 0
+        for step, (inputs, targets) in enumerate(loader):
+            if settings.runtime.channels_last:
+                inputs = inputs.contiguous(memory_format=torch.channels_last)
+            with torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
+                loss = loss_fn(model(inputs), targets)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            seen += len(inputs)
+            if step % LOG_EVERY == 0:
+                losses.update(loss.item(), len(inputs))
+        return seen
+
+    return epoch
+
+
+class ToNumpy:
+    """What timm's collate function expects with its prefetcher: bytes, channels first."""
+
+    def __call__(self, image: Image.Image) -> Any:
+        return np.ascontiguousarray(np.asarray(image, np.uint8).transpose(2, 0, 1))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder")
+    parser.add_argument("--override", nargs="*", default=["preset=cifar_laptop"])
+    parser.add_argument("--images", type=int, default=6400)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    place_of = ["data=imagefolder", f"data.root={given.folder}", "data.num_classes=10", "runtime.device=cpu"]
+    numbers = ["data.mean=[125.31,122.95,113.87]", "data.std=[62.99,62.09,66.70]", f"data.limit={given.images}"]
+    settings = compose_settings([*given.override, *place_of, *numbers, "image_size=32", "epochs=1000"])
+    half = "mixed_precision" in settings.tricks
+    mine, model = ours(settings)
+    files = create_dataset("", root=f"{given.folder}/train")
+    rows = Key(0).numpy().permutation(len(files))[: given.images].tolist()
+    ways = {
+        "this package": mine,
+        f"timm, files, {given.workers} workers": theirs(
+            Subset(create_dataset("", root=f"{given.folder}/train"), rows), model, settings, given.workers, half=half
+        ),
+        f"timm, decoded images, {given.workers} workers": theirs(
+            Decoded(files, rows), model, settings, given.workers, half=half
+        ),
+    }
+    speed: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(given.rounds + 1):
+        for name, epoch in list(ways.items())[:: 1 if number % 2 else -1]:
+            start = time.perf_counter()
+            count = epoch(number)
+            if number:  # the first round starts the workers
+                speed[name].append(count / (time.perf_counter() - start))
+    print(
+        f"torch {torch.__version__}, timm {timm.__version__}; {processor() or 'CPU'}, {os.cpu_count()} cores, "
+        f"{given.threads} threads; {settings.model.name}, batches of {settings.batch_size}, "
+        f"{'bf16 autocast' if half else 'fp32'}; n = {given.rounds} epochs of {given.images:,} images each way\n\n"
+        "| trained by | images/s, median | quartiles | ours over it |\n|---|---|---|---|"
+    )
+    for name, each in speed.items():
+        low, _, high = quantiles(each, n=4)
+        ratio = median(a / b for a, b in zip(speed["this package"], each, strict=True))
+        print(f"| {name} | {median(each):,.0f} | {low:,.0f} to {high:,.0f} | {ratio:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
