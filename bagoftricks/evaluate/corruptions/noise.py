@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Bool, Float, UInt8
-from scipy.stats import poisson  # type: ignore[import-untyped]
 from torch import Tensor
 
 from bagoftricks.evaluate.corruptions.draws import LEVELS, Stream
@@ -76,6 +75,8 @@ def shot_levels(counts: npt.NDArray[np.integer], photons: float) -> npt.NDArray[
 @lru_cache(maxsize=16)
 def _shot_table(photons: float, device: torch.device) -> UInt8[Tensor, "levels"]:
     shares = (np.arange(POISSON_LEVELS) + 0.5) / POISSON_LEVELS
+    from scipy.stats import poisson  # type: ignore[import-untyped]  # takes a second: not for every training
+
     counts = poisson.ppf(shares[None], (np.arange(256) / 255 * photons)[:, None])
     return torch.from_numpy(shot_levels(counts.astype(np.int64), photons).reshape(-1)).to(device)
 
