@@ -59,6 +59,21 @@ def check(settings: Settings, *, train: bool = True) -> Checked:
     return checked
 
 
+def slow_arithmetic(recipe: Recipe, device: torch.device) -> list[str]:
+    """A warning where half precision costs time, as on processors that have no instructions for it."""
+    if device.type != "cpu" or recipe.precision is None or has_bf16():
+        return []
+    return ["this processor has no 16-bit arithmetic: mixed precision is several times slower on it than fp32"]
+
+
+def has_bf16() -> bool:
+    """Whether this processor multiplies in bf16 (AVX-512 BF16, AMX, or Arm's); True where PyTorch does not tell."""
+    try:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except (AttributeError, RuntimeError):
+        return True
+
+
 def check_decoding(settings: Settings, recipe: Recipe, device: torch.device) -> None:
     if settings.data.decode != "gpu":
         return

@@ -19,7 +19,7 @@ from bagoftricks.errors import UserError
 from bagoftricks.evaluate.speed import peak_memory_mib, reset_peak_memory, time_inference
 from bagoftricks.files import remove_temporaries, write_whole
 from bagoftricks.settings import Settings
-from bagoftricks.study.check import complexity, test_pixels
+from bagoftricks.study.check import complexity, slow_arithmetic, test_pixels
 from bagoftricks.study.checkpoints import Checkpoints
 from bagoftricks.study.determinism import deterministic
 from bagoftricks.study.environment import environment
@@ -173,7 +173,8 @@ def train_and_measure(
         f"{len(data.classes)} classes at {settings.pixels} pixels, on {device}"
         + (f" and {world.size - 1} more" if world.size > 1 else "")
     )
-    for warning in [*prepared.checked.warnings(), *teacher_warnings(prepared)]:
+    slow = slow_arithmetic(prepared.recipe, device)
+    for warning in [*prepared.checked.warnings(), *teacher_warnings(prepared), *slow]:
         reporter.note(f"warning: {warning}")
     if settings.data.cache in ("ram", "disk"):
         reporter.note(cache_note(settings.data.cache))

@@ -102,7 +102,7 @@ def test_a_broken_file_is_named_at_any_scale(tmp_path, files):
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2].numpy().tobytes())
     (tmp_path / "not.jpg").write_text("no image")
     for name in ("cut.jpg", "not.jpg", "absent.jpg"):
-        with pytest.raises(DataError, match=rf"{name} cannot be read as an image"):
+        with pytest.raises(DataError, match=rf"{name} (cannot be read as an image|has vanished)"):
             decode_scaled(tmp_path / name, lambda h, w: (0, 0, h, w), 16)
 
 
@@ -140,7 +140,7 @@ def test_broken_files_are_skipped_where_the_network_is(tmp_path, files):
     loader = StreamLoader(split, Plan(5, 5), Augment(80, None), last, workers=0, on_error="skip", on_gpu=True)
     (batch,) = loader.epoch(0)
     assert batch.targets.argmax(1).tolist() == [0, 1, 2]
-    assert [line.split(" cannot")[0].rpartition("/")[2] for line in loader.skipped] == ["absent.jpg", "not.jpg"]
+    assert ["absent.jpg" in loader.skipped[0], "not.jpg" in loader.skipped[1]] == [True, True]
 
 
 @pytest.mark.gpu
