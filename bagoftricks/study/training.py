@@ -9,7 +9,7 @@ from bagoftricks.compiled import compile_on, compiled, grey_images
 from bagoftricks.data import Loader
 from bagoftricks.distributed import ALONE, World
 from bagoftricks.edits import Batch, Images, Predict
-from bagoftricks.errors import DataError
+from bagoftricks.errors import DataError, UserError
 from bagoftricks.evaluate.accuracy import SCORES, accuracy
 from bagoftricks.evaluate.speed import synchronise
 from bagoftricks.models import build_model, place
@@ -93,6 +93,8 @@ def warm_up(make: Callable[[], Trainer], train: Loader, steps: int) -> float:
 def compile_step(settings: Settings, trainer: Trainer) -> float:
     """Let the trainer's forward and backward pass be compiled, before the clock of the training runs; the seconds."""
     recipe, runtime = trainer.recipe, settings.runtime
+    if trainer.world.size > 1:
+        raise UserError("runtime.compile=true: is for runs on one device; type runtime.compile=false or devices=1")
     views = recipe.map_images[1].views if recipe.map_images else 1
     count = views * min(recipe.micro_batch or settings.batch_size, settings.batch_size)
     images = grey_images(count, settings.pixels, trainer.device, channels_last=runtime.channels_last)
