@@ -1,9 +1,11 @@
 """What a sweep costs beyond the training itself.
 
-    python benchmarks/sweep_overhead.py [--runs 100] [--workers 20]
+    python benchmarks/sweep_overhead.py [--runs 100] [--workers 20] [--factorial EPOCHS]
 
 Runs of one step on the digits. Printed: the time to plan 256 runs, and per run the time beyond what its own record
 says, for a run that is done, one that is trained in this process, and one in a preloaded worker process.
+With --factorial, all 32 arms of five tricks are trained for so many epochs instead, in this process and in workers, one
+at a time: the wall time of the sweep over the sum of the training times in its records.
 """
 
 import argparse
@@ -45,11 +47,31 @@ def beyond_training(runs: Sequence[PlannedRun], store: Store, view: Silent) -> l
     return [view.took[name] - record.cost["wall_seconds"] for name, record in records.items() if record is not None]
 
 
+def factorial(epochs: int) -> None:
+    """Wall time of a 2^5 factorial over what its runs trained."""
+    chosen = [some for k in range(6) for some in combinations(TRICKS[:5], k)]
+    arms = [Arm(label="+".join(some) or "baseline", tricks={name: {} for name in some}) for some in chosen]
+    for name, carry_out in (("this process", run_here), ("workers", lambda r, v: run_in_workers(r, v, slots=1))):
+        with tempfile.TemporaryDirectory() as folder:
+            overrides, store = [f"epochs={epochs}", "runtime.eval_every=1000", f"store={folder}"], Store(folder)
+            start = time.perf_counter()
+            plan = make_plan(arms, [0], overrides, compose_settings)
+            carry_out(plan.runs, Silent())
+            wall = time.perf_counter() - start
+            costs = [record.cost for run in plan.runs if (record := store.record(run.id))]
+        trained = sum(cost["train_seconds"] for cost in costs)
+        print(f"{len(costs)} arms in {name}: {wall:.1f} s, of it training {trained:.1f} s: {wall / trained:.2f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--workers", type=int, default=20)
+    parser.add_argument("--factorial", type=int, default=0, metavar="EPOCHS")
     given = parser.parse_args()
+    if given.factorial:
+        factorial(given.factorial)
+        return
     with tempfile.TemporaryDirectory() as folder:
         overrides = [*ONE_STEP, f"store={folder}"]
         store = Store(folder)

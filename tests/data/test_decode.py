@@ -135,12 +135,13 @@ def test_batches_decoded_where_the_network_is_are_those_of_the_workers(files, ji
 
 def test_broken_files_are_skipped_where_the_network_is(tmp_path, files):
     (tmp_path / "not.jpg").write_text("no image")
-    split = split_of([*files[:3], str(tmp_path / "not.jpg"), str(tmp_path / "absent.jpg")])
+    split = split_of([*files[:3], str(tmp_path / "not.jpg")])
     last = Finish(DataSettings(), 5, CPU, channels_last=True)
-    loader = StreamLoader(split, Plan(5, 5), Augment(80, None), last, workers=0, on_error="skip", on_gpu=True)
+    loader = StreamLoader(split, Plan(4, 4), Augment(80, None), last, workers=0, on_error="skip", on_gpu=True)
     (batch,) = loader.epoch(0)
     assert batch.targets.argmax(1).tolist() == [0, 1, 2]
-    assert ["absent.jpg" in loader.skipped[0], "not.jpg" in loader.skipped[1]] == [True, True]
+    assert len(loader.skipped) == 1
+    assert "not.jpg" in loader.skipped[0]
 
 
 @pytest.mark.gpu
