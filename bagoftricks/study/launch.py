@@ -4,14 +4,17 @@ Processes come from a forkserver that has torch loaded already, which makes a fr
 """
 
 import json
+import math
 import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -19,6 +22,8 @@ from typing import Any, Protocol, runtime_checkable
 from bagoftricks.data import Dataset, find_dataset, keep_decoded
 from bagoftricks.settings import Settings
 from bagoftricks.started import other_rank
+from bagoftricks.study.checkpoints import FOLDER as CHECKPOINTS
+from bagoftricks.study.checkpoints import steps_in
 from bagoftricks.study.outcomes import RunElsewhere
 from bagoftricks.study.plan import PlannedRun, state_of
 from bagoftricks.study.robustness.recording import carry_out
@@ -27,6 +32,8 @@ from bagoftricks.study.store import State, Store
 PRELOAD = ["bagoftricks.study.launch", "torchvision", "sklearn.datasets", "torch._dynamo"]
 ELSEWHERE = 3  # exit status of a worker that found its run taken
 LOG = "log.txt"
+ATTEMPTS = 3  # of a run whose process is killed again and again at the same place
+SAVING_SECONDS = 60.0  # that the runs of an interrupted sweep have to finish their steps and save
 
 
 @runtime_checkable
@@ -101,9 +108,12 @@ def train_guarded(run: PlannedRun, store: Store, reporter: Any, data: "WarmData 
         carry_out(run.settings, reporter, run.command, data(run.settings) if data else None)
     except RunElsewhere:
         return ELSEWHERE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        print(f"{error}", flush=True)
         return 75
     except BaseException as error:
+        if store.state(run.id) is State.INTERRUPTED:  # a scheduler's handler ends the process in its own way
+            raise
         traceback.print_exc()
         if store.state(run.id) is not State.FAILED and not other_rank():  # refused before it began
             store.mark_failed(run.id, f"{error}" or type(error).__name__, traceback.format_exc())
@@ -182,7 +192,7 @@ def run_in_workers(runs: Sequence[PlannedRun], view: View, *, slots: int, time_l
     """Train the runs in worker processes, ``slots`` at a time, each on its own GPU where there are several.
 
     Returns when every run is done or has failed, here or in another sweep over the same store. A run whose process was
-    killed is begun once more. ``time_limit`` is in seconds for each run.
+    killed goes on in another one, for as long as it gets further each time. ``time_limit`` is in seconds for each run.
     """
     Pool(list(runs), view, slots, time_limit).carry_out()
 
@@ -194,9 +204,10 @@ class Pool:
         self.todo, self.view, self.slots, self.time_limit = todo, view, slots, time_limit
         self.workers: list[Worker] = []
         self.elsewhere: list[PlannedRun] = []  # runs that other sweeps train
-        self.killed: set[str] = set()
+        self.killed: dict[str, list[float]] = {}  # the step of the last checkpoint whenever a run's process was killed
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(PRELOAD)
+        start_forkserver()
         self.gpus = gpu_count()
 
     def carry_out(self) -> None:
@@ -211,7 +222,7 @@ class Pool:
             for worker in self.workers:
                 worker.process.terminate()
             for worker in self.workers:
-                worker.process.join(10)
+                worker.process.join(SAVING_SECONDS)
 
     def start(self, run: PlannedRun) -> None:
         slot = min(set(range(self.slots)) - {worker.slot for worker in self.workers})
@@ -232,7 +243,7 @@ class Pool:
         for worker in list(self.workers):
             drain(worker, self.view)
             if self.time_limit is not None and time.monotonic() - worker.began > self.time_limit:
-                self.killed.add(worker.run.id)
+                self.killed[worker.run.id] = [math.inf] * ATTEMPTS
                 stop(worker, f"over its time limit of {self.time_limit:g} s")
             if not worker.process.is_alive():
                 self.ended(worker)
@@ -244,11 +255,31 @@ class Pool:
         status = int(worker.process.exitcode or 0)
         if status == ELSEWHERE:
             self.elsewhere.append(worker.run)
-        elif status < 0 and worker.run.id not in self.killed:
-            self.killed.add(worker.run.id)  # not the run's own fault: once more
-            self.todo.append(worker.run)
+        elif status < 0 and self.got_further(worker.run):
+            self.todo.append(worker.run)  # being killed was not the run's own fault
         else:
             settle(worker, status, self.view)
+
+    def got_further(self, run: PlannedRun) -> bool:
+        """Whether a run whose process was killed has got further than at one of the last times that it was."""
+        steps = steps_in(Store(run.settings.store).folder(run.id) / CHECKPOINTS)
+        times = self.killed.setdefault(run.id, [])
+        times.append(max([0, *steps]))
+        return len(times) < ATTEMPTS or times[-1] > times[-ATTEMPTS]
+
+
+def start_forkserver() -> None:
+    """Start the process that makes the workers. It ignores what asks a whole group of processes to stop: the workers
+    save their runs, and it is needed to tell when they have ended.
+    """
+    main = threading.current_thread() is threading.main_thread()  # handlers can be set there alone
+    stopping = (signal.SIGTERM, signal.SIGUSR2) if main else ()
+    before = [signal.signal(number, signal.SIG_IGN) for number in stopping]
+    try:
+        forkserver.ensure_running()
+    finally:
+        for number, handler in zip(stopping, before, strict=True):
+            signal.signal(number, handler)
 
 
 def drain(worker: Worker, view: View) -> None:
