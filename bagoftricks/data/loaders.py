@@ -7,6 +7,7 @@ to the device. They become floats there.
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -165,12 +166,21 @@ def _in_workers(
 def leave_stopping_to_the_run(worker: int) -> None:
     """Terminals and schedulers signal all processes of a run: a worker goes on, so that the step can be finished.
 
-    The run ends its workers itself; the second SIGTERM, which it sends when it leaves, ends any.
+    The run ends its workers itself, by a SIGTERM of its own.
     """
     for name in ("SIGINT", "SIGUSR2"):
         if number := getattr(signal, name, None):
             signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
+    if hasattr(signal, "sigwaitinfo"):  # tells who has sent a signal; macOS has no such call
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=end_with_the_run, args=(os.getppid(),), daemon=True).start()
+
+
+def end_with_the_run(run: int) -> None:
+    """End this process when process ``run`` asks it to."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != run:
+        continue
+    os._exit(0)
 
 
 def as_it_is(step: Collected | Files) -> Collected | Files:
