@@ -13,7 +13,7 @@ from bagoftricks.study import checkpoints, lease, run, store, training
 from bagoftricks.train import Trainer
 
 FOLDER, SEED = Path(os.environ["TORTURE_FOLDER"]), int(os.environ["TORTURE_SEED"])
-RATES = {"checkpoint": 0.12, "record": 0.35, "metrics": 0.15, "weights": 0.2, "store": 0.06}
+RATES = {"checkpoint": 0.14, "record": 0.4, "metrics": 0.2, "weights": 0.25, "store": 0.05}
 MOMENTS = ("before", "half written", "written", "renamed")
 
 
