@@ -15,6 +15,14 @@ from bagoftricks.study.store import State, Store
 from tests.study.interrupted import Stopping, files, left_behind, same, tiny
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """Ctrl-C as a terminal has it: a shell starts what runs in the background without."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def earlier():
     """Handlers that remember."""
