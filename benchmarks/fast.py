@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root")
     parser.add_argument("settings", nargs="*")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--target", type=float, default=0.8)
     parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args()
@@ -66,7 +66,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as store:
         settings = compose_settings([*typed, f"store={store}"])
         data = keep_decoded(find_dataset(settings.data))
-        for seed in range(asked.seeds):
+        for seed in map(int, asked.seeds.split(",")):
             cpu.append(0.0)
             record = execute(replace(settings, seed=seed), Quiet(), "", data)
             copy = reported_copy(record)
