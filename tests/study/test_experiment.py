@@ -19,6 +19,7 @@ from bagoftricks.study.experiment import COLUMNS, experiment_names, experiments_
 from bagoftricks.tricks import FAMILIES, FAMILY_OF
 
 SHIPPED = [(name, scale) for name in experiment_names() for scale in ("paper", "laptop")]
+OURS = ("laptop/robustness",)  # whose numbers nobody has published
 REFERENCES = sorted((experiments_dir().parent / "bagoftricks" / "report" / "references").glob("*.csv"))
 
 
@@ -35,7 +36,7 @@ def command(experiment, arm: Arm):
 
 def test_the_tables_of_the_papers_are_there():
     tables = [f"assembled/table{n}" for n in (12, 2, 3, 4, 5, 6, 7)] + [f"bag_of_tricks/table{n}" for n in range(2, 7)]
-    assert experiment_names() == [*tables, "laptop/refinements", "page/ladder"]
+    assert experiment_names() == [*tables, "laptop/refinements", "laptop/robustness", "page/ladder"]
 
 
 @pytest.mark.parametrize(("name", "scale"), SHIPPED)
@@ -80,7 +81,7 @@ def test_every_row_is_compared_with_another_row(name, scale):
 @pytest.mark.parametrize(("name", "scale"), SHIPPED)
 def test_every_row_quotes_the_paper(name, scale):
     experiment = load_experiment(name, scale)
-    for arm in experiment.arms:
+    for arm in experiment.arms if name not in OURS else ():
         assert set(arm.published) & set(experiment.columns)
 
 

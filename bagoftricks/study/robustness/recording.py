@@ -3,7 +3,7 @@
 import functools
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from hashlib import blake2b
@@ -74,7 +74,11 @@ def add_to_record(subject: Subject, record: Record, reporter: Reporter) -> Recor
         record = store.record(record.id) or record  # another evaluation may have come in between
         known = None if settings.rerun else record.robustness.get(asked.measured)
         partial = store.folder(record.id) / f"{asked.protocol.name}.{PARTIAL}"
-        result = rescored(known, asked) if known else evaluate_corruptions(subject, asked, partial, reporter)
+        result = (
+            rescored(known, asked)
+            if known
+            else evaluate_corruptions(subject, asked, partial, reporter, doubts_of(subject, record))
+        )
         record = replace(record, robustness={**record.robustness, asked.name: result})
         store.write_record(record, before=functools.partial(require_held, lease, record.id))
         store.clear_marks(record.id)
@@ -87,16 +91,21 @@ def robustness_rows(subject: Subject, asked: Asked, record: Record | None, repor
 
     It is added to ``record`` if ``belongs`` says so; without a record nothing is kept.
     """
-    trained = subject.trained
     if record is not None and belongs(subject, record):
         result = add_to_record(subject, record, reporter).robustness[asked.name]
     else:
         store = Store(subject.settings.store)
         partial = store.root / "unfinished" / f"{evaluation_digest(subject, asked)}.{PARTIAL}"
-        result = evaluate_corruptions(subject, asked, partial, reporter)
+        result = evaluate_corruptions(subject, asked, partial, reporter, doubts_of(subject, record))
         partial.unlink(missing_ok=True)
-    doubts = overlaps(trained.tricks, trained.data, trained.pixels)
+    doubts = doubts_of(subject, record)
     return {copy: {"robustness": {asked.name: of_copy(result, copy)}, "overlaps": doubts} for copy in result["copies"]}
+
+
+def doubts_of(subject: Subject, record: Record | None) -> list[str]:
+    """Why the robustness is no surprise; of a file of weights, nobody says how it was trained."""
+    trained = subject.trained
+    return [] if record is None else overlaps(trained.tricks, trained.data, trained.pixels)
 
 
 def belongs(subject: Subject, record: Record) -> bool:
@@ -104,10 +113,11 @@ def belongs(subject: Subject, record: Record) -> bool:
     return bool(subject.data.digest == record.data["digest"])
 
 
-def evaluate_corruptions(subject: Subject, asked: Asked, partial: Path, reporter: Reporter) -> Result:
+def evaluate_corruptions(
+    subject: Subject, asked: Asked, partial: Path, reporter: Reporter, doubts: Sequence[str]
+) -> Result:
     """Errors and scores of every copy of the weights. The counts lie in ``partial`` until the caller has the result."""
-    trained = subject.trained
-    for reason in overlaps(trained.tricks, trained.data, trained.pixels):
+    for reason in doubts:
         reporter.note(f"warning: {reason}")
     device = subject.checked.device
     tally = Tally(asked.cells, tuple(subject.files), device)
