@@ -50,11 +50,12 @@ class Torture:
             (self.folder / name).mkdir(exist_ok=True)
         keep = {"TORTURE_FOLDER": str(self.folder), "TORTURE_SEED": str(self.seed), "PYTHONPATH": str(OURS)}
         program = ["-m", "tests.torture", "armed"] if armed else ["-m", "bagoftricks.cli.sweep"]
-        return subprocess.Popen(
-            [sys.executable, *program, *self.study, f"store={store}", "format=json"],
-            cwd=self.folder, env={**os.environ, "OMP_NUM_THREADS": "1", **keep}, start_new_session=True,
-            stdout=subprocess.PIPE, stderr=open(self.folder / "errors", "a"), text=True,
-        )  # fmt: skip
+        with open(self.folder / "errors", "a", encoding="utf-8") as errors:
+            return subprocess.Popen(
+                [sys.executable, *program, *self.study, f"store={store}", "format=json"],
+                cwd=self.folder, env={**os.environ, "OMP_NUM_THREADS": "1", **keep}, start_new_session=True,
+                stdout=subprocess.DEVNULL, stderr=errors, text=True,
+            )  # fmt: skip
 
     def log(self) -> list[list[str]]:
         path = self.folder / "log"
