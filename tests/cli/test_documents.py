@@ -22,11 +22,14 @@ def commands():
 def test_a_documented_command_composes(bot, command):
     program, *arguments = command
     if program == "bot-table":
-        known = {"experiment", "scale", "format", "metric", "target", "price_per_hour"}
+        known = {"experiment", "scale", "format", "columns", "metric", "target", "price_per_hour"}
         assert {argument.split("=")[0] for argument in arguments} <= known
         return
     if program == "bot-eval" and arguments[0].startswith("run="):
         assert "has no finished run of this id" in bot(program, *arguments, "store=.").err
+        return
+    if program == "bot-eval" and arguments[0].startswith("show="):
+        assert "no such file" in bot(program, *arguments).err
         return
     if program == "bot-bench" and arguments[0].startswith("experiment="):
         assert load_experiment(arguments[0].removeprefix("experiment="), "paper").arms
