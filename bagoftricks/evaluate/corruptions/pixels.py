@@ -50,7 +50,7 @@ class Taps(NamedTuple):
     starts: Int32[Tensor, "rows"]
     weights: Float[Tensor, "taps"]
 
-    def apply(self, rows: Columns) -> Columns:
+    def apply(self, rows: Columns) -> Float[Tensor, "rows columns"]:
         """The map of each column of ``rows``; taps are added in their order, so columns are independent."""
         bags = F.embedding_bag(self.sources, rows, self.starts, mode="sum", per_sample_weights=self.weights)
         return bags  # noqa: RET504

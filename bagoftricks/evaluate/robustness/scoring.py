@@ -77,9 +77,16 @@ def relative_mce(errors: Errors, clean: float, normaliser: Normaliser) -> float 
     return mean(100 * (mean(of) - clean) / added[name] for name, of in errors.items())
 
 
+def flip_rates(flips: Mapping[str, float], base: Mapping[str, float]) -> dict[str, float]:
+    """FR of each perturbation in percent: its flip probability over the normaliser's, looked up by name."""
+    if unknown := [name for name in flips if not base.get(name)]:
+        raise UserError(f"the normaliser has no flip probability of '{unknown[0]}', only of {', '.join(base)}")
+    return {name: 100 * flip / base[name] for name, flip in flips.items()}
+
+
 def mfr(flips: Mapping[str, float], base: Mapping[str, float]) -> float:
-    """Mean flip rate in percent: the mean over perturbations of the flip probability over the normaliser's."""
-    return mean(100 * flip / base[name] for name, flip in flips.items())
+    """Mean flip rate in percent: the mean of the FRs of the perturbations that there are, which belong to its name."""
+    return mean(flip_rates(flips, base).values())
 
 
 def _base(name: str, normaliser: Normaliser) -> float:
