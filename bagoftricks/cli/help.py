@@ -18,6 +18,7 @@ usage:
   bot-train preset=bag_of_tricks data.root=FOLDER            the papers' setting
   bot-train -m '+tweak=resnet_b,resnet_c,resnet_d' seed=0,1  several runs
   bot-train ... ~tricks.mixup                                a preset's or an earlier choice without one trick
+  bot-train ... runtime.devices=8                            on eight GPUs, with the result of one; under torchrun too
   bot-train ... corruptions=cifar10_c                        the error on corrupted images too, of a finished run alone
 
   +group=a or '+group=[a,b]' switches tricks on, group=[a] replaces a preset's; key=value changes a setting.

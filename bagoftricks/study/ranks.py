@@ -26,11 +26,14 @@ import torch
 from bagoftricks.data import Dataset
 from bagoftricks.distributed import ALONE, World, asked_for, in_ranks, join
 from bagoftricks.distributed.links import Message, describe, revive
+from bagoftricks.distributed.norms import check_groups
+from bagoftricks.errors import UserError
 from bagoftricks.settings import Settings
 from bagoftricks.started import find_scheduler, other_rank, ranks_started
+from bagoftricks.study.check import meta_model
 from bagoftricks.study.environment import find_device
 from bagoftricks.study.outcomes import RunElsewhere, TrainingFailed
-from bagoftricks.study.prepare import prepare
+from bagoftricks.study.prepare import Prepared, prepare
 from bagoftricks.study.run import execute
 from bagoftricks.study.signals import Signals
 from bagoftricks.study.store import Record, State, Store
@@ -78,7 +81,9 @@ def execute_on_ranks(settings: Settings, reporter: Reporter, command: str, ranks
     """Start ``ranks`` ranks and wait for the record. Raises what rank 0 raised, RankFailed where it said nothing."""
     store = Store(settings.store)
     store.writable()
-    name = prepare(settings).id
+    prepared = prepare(settings)
+    refuse_unshared(prepared, ranks)
+    name = prepared.id
     if not settings.rerun and (record := store.record(name)):
         reporter.note(f"run {name} is finished: this is its record (rerun=true trains it anew)")
         return record
@@ -95,6 +100,21 @@ def execute_on_ranks(settings: Settings, reporter: Reporter, command: str, ranks
     record = store.record(name)
     assert record is not None, "rank 0 has written its record"
     return record
+
+
+def refuse_unshared(prepared: Prepared, ranks: int) -> None:
+    """Raise UserError for a batch, or groups of images in it, that so many ranks cannot share."""
+    settings, micro = prepared.settings, prepared.recipe.micro_batch
+    together = World()
+    together.size = ranks
+    together.check_batch(settings.batch_size, micro)
+    network = meta_model(settings, prepared.recipe, prepared.num_classes)
+    check_groups(network, together, settings.batch_size, micro)
+    gpus, name = torch.cuda.device_count(), settings.runtime.device
+    if name.startswith("cuda:"):
+        raise UserError(f"runtime.device={name}: is one GPU, runtime.devices={ranks} asks for more; type device=cuda")
+    if prepared.checked.device.type == "cuda" and ranks > gpus:
+        raise UserError(f"runtime.devices={ranks}: there are {gpus} GPUs here; type runtime.devices={gpus} or less")
 
 
 class Ranks:
@@ -167,9 +187,13 @@ class Ranks:
         if self.first is None:
             return {"kind": "", "name": "RankFailed", "text": "the ranks could not be started", "trace": output}
         died = re.search(r"exitcode\s*: -(\d+) \(pid: (\d+)\)", output)
-        how = f"by {signal.Signals(int(died[1])).name}" if died and int(died[2]) == self.first[1] else "from outside"
+        how = (
+            f"by {signal.Signals(int(died[1])).name}"
+            if died and int(died[2]) == self.first[1]
+            else "or its machine was lost"
+        )
         text = f"rank 0 (process {self.first[1]}) was killed {how}"
-        return {"kind": "", "name": "RankLost", "text": text, "trace": output}
+        return {"kind": "expected", "name": "RankLost", "text": text, "trace": output}
 
     def _kill(self) -> None:
         """End what is left. Ranks end by themselves when the one that started them, or rank 0, is gone."""

@@ -15,6 +15,7 @@ from bagoftricks.data.augment import Finish
 from bagoftricks.data.shares import Shares
 from bagoftricks.data.sources import MemorySplit
 from bagoftricks.distributed import World
+from bagoftricks.distributed.gradients import MeanGradients
 from bagoftricks.edits import Batch
 from bagoftricks.evaluate.accuracy import accuracy
 from bagoftricks.settings import DataSettings
@@ -85,6 +86,18 @@ def train(world: World, case: Case) -> Trained:
     trainer.refresh_norms(batches(range(case.steps, case.steps + 3)))
     copies = {name: {k: v.clone() for k, v in model.state_dict().items()} for name, model in trainer.copies().items()}
     return Trained(losses, copies)
+
+
+def gradients(world: World, tricks: tuple[str, ...]) -> Tensors:
+    """The gradient of one batch in fp64."""
+    trainer = helpers.make_trainer(helpers.create_all(tricks), world=world)
+    model = trainer.model.double()
+    if world.size > 1:
+        trainer.gradients = MeanGradients(world, model.parameters())
+    batch = helpers.make_batch(pixels=trainer.pixels)  # type: ignore[attr-defined]
+    rows = torch.from_numpy(world.rows(len(batch)))
+    trainer.backward(Batch(batch.images[rows].double(), batch.targets[rows].double()), helpers.KEY, len(batch))
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
 def train_all(world: World, cases: list[Case]) -> list[Trained]:

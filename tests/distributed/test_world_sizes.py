@@ -23,6 +23,7 @@ CLOSE = [  # with the tolerance of their weights and statistics: rounding, and w
     (Case(("mixed_precision",), steps=2), 2e-3),
 ]
 OTHER_STATISTICS = Case(steps=3, sync_norm=False)
+EXACT = [(), ("ghost_norm",), ("resnet_d", "se", "stochastic_depth")]
 READS = [
     {"batch": 16, "micro": None, "reads": 1, "whole": True, "stream": False},
     {"batch": 16, "micro": 6, "reads": 2, "whole": True, "stream": True},
@@ -33,7 +34,8 @@ READS = [
 
 def everything(world):
     trained = cases.train_all(world, [*(case for case, _ in CLOSE), OTHER_STATISTICS])
-    return trained, [cases.read(world, **how) for how in READS], cases.evaluate(world, 10)
+    exact = [cases.gradients(world, tricks) for tricks in EXACT]
+    return trained, [cases.read(world, **how) for how in READS], cases.evaluate(world, 10), exact
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,12 @@ def test_a_training_gives_the_weights_of_one_process(alone, ranks, number):
     assert all(first.equals(other) for other in others)
     assert one.distance(first) <= CLOSE[number][1]
     assert first.losses == pytest.approx(one.losses, rel=20 * CLOSE[number][1])
+
+
+@pytest.mark.parametrize("number", range(len(EXACT)))
+def test_gradients_are_those_of_one_process_but_for_rounding(alone, ranks, number):
+    one, other = alone[3][number], ranks[0][3][number]
+    assert all(cases.relative(one[name], other[name]) < 1e-10 for name in one)
 
 
 def test_statistics_of_each_device_are_other_ones_and_all_ranks_keep_the_same(alone, ranks):
