@@ -189,6 +189,7 @@ def carry_out(plan: "Plan", name: str, about: dict[str, Any], sweep: Sweep, stor
     """Train what is missing, name what failed, print the table."""
     from bagoftricks.cli.sweep_view import StudyView
     from bagoftricks.report.study import study_report
+    from bagoftricks.study.checkpoints import tidy
     from bagoftricks.study.estimate import seconds_from_records
     from bagoftricks.study.launch import run_here, run_in_workers
     from bagoftricks.study.plan import save_study, states
@@ -201,6 +202,8 @@ def carry_out(plan: "Plan", name: str, about: dict[str, Any], sweep: Sweep, stor
         for run_id in [run_id for run_id, state in before.items() if state is State.FAILED]:
             store.clear_marks(run_id)
             before[run_id] = State.MISSING
+    for run_id in [run_id for run_id, state in before.items() if state is State.DONE]:
+        tidy(store.folder(run_id))
     first = {run.id: run for run in reversed(plan.runs)}  # two arms may be the same run
     todo = [run for run in first.values() if before[run.id] not in (State.DONE, State.FAILED)][::-1]
     seconds = seconds_from_records(plan, store)

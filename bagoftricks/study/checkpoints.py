@@ -6,6 +6,7 @@ A checkpoint is copied between two steps and written by a thread of its own whil
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from bagoftricks.checkpoint import DamagedCheckpoint, read_checkpoint, write_che
 from bagoftricks.files import remove_temporaries
 from bagoftricks.settings import RuntimeSettings
 from bagoftricks.state import State, Tensors
+from bagoftricks.study.lease import LEASE, claim
 from bagoftricks.study.outcomes import TrainingFailed
 
 FOLDER = "checkpoints"
@@ -128,6 +130,17 @@ class Checkpoints:
             self.path(step).unlink(missing_ok=True)
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a process left in the folder of a finished run, that was killed after it had written the record."""
+    if not ((folder / FOLDER).is_dir() or (folder / LEASE).is_file()):
+        return
+    with suppress(OSError):  # of somebody else's store, say
+        if (lease := claim(folder)) is not None:
+            with lease:
+                remove_temporaries(folder)
+                Checkpoints(folder, RuntimeSettings(), lambda: None).clear()
 
 
 def steps_in(folder: Path) -> list[int]:

@@ -23,7 +23,7 @@ from bagoftricks.data import Dataset, find_dataset, keep_decoded
 from bagoftricks.settings import Settings
 from bagoftricks.started import other_rank
 from bagoftricks.study.checkpoints import FOLDER as CHECKPOINTS
-from bagoftricks.study.checkpoints import steps_in
+from bagoftricks.study.checkpoints import steps_in, tidy
 from bagoftricks.study.outcomes import RunElsewhere
 from bagoftricks.study.plan import PlannedRun, state_of
 from bagoftricks.study.robustness.recording import carry_out
@@ -300,6 +300,8 @@ def stop(worker: Worker, why: str) -> None:
 def settle(worker: Worker, status: int, view: View) -> None:
     """Tell what became of a run whose worker has ended with exit status ``status``."""
     store = Store(worker.run.settings.store)
+    if store.state(worker.run.id) is State.DONE:
+        tidy(store.folder(worker.run.id))
     state = state_of(worker.run, store)
     said = state is State.UNEVALUATED and status > 0  # a trained run whose evaluation told why it failed
     if state not in (State.DONE, State.FAILED, State.INTERRUPTED) and not said:

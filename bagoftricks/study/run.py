@@ -20,7 +20,7 @@ from bagoftricks.evaluate.speed import peak_memory_mib, reset_peak_memory, time_
 from bagoftricks.files import remove_temporaries, write_whole
 from bagoftricks.settings import Settings
 from bagoftricks.study.check import complexity, slow_arithmetic, test_pixels
-from bagoftricks.study.checkpoints import Checkpoints
+from bagoftricks.study.checkpoints import FOLDER, Checkpoints, tidy
 from bagoftricks.study.determinism import deterministic
 from bagoftricks.study.environment import environment
 from bagoftricks.study.failures import explained, is_out_of_memory, release_memory, smaller
@@ -68,6 +68,8 @@ def execute(
 
     if record := world.share(finished):
         reporter.note(f"run {name} is finished: this is its record (rerun=true trains it anew)")
+        if world.leads:
+            tidy(store.folder(name))
         return record
     lease = store.claim(name) if world.leads else Lent()
     if lease is None:
@@ -78,6 +80,7 @@ def execute(
         store.clear_marks(name)
         if world.leads:
             remove_temporaries(store.folder(name))
+            remove_temporaries(store.folder(name) / FOLDER)
         signals = Signals()
         with marked(prepared, store, lease, signals), deterministic(settings.runtime.deterministic):
             world.last_words(lambda error: store.mark_failed(name, f"{error}", ""))

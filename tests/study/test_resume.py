@@ -170,3 +170,17 @@ def test_no_checkpoints_are_made_where_none_are_wanted(tmp_path):
     with pytest.raises(Interrupted):
         execute(settings, Stopping(4), "bot-train")
     assert files(tmp_path) == []
+
+
+def test_what_a_process_left_that_was_killed_after_the_record_is_removed(tmp_path):
+    settings = tiny(tmp_path, epochs=1)
+    with pytest.raises(Interrupted):
+        execute(settings, Stopping(5), "bot-train")
+    (kept,) = files(tmp_path)
+    data = kept.read_bytes()
+    record = execute(settings, Stopping(), "bot-train")
+    kept.parent.mkdir()
+    kept.write_bytes(data)
+    (kept.parent / f".{kept.name}.0123.tmp").write_bytes(data[:9])
+    assert execute(settings, Stopping(), "bot-train") == record
+    assert not kept.parent.exists()
