@@ -240,9 +240,10 @@ def difference(comparison: Row) -> str:
 
 
 def tabulate_rows(rows: Sequence[Mapping[str, Any]], style: str) -> str:
-    """Rows with the columns that have something in them."""
-    headings = [key for key in rows[0] if any(row[key] not in ("", None) for row in rows)]
-    cells = [[row[key] for key in headings] for row in rows]
+    """Rows with the columns that have something in them; a row may lack some."""
+    known = dict.fromkeys(key for row in rows for key in row)
+    headings = [key for key in known if any(row.get(key) not in ("", None) for row in rows)]
+    cells = [[row.get(key, "") for key in headings] for row in rows]
     if style == "csv":
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([headings, *cells])

@@ -1,6 +1,6 @@
 import pytest
 
-from bagoftricks.report.study import COLUMNS, shown_row, study_headings, study_rows, value
+from bagoftricks.report.study import COLUMNS, shown_row, study_headings, study_rows, tabulate_rows, value
 from bagoftricks.report.study_robustness import measured
 from tests.study.test_store import record
 
@@ -28,6 +28,11 @@ def test_an_average_is_compared_with_the_weights_that_the_other_arm_is_scored_by
     averaged = {seed: record(metrics=scores(0.0, ema=71.0 + seed), seed=seed) for seed in range(3)}
     rows = study_rows([arm("plain"), arm("ema", "plain")], {"plain": plain, "ema": averaged}, ["top1"])
     assert rows[1]["comparison"]["difference"] == pytest.approx(1.0)
+
+
+def test_a_number_that_only_some_rows_have_leaves_the_others_empty():
+    rows = [{"label": "a", "top1": 70.0}, {"label": "b", "top1_published": 71.0}]
+    assert tabulate_rows(rows, "csv") == "label,top1,top1_published\na,70.0,\nb,,71.0"
 
 
 def robust(record_seed: int, error: float, **tricks: dict) -> dict:
