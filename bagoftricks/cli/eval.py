@@ -159,6 +159,7 @@ def _evaluate_run(asked: Asked, prefix: str) -> "tuple[Settings, list[dict[str, 
     OmegaConf.update(of_run, "store", store)
     for name in ("format", "rerun", "corruptions"):
         OmegaConf.update(of_run, name, getattr(Settings(), name))
+    OmegaConf.update(of_run, "runtime.progress", Settings().runtime.progress)  # of this command, not of the training
     for key, value in overrides.items():
         OmegaConf.update(of_run, "corruptions.protocol" if key == "corruptions" else key, value)
     settings = to_settings(of_run)  # type: ignore[arg-type]

@@ -222,7 +222,7 @@ def test_a_killed_process_loses_at_most_what_it_had_not_written(bot, trained, tm
         "images.corrupt = corrupt\n"
     )
     command = f"import sys; sys.exit(main(['run={trained['id']}', *{CORRUPTED!r}, 'format=json']))"
-    process = subprocess.Popen([sys.executable, "-c", slow + command], cwd=tmp_path, stderr=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", slow + command], cwd=tmp_path, stderr=subprocess.DEVNULL)
     partial = tmp_path / "results" / "runs" / trained["id"] / "small_c.partial.json"
     end = time.monotonic() + 120
     while not partial.exists() and time.monotonic() < end:
