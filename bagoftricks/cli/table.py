@@ -22,7 +22,7 @@ settings:
   study=NAME           the study of that name
   columns=[top1,macs]  of the table: top1, top5, loss, ece, params, macs, train_images_per_s, infer_images_per_s,
                        latency_ms, peak_memory_mib, train_seconds and time_to_accuracy (of a study), wall_seconds; mce,
-                       relative_mce, or the name of a corruption, for the runs that were evaluated on corrupted images
+                       relative_mce, mfr, or the name of a corruption, for runs that were evaluated on corrupted images
   metric=time_to_accuracy target=0.94
                        the seconds in training to this share of right answers, as DAWNBench counts them
   price_per_hour=2.5   of the device: what training and 10,000 predictions cost

@@ -32,6 +32,8 @@ def write_grid(image: str, out: str, settings: CorruptionSettings, size: int) ->
     except DataError as error:
         raise UserError(f"image={image}: cannot be read as an image") from error
     protocol = None if settings.protocol == "none" else find_protocol(settings.protocol)
+    if protocol and protocol.sequences:
+        raise UserError(f"corruptions={protocol.name}: its sequences are not shown; leave it out, or name another")
     names = protocol.corruptions if protocol else (*CORRUPTIONS, *EXTRA)
     constants = protocol.constants if protocol else "imagenet" if size > 64 else "cifar"
     for name in names:

@@ -6,12 +6,13 @@ from typing import Any
 
 from tabulate import tabulate
 
-from bagoftricks.evaluate.robustness.scoring import alexnet, corruption_errors
+from bagoftricks.evaluate.robustness.scoring import alexnet, alexnet_flips, corruption_errors
 from bagoftricks.report.column import STYLES, Column, Row
-from bagoftricks.study.robustness.result import describe, heading, score
+from bagoftricks.study.robustness.result import describe, heading, is_of_flips, parts, score
 
 MARK = "†"
 PERCENT = "{:.2f}".format
+SCORES = ("mce", "mfr")
 
 
 def evaluations(rows: Iterable[Row]) -> dict[str, Mapping[str, Any]]:
@@ -22,19 +23,20 @@ def evaluations(rows: Iterable[Row]) -> dict[str, Mapping[str, Any]]:
     return dict(sorted(found.items()))
 
 
-def robustness_columns(rows: Sequence[Row], keys: Sequence[str] = ("mce",)) -> list[Column]:
-    """A column for each evaluation and each of ``keys``: ``mce``, ``relative_mce`` or names of corruptions."""
+def robustness_columns(rows: Sequence[Row], keys: Sequence[str] = SCORES) -> list[Column]:
+    """A column for each evaluation and those of ``keys`` that it has: scores, or names of corruptions."""
     columns = []
     for name, result in evaluations(rows).items():
-        headings = {"mce": heading(result, name), "relative_mce": f"relative mCE % ({name})"}
-        columns += [Column(f"{key}:{name}", headings.get(key, f"{key} error % ({name})"), PERCENT) for key in keys]
+        headings = {**dict.fromkeys(SCORES, heading(result, name)), "relative_mce": f"relative mCE % ({name})"}
+        own = [key for key in keys if (key == "mfr") == is_of_flips(result)]
+        columns += [Column(f"{key}:{name}", headings.get(key, f"{key} error % ({name})"), PERCENT) for key in own]
     return columns
 
 
 def score_keys(rows: Sequence[Row], *, each: bool) -> tuple[str, ...]:
     """The score alone, or each corruption of these rows beside it."""
-    corruptions = dict.fromkeys(name for result in evaluations(rows).values() for name in result["errors"])
-    return ("mce", *(corruptions if each else ()))
+    corruptions = dict.fromkeys(name for result in evaluations(rows).values() for name in result.get("errors", ()))
+    return (*SCORES, *(corruptions if each else ()))
 
 
 def flattened(row: Row) -> Row:
@@ -42,7 +44,7 @@ def flattened(row: Row) -> Row:
     scores = {
         f"{key}:{name}": found
         for name, result in row.get("robustness", {}).items()
-        for key in ("mce", "relative_mce", *result["errors"])
+        for key in (*SCORES, "relative_mce", *result.get("errors", ()))
         if (found := score(result, key)) is not None
     }
     return {**row, **scores}
@@ -73,29 +75,35 @@ def with_notes(table: str, notes: Sequence[str], style: str) -> str:
 
 
 def error_report(name: str, result: Mapping[str, Any], style: str) -> str:
-    """The errors of one copy of the weights, a row per corruption and a column per severity, and their score."""
-    errors = result["errors"]
-    ratios = corruption_errors(errors, alexnet()) if result["normaliser"] == "AlexNet" else {}
+    """The errors of one copy of the weights, a row per corruption and a column per severity, and their score.
+
+    Of sequences, the flip probability of each perturbation.
+    """
+    errors, flips = parts(result), is_of_flips(result)
+    base = alexnet_flips() if flips else alexnet()
+    ratios = corruption_errors(errors, base) if result["normaliser"] == "AlexNet" else {}
     rows = [
         [
             corruption,
-            *(PERCENT(error) for error in of),
+            *([] if flips else map(PERCENT, of)),
             PERCENT(mean(of)),
-            PERCENT(ratios[corruption]) if ratios else "",
+            *([PERCENT(ratios[corruption])] if ratios else []),
         ]
         for corruption, of in errors.items()
     ]
     count = len(next(iter(errors.values())))
     headings = ["corruption", *(f"severity {s}" for s in range(1, count + 1)), "mean error %", "CE %"]
-    if not ratios:
-        headings, rows = headings[:-1], [row[:-1] for row in rows]
+    if flips:
+        headings = ["perturbation", "flip probability %", "FR %"]
+    headings = headings if ratios else headings[:-1]
     shown: str = tabulate(
         rows, headings, STYLES[style], disable_numparse=True, colalign=("left", *["right"] * (len(headings) - 1))
     )
     relative = result.get("relative_mce")
     notes = [
         describe(result, name),
-        f"clean error {PERCENT(result['clean_error'])} %, {heading(result, name)}: {PERCENT(result['mce'])}"
+        f"clean error {PERCENT(result['clean_error'])} %, "
+        f"{heading(result, name)}: {PERCENT(result['mfr' if flips else 'mce'])}"
         + (f", relative mCE {PERCENT(relative)} %" if relative is not None else ""),
     ]
     return with_notes(shown, notes, style)

@@ -19,7 +19,7 @@ from bagoftricks.report.table import COST, RESULT
 from bagoftricks.study.arms import Arm
 from bagoftricks.study.plan import study_names, study_path
 from bagoftricks.study.robustness.overlaps import record_overlaps
-from bagoftricks.study.robustness.result import Result
+from bagoftricks.study.robustness.result import Result, is_of_flips
 from bagoftricks.study.robustness.result import heading as robustness_heading
 from bagoftricks.study.statistics import Comparison, Summary, compare, summarise
 from bagoftricks.study.store import DamagedRecord, Record, Store
@@ -183,7 +183,8 @@ def study_headings(columns: Sequence[str], known: Mapping[str, Column], robust: 
     if len(robust) != 1:
         return found
     ((name, result),) = robust.items()
-    return [c._replace(heading=robustness_heading(result, name)) if c.key == "mce" else c for c in found]
+    scored = "mfr" if is_of_flips(result) else "mce"
+    return [c._replace(heading=robustness_heading(result, name)) if c.key == scored else c for c in found]
 
 
 def present(values: Sequence[float | None]) -> list[float]:

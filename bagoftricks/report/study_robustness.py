@@ -13,6 +13,7 @@ from bagoftricks.study.store import Record
 ROBUSTNESS = {
     "mce": Column("mce", "mCE %", PERCENT),
     "relative_mce": Column("relative_mce", "relative mCE %", PERCENT),
+    "mfr": Column("mfr", "mFR %", PERCENT),
     **{name: Column(name, f"{name} error %", PERCENT) for name in corruption_names()},
 }
 

@@ -12,7 +12,7 @@ from bagoftricks.catalogue import card, cards
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.evaluate.robustness.scoring import corruption_names
 from bagoftricks.report.column import STYLES, Column, Row
-from bagoftricks.report.robustness import flattened, marked, robustness_columns
+from bagoftricks.report.robustness import SCORES, flattened, marked, robustness_columns
 from bagoftricks.study.robustness.overlaps import record_overlaps
 from bagoftricks.study.robustness.result import of_copy
 from bagoftricks.study.store import Record
@@ -118,7 +118,7 @@ def render(rows: Sequence[Row], columns: Iterable[Column], style: str) -> str:
     return tabulate(cells, [c.heading for c in columns], STYLES[style], disable_numparse=True, colalign=align)
 
 
-def with_robustness(columns: Sequence[Column], rows: Sequence[Row], keys: Sequence[str] = ("mce",)) -> list[Column]:
+def with_robustness(columns: Sequence[Column], rows: Sequence[Row], keys: Sequence[str] = SCORES) -> list[Column]:
     """``columns`` with those of the rows' evaluations on corrupted images after the results."""
     at = 1 + max(number for number, column in enumerate(columns) if column in RESULT)
     return [*columns[:at], *robustness_columns(rows, keys), *columns[at:]]
@@ -129,7 +129,7 @@ def record_columns(rows: Sequence[Row], names: Sequence[str] = ()) -> list[Colum
     if not names:
         return with_robustness(RECORDS, rows)
     known = {column.key: column for column in [*RESULT, *COST]}
-    robust = ("mce", "relative_mce", *corruption_names())
+    robust = (*SCORES, "relative_mce", *corruption_names())
     chosen: list[Column] = []
     for name in names:
         if name not in known and name not in robust:

@@ -26,7 +26,7 @@ T = TypeVar("T")
 COLUMNS = (
     *("top1", "top5", "loss", "ece", "mce"),
     *("params", "macs", "train_images_per_s", "infer_images_per_s", "peak_memory_mib", "train_seconds"),
-    *("relative_mce", *corruption_names()),
+    *("relative_mce", "mfr", *corruption_names()),
     *("time_to_accuracy", "latency_ms"),
 )
 OVERRIDE = re.compile(r"(?:\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@-]*)(?:=(?P<value>.*))?", re.DOTALL)

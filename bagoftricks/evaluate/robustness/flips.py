@@ -4,16 +4,12 @@ The flip probability of a perturbation is the share of compared pairs of frames 
 images (Hendrycks and Dietterich 2019, section 3.4). Counts stay on the device until all is counted.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from typing import TypeVar
 
-import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64
 from torch import Tensor
 
-from bagoftricks.evaluate.perturbations import PERTURBATIONS, compared_with_first, frame_count, frames
-
-Classify = Callable[[UInt8[Tensor, "B 3 S S"]], Int64[Tensor, " B"]]
 T = TypeVar("T")
 
 
@@ -38,31 +34,3 @@ def pairs(items: Iterable[T], *, with_first: bool) -> Iterable[tuple[T, T]]:
     for item in turn:
         yield known, item
         known = known if with_first else item
-
-
-def flip_probabilities(
-    classify: Classify,
-    images: UInt8[Tensor, "N 3 H W"],
-    indices: Sequence[int],
-    *,
-    perturbations: Sequence[str] = PERTURBATIONS,
-    side: int | None = None,
-    constants: str = "imagenet",
-    seed: int = 0,
-    batch_size: int = 64,
-) -> dict[str, float]:
-    """The flip probability of each of ``perturbations``, in percent.
-
-    ``classify`` gives the classes of a batch of bytes; the rest is as for ``perturbations.frames``.
-    """
-    counts = []
-    for name in perturbations:
-        count = torch.zeros((), dtype=torch.int64, device=images.device)
-        for start in range(0, len(images), batch_size):
-            part = slice(start, start + batch_size)
-            made = frames(images[part], name, indices[part], side=side, constants=constants, seed=seed)
-            count += count_flips((classify(frame) for frame in made), with_first=compared_with_first(name))
-        counts.append(count)
-    compared = [len(images) * (frame_count(name, constants) - 1) for name in perturbations]
-    found = torch.stack(counts).tolist() if counts else []
-    return {name: 100 * n / of for name, n, of in zip(perturbations, found, compared, strict=True)}

@@ -1,6 +1,7 @@
 """From errors to one number: mCE, relative mCE, mean corruption error and mFR. Imports no torch.
 
-Errors are in percent, a list of one error per severity for each corruption. Hendrycks and Dietterich 2019, sections 3.3
+Errors are in percent, a list of one error per severity for each corruption; flip probabilities likewise, of one
+severity: mFR is to them what mCE is to errors. Hendrycks and Dietterich 2019, sections 3.3
 and 3.4 (arXiv:1903.12261). AlexNet's errors, which its scores are fractions of, are package data; they are looked up by
 name, never by position.
 """
@@ -23,7 +24,7 @@ class Normaliser:
     """A network whose errors another's are fractions of."""
 
     name: str
-    errors: Errors
+    errors: Errors  # or flip probabilities
     clean: float  # its error on the images before corruption, in percent
 
 
@@ -45,10 +46,12 @@ def corruption_names(kind: str | None = None) -> tuple[str, ...]:
 
 
 @cache
-def alexnet_flips() -> Mapping[str, float]:
+def alexnet_flips() -> Normaliser:
     """AlexNet's flip probabilities on ImageNet-P, in percent (clovaai/assembled-cnn, mce/eval_robustness.py)."""
     with (Path(__file__).parent / "alexnet_p.csv").open(encoding="utf-8", newline="") as file:
-        return {row["perturbation"]: 100 * float(row["flip_probability"]) for row in csv.DictReader(file)}
+        rows = list(csv.DictReader(file))
+    errors = {row["perturbation"]: [100 * float(row["flip_probability"])] for row in rows}
+    return Normaliser("AlexNet", errors, alexnet().clean)
 
 
 def mean_error(errors: Errors) -> float:
@@ -75,18 +78,6 @@ def relative_mce(errors: Errors, clean: float, normaliser: Normaliser) -> float 
     if min(added.values()) <= 0:
         return None
     return mean(100 * (mean(of) - clean) / added[name] for name, of in errors.items())
-
-
-def flip_rates(flips: Mapping[str, float], base: Mapping[str, float]) -> dict[str, float]:
-    """FR of each perturbation in percent: its flip probability over the normaliser's, looked up by name."""
-    if unknown := [name for name in flips if not base.get(name)]:
-        raise UserError(f"the normaliser has no flip probability of '{unknown[0]}', only of {', '.join(base)}")
-    return {name: 100 * flip / base[name] for name, flip in flips.items()}
-
-
-def mfr(flips: Mapping[str, float], base: Mapping[str, float]) -> float:
-    """Mean flip rate in percent: the mean of the FRs of the perturbations that there are, which belong to its name."""
-    return mean(flip_rates(flips, base).values())
 
 
 def _base(name: str, normaliser: Normaliser) -> float:

@@ -1,6 +1,9 @@
-"""Count a network's errors on every cell: a corruption at a severity. What is counted survives the process."""
+"""Count a network's errors on every cell: a corruption at a severity, or the flips of its predictions in sequences.
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+What is counted survives the process.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,16 +16,18 @@ from bagoftricks.evaluate.robustness.stopwatch import Stopwatch
 
 Cell = tuple[str, int]  # corruption and severity
 CLEAN: Cell = ("clean", 0)
+Judge = Callable[[Iterable[Int64[Tensor, "copies B"]]], Int64[Tensor, " copies"]]  # from predictions to how many count
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Images of one cell, on the device."""
+    """Images of one cell, on the device: one batch, or the frames of a sequence in turn."""
 
     cell: int  # its number
     stop: int  # rows of the data that are done with it
-    images: UInt8[Tensor, "B 3 S S"]
-    labels: Int64[Tensor, " B"]
+    frames: Iterable[UInt8[Tensor, "B 3 S S"]]
+    judge: Judge
+    judged: int  # images, or pairs of frames
 
 
 @dataclass
@@ -33,21 +38,21 @@ class Tally:
     copies: Sequence[str]
     device: torch.device
     wrong: Int64[Tensor, "copies cells"] = field(init=False)
-    seen: list[int] = field(init=False)  # images of each cell
+    seen: list[int] = field(init=False)  # images of each cell, or pairs of frames
     stop: list[int] = field(init=False)  # rows that are done in each cell: of those, broken images were not seen
 
     def __post_init__(self) -> None:
         self.wrong = torch.zeros(len(self.copies), len(self.cells), dtype=torch.int64, device=self.device)
         self.seen, self.stop = [0] * len(self.cells), [0] * len(self.cells)
 
-    def add(self, piece: Piece, misses: Sequence[Tensor]) -> None:
-        """Count a piece; ``misses`` are the errors of each copy, not waited for."""
-        self.wrong[:, piece.cell] += torch.stack(list(misses))
-        self.seen[piece.cell] += len(piece.labels)
+    def add(self, piece: Piece, misses: Int64[Tensor, " copies"]) -> None:
+        """Count a piece; ``misses`` are the errors or flips of each copy, not waited for."""
+        self.wrong[:, piece.cell] += misses
+        self.seen[piece.cell] += piece.judged
         self.stop[piece.cell] = piece.stop
 
     def errors(self, copy: str) -> dict[Cell, float]:
-        """The error of a copy on each cell, in percent."""
+        """The error of a copy on each cell, or its flips in it, in percent."""
         wrong = self.wrong[self.copies.index(copy)].tolist()
         return {
             cell: 100 * count / seen for cell, count, seen in zip(self.cells, wrong, self.seen, strict=True) if seen
@@ -84,12 +89,22 @@ def count_errors(
 
     Nothing waits for the device here. ``prepare`` makes bytes what the network sees.
     """
+
+    def predictions(frames: Iterable[UInt8[Tensor, "B 3 S S"]]) -> Iterator[Int64[Tensor, "copies B"]]:
+        for frame in frames:
+            with watch("predict"):
+                images = prepare(frame)
+                found = torch.stack([predict(images).argmax(1) for predict in predicts.values()])
+            yield found
+
     for piece in pieces:
-        with watch("predict"):
-            images = prepare(piece.images)
-            misses = [predict(images).argmax(1).ne(piece.labels).sum() for predict in predicts.values()]
-        tally.add(piece, misses)
+        tally.add(piece, piece.judge(predictions(piece.frames)))
         after()
+
+
+def count_misses(labels: Int64[Tensor, " B"]) -> Judge:
+    """The judge of a single batch: how many predictions are not its labels."""
+    return lambda predictions: next(iter(predictions)).ne(labels).sum(-1)
 
 
 def by_corruption(errors: Mapping[Cell, float]) -> dict[str, list[float]]:

@@ -11,12 +11,12 @@ from bagoftricks.data.stored import StoredSet, find_stored
 from bagoftricks.errors import UserError
 from bagoftricks.evaluate.corruptions import Frost, smallest_side
 from bagoftricks.evaluate.robustness.protocols import Protocol, find_protocol
-from bagoftricks.evaluate.robustness.scoring import SEVERITIES, Normaliser, alexnet
+from bagoftricks.evaluate.robustness.scoring import SEVERITIES, Normaliser
 from bagoftricks.evaluate.robustness.tally import CLEAN, Cell
 from bagoftricks.recipe import Recipe
 from bagoftricks.settings import CorruptionSettings, Settings
 from bagoftricks.study.check import test_pixels
-from bagoftricks.study.robustness.result import scored_copy
+from bagoftricks.study.robustness.result import parts, scored_copy
 from bagoftricks.study.store import Record, Store
 
 
@@ -35,8 +35,14 @@ class Asked:
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """The clean images first, then every corruption at every severity."""
-        return (CLEAN, *((name, severity) for name in self.protocol.corruptions for severity in SEVERITIES))
+        """The clean images first, then every corruption at every severity, or every perturbation."""
+        severities = (1,) if self.protocol.sequences else SEVERITIES
+        return (CLEAN, *((name, severity) for name in self.protocol.corruptions for severity in severities))
+
+    @property
+    def seen(self) -> int:
+        """The side in pixels of the images that corruptions and sequences are made of: at least ``size``."""
+        return round(self.size * self.protocol.long_side)
 
     @property
     def measured(self) -> str:
@@ -64,12 +70,13 @@ class Asked:
         protocol = self.protocol
         generated = {
             "seed": self.settings.seed,
-            "frost": (self.frost or Frost.made_up()).describe(),
             "constants": protocol.constants,
             "jpeg_quality": protocol.jpeg_quality,
+            **({} if protocol.sequences else {"frost": (self.frost or Frost.made_up()).describe()}),
         }
         return {
             "protocol": protocol.name,
+            "score": "mfr" if protocol.sequences else "mce",
             "corruptions": len(protocol.corruptions),
             "normaliser": self.normaliser.name if self.normaliser else "none",
             "image_size": self.size,
@@ -93,15 +100,19 @@ def asked_for(settings: Settings, recipe: Recipe, size: int | None = None, own: 
     own = own or test_pixels(settings, recipe)
     if wanted.stored is None:
         _check_size(protocol, size or own)
+    if protocol.sequences and (wanted.stored or wanted.frost):
+        name, value = ("stored", wanted.stored) if wanted.stored else ("frost", wanted.frost)
+        raise UserError(f"corruptions.{name}={value} has no meaning for {protocol.name}, whose sequences are made here")
+    short_side = recipe.test_size.short_side if recipe.test_size and size is None else None
     asked = Asked(
         protocol,
         wanted,
         size=size or own,
-        short_side=recipe.test_size.short_side if recipe.test_size and size is None else None,
+        short_side=round((size or own) * protocol.short_side) if protocol.short_side else short_side,
         resized=size not in (None, own),
         frost=find_frost(wanted.frost) if wanted.frost else None,
         stored=find_stored(wanted.stored, protocol.corruptions, SEVERITIES) if wanted.stored else None,
-        normaliser=alexnet() if protocol.normaliser == "alexnet" else None,
+        normaliser=protocol.alexnet(),
     )
     if wanted.normalise_by is None:
         return asked
@@ -141,14 +152,14 @@ def baseline_name(normaliser: Normaliser | None) -> str | None:
 
 
 def _check_size(protocol: Protocol, size: int) -> None:
-    least = {name: smallest_side(name, protocol.constants) for name in protocol.corruptions}
+    corruptions = ("motion_blur",) if protocol.sequences else protocol.corruptions
+    least = {name: smallest_side(name, protocol.constants) for name in corruptions}
     name = max(least, key=lambda each: least[each])
     if size >= least[name]:
         return
-    fitting = protocol.constants == "imagenet" and all(
-        smallest_side(each, "cifar") <= size for each in protocol.corruptions
-    )
-    instead = "corruptions=small_c, whose constants are CIFAR's, or " if fitting else ""
+    fitting = protocol.constants == "imagenet" and all(smallest_side(each, "cifar") <= size for each in corruptions)
+    small = "cifar10_p" if protocol.sequences else "small_c"
+    instead = f"corruptions={small}, whose constants are CIFAR's, or " if fitting else ""
     raise UserError(
         f"corruptions={protocol.name}: {name} needs images of {least[name]} pixels or more, and these have {size}: "
         f"type {instead}image_size={least[name]}"
@@ -169,4 +180,4 @@ def _baseline(prefix: str, store: Store, measured: str) -> Normaliser:
             f"bot-eval run={record.id[:8]} corruptions={protocol}{more} adds them"
         )
     copy = scored_copy(record.robustness[measured])
-    return Normaliser(f"run {record.id[:8]}", copy["errors"], copy["clean_error"])
+    return Normaliser(f"run {record.id[:8]}", parts(copy), copy["clean_error"])

@@ -1,10 +1,12 @@
 """The images of an evaluation, cell by cell: generated from the validation images, or from a stored set."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from bagoftricks.data import Split, bytes_in_order
@@ -13,8 +15,10 @@ from bagoftricks.data.sources import Labels
 from bagoftricks.data.stored import stored_batches
 from bagoftricks.errors import DataError
 from bagoftricks.evaluate.corruptions import corrupt, resave_as_jpeg
+from bagoftricks.evaluate.perturbations import compared_with_first, frame_count, frames, middle
+from bagoftricks.evaluate.robustness.flips import count_flips
 from bagoftricks.evaluate.robustness.stopwatch import Stopwatch
-from bagoftricks.evaluate.robustness.tally import CLEAN, Cell, Piece, Tally
+from bagoftricks.evaluate.robustness.tally import CLEAN, Cell, Piece, Tally, count_misses
 from bagoftricks.rng import Key
 from bagoftricks.study.evaluation import Subject
 from bagoftricks.study.robustness.asked import Asked
@@ -36,7 +40,7 @@ def chosen_rows(count: int, limit: int | None) -> Labels:
 
 def piece_count(subject: Subject, asked: Asked, tally: Tally) -> int:
     """How many pieces are left, as far as it is known before the images are read."""
-    batch = batch_size(subject, asked.size)
+    batch = batch_size(subject, asked.seen)
     rows = len(chosen_rows(len(subject.data.val.labels), asked.settings.limit))
     first = 0 if asked.stored else min(tally.stop)  # where the batches begin
     return sum(-(-(rows - first) // batch) - (stop - first) // batch for stop in tally.stop if stop < rows)
@@ -57,6 +61,7 @@ def _from_clean(
     subject: Subject, asked: Asked, tally: Tally, watch: Stopwatch, numbers: "range | list[int]"
 ) -> Iterator[Piece]:
     """Each image is read and decoded once; all cells are made from the batch that lies on the device."""
+    sequences = asked.protocol.sequences
     split, device = subject.data.val, subject.checked.device
     rows = chosen_rows(len(split.labels), asked.settings.limit)
     first = min(tally.stop[number] for number in numbers)
@@ -64,23 +69,53 @@ def _from_clean(
         return
     batches = bytes_in_order(
         _some(split, rows[first:]),
-        subject.settings.data,
-        size=asked.size,
+        replace(subject.settings.data, decode="full") if sequences else subject.settings.data,
+        size=asked.seen,
         short_side=asked.short_side,
-        batch_size=batch_size(subject, asked.size),
+        batch_size=batch_size(subject, asked.seen),
         workers=subject.settings.runtime.workers,
     )
     for offsets, images in batches:
         at = first + offsets
-        clean = send(images.contiguous(), device)
+        whole = send(images.contiguous(), device)
+        clean = middle(whole, asked.size) if sequences else whole
         labels = send(torch.from_numpy(split.labels[rows[at]]), device)
         for number in numbers:
             done = int(np.searchsorted(at, tally.stop[number]))
             if done == len(at):
                 continue
+            cell, indices, stop = tally.cells[number], rows[at[done:]], int(at[-1]) + 1
+            if sequences and cell != CLEAN:
+                yield _sequence(whole[done:], number, cell[0], indices, stop, asked, watch)
+                continue
             with watch("corrupt"):
-                made = corrupted(clean[done:], tally.cells[number], rows[at[done:]], asked)
-            yield Piece(number, int(at[-1]) + 1, made, labels[done:])
+                made = corrupted(clean[done:], cell, indices, asked)
+            yield _single(number, stop, made, labels[done:])
+
+
+def _single(number: int, stop: int, images: UInt8[Tensor, "B 3 S S"], labels: Int64[Tensor, " B"]) -> Piece:
+    return Piece(number, stop, [images], count_misses(labels), len(images))
+
+
+def _sequence(
+    whole: UInt8[Tensor, "B 3 L L"], number: int, name: str, indices: Labels, stop: int, asked: Asked, watch: Stopwatch
+) -> Piece:
+    """The frames of the perturbation ``name`` of these images, made one at a time."""
+    constants, count = asked.protocol.constants, frame_count(name, asked.protocol.constants)
+    made = frames(
+        whole, name, torch.from_numpy(indices), side=asked.size, constants=constants, seed=asked.settings.seed
+    )
+    judge = partial(count_flips, with_first=compared_with_first(name))
+    return Piece(number, stop, _watched(made, watch), judge, len(whole) * (count - 1))
+
+
+def _watched(made: Iterator[Tensor], watch: Stopwatch) -> Iterable[Tensor]:
+    while True:
+        with watch("corrupt"):
+            frame = next(made, None)
+        if frame is None:
+            return
+        yield frame
 
 
 def corrupted(images: UInt8[Tensor, "B 3 S S"], cell: Cell, indices: Labels, asked: Asked) -> UInt8[Tensor, "B 3 S S"]:
@@ -115,7 +150,7 @@ def _from_stored(subject: Subject, asked: Asked, tally: Tally, number: int) -> I
     for images in stored_batches(split, left, asked.size, batch_size(subject, asked.size), workers):
         labels = split.labels[rows[at : at + len(images)]]
         at += len(images)
-        yield Piece(number, at, send(images, device), send(torch.from_numpy(labels), device))
+        yield _single(number, at, send(images, device), send(torch.from_numpy(labels), device))
 
 
 def _some(split: Split, rows: Labels) -> Split:

@@ -15,7 +15,7 @@ import torch
 from bagoftricks.data import Dataset
 from bagoftricks.data.augment import Finish
 from bagoftricks.edits import Images
-from bagoftricks.evaluate.robustness.scoring import Normaliser, mce, mean_error, relative_mce
+from bagoftricks.evaluate.robustness.scoring import mce, mean_error, relative_mce
 from bagoftricks.evaluate.robustness.stopwatch import Stopwatch
 from bagoftricks.evaluate.robustness.tally import CLEAN, Cell, Tally, by_corruption, count_errors
 from bagoftricks.files import write_whole
@@ -30,7 +30,7 @@ from bagoftricks.study.ranks import train_on_devices
 from bagoftricks.study.robustness.asked import Asked, asked_for, is_recorded
 from bagoftricks.study.robustness.images import piece_count, pieces
 from bagoftricks.study.robustness.overlaps import overlaps
-from bagoftricks.study.robustness.result import of_copy
+from bagoftricks.study.robustness.result import of_copy, parts
 from bagoftricks.study.run import require_held
 from bagoftricks.study.store import Record, Store
 from bagoftricks.study.training import Reporter
@@ -161,7 +161,7 @@ def make_result(asked: Asked, tally: Tally, subject: Subject, seconds: Mapping[s
         **asked.about(),
         "count": tally.seen[tally.cells.index(CLEAN)],
         "data_digest": subject.data.digest,
-        "copies": {copy: scores(tally.errors(copy), asked.normaliser) for copy in tally.copies},
+        "copies": {copy: scores(tally.errors(copy), asked) for copy in tally.copies},
         "seconds": dict(seconds),
         "environment": {
             **{key: everywhere[key] for key in ("device", "threads", "torch", "torchvision", "bagoftricks")},
@@ -169,9 +169,12 @@ def make_result(asked: Asked, tally: Tally, subject: Subject, seconds: Mapping[s
     }
 
 
-def scores(errors: Mapping[Cell, float], normaliser: Normaliser | None) -> Result:
-    """``mce``, ``relative_mce`` where it has a meaning, and what they are made of, in percent."""
-    corrupted, clean = by_corruption(errors), errors[CLEAN]
+def scores(errors: Mapping[Cell, float], asked: Asked) -> Result:
+    """``mce``, and ``relative_mce`` where it has a meaning, or ``mfr``; and what they are made of, in percent."""
+    corrupted, clean, normaliser = by_corruption(errors), errors[CLEAN], asked.normaliser
+    if asked.protocol.sequences:
+        rate = mean_error(corrupted) if normaliser is None else mce(corrupted, normaliser)
+        return {"mfr": rate, "clean_error": clean, "flips": {name: flip for name, (flip,) in corrupted.items()}}
     if normaliser is None:
         return {"mce": mean_error(corrupted), "clean_error": clean, "errors": corrupted}
     return {
@@ -186,8 +189,8 @@ def rescored(known: Mapping[str, Any], asked: Asked) -> Result:
     """The same errors over another network's."""
     copies = {}
     for copy, found in known["copies"].items():
-        errors = {(name, s): error for name, of in found["errors"].items() for s, error in enumerate(of, 1)}
-        copies[copy] = scores({CLEAN: found["clean_error"], **errors}, asked.normaliser)
+        errors = {(name, s): error for name, of in parts(found).items() for s, error in enumerate(of, 1)}
+        copies[copy] = scores({CLEAN: found["clean_error"], **errors}, asked)
     return {**known, **asked.about(), "copies": copies}
 
 

@@ -20,9 +20,14 @@ def of_copy(result: Result, copy: str) -> dict[str, Any]:
     return {**about, **result["copies"][copy]}
 
 
+def parts(copy: Result) -> dict[str, list[float]]:
+    """Errors at each severity by corruption, or the one flip probability by perturbation, in percent."""
+    return dict(copy["errors"]) if "errors" in copy else {name: [flip] for name, flip in copy["flips"].items()}
+
+
 def score(copy: Result, key: str) -> float | None:
-    """``mce``, ``relative_mce`` or the mean error on the corruption of that name, in percent."""
-    if key in copy["errors"]:
+    """``mce``, ``relative_mce``, ``mfr``, or the mean error on the corruption of that name, in percent."""
+    if key in copy.get("errors", ()):
         return float(mean(copy["errors"][key]))
     found = copy.get(key)
     return None if found is None else float(found)
@@ -32,23 +37,28 @@ def is_normalised(result: Result) -> bool:
     return bool(result["normaliser"] != "none")
 
 
+def is_of_flips(result: Result) -> bool:
+    return bool(result.get("score") == "mfr")
+
+
 def heading(result: Result, name: str) -> str:
     """Of the column of the score: a mean error is no mCE, though papers call it so."""
-    return f"{'mCE' if is_normalised(result) else 'corruption error'} % ({name})"
+    known = ("mFR", "flip probability") if is_of_flips(result) else ("mCE", "corruption error")
+    return f"{known[0 if is_normalised(result) else 1]} % ({name})"
 
 
 def describe(result: Result, name: str) -> str:
     """One line that says what the number was measured on."""
-    over = f"over {result['normaliser']}'s errors" if is_normalised(result) else "mean error, not normalised"
+    flips = is_of_flips(result)
+    plural, single = ("flips", "flip probability") if flips else ("errors", "error")
+    over = f"over {result['normaliser']}'s {plural}" if is_normalised(result) else f"mean {single}, not normalised"
+    cells = "perturbations" if flips else "corruptions x 5 severities"
     if result["images"] == "stored":
         images = f"{result['count']:,} images of a stored set ({result['stored_digest']})"
     else:
         saved = f"re-saved as JPEG {result['jpeg_quality']}" if result["jpeg_quality"] else "not re-saved"
         constants = {"imagenet": "ImageNet's", "cifar": "CIFAR's"}[result["constants"]]
-        images = (
-            f"{result['count']:,} generated images, {constants} constants, {saved}, seed {result['seed']}, "
-            f"frost: {result['frost']}"
-        )
-    return (
-        f"{name}: {result['corruptions']} corruptions x 5 severities, {over}; {images}; {result['image_size']} pixels"
-    )
+        made = "sequences made of" if flips else "generated"
+        images = f"{result['count']:,} {made} images, {constants} constants, {saved}, seed {result['seed']}"
+        images += f", frost: {result['frost']}" if "frost" in result else ""
+    return f"{name}: {result['corruptions']} {cells}, {over}; {images}; {result['image_size']} pixels"
