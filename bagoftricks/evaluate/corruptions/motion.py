@@ -1,6 +1,7 @@
 """ImageMagick's motion blur, for photographs and for snow."""
 
-from math import ceil, cos, radians, sin
+from collections.abc import Callable
+from math import cos, radians, sin
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,8 @@ from torch import Tensor
 
 Values = Float[Tensor, "n c h w"]
 Padded = Float[Tensor, "n c padded_h padded_w"]
-Offsets = list[list[tuple[int, int]]]
+Offsets = list[list[list[int]]]  # (y, x) of each image's taps
+SMALL = 64 * 64  # pixels; below, PyTorch's calls cost more than their sums
 
 
 def drag(values: Values, angles: npt.NDArray[np.float64], radius: int, sigma: float) -> Values:
@@ -22,16 +24,20 @@ def drag(values: Values, angles: npt.NDArray[np.float64], radius: int, sigma: fl
     count = 2 * radius + 1
     weights = np.exp(-(np.arange(count) ** 2) / (2 * sigma**2))
     weights = (weights / weights.sum()).astype(np.float32)
-    offsets = [[_offset(tap, angle) for tap in range(count)] for angle in angles.tolist()]
-    up, down = (max(0, max(side * y for line in offsets for y, _ in line)) for side in (-1, 1))
-    left, right = (max(0, max(side * x for line in offsets for _, x in line)) for side in (-1, 1))
-    padded = F.pad(values, (left, right, up, down), mode="replicate")
-    add = _add_slices if values.device.type == "cpu" else _add_gathered
-    return add(padded, values, [[(y + up, x + left) for y, x in line] for line in offsets], weights.tolist())
+    y, x = (_offsets(count, angles, along) for along in (sin, cos))
+    up, left = max(0, -y.min()), max(0, -x.min())
+    padded = F.pad(values, (left, max(0, x.max()), up, max(0, y.max())), mode="replicate")
+    offsets = np.stack([y + up, x + left], -1).tolist()
+    on_cpu = _add_small if values.shape[-2] * values.shape[-1] <= SMALL else _add_slices
+    add = on_cpu if values.device.type == "cpu" else _add_gathered
+    return add(padded, values, offsets, weights.tolist())
 
 
-def _offset(tap: int, angle: float) -> tuple[int, int]:
-    return ceil(tap * sin(radians(angle)) - 0.5), ceil(tap * cos(radians(angle)) - 0.5)
+def _offsets(count: int, angles: npt.NDArray[np.float64], along: Callable[[float], float]) -> npt.NDArray[np.int64]:
+    """Of each image's taps, along one axis, in whole pixels."""
+    steps = np.array([along(radians(angle)) for angle in angles.tolist()])
+    offsets: npt.NDArray[np.int64] = np.ceil(steps[:, None] * np.arange(count) - 0.5).astype(np.int64)
+    return offsets
 
 
 def _add_slices(padded: Padded, values: Values, offsets: Offsets, weights: list[float]) -> Values:
@@ -42,6 +48,19 @@ def _add_slices(padded: Padded, values: Values, offsets: Offsets, weights: list[
         for (y, x), weight in zip(line, weights, strict=True):
             total.add_(image[:, y : y + height, x : x + width], alpha=weight)
     return result
+
+
+def _add_small(padded: Padded, values: Values, offsets: Offsets, weights: list[float]) -> Values:
+    """As ``_add_slices``, in NumPy."""
+    height, width = values.shape[-2:]
+    result = np.zeros(values.shape, np.float32)
+    part = np.empty(values.shape[1:], np.float32)
+    factors = [np.float32(weight) for weight in weights]
+    for image, total, line in zip(padded.numpy(), result, offsets, strict=True):
+        for (y, x), factor in zip(line, factors, strict=True):
+            np.multiply(image[:, y : y + height, x : x + width], factor, out=part)
+            total += part
+    return torch.from_numpy(result)
 
 
 def _add_gathered(padded: Padded, values: Values, offsets: Offsets, weights: list[float]) -> Values:
