@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--target", type=float, default=0.8)
     parser.add_argument("--threads", type=int, default=2)
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()
     torch.set_num_threads(asked.threads)
     presets = [] if any(s.startswith("preset=") for s in asked.settings) else ["preset=fast"]
     typed = [*presets, "data=imagefolder", f"data.root={asked.root}", "runtime.warmup_steps=3", *asked.settings]

@@ -4,8 +4,8 @@
 
 The study is trained once in peace. Then again, while processes are ended by SIGKILL at keyed random moments: by
 themselves in the middle of a write (before, half written, written but not renamed, renamed), and from outside, one
-worker or the whole sweep. Now and then a checkpoint is damaged too. What the two leave behind must be equal bit for
-bit, but for the clock; every run must be recorded once; nothing may lie about.
+worker or the whole sweep. Now and then a checkpoint is damaged too. What the two leave behind, and the study's table,
+must be equal bit for bit, but for the clock; every run must be recorded once; nothing may lie about.
 """
 
 import argparse
@@ -147,6 +147,14 @@ def left_behind(store: Path) -> dict[str, dict]:
     return found
 
 
+def table(store: Path) -> str:
+    """The study's, as a user gets it, with every digit: arms, differences, intervals and verdicts."""
+    columns = "columns=[top1,top5,loss,ece,params,macs]"
+    command = [sys.executable, "-m", "bagoftricks.cli.table", "study=stack", f"store={store}", "format=csv", columns]
+    environment = {**os.environ, "PYTHONPATH": str(OURS)}
+    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
 def litter(store: Path) -> list[str]:
     known = {"record.json", "metrics.csv", "log.txt"}
     files = [p for run in store.glob("*/record.json") for p in run.parent.rglob("*") if p.is_file()]
@@ -164,6 +172,7 @@ def torture(folder: Path, *, kills: int, seed: int, study: list[str] | None = No
     undisturbed.communicate()
     peace = time.monotonic() - began
     wanted, wrong, continuations, stores = left_behind(calm), [], 0, []
+    expected = table(calm)
     for run in wanted.values():
         assert run.pop("continuations") == 0
     while not stores or job.killed().total() < kills:
@@ -174,6 +183,7 @@ def torture(folder: Path, *, kills: int, seed: int, study: list[str] | None = No
         wrong += [f"{name} differs" for name in wanted if wanted[name] != got.get(name)]
         wrong += [f"{name} is too many" for name in got if name not in wanted]
         wrong += [f"{path} was left behind" for path in litter(stores[-1])]
+        wrong += [] if table(stores[-1]) == expected else [f"the table of {stores[-1].name} differs"]
     recorded = Counter(words[1] for words in job.log() if words[0] == "record")
     seen = sum(path.read_text().count("is damaged") for store in stores for path in store.glob("*/log.txt"))
     wrong += [f"{name} was recorded {count} times" for name, count in recorded.items() if count != len(stores)]
@@ -189,6 +199,7 @@ def torture(folder: Path, *, kills: int, seed: int, study: list[str] | None = No
         "damage_seen": seen,
         "seconds": round(time.monotonic() - began),
         "seconds_in_peace": round(peace),
+        "table_rows": len(expected.splitlines()) - 1,
         "wrong": wrong,
     }
 

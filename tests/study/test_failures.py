@@ -249,6 +249,47 @@ def test_a_full_disk_leaves_a_failed_run_that_goes_on_later(tmp_path, monkeypatc
     assert same(left_behind(tmp_path / "one", whole), left_behind(tmp_path / "two", record))
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own, of 4 MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", place], capture_output=True).returncode:
+        pytest.skip("mounting a tmpfs is not allowed here")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_really_full_is_said_and_the_run_goes_on_when_there_is_room(tmp_path, small_disk):
+    """From no room at all, where the first checkpoint fails, to enough for all of it: each file meets the end once."""
+    whole = left_behind(tmp_path / "one", execute(tiny(tmp_path / "one"), Stopping(), "bot-train"))
+    said, room = [], 0
+    while len(said) < 100:
+        store = small_disk / f"room{room}"
+        settings = tiny(store, runtime=RuntimeSettings(device="cpu", checkpoint_steps=4))
+        with pytest.raises(Interrupted):
+            execute(settings, Stopping(5), "bot-train")
+        filler = small_disk / "filler"
+        with open(filler, "wb") as file:
+            file.write(b"0" * (shutil.disk_usage(small_disk).free - room))
+        try:
+            execute(settings, Stopping(), "bot-train")
+        except TrainingFailed as failure:
+            said.append(str(failure))
+        else:
+            break
+        finally:
+            filler.unlink()
+        record = execute(settings, Stopping(), "bot-train")
+        assert same(left_behind(store, record), whole), said[-1]
+        shutil.rmtree(store)
+        room += 8192
+    assert "a checkpoint cannot be written (No space left" in said[0]
+    assert all("No space left" in line or "the disk is full" in line for line in said), said
+    assert len({line.partition(":")[0] for line in said}) > 1, said  # not the checkpoints alone
+
+
 def test_a_failure_that_cannot_be_written_down_is_a_failure_all_the_same(tmp_path, monkeypatch):
     def full(path, write, *, before=None):
         raise OSError(errno.ENOSPC, "full")
