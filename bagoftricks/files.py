@@ -1,10 +1,12 @@
 """Files that appear whole or not at all."""
 
+import errno
 import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 TEMPORARY = "tmp"  # last part of the name of a file that is not whole yet
 
 

@@ -15,6 +15,7 @@ from bagoftricks.cli.arguments import tidy
 from bagoftricks.cli.conf import conf_dir
 from bagoftricks.cli.help import text
 from bagoftricks.errors import UserError
+from bagoftricks.files import DISK_FULL
 from bagoftricks.started import other_rank, ranks_started
 
 if TYPE_CHECKING:
@@ -110,6 +111,9 @@ def explain(error: BaseException) -> str | None:
     """One line about an expected error; None for one that is a bug."""
     if isinstance(error, UserError) or type(error).__name__ in ("TrainingFailed", "RunElsewhere", "RankLost"):
         return str(error)
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}the disk is full: make room, then type the same command again"
     if not is_users(error):
         return None
     cause = error.__cause__ or error

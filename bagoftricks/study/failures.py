@@ -1,18 +1,17 @@
 """What went wrong, in one line that says what to type instead; None for what only we can mend."""
 
-import errno
 import gc
 import re
 from contextlib import suppress
 
 import torch
 
+from bagoftricks.files import DISK_FULL
 from bagoftricks.settings import Settings
 from bagoftricks.study.outcomes import TrainingFailed
 
 GOES_ON = "then the same command goes on from the last checkpoint"
 FEWEST = 4  # images at a time
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def explained(error: BaseException, settings: Settings, place: str = "") -> TrainingFailed | None:
@@ -37,7 +36,7 @@ def explained(error: BaseException, settings: Settings, place: str = "") -> Trai
         )
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
-        if error.errno in FULL:
+        if error.errno in DISK_FULL:
             return TrainingFailed(f"{where}the disk is full{place}: make room, {GOES_ON}")
         return TrainingFailed(f"{where}{last_line(error)}{place}: once that is mended, {GOES_ON}")
     return None

@@ -76,8 +76,8 @@ def claim(folder: Path) -> Lease | None:
     token = uuid.uuid4().hex
     text = json.dumps({"token": token, "host": host(), "pid": os.getpid(), "born": born(os.getpid())})
     prepared = folder / f".{LEASE}.{token}"
-    prepared.write_text(text, encoding="utf-8")
     try:
+        prepared.write_text(text, encoding="utf-8")
         os.link(prepared, path)  # exclusive, and the file is complete from its first moment
     except FileExistsError:
         return None
