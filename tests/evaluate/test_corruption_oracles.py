@@ -1,7 +1,8 @@
 """Each corruption against a slow reference written from its definition, in fp64, with the same draws.
 
-With BAGOFTRICKS_GOLDEN=<folder> (and BAGOFTRICKS_FROST=<folder of the six pictures>) the slow test compares with stored
-outputs of the original program as well: <kind>_inputs.npy, <kind>_<corruption>.npz and replay_draws.py.
+With BAGOFTRICKS_GOLDEN=<folder> (and BAGOFTRICKS_FROST=<folder of the six pictures>) the slow tests compare with stored
+outputs of the original program as well: <kind>_inputs.npy, <kind>_<corruption>.npz and replay_draws.py; with
+BAGOFTRICKS_PHOTOS=<folder of JPEGs> they compare our draws with the original's on these photographs too.
 """
 
 import colorsys
@@ -9,17 +10,21 @@ import os
 import sys
 from io import BytesIO
 from math import ceil, cos, radians, sin
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from scipy import ndimage
+from scipy.stats import ks_2samp, wilcoxon
 
-from bagoftricks.evaluate.corruptions import CORRUPTIONS, Frost, blur, digital, glass, noise, weather
+from bagoftricks.data.decode import decode
+from bagoftricks.data.transforms import fit
+from bagoftricks.evaluate.corruptions import CORRUPTIONS, Frost, blur, corrupt, digital, glass, noise, weather
 from bagoftricks.evaluate.corruptions.draws import Stream
-from bagoftricks.evaluate.corruptions.motion import _add_gathered, _add_slices
-from bagoftricks.evaluate.corruptions.table import TABLE
+from bagoftricks.evaluate.corruptions.motion import _add_gathered, _add_slices, _add_small
+from bagoftricks.evaluate.corruptions.table import TABLE, draw_nothing
 from bagoftricks.rng import Key
 
 SIDE = 32
@@ -77,11 +82,13 @@ def test_motion_blur_is_one_sided_along_whole_offsets(images, angle):
     assert near(blur.motion_blur(images, np.full(4, angle), row), expected + 1 / 514)
 
 
-def test_taps_gathered_for_all_images_are_those_of_slices():
+def test_the_ways_to_add_up_taps_agree():
     values = torch.rand(2, 3, 5, 6, generator=Key(0).generator())
     padded = torch.nn.functional.pad(values, (1, 2, 2, 1), mode="replicate")
-    where = [[(2, 1), (0, 3)], [(3, 0), (1, 2)]]
-    assert torch.equal(_add_slices(padded, values, where, [0.7, 0.3]), _add_gathered(padded, values, where, [0.7, 0.3]))
+    where = [[[2, 1], [0, 3]], [[3, 0], [1, 2]]]
+    by_slices = _add_slices(padded, values, where, [0.7, 0.3])
+    assert torch.equal(by_slices, _add_gathered(padded, values, where, [0.7, 0.3]))
+    assert torch.allclose(by_slices, _add_small(padded, values, where, [0.7, 0.3]), atol=1e-7)
 
 
 @pytest.mark.parametrize("kind", ["imagenet", "cifar"])
@@ -258,22 +265,40 @@ def injected(kind, name, severity, arrays, row, replay, frost):
     return None
 
 
+golden = pytest.mark.skipif("BAGOFTRICKS_GOLDEN" not in os.environ, reason="needs the original program's outputs")
+RANDOM = [name for name in CORRUPTIONS if TABLE[name].draw is not draw_nothing]
+
+
+@pytest.fixture
+def replay(monkeypatch):
+    """The numbers that the original program draws."""
+    monkeypatch.syspath_prepend(os.environ["BAGOFTRICKS_GOLDEN"])
+    import replay_draws
+
+    yield replay_draws
+    sys.modules.pop("replay_draws", None)
+
+
+def original_frost(name):
+    if name != "frost":
+        return None
+    if "BAGOFTRICKS_FROST" not in os.environ:
+        pytest.skip("needs the original pictures of frost")
+    return Frost.from_folder(os.environ["BAGOFTRICKS_FROST"])
+
+
+def as_bytes(arrays):
+    return torch.from_numpy(np.ascontiguousarray(arrays)).permute(0, 3, 1, 2).contiguous()
+
+
 @pytest.mark.slow
-@pytest.mark.skipif("BAGOFTRICKS_GOLDEN" not in os.environ, reason="needs the original program's outputs")
+@golden
 @pytest.mark.parametrize("kind", ["imagenet", "cifar"])
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_the_original_programs_outputs(name, kind, monkeypatch):
-    folder = os.environ["BAGOFTRICKS_GOLDEN"]
-    monkeypatch.syspath_prepend(folder)
-    import replay_draws as replay
-
-    frost = None
-    if name == "frost":
-        if "BAGOFTRICKS_FROST" not in os.environ:
-            pytest.skip("needs the original pictures of frost")
-        frost = Frost.from_folder(os.environ["BAGOFTRICKS_FROST"])
+def test_the_original_programs_outputs(name, kind, replay):
+    folder, frost = os.environ["BAGOFTRICKS_GOLDEN"], original_frost(name)
     arrays = np.load(f"{folder}/{kind}_inputs.npy")
-    bytes_ = torch.from_numpy(arrays).permute(0, 3, 1, 2).contiguous()
+    bytes_ = as_bytes(arrays)
     files = [f"{kind}_{name}", f"{kind}_{name}_opencv4"] if name == "elastic_transform" else [f"{kind}_{name}"]
     exact = name in ("shot_noise", "impulse_noise", "contrast", "pixelate", "jpeg_compression")
     for severity in (1, 3, 5):
@@ -286,4 +311,43 @@ def test_the_original_programs_outputs(name, kind, monkeypatch):
         gap = min(gaps, key=np.mean)
         assert gap.max() <= (0 if exact else 2)
         assert gap.mean() <= (0 if exact else 0.05)
-    sys.modules.pop("replay_draws", None)
+
+
+def statistics(images, clean):
+    """Mean, variance and distance to the clean image of each image."""
+    values, before = images.double().flatten(1), clean.double().flatten(1)
+    return values.mean(1).numpy(), values.var(1).numpy(), (values - before).abs().mean(1).numpy()
+
+
+def both(kind, name, severity, arrays, replay):
+    """The statistics of the images corrupted with our draws and with the original program's."""
+    row, frost, clean = TABLE[name].rows(kind)[severity - 1], original_frost(name), as_bytes(arrays)
+    ours = corrupt(clean, name, severity, range(len(arrays)), constants=kind, frost=frost)
+    theirs = TABLE[name].apply(clean, injected(kind, name, severity, arrays, row, replay, frost), row)
+    return zip(statistics(ours, clean), statistics(theirs, clean), strict=True)
+
+
+@pytest.mark.slow
+@golden
+@pytest.mark.parametrize("kind", ["imagenet", "cifar"])
+@pytest.mark.parametrize("name", RANDOM)
+def test_our_draws_are_distributed_as_the_original_programs(name, kind, replay):
+    """Over many draws for each of the golden images."""
+    count = 100 if kind == "cifar" else 12 if name == "glass_blur" else 40
+    for array in np.load(f"{os.environ['BAGOFTRICKS_GOLDEN']}/{kind}_inputs.npy")[:3]:
+        for severity in (1, 3, 5):
+            for ours, theirs in both(kind, name, severity, np.repeat(array[None], count, 0), replay):
+                assert ks_2samp(ours, theirs).pvalue > 1e-4
+
+
+@pytest.mark.slow
+@golden
+@pytest.mark.skipif("BAGOFTRICKS_PHOTOS" not in os.environ, reason="needs photographs")
+@pytest.mark.parametrize("name", RANDOM)
+def test_our_draws_change_photographs_as_the_original_programs_do(name, replay):
+    """Each photograph once with either's draws: the differences have no sign."""
+    paths = sorted(Path(os.environ["BAGOFTRICKS_PHOTOS"]).rglob("*.[jJ]*"))[: 16 if name == "glass_blur" else 48]
+    arrays = np.stack([fit(decode(path), 224, 256).permute(1, 2, 0).numpy() for path in paths])
+    for severity in (1, 3, 5):
+        for ours, theirs in both("imagenet", name, severity, arrays, replay):
+            assert wilcoxon(ours, theirs).pvalue > 1e-4
