@@ -17,8 +17,7 @@ from typing import Any
 import torch
 
 from bagoftricks.cli.compose import compose_settings
-from bagoftricks.data import find_dataset
-from bagoftricks.data.loaders import keep_decoded
+from bagoftricks.data import find_dataset, keep_decoded
 from bagoftricks.report.dawnbench import reported_copy, seconds_to
 from bagoftricks.study import training
 from bagoftricks.study.run import execute

@@ -26,8 +26,9 @@ from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
 from bagoftricks.data.augment import Augment, Finish
-from bagoftricks.data.loaders import Plan, StreamLoader, prepare
+from bagoftricks.data.plan import Plan
 from bagoftricks.data.sources import FileSplit
+from bagoftricks.data.stream import StreamLoader, prepare
 from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings
 

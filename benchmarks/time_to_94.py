@@ -23,7 +23,7 @@ import torch
 
 from bagoftricks.cli.compose import compose_settings
 from bagoftricks.data.augment import Augment
-from bagoftricks.data.loaders import into_memory
+from bagoftricks.data.memory import into_memory
 from bagoftricks.data.sources import find_dataset
 
 SCRIPT, REVISION = "airbench94_muon.py", "f1c599c4af24aca803e3e65a6a7e52a502e09d0e"

@@ -1,6 +1,7 @@
 """Data sets and the batches made of them."""
 
-from bagoftricks.data.loaders import Loader, bytes_in_order, eval_loader, in_order, keep_decoded, train_loader
+from bagoftricks.data.loaders import Loader, bytes_in_order, eval_loader, in_order, train_loader
+from bagoftricks.data.memory import keep_decoded
 from bagoftricks.data.sources import Dataset, Split, find_dataset
 
 __all__ = [

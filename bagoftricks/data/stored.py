@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import functional as tv
 
 from bagoftricks.data.decode import SUFFIXES, decode
-from bagoftricks.data.loaders import worker_count
 from bagoftricks.data.sources import FileSplit, Labels
+from bagoftricks.data.stream import worker_count
 from bagoftricks.errors import DataError, did_you_mean
 
 LABELS = "labels.npy"

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bagoftricks.data.loaders import Plan
+from bagoftricks.data.plan import Plan
 from bagoftricks.train import Trainer
 
 EVERY = 32  # steps whose losses are read from a GPU at once

@@ -11,8 +11,9 @@ from bagoftricks.data import cache
 from bagoftricks.data.augment import Finish
 from bagoftricks.data.cache import Arena, cached, files_digest
 from bagoftricks.data.decode import decode
-from bagoftricks.data.loaders import StreamLoader, eval_loader, train_loader
+from bagoftricks.data.loaders import eval_loader, train_loader
 from bagoftricks.data.sources import CachedSplit, FileSplit, MemorySplit
+from bagoftricks.data.stream import StreamLoader
 from bagoftricks.errors import DataError, UserError
 from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings, Settings

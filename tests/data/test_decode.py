@@ -6,8 +6,9 @@ from PIL import Image, ImageFilter
 
 from bagoftricks.data.augment import Augment, Finish
 from bagoftricks.data.decode import decode, decode_on, decode_scaled, read_bytes
-from bagoftricks.data.loaders import Plan, StreamLoader
+from bagoftricks.data.plan import Plan
 from bagoftricks.data.sources import FileSplit
+from bagoftricks.data.stream import StreamLoader
 from bagoftricks.errors import DataError, UserError
 from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings, RuntimeSettings, Settings

@@ -8,17 +8,11 @@ from PIL import Image
 
 from bagoftricks.data.augment import Augment, Finish, send_together
 from bagoftricks.data.decode import decode as decode_image
-from bagoftricks.data.loaders import (
-    MemoryLoader,
-    Plan,
-    StreamLoader,
-    eval_loader,
-    fits,
-    in_order,
-    keep_decoded,
-    train_loader,
-)
+from bagoftricks.data.loaders import eval_loader, in_order, train_loader
+from bagoftricks.data.memory import MemoryLoader, fits, keep_decoded
+from bagoftricks.data.plan import Plan
 from bagoftricks.data.sources import Dataset, FileSplit, MemorySplit
+from bagoftricks.data.stream import StreamLoader
 from bagoftricks.edits import MapImages
 from bagoftricks.errors import DataError
 from bagoftricks.rng import Key

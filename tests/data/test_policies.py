@@ -8,8 +8,10 @@ import torch
 
 from bagoftricks.catalogue import create
 from bagoftricks.data.augment import Augment, Finish
-from bagoftricks.data.loaders import MemoryLoader, Plan, StreamLoader
+from bagoftricks.data.memory import MemoryLoader
+from bagoftricks.data.plan import Plan
 from bagoftricks.data.sources import MemorySplit
+from bagoftricks.data.stream import StreamLoader
 from bagoftricks.edits import MapImages
 from bagoftricks.settings import DataSettings
 from bagoftricks.tricks import FAMILY_OF

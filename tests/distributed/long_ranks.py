@@ -9,7 +9,9 @@ from tests.distributed import cases
 from tests.distributed.cases import Case
 from tests.distributed.ranks import on_ranks
 
-HALF_PRECISION = {"mixed_precision": 2e-2}  # an ulp of bf16 is 2^-8
+# An ulp of bf16 is 2^-8. big_little's small maps have next to no variance, by which its norms divide the rounding: its
+# gradients in fp64 are compared in test_world_sizes.
+TOLERANCE = {"mixed_precision": 2e-2, "big_little": 1e-4}
 PARAMS = {"distill": {"mode": "offline"}, "micro_batch": {"images": 4}}
 
 
@@ -48,4 +50,4 @@ def test_a_trick_gives_the_weights_of_one_process(alone, ranks, name):
         pytest.skip(one)
     assert not isinstance(first, str), first
     assert all(first.equals(other) for other in others)
-    assert one.distance(first) <= HALF_PRECISION.get(name, 3e-6)
+    assert one.distance(first) <= TOLERANCE.get(name, 3e-6)

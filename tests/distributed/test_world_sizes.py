@@ -23,7 +23,7 @@ CLOSE = [  # with the tolerance of their weights and statistics: rounding, and w
     (Case(("mixed_precision",), steps=2), 2e-3),
 ]
 OTHER_STATISTICS = Case(steps=3, sync_norm=False)
-EXACT = [(), ("ghost_norm",), ("resnet_d", "se", "stochastic_depth")]
+EXACT = [(), ("ghost_norm",), ("resnet_d", "se", "stochastic_depth"), ("big_little",)]
 READS = [
     {"batch": 16, "micro": None, "reads": 1, "whole": True, "stream": False},
     {"batch": 16, "micro": 6, "reads": 2, "whole": True, "stream": True},

@@ -15,7 +15,7 @@ from torchvision import models
 
 from bagoftricks.data import keep_decoded
 from bagoftricks.data.augment import Augment
-from bagoftricks.data.loaders import into_memory
+from bagoftricks.data.memory import into_memory
 from bagoftricks.edits import SetPrecision
 from bagoftricks.errors import UserError
 from bagoftricks.rng import Key

@@ -1,0 +1,126 @@
+"""Batches of small images that are kept on the device as bytes, where a whole batch is prepared at a time."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bagoftricks.data.augment import Augment, Finish, Parts, send_together
+from bagoftricks.data.cache import Made, kept_whole
+from bagoftricks.data.plan import Plan, Table, rows_of
+from bagoftricks.data.shares import UNSHARED, Shares
+from bagoftricks.data.sources import Dataset, FileSplit, KeptSplit, MemorySplit, Split
+from bagoftricks.data.stream import prepare
+from bagoftricks.data.transforms import pick
+from bagoftricks.distributed import ALONE, World
+from bagoftricks.edits import Batch, Images
+from bagoftricks.errors import VanishedError
+from bagoftricks.settings import SMALL, DataSettings
+
+IN_MEMORY = 4 * 2**30  # bytes of small images that are kept decoded
+
+
+class MemoryLoader:
+    """Batches of small images in memory. ``images`` counts those of an epoch, ``skipped`` names broken files.
+
+    The images lie on the device if they fit and ``on_device``; else on the host, where they are prepared too.
+    """
+
+    def __init__(
+        self,
+        split: MemorySplit,
+        plan: Plan,
+        augment: Augment,
+        finish: Finish,
+        skipped: list[str],
+        teacher: Table | None = None,
+        *,
+        on_device: bool = True,
+        shares: Shares = UNSHARED,
+    ) -> None:
+        self.plan, self.augment, self.finish, self.skipped, self.teacher = plan, augment, finish, skipped, teacher
+        self.shares = shares
+        self.images = plan.count if plan.key is None else len(plan) * plan.batch_size
+        stays = augment.policy is None and on_device and fits(split.images, finish.device)
+        self.place = finish.device if stays else torch.device("cpu")
+        self.pixels = split.images.to(self.place).contiguous(memory_format=finish.memory_format)
+        self.labels = torch.from_numpy(split.labels).to(self.place)
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        return (batch for _, batch in self.numbered(epoch))
+
+    def numbered(self, epoch: int, start: int = 0) -> Iterator[tuple[int, Batch]]:
+        """The batches of an epoch from step ``start`` on, each with the number of its step."""
+        for step, parts in self.shares.steps(enumerate(self.plan.steps(epoch, start), start)):
+            mine = self.shares.mine(parts)
+            which = torch.from_numpy(np.concatenate([rows for _, rows in mine]))[:, None]
+            numbers = [which, self.augment.draws(epoch, mine), self.augment.shift(epoch, mine)]
+            which, draws, shift = numbers if self.place.type == "cpu" else send_together(numbers, self.place)
+            rows = which[:, 0]
+            images = self.augment.batch(pick(self.pixels, rows), draws)
+            if self.shares.whole:
+                images, rows, shift = self._together(epoch, parts, images)
+            yield step, self.finish(images, self.labels[rows], shift, rows_of(self.teacher, rows))
+
+    def _together(self, epoch: int, parts: Parts, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The images of a whole batch, with their rows of the split and their colour noise."""
+        places = self.shares.places(parts)
+        images = self.shares.together(images, places, self.augment.views, self.finish.device)
+        rows = torch.from_numpy(np.concatenate([rows for _, rows in parts])).to(self.place, non_blocking=True)
+        return images, rows, self.augment.shift(epoch, parts)
+
+    def sample(self, count: int) -> Images:
+        """The first images of the split as the network sees them, without augmentation."""
+        return self.finish(self.pixels[:count], self.labels[:count]).images
+
+
+def fits(images: Tensor, device: torch.device) -> bool:
+    """Whether the images take at most half of a GPU's free memory."""
+    return device.type != "cuda" or images.nbytes <= torch.cuda.mem_get_info(device)[0] // 2
+
+
+def prepared_whole(augment: Augment, count: int) -> bool:
+    """Whether ``count`` images are small enough for memory and prepared a batch at a time."""
+    return augment.size <= SMALL and 3 * augment.size**2 * count <= IN_MEMORY and augment.crop != "area"
+
+
+def keep_decoded(data: Dataset) -> Dataset:
+    """The data set with a memory of its decoded images where they fit, for several runs in one process."""
+    return replace(data, train=KeptSplit(data.train), val=KeptSplit(data.val))
+
+
+def into_memory(split: Split, augment: Augment, data: DataSettings, workers: int, world: World = ALONE) -> Made:
+    """All readable images of a split as ``augment`` prepares them, what was wrong with the others, and the rows left.
+
+    They are always made from the images as they were found, never from those of another size. Rank 0 makes all ranks'.
+    """
+    if world.size > 1 and not isinstance(split, MemorySplit):
+        return world.share(lambda: into_memory(split, augment, data, workers * world.local_size))
+    if isinstance(split, KeptSplit):
+        if split.made is None or split.how != (augment, data.on_error):
+            split.how, split.made = (augment, data.on_error), None
+            split.made = into_memory(split.split, augment, data, workers)
+        return split.made
+    if isinstance(split, FileSplit) and data.cache != "none":
+        return kept_whole(split, (augment, data.on_error), lambda: _into_memory(split, augment, data.on_error, workers))
+    return _into_memory(split, augment, data.on_error, workers)
+
+
+def _into_memory(split: Split, augment: Augment, on_error: str, workers: int) -> Made:
+    size = augment.size
+    if isinstance(split, MemorySplit) and split.images.shape[2:] == (size, size) and augment.short_side in (None, size):
+        return split, [], np.arange(len(split.labels))
+    steps = list(prepare(split, Plan(len(split.labels), 512), augment, workers))
+    broken = [error for step in steps for error in step.broken]
+    gone = [error for error in broken if isinstance(error, VanishedError)]
+    if broken and (gone or on_error == "fail" or len(broken) == len(split.labels)):
+        raise (gone or broken)[0]
+    rows = np.array([sample.index for step in steps for sample in step.samples])
+    images = torch.cat([step.images for step in steps if step.images is not None])
+    images = images.contiguous(memory_format=torch.channels_last)
+    return MemorySplit(images, split.labels[rows]), [str(error) for error in broken], rows

@@ -1,0 +1,187 @@
+"""Batches of images of any size, decoded and prepared one by one in worker processes; the bytes travel to the device.
+
+They become floats there.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from bagoftricks.data.augment import Augment, Finish, Parts, send
+from bagoftricks.data.plan import Plan, Table, rows_of
+from bagoftricks.data.shares import UNSHARED, Shares
+from bagoftricks.data.sources import CachedSplit, Split
+from bagoftricks.data.workers import Bytes, Collected, Files, Sample, Samples, decoded, draws_of
+from bagoftricks.distributed import ALONE, World
+from bagoftricks.edits import Batch, Images
+from bagoftricks.errors import DataError, VanishedError
+
+
+@dataclass
+class Requests:
+    """The batch sampler of a StreamLoader: the samples of each step of the epoch it is set to."""
+
+    plan: Plan
+    shares: Shares = UNSHARED
+    current: int = 0
+    start: int = 0  # the first step that is asked for
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __iter__(self) -> Iterator[list[Sample]]:
+        for parts in self.shares.steps(self.plan.steps(self.current, self.start)):
+            yield samples_of(self.current, self.shares.mine(parts))
+
+
+def samples_of(epoch: int, parts: Parts) -> list[Sample]:
+    return [Sample(epoch, p, int(row)) for p, rows in parts for row in rows]
+
+
+def prepare(
+    split: Split, plan: Plan, augment: Augment, workers: int, *, pin_memory: bool = False, shares: Shares = UNSHARED
+) -> "DataLoader[Collected]":
+    """The prepared images of each step, made in worker processes."""
+    return _in_workers(Samples(split, augment), plan, workers, shares, pin_memory=pin_memory)
+
+
+def _in_workers(
+    data: Samples | Bytes, plan: Plan, workers: int, shares: Shares, *, pin_memory: bool = False
+) -> "DataLoader[Any]":
+    return DataLoader(
+        data,  # type: ignore[arg-type]
+        batch_sampler=Requests(plan, shares),
+        num_workers=workers,
+        collate_fn=as_it_is,  # type: ignore[arg-type]
+        pin_memory=pin_memory,
+        persistent_workers=workers > 0,
+        multiprocessing_context="fork"
+        if workers and isinstance(data.split, CachedSplit)
+        else None,  # shares its memory
+        worker_init_fn=leave_stopping_to_the_run if workers else None,
+    )
+
+
+def leave_stopping_to_the_run(worker: int) -> None:
+    """Terminals and schedulers signal all processes of a run: a worker goes on, so that the step can be finished.
+
+    The run ends its workers itself, by a SIGTERM of its own.
+    """
+    for name in ("SIGINT", "SIGUSR2"):
+        if number := getattr(signal, name, None):
+            signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # tells who has sent a signal; macOS has no such call
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=end_with_the_run, args=(os.getppid(),), daemon=True).start()
+
+
+def end_with_the_run(run: int) -> None:
+    """End this process when process ``run`` asks it to."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != run:
+        continue
+    os._exit(0)
+
+
+def as_it_is(step: Collected | Files) -> Collected | Files:
+    """A worker makes whole steps: nothing is left to collate."""
+    return step
+
+
+class StreamLoader:
+    """Batches of images that are decoded and prepared in worker processes; the attributes of MemoryLoader."""
+
+    def __init__(
+        self,
+        split: Split,
+        plan: Plan,
+        augment: Augment,
+        finish: Finish,
+        *,
+        workers: int,
+        on_error: str,
+        teacher: Table | None = None,
+        on_gpu: bool = False,
+        shares: Shares = UNSHARED,
+    ) -> None:
+        self.split, self.plan, self.augment, self.finish, self.on_error = split, plan, augment, finish, on_error
+        self.teacher, self.shares = teacher, shares
+        self.images = plan.count if plan.key is None else len(plan) * plan.batch_size
+        self.skipped: list[str] = []
+        self.coloured_there = augment.policy is None and (on_gpu or finish.device.type != "cpu")
+        data = Bytes(split) if on_gpu else Samples(split, augment.uncoloured() if self.coloured_there else augment)
+        self.prepared = _in_workers(data, plan, workers, shares, pin_memory=finish.device.type == "cuda")
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        return (batch for _, batch in self.numbered(epoch))
+
+    def numbered(self, epoch: int, start: int = 0) -> Iterator[tuple[int, Batch]]:
+        """The batches of an epoch from step ``start`` on, each with its number; a step without a readable image has
+        none. What comes before is not read.
+        """
+        requests: Requests = self.prepared.batch_sampler  # type: ignore[assignment]
+        requests.current, requests.start = epoch, start
+        steps = self.shares.steps(enumerate(self.plan.steps(epoch, start), start))
+        for read, (number, parts) in zip(self.prepared, steps, strict=True):
+            step = decoded(read, self.augment, self.finish.device) if isinstance(read, Files) else read
+            self._count_broken(step.broken)
+            if self.shares.whole:
+                step = self._together(epoch, parts, step)
+            if step.images is None:
+                continue
+            images = send(step.images, self.finish.device)
+            if self.coloured_there:
+                images = self.augment.colours(images, draws_of(self.augment, step.samples))
+            rows = np.array([s.index for s in step.samples])
+            labels, teacher = torch.from_numpy(self.split.labels[rows]), rows_of(self.teacher, torch.from_numpy(rows))
+            yield number, self.finish(images, labels, self._shift(epoch, step.samples), teacher)
+
+    def _together(self, epoch: int, parts: Parts, step: Collected) -> Collected:
+        """The readable images of a whole step."""
+        asked, read = samples_of(epoch, self.shares.mine(parts)), set(step.samples)
+        broken = [i for i, sample in enumerate(asked) if sample not in read]
+        places, left = self.shares.places(parts), np.arange(sum(len(rows) for _, rows in parts))
+        if self.on_error == "skip":
+            places, left = self.shares.readable(places, broken)
+        every = samples_of(epoch, parts)
+        if not len(left):
+            return Collected([], None)
+        side = self.augment.size
+        mine = torch.empty(0, 3, side, side, dtype=torch.uint8) if step.images is None else step.images
+        images = self.shares.together(mine, places, self.augment.views, self.finish.device)
+        return Collected([every[row] for row in left], images)
+
+    def sample(self, count: int) -> Images:
+        """The first readable images of the split as the network sees them, without augmentation."""
+        plan = Plan(min(count, len(self.split.labels)), 256)
+        plain = Augment(self.augment.size, None, scaled=self.augment.scaled)
+        steps = prepare(self.split, plan, plain, self.prepared.num_workers)
+        images = [step.images for step in steps if step.images is not None]
+        labels = torch.zeros(sum(map(len, images)), dtype=torch.int64)
+        return self.finish(torch.cat(images), labels).images
+
+    def _shift(self, epoch: int, samples: list[Sample]) -> Tensor:
+        passes = sorted({s.pass_ for s in samples})
+        return self.augment.shift(epoch, [(p, np.array([s.index for s in samples if s.pass_ == p])) for p in passes])
+
+    def _count_broken(self, broken: list[DataError]) -> None:
+        for error in broken:
+            if self.on_error == "fail" or isinstance(error, VanishedError):
+                raise error
+            if str(error) not in self.skipped:
+                self.skipped.append(str(error))
+
+
+def worker_count(workers: int, world: World = ALONE) -> int:
+    """Processes that decode images for one rank."""
+    return min((os.cpu_count() or 1) // world.local_size, 8) if workers < 0 else workers
