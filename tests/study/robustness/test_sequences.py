@@ -48,15 +48,16 @@ def test_the_flips_are_those_of_a_plain_loop_over_the_frames(evaluate, settings)
 
 
 def test_a_killed_count_goes_on_where_it_stopped_and_no_batch_size_changes_a_flip(evaluate):
+    name = "cifar10_p[limit=5]"
     evaluate(protocol="none")
     with pytest.raises(KeyboardInterrupt):
-        evaluate(StopAt(13), protocol="cifar10_p")
+        evaluate(StopAt(13), protocol="cifar10_p", limit=5)
     said = Said()
-    whole = without_times(evaluate(said, protocol="cifar10_p").robustness[NAME])
-    assert (said.steps, whole["count"]) == (3 * 10 - 13, 12)
+    whole = without_times(evaluate(said, protocol="cifar10_p", limit=5).robustness[name])
+    assert (said.steps, whole["count"]) == (2 * 10 - 13, 5)
     for batch in (1, 7):
-        again = evaluate(protocol="cifar10_p", rerun=True, batch=batch)
-        assert without_times(again.robustness[NAME]) == whole
+        again = evaluate(protocol="cifar10_p", limit=5, rerun=True, batch=batch)
+        assert without_times(again.robustness[name]) == whole
 
 
 def test_the_score_is_the_mean_over_alexnets_and_the_row_says_what_it_is_of(evaluate):
@@ -74,8 +75,8 @@ def test_the_score_is_the_mean_over_alexnets_and_the_row_says_what_it_is_of(eval
 
 
 def test_a_baseline_runs_flips_take_alexnets_place(evaluate):
-    record = evaluate(protocol="cifar10_p", limit=None)
-    found = evaluate(protocol="cifar10_p", limit=None, normalise_by=record.id).robustness
+    record = evaluate(protocol="cifar10_p", limit=None, batch=360)
+    found = evaluate(protocol="cifar10_p", limit=None, batch=360, normalise_by=record.id).robustness
     (own,) = (result for name, result in found.items() if "normalise_by" in name)
     assert own["copies"]["last"]["mfr"] == pytest.approx(100)
     assert parts(own["copies"]["last"]) == {name: [flip] for name, flip in flips_of(record, "cifar10_p").items()}
