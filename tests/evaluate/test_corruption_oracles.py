@@ -319,10 +319,11 @@ def statistics(images, clean):
     return values.mean(1).numpy(), values.var(1).numpy(), (values - before).abs().mean(1).numpy()
 
 
-def both(kind, name, severity, arrays, replay):
-    """The statistics of the images corrupted with our draws and with the original program's."""
+def both(kind, name, severity, arrays, replay, first=0):
+    """The statistics of the images corrupted with our draws (of image numbers from ``first`` on) and the original's."""
     row, frost, clean = TABLE[name].rows(kind)[severity - 1], original_frost(name), as_bytes(arrays)
-    ours = corrupt(clean, name, severity, range(len(arrays)), constants=kind, frost=frost)
+    numbers = range(first, first + len(arrays))
+    ours = corrupt(clean, name, severity, numbers, constants=kind, frost=frost)
     theirs = TABLE[name].apply(clean, injected(kind, name, severity, arrays, row, replay, frost), row)
     return zip(statistics(ours, clean), statistics(theirs, clean), strict=True)
 
@@ -332,12 +333,13 @@ def both(kind, name, severity, arrays, replay):
 @pytest.mark.parametrize("kind", ["imagenet", "cifar"])
 @pytest.mark.parametrize("name", RANDOM)
 def test_our_draws_are_distributed_as_the_original_programs(name, kind, replay):
-    """Over many draws for each of the golden images."""
-    count = 100 if kind == "cifar" else 12 if name == "glass_blur" else 40
-    for array in np.load(f"{os.environ['BAGOFTRICKS_GOLDEN']}/{kind}_inputs.npy")[:3]:
+    """Over many draws for each of the golden images; 500 comparisons in all."""
+    count = 100 if kind == "cifar" else 4 if name == "glass_blur" else 40
+    for image, array in enumerate(np.load(f"{os.environ['BAGOFTRICKS_GOLDEN']}/{kind}_inputs.npy")[:3]):
         for severity in (1, 3, 5):
-            for ours, theirs in both(kind, name, severity, np.repeat(array[None], count, 0), replay):
-                assert ks_2samp(ours, theirs).pvalue > 1e-4
+            arrays = np.repeat(array[None], count, 0)
+            for ours, theirs in both(kind, name, severity, arrays, replay, first=1000 * image):
+                assert ks_2samp(ours, theirs).pvalue > 1e-5
 
 
 @pytest.mark.slow
@@ -346,7 +348,7 @@ def test_our_draws_are_distributed_as_the_original_programs(name, kind, replay):
 @pytest.mark.parametrize("name", RANDOM)
 def test_our_draws_change_photographs_as_the_original_programs_do(name, replay):
     """Each photograph once with either's draws: the differences have no sign."""
-    paths = sorted(Path(os.environ["BAGOFTRICKS_PHOTOS"]).rglob("*.[jJ]*"))[: 16 if name == "glass_blur" else 48]
+    paths = sorted(Path(os.environ["BAGOFTRICKS_PHOTOS"]).rglob("*.[jJ]*"))[: 12 if name == "glass_blur" else 48]
     arrays = np.stack([fit(decode(path), 224, 256).permute(1, 2, 0).numpy() for path in paths])
     for severity in (1, 3, 5):
         for ours, theirs in both("imagenet", name, severity, arrays, replay):

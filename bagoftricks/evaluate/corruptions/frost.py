@@ -26,7 +26,7 @@ LOOKS = (  # mean of red, green and blue, deviation, and loss of power per octav
     ((137.6, 152.8, 165.2), 29, 1.3),
     ((112.4, 123.4, 134.8), 43, 1.7),
 )
-Picture = UInt8[Tensor, "3 height width"]
+Picture = UInt8[Tensor, "3 _ _"]
 
 
 class Frost:
