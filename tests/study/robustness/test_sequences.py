@@ -90,9 +90,16 @@ def test_frames_are_cut_out_of_the_whole_photograph_with_black_around_it(evaluat
         seen.append((whole.clone(), about["side"]))
         return frames(whole, name, *args, **about)
 
+    def single(number, stop, batch, labels):
+        clean.append(batch.clone())
+        return make(number, stop, batch, labels)
+
+    clean, make = [], images._single
     monkeypatch.setattr(images, "frames", watched)
+    monkeypatch.setattr(images, "_single", single)
     evaluate(protocol="imagenet_p", limit=4)
     whole, side = seen[0]
+    assert torch.equal(clean[0], whole[..., 6:14, 6:14])
     assert (whole.shape[1:], side) == ((3, 20, 20), 8)
     lit = np.flatnonzero(whole.amax((0, 1, 3)).numpy())
     assert 5 <= lit[0] <= lit[-1] <= 13
