@@ -38,8 +38,8 @@ class Protocol:
 
 # Those of ImageNet-P that single images make; its snow is of one size of image only.
 SEQUENCES = (
-    *("gaussian_noise", "shot_noise", "motion_blur", "zoom_blur", "brightness", "translate", "rotate", "tilt", "scale"),
-)
+    "gaussian_noise", "shot_noise", "motion_blur", "zoom_blur", "brightness", "translate", "rotate", "tilt", "scale",
+)  # fmt: skip
 
 PROTOCOLS = {
     protocol.name: protocol
