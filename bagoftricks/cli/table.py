@@ -1,5 +1,6 @@
 """bot-table: the records of a store as a table. Trains nothing, needs neither Hydra nor torch."""
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,10 +37,12 @@ def main(argv: list[str] | None = None) -> int:
         print(HELP)
         return 0
     try:
-        print(table(arguments))
+        print(table(arguments), flush=True)
     except UserError as error:
         print(f"bot-table: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `bot-table | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
     return 0
 
 

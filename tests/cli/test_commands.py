@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -266,6 +267,16 @@ def test_tables_need_no_torch(bot, tmp_path):
     bot("bot-sweep", "design=one_at_a_time", "tricks=[mixup]", "slots=0", *FAST)
     code = "import sys; from bagoftricks.cli.table import main; main([]); main(['study=one_at_a_time'])"
     assert "mixup" in python(f"{code}; assert 'torch' not in sys.modules", tmp_path)
+
+
+def test_a_table_whose_reader_has_gone_is_no_error(bot, tmp_path):
+    bot("bot-train", *FAST)
+    read, write = os.pipe()
+    os.close(read)
+    code = "from bagoftricks.cli.table import main; raise SystemExit(main([]))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_bench_and_table_have_help(bot):
