@@ -1,4 +1,4 @@
-"""Every trick on several ranks; run by scripts/torture-ranks."""
+"""Every trick on several ranks; run by scripts/torture ranks."""
 
 import pytest
 

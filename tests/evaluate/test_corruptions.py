@@ -12,6 +12,7 @@ from bagoftricks.evaluate.corruptions.extra import Saturation, saturate
 from bagoftricks.evaluate.corruptions.frost import FILES
 from bagoftricks.evaluate.corruptions.noise import Amount, Hits, Sigma, gaussian_noise, impulse_noise, shot_levels
 from bagoftricks.evaluate.corruptions.table import TABLE
+from bagoftricks.evaluate.robustness.scoring import SEVERITIES
 from bagoftricks.rng import Key
 
 
@@ -36,6 +37,25 @@ def test_an_image_depends_on_its_index_and_not_on_its_batch(name):
             corrupt(images[s : s + size], name, 3, indices[s : s + size], constants="cifar") for s in range(0, 64, size)
         ]
         assert torch.equal(torch.cat(parts), whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("side", "constants"), [(32, "cifar"), (224, "imagenet")])
+@pytest.mark.parametrize("name", TABLE)
+def test_batches_of_1_7_and_64_give_the_same_bits(name, side, constants):
+    """At every severity, as the protocols corrupt and save them."""
+    images = photographs(64, side)
+    for severity in SEVERITIES:
+        whole = corrupt(images, name, severity, range(64), constants=constants)
+        for size in (1, 7):
+            made = [
+                corrupt(images[s : s + size], name, severity, range(s, min(64, s + size)), constants=constants)
+                for s in range(0, 64, size)
+            ]
+            assert torch.equal(torch.cat(made), whole)
+            if severity == 5:
+                saved = torch.cat([resave_as_jpeg(part, 85) for part in made])
+                assert torch.equal(saved, resave_as_jpeg(whole, 85))
 
 
 def test_noise_by_hand():
