@@ -184,6 +184,11 @@ def frame_count(name: str, constants: str = "imagenet") -> int:
     return {"motion_blur": row.motion_frames, "translate": len(row.shifts)}.get(name, FRAMES)
 
 
+def smallest_frame(constants: str) -> int:
+    """The shortest side, in pixels, of frames that a sequence does not move out of view."""
+    return abs(TABLE[constants].shifts.start) + 1
+
+
 def compared_with_first(name: str) -> bool:
     """Whether a frame's prediction is compared with the first frame's, not with that of the frame before.
 

@@ -10,6 +10,7 @@ from typing import Any
 from bagoftricks.data.stored import StoredSet, find_stored
 from bagoftricks.errors import UserError
 from bagoftricks.evaluate.corruptions import Frost, smallest_side
+from bagoftricks.evaluate.perturbations import smallest_frame
 from bagoftricks.evaluate.robustness.protocols import Protocol, find_protocol
 from bagoftricks.evaluate.robustness.scoring import SEVERITIES, Normaliser
 from bagoftricks.evaluate.robustness.tally import CLEAN, Cell
@@ -152,12 +153,17 @@ def baseline_name(normaliser: Normaliser | None) -> str | None:
 
 
 def _check_size(protocol: Protocol, size: int) -> None:
-    corruptions = ("motion_blur",) if protocol.sequences else protocol.corruptions
-    least = {name: smallest_side(name, protocol.constants) for name in corruptions}
+
+    def needed(constants: str) -> dict[str, int]:
+        if protocol.sequences:
+            return {"translate": smallest_frame(constants)}
+        return {name: smallest_side(name, constants) for name in protocol.corruptions}
+
+    least = needed(protocol.constants)
     name = max(least, key=lambda each: least[each])
     if size >= least[name]:
         return
-    fitting = protocol.constants == "imagenet" and all(smallest_side(each, "cifar") <= size for each in corruptions)
+    fitting = protocol.constants == "imagenet" and max(needed("cifar").values()) <= size
     small = "cifar10_p" if protocol.sequences else "small_c"
     instead = f"corruptions={small}, whose constants are CIFAR's, or " if fitting else ""
     raise UserError(

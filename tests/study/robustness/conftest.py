@@ -26,6 +26,7 @@ def darker(image_batch, name, severity, indices, *, constants, seed=0, frost=Non
 def cheap(monkeypatch):
     monkeypatch.setattr(images, "corrupt", darker)
     monkeypatch.setattr(asked, "smallest_side", lambda name, constants: LEAST.get(name, 1))
+    monkeypatch.setattr(asked, "smallest_frame", lambda constants: 1)
     monkeypatch.setattr("bagoftricks.study.run.time_inference", lambda *args, **about: Timing(64, 1.0, 1.0, 1.0, 1))
 
 

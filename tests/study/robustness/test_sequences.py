@@ -7,12 +7,12 @@ import torch
 from bagoftricks.data import find_dataset
 from bagoftricks.data.augment import Finish
 from bagoftricks.errors import UserError
-from bagoftricks.evaluate.perturbations import frames
+from bagoftricks.evaluate.perturbations import frames, smallest_frame
 from bagoftricks.evaluate.robustness.protocols import SEQUENCES
 from bagoftricks.evaluate.robustness.scoring import alexnet_flips
 from bagoftricks.report.robustness import error_report, robustness_columns
 from bagoftricks.study.evaluation import subject_of_run
-from bagoftricks.study.robustness import images
+from bagoftricks.study.robustness import asked, images
 from bagoftricks.study.robustness.images import chosen_rows
 from bagoftricks.study.robustness.result import of_copy, parts
 from bagoftricks.train import predictor
@@ -109,3 +109,9 @@ def test_frames_are_cut_out_of_the_whole_photograph_with_black_around_it(evaluat
 def test_what_has_no_meaning_for_sequences_is_refused(evaluate, change):
     with pytest.raises(UserError, match="no meaning for cifar10_p"):
         evaluate(protocol="cifar10_p", **change)
+
+
+def test_frames_that_would_move_out_of_view_are_refused_before_the_training(evaluate, monkeypatch):
+    monkeypatch.setattr(asked, "smallest_frame", smallest_frame)
+    with pytest.raises(UserError, match=r"translate needs images of 21 pixels or more, and these have 8: .*cifar10_p"):
+        evaluate(protocol="imagenet_p")
