@@ -53,7 +53,7 @@ class Do(NamedTuple):
     spot: tuple[float, float] = (0.0, 0.0)  # the centre of a cutout, as shares of height and width
 
 
-NOTHING = Do(Op.IDENTITY)
+DO_NOTHING = Do(Op.IDENTITY)
 WARPS = (Op.SHEAR_X, Op.SHEAR_Y, Op.TRANSLATE_X, Op.TRANSLATE_Y, Op.ROTATE)
 TRANSLATIONS = (Op.TRANSLATE_X, Op.TRANSLATE_Y)
 ENHANCEMENTS = (Op.COLOUR, Op.CONTRAST, Op.BRIGHTNESS, Op.SHARPNESS)
@@ -193,11 +193,11 @@ def solarize_add(pixels: Pixels, added: Amounts) -> Tables:
     return _everywhere(torch.where(levels < 128, (levels + added.long()).clamp(0, 255), levels), len(pixels))
 
 
-def brightness(pixels: Pixels, factors: Amounts) -> Tables:
+def adjust_brightness(pixels: Pixels, factors: Amounts) -> Tables:
     return _everywhere(_blend(torch.zeros(()), _levels(), factors), len(pixels))
 
 
-def contrast(pixels: Pixels, factors: Amounts) -> Tables:
+def adjust_contrast(pixels: Pixels, factors: Amounts) -> Tables:
     """Away from the mean grey of the image. (TPU's and Assembled-CNN's code take pixels / 256 for it.)"""
     grey = _grey(pixels).sum(2, keepdim=True).double() / pixels.shape[2]
     return _everywhere(_blend((grey + 0.5).floor(), _levels(), factors), len(pixels))
@@ -254,8 +254,8 @@ TABLE_OF: dict[Op, Callable[[Tensor, Tensor], Tensor]] = {
     Op.POSTERIZE: posterize,
     Op.SOLARIZE: solarize,
     Op.SOLARIZE_ADD: solarize_add,
-    Op.BRIGHTNESS: brightness,
-    Op.CONTRAST: contrast,
+    Op.BRIGHTNESS: adjust_brightness,
+    Op.CONTRAST: adjust_contrast,
     Op.AUTO_CONTRAST: auto_contrast,
     Op.EQUALIZE: equalize,
 }

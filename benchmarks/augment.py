@@ -23,15 +23,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision.transforms import v2
 
-from bagoftricks.catalogue import create
-from bagoftricks.compose import compose
 from bagoftricks.data.augment import Finish
 from bagoftricks.data.loaders import train_loader
 from bagoftricks.data.sources import MemorySplit
-from bagoftricks.evaluate.speed import synchronise
+from bagoftricks.measure.speed import synchronise
+from bagoftricks.recipe.compose import compose
+from bagoftricks.recipe.trick import Task
 from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings
-from bagoftricks.trick import Task
+from bagoftricks.tricks.catalogue import create
 
 COUNT, CLASSES, SIDE, PAD, WORKERS = 50_000, 10, 32, 4, 2
 SETTINGS = DataSettings(mean=[125.31, 122.95, 113.87], std=[62.99, 62.09, 66.70], crop="pad", pad=PAD)

@@ -21,12 +21,12 @@ from tabulate import tabulate
 from timm.models.resnet import Bottleneck, ResNet
 from torch import Tensor, nn
 
-from bagoftricks.catalogue import create
-from bagoftricks.compose import compose
-from bagoftricks.evaluate.speed import synchronise
+from bagoftricks.measure.speed import synchronise
 from bagoftricks.models import build_model
+from bagoftricks.recipe.compose import compose
+from bagoftricks.recipe.trick import Task
 from bagoftricks.settings import ModelSettings
-from bagoftricks.trick import Task
+from bagoftricks.tricks.catalogue import create
 
 DEPTHS = [3, 4, 6, 3]
 RESNET50 = ModelSettings(name="resnet50", depths=DEPTHS, width=64)

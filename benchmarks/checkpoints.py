@@ -15,16 +15,16 @@ from statistics import median, quantiles
 
 import torch
 
-from bagoftricks.compose import compose
-from bagoftricks.edits import Batch
-from bagoftricks.evaluate.speed import synchronise
-from bagoftricks.models import build_model, place
+from bagoftricks.measure.speed import synchronise
+from bagoftricks.models import build_model, to_device
+from bagoftricks.recipe.compose import compose
+from bagoftricks.recipe.edits import Batch
+from bagoftricks.recipe.trick import Task
 from bagoftricks.rng import Key
 from bagoftricks.settings import ModelSettings, RuntimeSettings
-from bagoftricks.state import State
-from bagoftricks.study.checkpoints import Checkpoints
-from bagoftricks.train import Trainer
-from bagoftricks.trick import Task
+from bagoftricks.store.checkpoints import Checkpoints
+from bagoftricks.training.state import TrainingState
+from bagoftricks.training.trainer import Trainer
 
 BATCH, PIXELS, CLASSES = 128, 32, 10
 NETWORK = ModelSettings(name="resnet14_cifar", block="basic", depths=[2, 2, 2])  # conf/model/resnet14_cifar.yaml
@@ -34,7 +34,7 @@ def make_trainer(device: torch.device, steps: int) -> Trainer:
     task = Task(CLASSES, BATCH, steps_per_epoch=390, total_steps=steps)
     recipe = compose({}, task)  # in fp32, whose steps are the quicker ones on a CPU without bf16 units
     model = build_model(NETWORK, recipe.parts, num_classes=CLASSES, image_size=PIXELS)
-    model = place(model, device, channels_last=True)
+    model = to_device(model, device, channels_last=True)
     return Trainer(recipe, model, task, key=Key(0), lr=0.1, weight_decay=5e-4)
 
 
@@ -59,7 +59,7 @@ def main() -> None:
             wall, cpu = time.perf_counter(), time.process_time()
             if trainer is kept:
                 state = trainer.state()
-                checkpoints.save(trainer.steps_done, State(state.tensors, {**state.values, "rows": []}))
+                checkpoints.save(trainer.steps_done, TrainingState(state.tensors, {**state.values, "rows": []}))
                 copying.append(time.perf_counter() - wall)
             for _ in trainer.epoch(batch for _ in range(given.every)):
                 pass

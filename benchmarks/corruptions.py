@@ -25,8 +25,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.models import resnet50
 
-from bagoftricks.evaluate.corruptions import CORRUPTIONS, EXTRA, SEVERITIES, corrupt
 from bagoftricks.rng import Key
+from bagoftricks.robustness.corruptions import CORRUPTIONS, EXTRA, SEVERITIES, corrupt
 
 Cell = tuple[str, int]
 

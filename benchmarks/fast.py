@@ -19,8 +19,8 @@ import torch
 from bagoftricks.cli.compose import compose_settings
 from bagoftricks.data import find_dataset, keep_decoded
 from bagoftricks.report.dawnbench import reported_copy, seconds_to
-from bagoftricks.study import training
-from bagoftricks.study.run import execute
+from bagoftricks.run import epochs as training
+from bagoftricks.run.execute import execute
 
 
 class Quiet:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bagoftricks.evaluate.corruptions import Frost, corrupt
+from bagoftricks.robustness.corruptions import Frost, corrupt
 
 
 def main() -> None:

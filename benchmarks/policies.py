@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from bagoftricks.catalogue import create
-from bagoftricks.edits import MapImages
+from bagoftricks.recipe.edits import MapImages
+from bagoftricks.recipe.trick import Task
 from bagoftricks.rng import Key
-from bagoftricks.trick import Task
+from bagoftricks.tricks.catalogue import create
 
 TORCHVISION: dict[str, Callable[[], Callable[[Tensor], Tensor]]] = {
     "autoaugment": lambda: v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10),

@@ -21,18 +21,18 @@ import torch
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
-from bagoftricks.catalogue import create
-from bagoftricks.compiled import compile_on, compiled, grey_images
-from bagoftricks.compose import compose
 from bagoftricks.data import find_dataset, train_loader
 from bagoftricks.data.augment import Finish
-from bagoftricks.edits import Batch
-from bagoftricks.evaluate.speed import synchronise
-from bagoftricks.models import build_model, place
+from bagoftricks.measure.speed import synchronise
+from bagoftricks.models import build_model, to_device
+from bagoftricks.recipe.compose import compose
+from bagoftricks.recipe.edits import Batch
+from bagoftricks.recipe.trick import Task
 from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings, ModelSettings
-from bagoftricks.train import Trainer
-from bagoftricks.trick import Task
+from bagoftricks.training.compiled import compile_on, compiled, grey_images
+from bagoftricks.training.trainer import Trainer
+from bagoftricks.tricks.catalogue import create
 
 CLASSES = 1000
 FULL = ModelSettings(name="resnet50", depths=[3, 4, 6, 3], width=64)
@@ -44,7 +44,7 @@ def ours(given: argparse.Namespace, device: torch.device) -> Trainer:
     task = Task(CLASSES, given.batch, 1000, 1000)
     recipe = compose({name: create(name) for name in ("mixed_precision", "resnet_b")}, task)
     model = build_model(SMALL if given.small else FULL, recipe.parts, num_classes=CLASSES, image_size=given.pixels)
-    model = place(model, device, channels_last=True)
+    model = to_device(model, device, channels_last=True)
     trainer = Trainer(recipe, model, task, key=Key(0), lr=0.1, weight_decay=1e-4)
     if not given.small:
         trainer.forward = compiled(model, given.mode)

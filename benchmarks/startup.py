@@ -18,7 +18,7 @@ IMPORT = "import torch, torchvision"
 HELP = "from bagoftricks.cli.train import main; main(['--help'])"
 FIRST_STEP = """
 import os, sys
-from bagoftricks.train import Trainer
+from bagoftricks.training.trainer import Trainer
 step = Trainer.step
 def first(self, batch):
     step(self, batch)

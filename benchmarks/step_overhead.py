@@ -17,15 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bagoftricks.catalogue import create
-from bagoftricks.compose import compose
-from bagoftricks.edits import Batch
-from bagoftricks.evaluate.speed import synchronise
-from bagoftricks.models import build_model, place
+from bagoftricks.measure.speed import synchronise
+from bagoftricks.models import build_model, to_device
+from bagoftricks.recipe.compose import compose
+from bagoftricks.recipe.edits import Batch
+from bagoftricks.recipe.trick import Task
 from bagoftricks.rng import Key
 from bagoftricks.settings import ModelSettings
-from bagoftricks.train import Trainer
-from bagoftricks.trick import Task
+from bagoftricks.training.trainer import Trainer
+from bagoftricks.tricks.catalogue import create
 
 FULL = ("warmup", "no_bias_decay", "zero_gamma", "cosine", "label_smoothing", "mixup")
 CASES = {  # name: (network, tricks, pixels, batch)
@@ -92,7 +92,7 @@ def compare(name: str, device: torch.device, steps: int) -> str:
     )
     loops = [
         make(
-            place(build_model(spec, {}, num_classes=CLASSES, image_size=pixels), device, channels_last=True),
+            to_device(build_model(spec, {}, num_classes=CLASSES, image_size=pixels), device, channels_last=True),
             tricks,
             steps,
         )

@@ -26,9 +26,9 @@ from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
 from bagoftricks.data.augment import Augment, Finish
-from bagoftricks.data.plan import Plan
+from bagoftricks.data.plan import StepPlan
 from bagoftricks.data.sources import FileSplit
-from bagoftricks.data.stream import StreamLoader, prepare
+from bagoftricks.data.stream import StreamLoader, prepare_batches
 from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings
 
@@ -46,7 +46,7 @@ def ours(files: FileSplit, size: int, batch: int, decode: str) -> Way:
     augment = Augment.from_settings(settings(decode), size, Key(0))
 
     def way(workers: int) -> Epoch:
-        loader = prepare(files, Plan(len(files.labels), batch, Key(0)), augment, workers)
+        loader = prepare_batches(files, StepPlan(len(files.labels), batch, Key(0)), augment, workers)
 
         def epoch(number: int) -> Iterable[Tensor]:
             loader.batch_sampler.current = number  # type: ignore[union-attr]
@@ -64,7 +64,7 @@ def ours_floats(files: FileSplit, size: int, batch: int, classes: int) -> Way:
         data = settings("full")
         augment = Augment.from_settings(data, size, Key(0))
         finish = Finish(data, classes, torch.device("cpu"), channels_last=True)
-        plan = Plan(len(files.labels), batch, Key(0))
+        plan = StepPlan(len(files.labels), batch, Key(0))
         loader = StreamLoader(files, plan, augment, finish, workers=workers, on_error="fail")
         return lambda number: (made.images for made in loader.epoch(number))
 

@@ -16,10 +16,10 @@ from itertools import combinations
 from statistics import median
 
 from bagoftricks.cli.compose import compose_settings
+from bagoftricks.store.store import Store
 from bagoftricks.study.arms import Arm
 from bagoftricks.study.launch import run_here, run_in_workers
 from bagoftricks.study.plan import PlannedRun, make_plan, states
-from bagoftricks.study.store import Store
 
 ONE_STEP = ["epochs=1", "batch_size=1438", "model.depths=[1]", "model.width=4"]
 TRICKS = ["resnet_d", "linear_scaling", "zero_gamma", "no_bias_decay", "label_smoothing", "mixup"]

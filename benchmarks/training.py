@@ -31,12 +31,12 @@ from torch.utils.data import Dataset, Subset
 from torchvision import transforms as tv
 
 from bagoftricks.cli.compose import compose_settings
-from bagoftricks.models import place
+from bagoftricks.models import to_device
 from bagoftricks.rng import Key
+from bagoftricks.run.epochs import make_trainer
+from bagoftricks.run.loading import loaders
+from bagoftricks.run.prepare import prepare
 from bagoftricks.settings import Settings
-from bagoftricks.study.loading import loaders
-from bagoftricks.study.prepare import prepare
-from bagoftricks.study.training import make_trainer
 
 Epoch = Callable[[int], int]  # trains an epoch; the images it saw
 LOG_EVERY = 50  # steps between timm's readings of its loss
@@ -75,7 +75,7 @@ def ours(settings: Settings) -> tuple[Epoch, nn.Module]:
 def theirs(images: Any, model: nn.Module, settings: Settings, workers: int, *, half: bool) -> Epoch:
     """timm's create_loader, create_optimizer_v2 and the loop of train.py; a copy of the network is trained."""
     data, device = settings.data, torch.device("cpu")
-    model = place(deepcopy(model), device, channels_last=settings.runtime.channels_last)
+    model = to_device(deepcopy(model), device, channels_last=settings.runtime.channels_last)
     loader = create_loader(
         images, (3, settings.pixels, settings.pixels), settings.batch_size, is_training=True, color_jitter=0.0,
         mean=tuple(m / 255 for m in data.mean), std=tuple(s / 255 for s in data.std), num_workers=workers,

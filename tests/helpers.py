@@ -8,19 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
-from bagoftricks.catalogue import create
-from bagoftricks.compose import compose
-from bagoftricks.edits import Batch, Edit, Part, SetOptimizer
 from bagoftricks.errors import NoEffectError, TooSmall, UserError
-from bagoftricks.layers import Site
 from bagoftricks.models import build_model
+from bagoftricks.models.layers import Site
 from bagoftricks.models.parts import Parts
-from bagoftricks.parameters import check_selectors
-from bagoftricks.recipe import Recipe
+from bagoftricks.recipe.compose import compose
+from bagoftricks.recipe.edits import Batch, Edit, Part, SetOptimizer
+from bagoftricks.recipe.recipe import Recipe
+from bagoftricks.recipe.trick import Task, Trick
 from bagoftricks.rng import Key
 from bagoftricks.settings import ModelSettings
-from bagoftricks.train import Trainer
-from bagoftricks.trick import Task, Trick
+from bagoftricks.training.parameters import check_selectors
+from bagoftricks.training.trainer import Trainer
+from bagoftricks.tricks.catalogue import create
 
 CLASSES, PIXELS, BATCH = 5, 16, 8
 TINY = ModelSettings(name="tiny", depths=[1, 1], width=4)

@@ -6,7 +6,7 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from torchvision.transforms.v2 import functional as tv
 
-from bagoftricks.image_ops import ENHANCEMENTS, NOTHING, WARPS, Do, Op, amount, perform
+from bagoftricks.image_ops import DO_NOTHING, ENHANCEMENTS, WARPS, Do, Op, amount, perform
 from tests.helpers import photographs
 
 AMOUNTS = {
@@ -108,7 +108,7 @@ def test_torchvisions_kernels_are_within_one_grey_level(op, by, ours):
         Do(Op.SOLARIZE, 256),
         Do(Op.SOLARIZE_ADD, 0),
         Do(Op.CUTOUT, 0),
-        NOTHING,
+        DO_NOTHING,
         *(Do(op, 0) for op in WARPS),
         *(Do(op, 1) for op in ENHANCEMENTS),
     ],

@@ -7,10 +7,11 @@ import os
 import signal
 from pathlib import Path
 
-from bagoftricks import files
 from bagoftricks.rng import Key
-from bagoftricks.study import checkpoints, lease, run, store, training
-from bagoftricks.train import Trainer
+from bagoftricks.run import epochs as training
+from bagoftricks.run import execute as run
+from bagoftricks.store import checkpoints, files, lease, store
+from bagoftricks.training.trainer import Trainer
 
 FOLDER, SEED = Path(os.environ["TORTURE_FOLDER"]), int(os.environ["TORTURE_SEED"])
 RATES = {"checkpoint": 0.14, "record": 0.4, "metrics": 0.2, "weights": 0.25, "store": 0.05}
@@ -108,7 +109,7 @@ for module in (files, run, store):
 checkpoints.write_checkpoint = lambda path, state, *, before=None: write_whole(
     path, lambda file: file.write_bytes(encoded(state)), before=before
 )
-from bagoftricks.checkpoint import encoded  # noqa: E402
+from bagoftricks.store.checkpoint_file import encoded  # noqa: E402
 
 training.accuracy = telling("evaluation", training.accuracy)
 lease.claim = store.claim = telling("store", lease.claim, deadly=True)

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from bagoftricks.catalogue import family_of
-from bagoftricks.cli.arguments import tidy
+from bagoftricks.cli.arguments import normalise_arguments
 from bagoftricks.cli.conf import conf_dir
 from bagoftricks.cli.help import text
 from bagoftricks.errors import UserError
-from bagoftricks.files import DISK_FULL
 from bagoftricks.started import other_rank, ranks_started
+from bagoftricks.store.files import DISK_FULL
+from bagoftricks.tricks.catalogue import family_of
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -39,7 +39,7 @@ def launch(program: str, job: Job, finish: Callable[[], None], argv: list[str] |
             raise UserError(
                 f"-m under torchrun: its ranks share one run; type {program} -m ... runtime.devices=N instead"
             )
-        status = _guarded(program, lambda: _run_hydra(program, tidy(arguments), job))
+        status = _guarded(program, lambda: _run_hydra(program, normalise_arguments(arguments), job))
         return max(status, _guarded(program, finish))
 
     return guarded_main(program, action)
@@ -127,11 +127,11 @@ def explain(error: BaseException) -> str | None:
         return f"trick '{trick[1]}' is not switched on: add +{family_of(trick[1])}={trick[1]}, or drop the override"
     wrong = re.search(r"Value '(.*?)' .*(?:could not be converted to|is not a valid) (\w+)", message)
     if wrong and full_key:
-        return f"{full_key[1]}={wrong[1]}: must be {KINDS.get(wrong[2], wrong[2])}"
+        return f"{full_key[1]}={wrong[1]}: must be {TYPE_NAMES.get(wrong[2], wrong[2])}"
     return f"{full_key[1]}: {first}" if full_key and full_key[1] not in first else first
 
 
-KINDS = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
+TYPE_NAMES = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

@@ -9,13 +9,13 @@ import re
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
-from bagoftricks.catalogue import card, family_of
 from bagoftricks.cli.conf import YAML_GROUPS, groups, options
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.settings import Settings
+from bagoftricks.study.experiment import OVERRIDE
 from bagoftricks.tricks import FAMILIES, FAMILY_OF
+from bagoftricks.tricks.catalogue import card, family_of
 
-OVERRIDE = re.compile(r"(?P<sign>\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@-]*)(?:=(?P<value>.*))?", re.DOTALL)
 FLAGS_WITH_VALUE = {
     "--cfg",
     "-c",
@@ -46,7 +46,7 @@ LIBRARIES = ("timm", "torchvision")  # whose networks are model=LIBRARY/NAME
 PLAIN_LIST = re.compile(r"\[?[\w, ]*\]?")
 
 
-def tidy(argv: list[str]) -> list[str]:
+def normalise_arguments(argv: list[str]) -> list[str]:
     """``argv`` as Hydra understands it. Raises UserError for what it would misunderstand."""
     multirun = bool({"-m", "--multirun"} & set(argv))
     overrides: list[str] = []

@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def job(settings: "Settings", command: str) -> None:
         from bagoftricks.report.table import label
-        from bagoftricks.study.bench import measure
+        from bagoftricks.run.bench import measure
 
         def warn(text: str) -> None:
             print(f"bot-bench: {text}", file=sys.stderr)
@@ -50,7 +50,7 @@ def experiment_costs(arguments: list[str]) -> str:
     """The costs of an experiment's rows, with the published ones, as a table; nothing is trained."""
     from bagoftricks.cli.compose import compose_settings
     from bagoftricks.report.table import published_costs
-    from bagoftricks.study.bench import measure
+    from bagoftricks.run.bench import measure
     from bagoftricks.study.experiment import load_experiment
     from bagoftricks.study.plan import arm_settings
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bagoftricks.cli.arguments import tidy
+from bagoftricks.cli.arguments import normalise_arguments
 from bagoftricks.cli.conf import conf_dir
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ def compose_settings(overrides: Sequence[str]) -> "Settings":
 
     from bagoftricks.cli.schema import register, to_settings
 
-    arguments = tidy(list(overrides))
+    arguments = normalise_arguments(list(overrides))
     register(arguments)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return to_settings(compose("config", overrides=arguments))

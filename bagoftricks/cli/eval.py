@@ -9,9 +9,9 @@ from bagoftricks.cli.help import text
 from bagoftricks.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
+    from bagoftricks.run.evaluation import Subject
     from bagoftricks.settings import Settings
-    from bagoftricks.study.evaluation import Subject
-    from bagoftricks.study.store import Record
+    from bagoftricks.store.store import Record
 
 PROGRAM = "bot-eval"
 BESIDE_A_RUN = ("image_size", "store", "format", "rerun", "corruptions")  # what can differ from the run's own settings
@@ -19,7 +19,7 @@ PARTS_BESIDE_A_RUN = ("data.", "runtime.", "corruptions.")
 
 
 @dataclass
-class Asked:
+class EvalArguments:
     """What is asked of the command beside the settings."""
 
     run: str | None = None
@@ -34,7 +34,7 @@ class Asked:
     rest: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, arguments: list[str]) -> "Asked":
+    def of(cls, arguments: list[str]) -> "EvalArguments":
         asked = cls()
         for argument in arguments:
             key, equals, value = argument.partition("=")
@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
         show()
 
     try:
-        asked = Asked.of(arguments)
+        asked = EvalArguments.of(arguments)
     except UserError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
         return guarded_main(PROGRAM, of_run)
 
     def of_file(settings: "Settings", command: str) -> None:
-        from bagoftricks.study.evaluation import subject_of_file
+        from bagoftricks.run.evaluation import subject_of_file
 
         used.append(settings)
         about = {"model": settings.model.name, "weights": settings.model.weights}
@@ -124,7 +124,7 @@ def shown(rows: list[dict[str, Any]], style: str, *, each: bool, report: bool) -
     return "\n".join(parts)
 
 
-def _show(asked: Asked) -> None:
+def _show(asked: EvalArguments) -> None:
     """A picture of the corruptions on an image of the user's."""
     from bagoftricks.cli.compose import compose_settings
     from bagoftricks.report.corruption_grid import write_grid
@@ -142,15 +142,15 @@ def _show(asked: Asked) -> None:
     print(f"{PROGRAM}: {asked.out} shows the corruptions", file=sys.stderr)
 
 
-def _evaluate_run(asked: Asked, prefix: str) -> "tuple[Settings, list[dict[str, Any]]]":
+def _evaluate_run(asked: EvalArguments, prefix: str) -> "tuple[Settings, list[dict[str, Any]]]":
     """The settings of the evaluation and its rows."""
     overrides = _parsed(asked.rest)
     from omegaconf import OmegaConf
 
     from bagoftricks.cli.schema import to_settings
+    from bagoftricks.run.evaluation import subject_of_run
     from bagoftricks.settings import Settings
-    from bagoftricks.study.evaluation import subject_of_run
-    from bagoftricks.study.store import Store
+    from bagoftricks.store.store import Store
 
     store = overrides.get("store") or Settings().store
     record = Store(store).find(prefix)
@@ -172,7 +172,7 @@ def _parsed(arguments: list[str]) -> dict[str, Any]:
     """The overrides beside run=, in Hydra's grammar."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    from bagoftricks.cli.arguments import tidy
+    from bagoftricks.cli.arguments import normalise_arguments
 
     for argument in arguments:
         name = argument.lstrip("+~").partition("=")[0]
@@ -183,20 +183,20 @@ def _parsed(arguments: list[str]) -> dict[str, Any]:
                 "the run's; free are data.*, runtime.*, corruptions, image_size, copy, report, export, naming, rerun, "
                 "store and format)"
             )
-    parsed = OverridesParser.create().parse_overrides(tidy(arguments))
+    parsed = OverridesParser.create().parse_overrides(normalise_arguments(arguments))
     return {override.key_or_group: override.value() for override in parsed}
 
 
 def _rows(
-    asked: Asked, subject: "Subject", about: dict[str, Any], record: "Record | None" = None
+    asked: EvalArguments, subject: "Subject", about: dict[str, Any], record: "Record | None" = None
 ) -> list[dict[str, Any]]:
     """Export what is asked for, evaluate, and name the rows; ``record``: of the run that is evaluated."""
     from dataclasses import replace
 
     from bagoftricks.cli.progress import ConsoleReporter
     from bagoftricks.report.table import label
-    from bagoftricks.study.evaluation import evaluate, export
-    from bagoftricks.study.robustness.recording import asked_of, belongs, robustness_rows
+    from bagoftricks.run.corrupted import asked_of, belongs, robustness_rows
+    from bagoftricks.run.evaluation import evaluate, export
 
     whole = subject
     if asked.copy is not None:

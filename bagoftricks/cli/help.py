@@ -5,9 +5,9 @@ from pathlib import Path
 from textwrap import fill
 
 from bagoftricks import settings
-from bagoftricks.catalogue import cards, documented
 from bagoftricks.cli.conf import YAML_GROUPS, options
 from bagoftricks.tricks import FAMILIES
+from bagoftricks.tricks.catalogue import cards, documented
 
 USAGE = {
     "bot-train": """bot-train: train one network with any combination of tricks, and leave a record.

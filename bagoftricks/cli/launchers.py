@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from bagoftricks.cli.arguments import tidy
+from bagoftricks.cli.arguments import normalise_arguments
 from bagoftricks.cli.conf import conf_dir
 from bagoftricks.errors import UserError
 
@@ -39,11 +39,11 @@ def launch_with_plugin(runs: "Sequence[PlannedRun]", overrides: Sequence[str], v
     from hydra.types import HydraContext
 
     from bagoftricks.cli.schema import register
+    from bagoftricks.store.store import Store
     from bagoftricks.study.plan import state_of
-    from bagoftricks.study.store import Store
 
     name = next((o.partition("=")[2] for o in overrides if o.startswith("hydra/launcher=")), "")
-    jobs = {run.id: tidy([*shlex.split(run.command)[1:], f"store={run.settings.store}"]) for run in runs}
+    jobs = {run.id: normalise_arguments([*shlex.split(run.command)[1:], f"store={run.settings.store}"]) for run in runs}
     register([override for job in jobs.values() for override in job])
     array = [f"hydra.launcher.array_parallelism={slots}"] if name == "submitit_slurm" else []
     where = f"hydra.sweep.dir='{run_folder(runs)}'"
@@ -71,7 +71,7 @@ def launch_with_plugin(runs: "Sequence[PlannedRun]", overrides: Sequence[str], v
 
 
 def run_folder(runs: "Sequence[PlannedRun]") -> str:
-    from bagoftricks.study.store import Store
+    from bagoftricks.store.store import Store
 
     return str((Store(runs[0].settings.store).root / "launcher").resolve())
 
@@ -82,10 +82,10 @@ def train_job(config: "DictConfig") -> int:
 
     from bagoftricks.cli.progress import ConsoleReporter
     from bagoftricks.cli.schema import to_settings
+    from bagoftricks.run.prepare import prepare
+    from bagoftricks.store.store import Store
     from bagoftricks.study.launch import train_guarded
     from bagoftricks.study.plan import PlannedRun
-    from bagoftricks.study.prepare import prepare
-    from bagoftricks.study.store import Store
 
     with suppress(ValueError):  # joblib's loky leaves a start method that DataLoader's workers cannot use
         multiprocessing.set_start_method("fork", force=True)

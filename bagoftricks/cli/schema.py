@@ -6,10 +6,10 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from bagoftricks.catalogue import card
 from bagoftricks.cli.conf import conf_dir
 from bagoftricks.settings import Settings
 from bagoftricks.tricks import FAMILY_OF
+from bagoftricks.tricks.catalogue import card
 
 
 def register(arguments: list[str]) -> None:

@@ -16,11 +16,11 @@ from bagoftricks.settings import METRICS
 
 if TYPE_CHECKING:
     from bagoftricks.settings import Settings
+    from bagoftricks.store.store import Store
     from bagoftricks.study.arms import Arm
     from bagoftricks.study.plan import Plan, PlannedRun
-    from bagoftricks.study.store import Store
 
-HELP = """bot-sweep: train the runs of a study that are missing, then print its table.
+SWEEP_HELP = """bot-sweep: train the runs of a study that are missing, then print its table.
 
 usage:
   bot-sweep experiment=bag_of_tricks/table5 scale=laptop seeds=3
@@ -81,15 +81,15 @@ class Sweep:
 def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     if {"-h", "--help"} & set(arguments):
-        print(HELP)
+        print(SWEEP_HELP)
         return 0
     return guarded_main("bot-sweep", lambda: run(parse(arguments), arguments))
 
 
 def run(sweep: Sweep, arguments: Sequence[str]) -> int:
     """Plan, train what is missing, print the table; the exit status is 1 when a run failed."""
+    from bagoftricks.store.store import Store
     from bagoftricks.study.plan import split_parameters, study_name
-    from bagoftricks.study.store import Store
 
     arms, overrides, about = study_of(sweep)
     for arm in arms:
@@ -107,7 +107,7 @@ def run(sweep: Sweep, arguments: Sequence[str]) -> int:
     if sweep.plan:
         show_plan(plan, sweep, store, base.format)
         return 0
-    return carry_out(plan, name, about, sweep, store, base.format)
+    return run_missing(plan, name, about, sweep, store, base.format)
 
 
 def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], dict[str, Any]]":
@@ -122,7 +122,7 @@ def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], dict[str, A
             "scale": found.scale,
             "columns": list(found.columns),
         }
-        about |= {"measure": measure_of(sweep, found.target), "notes": list(found.notes)}
+        about |= {"measure": sweep_measure(sweep, found.target), "notes": list(found.notes)}
         return found.arms, (*found.overrides, *sweep.overrides), about
     if sweep.design is None:
         raise UserError(
@@ -132,7 +132,7 @@ def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], dict[str, A
         "title": f"{sweep.design} of {', '.join(sweep.tricks)}",
         "design": sweep.design,
         "tricks": list(sweep.tricks),
-        "measure": measure_of(sweep, None),
+        "measure": sweep_measure(sweep, None),
     }
     if sweep.design == "greedy":
         return (), sweep.overrides, about
@@ -147,7 +147,7 @@ def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], dict[str, A
     return arms, sweep.overrides, {**about, "notes": aliases}
 
 
-def measure_of(sweep: Sweep, target: float | None) -> dict[str, Any]:
+def sweep_measure(sweep: Sweep, target: float | None) -> dict[str, Any]:
     """What the table is judged by: as typed, else the experiment's own ``target``."""
     from bagoftricks.report.dawnbench import TARGET, make_measure
 
@@ -173,39 +173,39 @@ def planned(arms: "Sequence[Arm]", sweep: Sweep, overrides: Sequence[str], base:
 def show_plan(plan: "Plan", sweep: Sweep, store: "Store", style: str) -> None:
     """Print every run with its state, and an estimate of the time from like runs or from a few steps."""
     from bagoftricks.report.plan import plan_table
+    from bagoftricks.store.store import RunState
     from bagoftricks.study.estimate import seconds_from_records, seconds_from_steps
     from bagoftricks.study.plan import states
-    from bagoftricks.study.store import State
 
     at = states(plan, store)
-    missing = [run for run in plan.runs if at[run.id] is not State.DONE]
+    missing = [run for run in plan.runs if at[run.id] is not RunState.DONE]
     seconds = seconds_from_records(plan, store)
     if seconds is None and missing:
         seconds = seconds_from_steps(missing[0])
     print(plan_table(plan, store, seconds, sweep.slots, style))
 
 
-def carry_out(plan: "Plan", name: str, about: dict[str, Any], sweep: Sweep, store: "Store", style: str) -> int:
+def run_missing(plan: "Plan", name: str, about: dict[str, Any], sweep: Sweep, store: "Store", style: str) -> int:
     """Train what is missing, name what failed, print the table."""
     from bagoftricks.cli.sweep_view import StudyView
     from bagoftricks.report.study import study_report
-    from bagoftricks.study.checkpoints import tidy
+    from bagoftricks.store.checkpoints import remove_leftovers
+    from bagoftricks.store.store import RunState
     from bagoftricks.study.estimate import seconds_from_records
     from bagoftricks.study.launch import run_here, run_in_workers
     from bagoftricks.study.plan import save_study, states
-    from bagoftricks.study.store import State
 
     store.writable()
     save_study(store, name, plan, about)
     before = states(plan, store)
     if sweep.retry == "failed":
-        for run_id in [run_id for run_id, state in before.items() if state is State.FAILED]:
+        for run_id in [run_id for run_id, state in before.items() if state is RunState.FAILED]:
             store.clear_marks(run_id)
-            before[run_id] = State.MISSING
-    for run_id in [run_id for run_id, state in before.items() if state is State.DONE]:
-        tidy(store.folder(run_id))
+            before[run_id] = RunState.MISSING
+    for run_id in [run_id for run_id, state in before.items() if state is RunState.DONE]:
+        remove_leftovers(store.folder(run_id))
     first = {run.id: run for run in reversed(plan.runs)}  # two arms may be the same run
-    todo = [run for run in first.values() if before[run.id] not in (State.DONE, State.FAILED)][::-1]
+    todo = [run for run in first.values() if before[run.id] not in (RunState.DONE, RunState.FAILED)][::-1]
     seconds = seconds_from_records(plan, store)
     left = None if seconds is None else seconds * len(todo) / max(1, sweep.slots)
     view = StudyView(total=len(first), done=len(first) - len(todo), left=left, slots=max(1, sweep.slots))
@@ -222,12 +222,12 @@ def carry_out(plan: "Plan", name: str, about: dict[str, Any], sweep: Sweep, stor
 
 def how_it_ended(runs: "Sequence[PlannedRun]", store: "Store") -> int:
     """Say which runs failed, were interrupted, or lack their evaluation; the exit status."""
+    from bagoftricks.store.store import RunState
     from bagoftricks.study.plan import state_of
-    from bagoftricks.study.store import State
 
     at = {run.id: state_of(run, store) for run in runs}
-    failed = [run for run in runs if at[run.id] is State.FAILED]
-    unevaluated = [run for run in runs if at[run.id] is State.UNEVALUATED and store.failed(run.id)]
+    failed = [run for run in runs if at[run.id] is RunState.FAILED]
+    unevaluated = [run for run in runs if at[run.id] is RunState.UNEVALUATED and store.failed(run.id)]
     for run in [*failed, *unevaluated]:
         error, what = store.failure(run.id)["error"], "failed" if run in failed else "could not be evaluated"
         print(f"bot-sweep: '{run.label}' seed {run.seed} {what}: {error} ({store.folder(run.id)})", file=sys.stderr)
@@ -235,7 +235,7 @@ def how_it_ended(runs: "Sequence[PlannedRun]", store: "Store") -> int:
         print(f"bot-sweep: {len(failed)} runs failed; retry=failed trains them again", file=sys.stderr)
     if unevaluated:
         print(f"bot-sweep: {len(unevaluated)} evaluations failed; the same command tries them again", file=sys.stderr)
-    stopped = [run for run in runs if at[run.id] not in (State.DONE, State.FAILED) and run not in unevaluated]
+    stopped = [run for run in runs if at[run.id] not in (RunState.DONE, RunState.FAILED) and run not in unevaluated]
     if stopped:
         print(f"bot-sweep: {len(stopped)} runs were interrupted; the same command goes on", file=sys.stderr)
     return INTERRUPTED if stopped else FAILED if failed or unevaluated else DONE
@@ -258,7 +258,7 @@ def greedy(
             show_plan(plan, sweep, store, base.format)
             print("the later steps depend on what the first one measures", file=sys.stderr)
             return 0
-        status = max(status, carry_out(plan, name, about, sweep, store, base.format))
+        status = max(status, run_missing(plan, name, about, sweep, store, base.format))
         gains, speeds = gains_and_speeds(store, name, step.candidates)
         following = greedy_next(step, sweep.tricks, gains, speeds, sweep.floor)
         chosen = following.chosen if following else step.chosen

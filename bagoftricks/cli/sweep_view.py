@@ -8,9 +8,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from bagoftricks.report.plan import duration
+from bagoftricks.report.plan import show_duration
+from bagoftricks.store.store import RunState
 from bagoftricks.study.plan import PlannedRun
-from bagoftricks.study.store import State
 
 
 class StudyView:
@@ -29,7 +29,7 @@ class StudyView:
 
     def __enter__(self) -> "StudyView":
         todo = self.total - self.done
-        left = f", about {duration(self.left)}" if self.left and todo else ""
+        left = f", about {show_duration(self.left)}" if self.left and todo else ""
         self.console.print(f"{self.total} runs: {self.done} finished before, {todo} to train{left}")
         if self.console.is_terminal:
             self.bars.start()
@@ -49,17 +49,17 @@ class StudyView:
         about = f"epoch {last['epoch']}, top-1 {last['top1']:.1f} %" if last else ""
         self.bars.update(self.tasks[run.id], total=steps or None, completed=steps_done, about=about)
 
-    def finished(self, run: PlannedRun, state: State, seconds: float) -> None:
+    def finished(self, run: PlannedRun, state: RunState, seconds: float) -> None:
         self.done += 1
         if run.id in self.tasks:
             self.bars.remove_task(self.tasks.pop(run.id))
-        if state is State.DONE and seconds:
+        if state is RunState.DONE and seconds:
             self.took.append(seconds)
         left = self.total - self.done
         rate = sum(self.took) / len(self.took) if self.took else None
-        about = f"about {duration(rate * left / self.slots)}" if rate else ""
+        about = f"about {show_duration(rate * left / self.slots)}" if rate else ""
         self.bars.update(self.whole, completed=self.done, about=about)
         last = self.rows.get(run.id)
-        score = f"top-1 {last['top1']:.2f} %" if last and state is State.DONE else state.value
+        score = f"top-1 {last['top1']:.2f} %" if last and state is RunState.DONE else state.value
         what = f"{time.strftime('%H:%M:%S')} [{self.done}/{self.total}] {run.label}, seed {run.seed}"
         self.console.print(f"{what}: {score}, {seconds:.0f} s", markup=False)

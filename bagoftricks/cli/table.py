@@ -11,7 +11,7 @@ from bagoftricks.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     from bagoftricks.report.dawnbench import Measure
 
-HELP = """bot-table: the records of a store as a table, one row per run, or the table of a study.
+TABLE_HELP = """bot-table: the records of a store as a table, one row per run, or the table of a study.
 
 usage:
   bot-table                                           results/runs, as Markdown, one row per run
@@ -34,7 +34,7 @@ settings:
 def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     if {"-h", "--help"} & set(arguments):
-        print(HELP)
+        print(TABLE_HELP)
         return 0
     try:
         print(table(arguments), flush=True)
@@ -48,10 +48,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def table(arguments: list[str]) -> str:
     from bagoftricks.report.column import STYLES
-    from bagoftricks.report.dawnbench import measured
+    from bagoftricks.report.dawnbench import measure_values
     from bagoftricks.report.robustness import robustness_notes, with_notes
-    from bagoftricks.report.table import record_columns, render, rows_of
-    from bagoftricks.study.store import Store
+    from bagoftricks.report.table import record_columns, record_rows, render
+    from bagoftricks.store.store import Store
 
     chosen = {
         "store": "results/runs",
@@ -73,7 +73,7 @@ def table(arguments: list[str]) -> str:
     if chosen["format"] not in styles:
         raise UserError(f"format={chosen['format']}: must be one of {', '.join(styles)}")
     columns = [name.strip() for name in chosen["columns"].strip("[]").split(",") if name.strip()]
-    measure = measure_of(chosen)
+    measure = chosen_measure(chosen)
     if chosen["experiment"] or chosen["study"]:
         from bagoftricks.report.study import study_report
         from bagoftricks.study.plan import study_name
@@ -82,9 +82,9 @@ def table(arguments: list[str]) -> str:
         return study_report(Store(chosen["store"]), study, chosen["format"], columns, measure)
     store = Store(Path(chosen["store"]))
     rows = [
-        {**row, **(measured(record, measure, row["copy"]) if measure else {})}
+        {**row, **(measure_values(record, measure, row["copy"]) if measure else {})}
         for record in store.records()
-        for row in rows_of(record)
+        for row in record_rows(record)
     ]
     for damage in store.damaged:
         print(f"bot-table: left out: {damage}", file=sys.stderr)
@@ -97,7 +97,7 @@ def table(arguments: list[str]) -> str:
     return with_notes(render(rows, columns_shown, chosen["format"]), robustness_notes(rows), chosen["format"])
 
 
-def measure_of(chosen: "Mapping[str, str]") -> "Measure | None":
+def chosen_measure(chosen: "Mapping[str, str]") -> "Measure | None":
     """The measure that is asked for; None: a study's own, or none."""
     from bagoftricks.report.dawnbench import TARGET, make_measure
     from bagoftricks.settings import METRICS

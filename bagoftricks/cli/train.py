@@ -9,7 +9,7 @@ from bagoftricks.started import other_rank
 
 if TYPE_CHECKING:
     from bagoftricks.settings import Settings
-    from bagoftricks.study.store import Record
+    from bagoftricks.store.store import Record
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -17,7 +17,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def job(settings: "Settings", command: str) -> None:
         from bagoftricks.cli.progress import ConsoleReporter
-        from bagoftricks.study.robustness.recording import carry_out
+        from bagoftricks.run.corrupted import carry_out
 
         reporter = ConsoleReporter(enabled=settings.runtime.progress)
         finished.append((settings, carry_out(settings, reporter, command)))
@@ -31,9 +31,9 @@ def show(finished: "list[tuple[Settings, Record]]") -> None:
         return
     import json
 
-    from bagoftricks.report.dawnbench import TIME, make_measure, measured
+    from bagoftricks.report.dawnbench import TIME, make_measure, measure_values
     from bagoftricks.report.robustness import robustness_notes, score_keys, with_notes
-    from bagoftricks.report.table import RUN, render, rows_of, with_robustness
+    from bagoftricks.report.table import RUN, record_rows, render, with_robustness
 
     settings = finished[0][0]
     style = settings.format
@@ -43,7 +43,9 @@ def show(finished: "list[tuple[Settings, Record]]") -> None:
         made = [asdict(record) for record in records]
         print(json.dumps(made[0] if len(made) == 1 else made, indent=2))
         return
-    rows = [{**row, **measured(record, measure, row["copy"])} for record in records for row in rows_of(record)]
+    rows = [
+        {**row, **measure_values(record, measure, row["copy"])} for record in records for row in record_rows(record)
+    ]
     keys = score_keys(rows, each=any(settings.corruptions.each for settings, _ in finished))
     columns = [*with_robustness(RUN, rows, keys), *(measure.columns if measure else ())]
     print(with_notes(render(rows, columns, style), robustness_notes(rows), style))

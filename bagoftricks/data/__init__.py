@@ -1,6 +1,6 @@
 """Data sets and the batches made of them."""
 
-from bagoftricks.data.loaders import Loader, bytes_in_order, eval_loader, in_order, train_loader
+from bagoftricks.data.loaders import Loader, bytes_in_order, eval_loader, images_in_order, train_loader
 from bagoftricks.data.memory import keep_decoded
 from bagoftricks.data.sources import Dataset, Split, find_dataset
 
@@ -11,7 +11,7 @@ __all__ = [
     "bytes_in_order",
     "eval_loader",
     "find_dataset",
-    "in_order",
+    "images_in_order",
     "keep_decoded",
     "train_loader",
 ]

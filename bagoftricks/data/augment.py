@@ -12,11 +12,11 @@ from torch import Tensor
 from bagoftricks.data import transforms as t
 from bagoftricks.data.decode import Box, decode_scaled
 from bagoftricks.data.sources import Labels, Split
-from bagoftricks.edits import Batch, Float64, MapImages, SetFlip
+from bagoftricks.recipe.edits import Batch, Float64, MapImages, SetFlip
 from bagoftricks.rng import Key
 from bagoftricks.settings import SMALL, DataSettings
 
-Parts: TypeAlias = list[tuple[int, Labels]]  # a step's images: (pass, sample indices) pairs
+PassRows: TypeAlias = list[tuple[int, Labels]]  # a step's images: (pass, sample indices) pairs
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,11 @@ class Augment:
         }
         return counts if self.policy is None else {**counts, self.policy[0]: self.policy[1].draws}
 
-    def draws(self, epoch: int, parts: Parts) -> Float[Tensor, "B n"]:
+    def draws(self, epoch: int, parts: PassRows) -> Float[Tensor, "B n"]:
         """All the numbers of a step's images side by side, on the host: what ``batch`` takes."""
         return torch.cat([self._drawn(epoch, pass_, rows, self.counts) for pass_, rows in parts])
 
-    def shift(self, epoch: int, parts: Parts) -> Float[Tensor, "B n"]:
+    def shift(self, epoch: int, parts: PassRows) -> Float[Tensor, "B n"]:
         """PCA noise of a step's images, on the host; of no columns where there is none."""
         drawn = [self._drawn(epoch, pass_, rows, {"pca": 3 if self.pca else 0}) for pass_, rows in parts]
         return t.pca_noise(torch.cat(drawn), self.pca) if self.pca else torch.cat(drawn)

@@ -12,12 +12,12 @@ from torch import Tensor
 from bagoftricks.data.augment import Augment, Finish
 from bagoftricks.data.cache import cached
 from bagoftricks.data.memory import MemoryLoader, into_memory, prepared_whole
-from bagoftricks.data.plan import Plan, Table, rows_of
+from bagoftricks.data.plan import StepPlan, Table, table_rows
 from bagoftricks.data.shares import UNSHARED, Shares
 from bagoftricks.data.sources import Labels, Split
-from bagoftricks.data.stream import StreamLoader, prepare, worker_count
+from bagoftricks.data.stream import StreamLoader, prepare_batches, worker_count
 from bagoftricks.distributed import ALONE, World
-from bagoftricks.edits import Images, MapImages, SetFlip
+from bagoftricks.recipe.edits import Images, MapImages, SetFlip
 from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings
 
@@ -45,7 +45,7 @@ def train_loader(
     Row i of ``teacher`` goes with image i of the split, wherever the batch has it.
     """
     augment = Augment.from_settings(data, size, key, policy, flips)
-    plan = Plan(len(split.labels), batch_size, key, reads)
+    plan = StepPlan(len(split.labels), batch_size, key, reads)
     return _loader(split, plan, augment, finish, data, workers, shares, teacher=teacher, on_device=on_device)
 
 
@@ -62,7 +62,7 @@ def eval_loader(
     world: World = ALONE,
 ) -> Loader:
     """Every image exactly once, in order, nothing random; the batches are dealt out to the ranks."""
-    augment, plan = Augment.plain(data, size, short_side), Plan(len(split.labels), batch_size)
+    augment, plan = Augment.plain(data, size, short_side), StepPlan(len(split.labels), batch_size)
     return _loader(split, plan, augment, finish, data, workers, dealt(world), on_device=on_device)
 
 
@@ -72,7 +72,7 @@ def dealt(world: World) -> Shares:
 
 def _loader(
     split: Split,
-    plan: Plan,
+    plan: StepPlan,
     augment: Augment,
     finish: Finish,
     data: DataSettings,
@@ -96,11 +96,11 @@ def _loader(
     plain = Augment.plain(data, augment.size, augment.short_side)
     loaded, skipped, rows = into_memory(split, plain, data, workers, shares.world)
     plan = replace(plan, count=len(loaded.labels))
-    teacher = rows_of(teacher, torch.from_numpy(rows)) if skipped else teacher
+    teacher = table_rows(teacher, torch.from_numpy(rows)) if skipped else teacher
     return MemoryLoader(loaded, plan, augment, finish, skipped, teacher, on_device=on_device, shares=shares)
 
 
-def in_order(
+def images_in_order(
     split: Split, data: DataSettings, finish: Finish, *, size: int, batch_size: int, workers: int
 ) -> Iterator[tuple[Labels, Images]]:
     """Each readable image of a split once, without augmentation: rows of the split, with images on the device."""
@@ -116,13 +116,13 @@ def bytes_in_order(
     With data.on_error=skip, broken files are left out.
     """
     workers = worker_count(workers)
-    augment, plan = Augment.plain(data, size, short_side), Plan(len(split.labels), batch_size)
+    augment, plan = Augment.plain(data, size, short_side), StepPlan(len(split.labels), batch_size)
     if prepared_whole(augment, plan.count):
         loaded, _, kept = into_memory(split, augment, data, workers)
         for start in range(0, len(kept), batch_size):
             yield kept[start : start + batch_size], loaded.images[start : start + batch_size]
         return
-    for step in prepare(split, plan, augment, workers):
+    for step in prepare_batches(split, plan, augment, workers):
         if step.broken and data.on_error == "fail":
             raise step.broken[0]
         if step.images is not None:

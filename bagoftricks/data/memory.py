@@ -7,16 +7,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bagoftricks.data.augment import Augment, Finish, Parts, send_together
+from bagoftricks.data.augment import Augment, Finish, PassRows, send_together
 from bagoftricks.data.cache import Made, kept_whole
-from bagoftricks.data.plan import Plan, Table, rows_of
+from bagoftricks.data.plan import StepPlan, Table, table_rows
 from bagoftricks.data.shares import UNSHARED, Shares
 from bagoftricks.data.sources import Dataset, FileSplit, KeptSplit, MemorySplit, Split
-from bagoftricks.data.stream import prepare
+from bagoftricks.data.stream import prepare_batches
 from bagoftricks.data.transforms import pick
 from bagoftricks.distributed import ALONE, World
-from bagoftricks.edits import Batch, Images
 from bagoftricks.errors import VanishedError
+from bagoftricks.recipe.edits import Batch, Images
 from bagoftricks.settings import SMALL, DataSettings
 
 IN_MEMORY = 4 * 2**30  # bytes of small images that are kept decoded
@@ -31,7 +31,7 @@ class MemoryLoader:
     def __init__(
         self,
         split: MemorySplit,
-        plan: Plan,
+        plan: StepPlan,
         augment: Augment,
         finish: Finish,
         skipped: list[str],
@@ -65,9 +65,9 @@ class MemoryLoader:
             images = self.augment.batch(pick(self.pixels, rows), draws)
             if self.shares.whole:
                 images, rows, shift = self._together(epoch, parts, images)
-            yield step, self.finish(images, self.labels[rows], shift, rows_of(self.teacher, rows))
+            yield step, self.finish(images, self.labels[rows], shift, table_rows(self.teacher, rows))
 
-    def _together(self, epoch: int, parts: Parts, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _together(self, epoch: int, parts: PassRows, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The images of a whole batch, with their rows of the split and their colour noise."""
         places = self.shares.places(parts)
         images = self.shares.together(images, places, self.augment.views, self.finish.device)
@@ -100,7 +100,7 @@ def into_memory(split: Split, augment: Augment, data: DataSettings, workers: int
     They are always made from the images as they were found, never from those of another size. Rank 0 makes all ranks'.
     """
     if world.size > 1 and not isinstance(split, MemorySplit):
-        return world.share(lambda: into_memory(split, augment, data, workers * world.local_size))
+        return world.broadcast_object(lambda: into_memory(split, augment, data, workers * world.local_size))
     if isinstance(split, KeptSplit):
         if split.made is None or split.how != (augment, data.on_error):
             split.how, split.made = (augment, data.on_error), None
@@ -115,7 +115,7 @@ def _into_memory(split: Split, augment: Augment, on_error: str, workers: int) ->
     size = augment.size
     if isinstance(split, MemorySplit) and split.images.shape[2:] == (size, size) and augment.short_side in (None, size):
         return split, [], np.arange(len(split.labels))
-    steps = list(prepare(split, Plan(len(split.labels), 512), augment, workers))
+    steps = list(prepare_batches(split, StepPlan(len(split.labels), 512), augment, workers))
     broken = [error for step in steps for error in step.broken]
     gone = [error for error in broken if isinstance(error, VanishedError)]
     if broken and (gone or on_error == "fail" or len(broken) == len(split.labels)):

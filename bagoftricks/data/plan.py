@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from bagoftricks.data.augment import Parts
+from bagoftricks.data.augment import PassRows
 from bagoftricks.data.sources import Labels
 from bagoftricks.rng import Key
 
@@ -15,7 +15,7 @@ Table = Float[Tensor, "N K"]  # a teacher's probabilities for each image of a sp
 
 
 @dataclass(frozen=True)
-class Plan:
+class StepPlan:
     """Which samples make up each step of an epoch. A pass is one shuffle of all the samples."""
 
     count: int
@@ -26,7 +26,7 @@ class Plan:
     def __len__(self) -> int:
         return -(-self.count // self.batch_size) if self.key is None else self.count // self.batch_size
 
-    def steps(self, epoch: int, start: int = 0) -> Iterator[Parts]:
+    def steps(self, epoch: int, start: int = 0) -> Iterator[PassRows]:
         """The rows of each step from ``start`` on, for each pass that goes into it."""
         orders: list[Labels] = [np.arange(self.count)]
         if self.key is not None:
@@ -36,5 +36,5 @@ class Plan:
             yield [(p, order[rows]) for p, order in enumerate(orders)]
 
 
-def rows_of(table: Table | None, rows: Tensor) -> Tensor | None:
+def table_rows(table: Table | None, rows: Tensor) -> Tensor | None:
     return None if table is None else table[rows.to(table.device, non_blocking=True)]

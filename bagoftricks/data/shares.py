@@ -13,7 +13,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from bagoftricks.data.augment import Parts, send
+from bagoftricks.data.augment import PassRows, send
 from bagoftricks.data.sources import Labels
 from bagoftricks.distributed import ALONE, World
 
@@ -36,13 +36,13 @@ class Shares:
         """Those of the steps that this rank has anything of."""
         return islice(steps, self.world.rank, None, self.world.size) if self.dealt else iter(steps)
 
-    def mine(self, parts: Parts) -> Parts:
+    def mine(self, parts: PassRows) -> PassRows:
         """What this rank prepares of a step."""
         if self.dealt or self.world.size == 1:
             return parts
         return [(p, rows[self.world.rows(len(rows), self.micro)]) for p, rows in parts]
 
-    def places(self, parts: Parts) -> list[Labels]:
+    def places(self, parts: PassRows) -> list[Labels]:
         """For each rank, where what it prepares of a step stands in the whole batch."""
         starts = np.cumsum([0, *(len(rows) for _, rows in parts)])
         counts = [len(rows) for _, rows in parts]
@@ -66,7 +66,7 @@ class Shares:
 
         ``broken`` are those of this rank's images that cannot be read, counted as it prepares them.
         """
-        lost = self.world.gather(list(broken))
+        lost = self.world.all_gather_object(list(broken))
         kept = [np.delete(own, gone) for own, gone in zip(places, lost, strict=True)]
         rows = np.sort(np.concatenate(kept))
         return [np.searchsorted(rows, own) for own in kept], rows

@@ -84,7 +84,7 @@ class KeptSplit:
 
 
 @runtime_checkable
-class Arena(Protocol):
+class DecodedImages(Protocol):
     """Room for decoded images, by their number."""
 
     def get(self, image: int) -> UInt8[Tensor, "3 H W"] | None: ...
@@ -97,7 +97,7 @@ class CachedSplit:
     """Files whose decoded images are kept as far as there is room."""
 
     files: FileSplit
-    arena: Arena
+    arena: DecodedImages
 
     @property
     def labels(self) -> Labels:

@@ -15,21 +15,21 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from bagoftricks.data.augment import Augment, Finish, Parts, send
-from bagoftricks.data.plan import Plan, Table, rows_of
+from bagoftricks.data.augment import Augment, Finish, PassRows, send
+from bagoftricks.data.plan import StepPlan, Table, table_rows
 from bagoftricks.data.shares import UNSHARED, Shares
 from bagoftricks.data.sources import CachedSplit, Split
-from bagoftricks.data.workers import Bytes, Collected, Files, Sample, Samples, decoded, draws_of
+from bagoftricks.data.workers import Collected, Files, Sample, Samples, SharedBytes, decoded, draws_of
 from bagoftricks.distributed import ALONE, World
-from bagoftricks.edits import Batch, Images
 from bagoftricks.errors import DataError, VanishedError
+from bagoftricks.recipe.edits import Batch, Images
 
 
 @dataclass
 class Requests:
     """The batch sampler of a StreamLoader: the samples of each step of the epoch it is set to."""
 
-    plan: Plan
+    plan: StepPlan
     shares: Shares = UNSHARED
     current: int = 0
     start: int = 0  # the first step that is asked for
@@ -42,19 +42,19 @@ class Requests:
             yield samples_of(self.current, self.shares.mine(parts))
 
 
-def samples_of(epoch: int, parts: Parts) -> list[Sample]:
+def samples_of(epoch: int, parts: PassRows) -> list[Sample]:
     return [Sample(epoch, p, int(row)) for p, rows in parts for row in rows]
 
 
-def prepare(
-    split: Split, plan: Plan, augment: Augment, workers: int, *, pin_memory: bool = False, shares: Shares = UNSHARED
+def prepare_batches(
+    split: Split, plan: StepPlan, augment: Augment, workers: int, *, pin_memory: bool = False, shares: Shares = UNSHARED
 ) -> "DataLoader[Collected]":
     """The prepared images of each step, made in worker processes."""
     return _in_workers(Samples(split, augment), plan, workers, shares, pin_memory=pin_memory)
 
 
 def _in_workers(
-    data: Samples | Bytes, plan: Plan, workers: int, shares: Shares, *, pin_memory: bool = False
+    data: Samples | SharedBytes, plan: StepPlan, workers: int, shares: Shares, *, pin_memory: bool = False
 ) -> "DataLoader[Any]":
     return DataLoader(
         data,  # type: ignore[arg-type]
@@ -101,7 +101,7 @@ class StreamLoader:
     def __init__(
         self,
         split: Split,
-        plan: Plan,
+        plan: StepPlan,
         augment: Augment,
         finish: Finish,
         *,
@@ -116,7 +116,9 @@ class StreamLoader:
         self.images = plan.count if plan.key is None else len(plan) * plan.batch_size
         self.skipped: list[str] = []
         self.coloured_there = augment.policy is None and (on_gpu or finish.device.type != "cpu")
-        data = Bytes(split) if on_gpu else Samples(split, augment.uncoloured() if self.coloured_there else augment)
+        data = (
+            SharedBytes(split) if on_gpu else Samples(split, augment.uncoloured() if self.coloured_there else augment)
+        )
         self.prepared = _in_workers(data, plan, workers, shares, pin_memory=finish.device.type == "cuda")
 
     def __len__(self) -> int:
@@ -143,10 +145,13 @@ class StreamLoader:
             if self.coloured_there:
                 images = self.augment.colours(images, draws_of(self.augment, step.samples))
             rows = np.array([s.index for s in step.samples])
-            labels, teacher = torch.from_numpy(self.split.labels[rows]), rows_of(self.teacher, torch.from_numpy(rows))
+            labels, teacher = (
+                torch.from_numpy(self.split.labels[rows]),
+                table_rows(self.teacher, torch.from_numpy(rows)),
+            )
             yield number, self.finish(images, labels, self._shift(epoch, step.samples), teacher)
 
-    def _together(self, epoch: int, parts: Parts, step: Collected) -> Collected:
+    def _together(self, epoch: int, parts: PassRows, step: Collected) -> Collected:
         """The readable images of a whole step."""
         asked, read = samples_of(epoch, self.shares.mine(parts)), set(step.samples)
         broken = [i for i, sample in enumerate(asked) if sample not in read]
@@ -163,9 +168,9 @@ class StreamLoader:
 
     def sample(self, count: int) -> Images:
         """The first readable images of the split as the network sees them, without augmentation."""
-        plan = Plan(min(count, len(self.split.labels)), 256)
+        plan = StepPlan(min(count, len(self.split.labels)), 256)
         plain = Augment(self.augment.size, None, scaled=self.augment.scaled)
-        steps = prepare(self.split, plan, plain, self.prepared.num_workers)
+        steps = prepare_batches(self.split, plan, plain, self.prepared.num_workers)
         images = [step.images for step in steps if step.images is not None]
         labels = torch.zeros(sum(map(len, images)), dtype=torch.int64)
         return self.finish(torch.cat(images), labels).images

@@ -69,7 +69,7 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Bytes:
+class SharedBytes:
     """A map from a step's requests to its files' bytes."""
 
     split: Split

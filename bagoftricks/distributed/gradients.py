@@ -86,7 +86,7 @@ class MeanGradients:
             bucket.flat.zero_()
         if grads:
             torch._foreach_copy_(parts, grads)
-        bucket.work = self.world.sum_later(bucket.flat)
+        bucket.work = self.world.all_reduce_async(bucket.flat)
         self.next += 1
 
 

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from bagoftricks.distributed.links import Link, open_link
-from bagoftricks.distributed.world import ALONE, Rows, World
+from bagoftricks.distributed.world import ALONE, RowIndices, World
 from bagoftricks.errors import UserError
 from bagoftricks.started import ranks_started
 
@@ -22,7 +22,7 @@ P = ParamSpec("P")
 PATIENCE = timedelta(days=1)  # of a rank for one that is at work; one that is dead is noticed at once
 
 
-def asked_for(devices: int) -> int:
+def requested_ranks(devices: int) -> int:
     """The ranks of a run with ``runtime.devices=devices``. Raises UserError where they contradict those started."""
     started = ranks_started()
     if started and devices not in (1, -1, started):
@@ -41,7 +41,7 @@ def join(device: torch.device) -> World:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
-    return Ranks(device)
+    return MultiProcessWorld(device)
 
 
 @contextmanager
@@ -50,9 +50,9 @@ def in_ranks(world: World) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        world.leave(error)
+        world.shutdown(error)
         raise
-    world.leave()
+    world.shutdown()
 
 
 def blaming(method: Callable[P, T]) -> Callable[P, T]:
@@ -68,7 +68,7 @@ def blaming(method: Callable[P, T]) -> Callable[P, T]:
     return guarded
 
 
-class Ranks(World):
+class MultiProcessWorld(World):
     """Several processes, of which this is one."""
 
     def __init__(self, device: torch.device) -> None:
@@ -85,18 +85,18 @@ class Ranks(World):
         dist.broadcast_object_list(box, src=0, group=self.control)
         return box[0]
 
-    def share(self, make: Callable[[], T]) -> T:
+    def broadcast_object(self, make: Callable[[], T]) -> T:
         value: T = self._from_leader(make() if self.leads else None)
         return value
 
     @blaming
-    def gather(self, value: T) -> list[T]:
+    def all_gather_object(self, value: T) -> list[T]:
         values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value, group=self.control)
         return values
 
     def agree(self, what: str, value: object) -> None:
-        values = self.gather(value)
+        values = self.all_gather_object(value)
         if any(other != values[0] for other in values):
             raise UserError(f"the ranks differ in {what}: {', '.join(map(str, dict.fromkeys(values)))}")
 
@@ -112,12 +112,12 @@ class Ranks(World):
         return decided
 
     @blaming
-    def sum(self, tensor: Tensor) -> Tensor:
+    def all_reduce(self, tensor: Tensor) -> Tensor:
         dist.all_reduce(tensor)
         return tensor
 
     @blaming
-    def sum_later(self, tensor: Tensor) -> Any:
+    def all_reduce_async(self, tensor: Tensor) -> Any:
         """Begin to sum ``tensor`` in place; what is returned has ``wait()``."""
         return dist.all_reduce(tensor, async_op=True)
 
@@ -126,16 +126,16 @@ class Ranks(World):
         work.wait()
 
     @blaming
-    def stack(self, tensor: Tensor) -> Tensor:
+    def all_gather(self, tensor: Tensor) -> Tensor:
         every = [torch.empty_like(tensor) for _ in range(self.size)]
         dist.all_gather(every, tensor.contiguous())
         return torch.stack(every)
 
-    def whole(self, mine: Tensor, rows: Sequence[Rows]) -> Tensor:
+    def whole(self, mine: Tensor, rows: Sequence[RowIndices]) -> Tensor:
         longest, total = max(map(len, rows)), sum(map(len, rows))
         mine = mine.contiguous()
         padded = torch.cat([mine, mine.new_zeros(longest - len(mine), *mine.shape[1:])])
-        made = self.stack(padded)
+        made = self.all_gather(padded)
         made = made.flatten(0, 1)
         order = np.empty(total, np.int64)
         for rank, own in enumerate(rows):
@@ -143,25 +143,25 @@ class Ranks(World):
         return made.index_select(0, torch.from_numpy(order).to(made.device, non_blocking=True))
 
     @blaming
-    def same(self, tensors: Iterable[Tensor]) -> None:
+    def broadcast_(self, tensors: Iterable[Tensor]) -> None:
         for tensor in tensors:
             sent = tensor.detach().contiguous()
             dist.broadcast(sent, src=0)
             if not self.leads:
                 tensor.detach().copy_(sent)
 
-    def last_words(self, say: Callable[[BaseException], object]) -> None:
-        earlier = self.link.last_words
+    def on_peer_lost(self, say: Callable[[BaseException], object]) -> None:
+        earlier = self.link.on_peer_lost
 
         def both(error: BaseException) -> None:
             say(error)
             earlier(error)
 
-        self.link.last_words = both
+        self.link.on_peer_lost = both
 
-    def leave(self, error: BaseException | None = None) -> None:
+    def shutdown(self, error: BaseException | None = None) -> None:
         if self.pending is not None and error is None:
             self.wait(self.pending[0])
-        self.link.leave(error)
+        self.link.shutdown(error)
         if error is None:
             dist.destroy_process_group()

@@ -17,7 +17,7 @@ from contextlib import suppress
 from multiprocessing.connection import Client, Connection, Listener, wait
 from typing import Any
 
-from bagoftricks.errors import UserError
+from bagoftricks.errors import RankFailed, RankLost, Remote, UserError
 
 GRACE_SECONDS = 5.0  # for the main thread to see for itself that a peer is gone
 REASON_SECONDS = 2.0  # for the reason to arrive after a collective has failed
@@ -26,19 +26,7 @@ Message = dict[str, Any]
 EXPECTED = ("TrainingFailed", "RunElsewhere", "RankLost")  # errors that one line explains
 
 
-class RankLost(RuntimeError):
-    """Another rank was killed, or could not go on; the message says which, and why."""
-
-
-class RankFailed(RuntimeError):
-    """Something that should not happen happened in another rank; its traceback is that of the cause."""
-
-
-class Remote(Exception):
-    """The traceback of another process, as the cause of an error in this one."""
-
-
-def describe(error: BaseException) -> Message:
+def error_message(error: BaseException) -> Message:
     """An error as a message."""
     kind = "user" if isinstance(error, UserError) else "interrupted" if isinstance(error, KeyboardInterrupt) else ""
     kind = "expected" if type(error).__name__ in EXPECTED else kind
@@ -51,7 +39,7 @@ def describe(error: BaseException) -> Message:
     }
 
 
-def revive(message: Message, who: str = "", known: tuple[type[Exception], ...] = ()) -> BaseException:
+def error_from_message(message: Message, who: str = "", known: tuple[type[Exception], ...] = ()) -> BaseException:
     """The error that a message describes: the user's, an interruption, one of the ``known`` ones, or RankFailed."""
     name, text = message["name"], message["text"]
     if message["kind"] == "user":
@@ -70,8 +58,8 @@ def revive(message: Message, who: str = "", known: tuple[type[Exception], ...] =
 class Link:
     """The connections of one rank: to all the others on rank 0, to rank 0 on the others."""
 
-    def __init__(self, names: dict[Connection, str], last_words: Callable[[BaseException], object]) -> None:
-        self.names, self.last_words = names, last_words
+    def __init__(self, names: dict[Connection, str], on_peer_lost: Callable[[BaseException], object]) -> None:
+        self.names, self.on_peer_lost = names, on_peer_lost
         self.trouble: BaseException | None = None
         self.known, self.over = threading.Event(), threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
@@ -81,10 +69,10 @@ class Link:
         self.known.wait(REASON_SECONDS)
         return self.trouble or RankLost("the connection to another rank broke")
 
-    def leave(self, error: BaseException | None) -> None:
+    def shutdown(self, error: BaseException | None) -> None:
         """Say goodbye, or what went wrong."""
         self.over.set()
-        message = json.dumps(BYE if error is None else describe(error)).encode()
+        message = json.dumps(BYE if error is None else error_message(error)).encode()
         for connection in self.names:
             with suppress(OSError, ValueError):
                 connection.send_bytes(message)
@@ -98,13 +86,13 @@ class Link:
                 message = _received(connection)
                 if message != BYE and self.trouble is None:
                     lost = RankLost(f"{who} is gone: it was killed, or its machine was lost")
-                    self.trouble = lost if message is None else revive(message, who)
+                    self.trouble = lost if message is None else error_from_message(message, who)
         if self.trouble is None:
             return
         self.known.set()
         if not self.over.wait(GRACE_SECONDS):  # the main thread waits for what will never come
-            self.leave(self.trouble)
-            self.last_words(self.trouble)
+            self.shutdown(self.trouble)
+            self.on_peer_lost(self.trouble)
             os._exit(1)
 
 

@@ -95,7 +95,7 @@ class Normalise(torch.autograd.Function):
         dims = [0, *range(2, x.ndim)]
         var, mean = torch.var_mean(exact(x), dims, correction=0)
         count = mean.new_full((1,), x.numel() / channels)
-        every = world.stack(torch.cat([mean, var, count]))
+        every = world.all_gather(torch.cat([mean, var, count]))
         means, variances, counts = every.split_with_sizes([channels, channels, 1], 1)
         total = counts.sum(0)
         mean = (means * counts).sum(0) / total
@@ -116,7 +116,7 @@ class Normalise(torch.autograd.Function):
         d_bias, d_weight = here[0], here[1] * scale
         dx = None
         if ctx.needs_input_grad[0]:
-            sums = ctx.world.sum(here.clone()) / total
+            sums = ctx.world.all_reduce(here.clone()) / total
             slope = scale if weight is None else scale * weight
             dx = dy - sums[0].view(shape)
             dx -= centred * (sums[1] * scale**2).view(shape)

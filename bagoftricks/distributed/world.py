@@ -15,7 +15,7 @@ from torch import Tensor
 from bagoftricks.errors import UserError
 
 T = TypeVar("T")
-Rows = npt.NDArray[np.int64]
+RowIndices = npt.NDArray[np.int64]
 
 
 class World:
@@ -36,7 +36,7 @@ class World:
 
     # --- shares of a batch ---
 
-    def rows(self, count: int, micro: int | None = None, rank: int | None = None) -> Rows:
+    def rows(self, count: int, micro: int | None = None, rank: int | None = None) -> RowIndices:
         """The rows of a batch of ``count`` that a rank (this one) has, a micro-batch of ``micro`` after the other."""
         size = micro or count
         mine = self.rank if rank is None else rank
@@ -66,11 +66,11 @@ class World:
 
     # --- what the ranks tell each other: nothing here ---
 
-    def share(self, make: Callable[[], T]) -> T:
+    def broadcast_object(self, make: Callable[[], T]) -> T:
         """What ``make`` returns on rank 0, which alone calls it."""
         return make()
 
-    def gather(self, value: T) -> list[T]:
+    def all_gather_object(self, value: T) -> list[T]:
         """The values of all ranks, on every rank."""
         return [value]
 
@@ -81,31 +81,31 @@ class World:
         """Whether all ranks stop here, at this boundary between steps: some rank wanted it by the boundary before."""
         return wanted
 
-    def sum(self, tensor: Tensor) -> Tensor:
+    def all_reduce(self, tensor: Tensor) -> Tensor:
         """``tensor`` summed over the ranks, in place."""
         return tensor
 
-    def sum_later(self, tensor: Tensor) -> Any:
+    def all_reduce_async(self, tensor: Tensor) -> Any:
         """Begin to sum ``tensor`` over the ranks, in place; ``wait`` takes what is returned."""
 
     def wait(self, work: Any) -> None:
-        """Wait for the end of ``sum_later``."""
+        """Wait for the end of ``all_reduce_async``."""
 
-    def stack(self, tensor: Tensor) -> Tensor:
+    def all_gather(self, tensor: Tensor) -> Tensor:
         """(ranks ...): the tensors of all ranks, which have one shape."""
         return tensor[None]
 
-    def whole(self, mine: Tensor, rows: Sequence[Rows]) -> Tensor:
+    def whole(self, mine: Tensor, rows: Sequence[RowIndices]) -> Tensor:
         """A batch from the parts that the ranks have: ``mine`` are its rows ``rows[rank]``."""
         return mine
 
-    def same(self, tensors: Iterable[Tensor]) -> None:
+    def broadcast_(self, tensors: Iterable[Tensor]) -> None:
         """Overwrite tensors by those of rank 0."""
 
-    def last_words(self, say: Callable[[BaseException], object]) -> None:
+    def on_peer_lost(self, say: Callable[[BaseException], object]) -> None:
         """What rank 0 does before it is ended because another rank is gone and it waits for it."""
 
-    def leave(self, error: BaseException | None = None) -> None:
+    def shutdown(self, error: BaseException | None = None) -> None:
         """Tell the others that this rank is through, or what it failed of."""
 
 
@@ -117,6 +117,6 @@ def mean(world: World, tensors: list[Tensor]) -> None:
     if world.size == 1 or not tensors:
         return
     flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
-    parts = world.sum(flat).div_(world.size).split_with_sizes([tensor.numel() for tensor in tensors])
+    parts = world.all_reduce(flat).div_(world.size).split_with_sizes([tensor.numel() for tensor in tensors])
     with torch.no_grad():
         torch._foreach_copy_(tensors, [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)])

@@ -25,7 +25,7 @@ def build_model(spec: ModelSettings, chosen: Chosen, *, num_classes: int, image_
     return build(lambda parts: network(spec, num_classes, image_size=image_size, parts=parts), chosen, spec.name)
 
 
-def place(model: nn.Module, device: torch.device, *, channels_last: bool) -> nn.Module:
+def to_device(model: nn.Module, device: torch.device, *, channels_last: bool) -> nn.Module:
     """Move a network to its device and memory format."""
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     return model.to(device).to(memory_format=memory_format)

@@ -6,13 +6,13 @@ Shapes: B batch, H height, W width. At widths 24, 64, 256, 256 and 32 pixels: 24
 import torch.nn.functional as F
 from torch import nn
 
-from bagoftricks.edits import Images, Logits, Part
 from bagoftricks.errors import TooSmall
-from bagoftricks.layers import ConvUnit, Site
+from bagoftricks.models.layers import ConvUnit, Site
 from bagoftricks.models.parts import Parts
+from bagoftricks.recipe.edits import Images, Logits, Part
 from bagoftricks.settings import ModelSettings
 
-LOGIT_SCALE = 1 / 9  # Jordan's factor of the logits
+CIFARNET_LOGIT_SCALE = 1 / 9  # Jordan's factor of the logits
 
 
 class CifarNet(nn.Module):
@@ -42,7 +42,7 @@ class CifarNet(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.head_drop: nn.Module = parts[Part.HEAD_DROP](site.at("head"))
         self.head = nn.Linear(channels, num_classes, bias=False)
-        self.logit_scale: float = parts[Part.LOGIT_SCALE](LOGIT_SCALE)
+        self.logit_scale: float = parts[Part.LOGIT_SCALE](CIFARNET_LOGIT_SCALE)
 
     def forward(self, images: Images) -> Logits:
         features = F.adaptive_max_pool2d(self.blocks(self.stem(images)), 1).flatten(1)

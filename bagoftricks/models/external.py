@@ -14,17 +14,17 @@ from torch import nn
 from torchvision import models as torchvision_models
 from torchvision.ops import StochasticDepth
 
-from bagoftricks.edits import Part
 from bagoftricks.errors import TooSmall, UserError, did_you_mean
-from bagoftricks.layers import Site
+from bagoftricks.models.layers import Site
 from bagoftricks.models.parts import Parts
+from bagoftricks.recipe.edits import Part
 from bagoftricks.settings import ModelSettings
 
 OPTIONS: dict[str, dict[str, Any]] = {  # what some constructors need to build the network of the papers
     "inception_v3": {"aux_logits": False, "init_weights": False, "transform_input": False},
     "googlenet": {"aux_logits": False, "init_weights": False, "transform_input": False},
 }
-SMALLEST = {"inception_v3": 75}  # pixels
+SMALLEST_IMAGES = {"inception_v3": 75}  # pixels
 HEADS = ("classifier", "dropout", "fc", "head")  # torchvision's names of what comes after the pooling
 _FITTING: set[tuple[str, int]] = set()  # networks and sizes of images that were tried and go together
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
@@ -35,7 +35,7 @@ def torchvision_network(spec: ModelSettings, num_classes: int, *, image_size: in
     known = torchvision_models.list_models(module=torchvision_models)
     if spec.network not in known:
         raise UserError(f"torchvision has no network '{spec.network}'{did_you_mean(spec.network, known)}")
-    if image_size < (least := SMALLEST.get(spec.network, 1)):
+    if image_size < (least := SMALLEST_IMAGES.get(spec.network, 1)):
         raise TooSmall(f"image_size={image_size}: {spec.network} needs {least} pixels; type image_size={least} or more")
     options = OPTIONS.get(spec.network, {})
     if spec.network.startswith("vit_"):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from bagoftricks.layers import MakeBlock, Site
+from bagoftricks.models.layers import MakeBlock, Site
 
 
 def plain_layout(depths: Sequence[int], width: int, block: MakeBlock, site: Site) -> nn.Sequential:

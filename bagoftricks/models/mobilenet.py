@@ -6,10 +6,10 @@ No residual branches, so what acts on those has no effect here.
 
 from torch import Tensor, nn
 
-from bagoftricks.edits import Images, Logits, Part
-from bagoftricks.layers import ConvNorm, Site
+from bagoftricks.models.layers import ConvNorm, Site
 from bagoftricks.models.parts import Parts
 from bagoftricks.models.resnet import SMALL_IMAGE
+from bagoftricks.recipe.edits import Images, Logits, Part
 from bagoftricks.settings import ModelSettings
 
 FULL_WIDTH = 32  # channels of the first convolution at a width multiplier of 1
@@ -35,7 +35,7 @@ class MobileNetV1(nn.Module):
         channels, blocks = spec.width, []
         for number, (full, stride) in enumerate(BLOCKS):
             width = full * spec.width // FULL_WIDTH
-            blocks.append(separable(channels, width, stride, site.at(f"block{number + 1}", block=number)))
+            blocks.append(depthwise_separable(channels, width, stride, site.at(f"block{number + 1}", block=number)))
             channels = width
         self.blocks = nn.Sequential(*blocks)
         self.head_pool, self.head_drop = parts[Part.HEAD_POOL](), parts[Part.HEAD_DROP](site.at("head"))
@@ -47,7 +47,7 @@ class MobileNetV1(nn.Module):
         return logits
 
 
-def separable(c_in: int, c_out: int, stride: int, site: Site) -> nn.Sequential:
+def depthwise_separable(c_in: int, c_out: int, stride: int, site: Site) -> nn.Sequential:
     """A depthwise 3x3 with the stride, then a 1x1: (B c_in H W) -> (B c_out H/s W/s)."""
     depthwise = ConvNorm(c_in, c_in, 3, stride, site.at("depthwise"), groups=c_in, act=True)
     return nn.Sequential(depthwise, ConvNorm(c_in, c_out, 1, 1, site.at("pointwise"), act=True))

@@ -5,15 +5,15 @@ from typing import Any
 
 from torch import nn
 
-from bagoftricks.edits import CHAINED, Part
 from bagoftricks.errors import NoEffectError
-from bagoftricks.layers import ConvShortcut, GlobalAverage, PlainStem, PooledConv, conv3, stride_on_1x1
+from bagoftricks.models.layers import ConvShortcut, GlobalAverage, PlainStem, PooledConv, conv3, stride_on_1x1
 from bagoftricks.models.layout import plain_layout
+from bagoftricks.recipe.edits import CHAINED, Part
 
 # part -> (trick, or None where no trick needs the part to be built, and constructor), several if chained
 Chosen = Mapping[Part, Sequence[tuple[str | None, Callable[..., Any]]]]
 
-BASELINE: dict[Part, Callable[..., Any]] = {
+BASELINE_PARTS: dict[Part, Callable[..., Any]] = {
     Part.STEM: PlainStem,
     Part.MAX_POOL: lambda channels, site: nn.MaxPool2d(3, 2, 1),
     Part.LAYOUT: plain_layout,
@@ -44,7 +44,7 @@ class Parts:
         self.used.add(part)
         builders = [build for _, build in self.chosen.get(part, ())]
         if not builders:
-            return BASELINE[part]
+            return BASELINE_PARTS[part]
         if len(builders) == 1:
             return builders[0]
         assert part in CHAINED

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from bagoftricks.edits import Images, Logits, Part
-from bagoftricks.layers import ConvUnit, Site, closing
+from bagoftricks.models.layers import ConvUnit, Site, closing
 from bagoftricks.models.parts import Parts
+from bagoftricks.recipe.edits import Images, Logits, Part
 from bagoftricks.settings import ModelSettings
 
 SMALL_IMAGE = 64  # up to this many pixels, images keep their resolution in the stem

@@ -6,14 +6,14 @@ Shapes: B batch, H height, W width. At width 64 and 32 pixels: 64x32x32, 128x16x
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bagoftricks.edits import Images, Logits, Part
 from bagoftricks.errors import TooSmall
-from bagoftricks.layers import ConvUnit, Site
+from bagoftricks.models.layers import ConvUnit, Site
 from bagoftricks.models.parts import Parts
+from bagoftricks.recipe.edits import Images, Logits, Part
 from bagoftricks.settings import ModelSettings
 
-SMALLEST = 8  # pixels: three layers halve the map
-LOGIT_SCALE = 1 / 8  # Page's factor of the logits
+SMALLEST_RESNET9 = 8  # pixels: three layers halve the map
+PAGE_LOGIT_SCALE = 1 / 8  # Page's factor of the logits
 
 
 class Residual(nn.Module):
@@ -39,8 +39,10 @@ class ResNet9(nn.Module):
 
     def __init__(self, spec: ModelSettings, num_classes: int, *, image_size: int, parts: Parts) -> None:
         super().__init__()
-        if image_size < SMALLEST:
-            raise TooSmall(f"image_size={image_size}: {spec.name} needs {SMALLEST} pixels, as it halves the map thrice")
+        if image_size < SMALLEST_RESNET9:
+            raise TooSmall(
+                f"image_size={image_size}: {spec.name} needs {SMALLEST_RESNET9} pixels, as it halves the map thrice"
+            )
         width, site = spec.width, Site(parts, image_size, stages=3, blocks=2)
         layers: list[nn.Module] = []
         for stage in (1, 2, 3):
@@ -53,7 +55,7 @@ class ResNet9(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.head_drop: nn.Module = parts[Part.HEAD_DROP](site.at("head"))
         self.head = nn.Linear(width, num_classes, bias=False)
-        self.logit_scale: float = parts[Part.LOGIT_SCALE](LOGIT_SCALE)
+        self.logit_scale: float = parts[Part.LOGIT_SCALE](PAGE_LOGIT_SCALE)
 
     def forward(self, images: Images) -> Logits:
         features = F.adaptive_max_pool2d(self.layers(self.stem(images)), 1).flatten(1)

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from bagoftricks.errors import UserError, did_you_mean
-from bagoftricks.layers import ConvShortcut
+from bagoftricks.models.layers import ConvShortcut
 from bagoftricks.models.resnet import ResNet
 
-Tensors = Mapping[str, Tensor]
+WeightTensors = Mapping[str, Tensor]
 
 NESTED = ("state_dict", "model_state_dict", "model")  # where checkpoints of training scripts keep the weights
 LEFT_OUT = ("AuxLogits.",)  # of torchvision's Inception-V3: the head that no network here has
@@ -96,7 +96,7 @@ def load(model: nn.Module, path: str | Path, *, new_head: bool = False) -> None:
     model.load_state_dict(fitted(model, read_tensors(path), str(path), new_head=new_head), strict=False)
 
 
-def fitted(model: nn.Module, tensors: Tensors, path: str, *, new_head: bool = False) -> dict[str, Tensor]:
+def fitted(model: nn.Module, tensors: WeightTensors, path: str, *, new_head: bool = False) -> dict[str, Tensor]:
     """``tensors`` under the names of ``model``, each once and of the right shape; ``path`` is for the error.
 
     With ``new_head`` those of the last linear layer are left out, whatever the file has for them.
@@ -144,7 +144,7 @@ def head_names(model: nn.Module) -> set[str]:
     return {name for name in model.state_dict() if heads and name.rpartition(".")[0] == heads[-1]}
 
 
-def _check_head(own: Tensors, found: Tensors, head: set[str], path: str) -> None:
+def _check_head(own: WeightTensors, found: WeightTensors, head: set[str], path: str) -> None:
     for name in head & found.keys():
         here, there = len(own[name]), len(found[name])
         if here != there:
@@ -160,7 +160,7 @@ def _shaped(tensor: Tensor, like: Tensor) -> Tensor:
     return tensor.reshape(like.shape) if same else tensor
 
 
-def _plain_shortcuts(tensors: Tensors) -> dict[str, Tensor]:
+def _plain_shortcuts(tensors: WeightTensors) -> dict[str, Tensor]:
     """The tensors with each projection's convolution at ``downsample.0``: timm has it at 1 where a pooling precedes."""
     pooled = {m[1] for name in tensors if (m := re.match(r"(layer\d+\.\d+\.downsample\.)2\.", name))}
 

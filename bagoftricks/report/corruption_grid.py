@@ -9,12 +9,12 @@ from torch import Tensor
 from bagoftricks.data.decode import decode
 from bagoftricks.data.transforms import fit
 from bagoftricks.errors import DataError, UserError
-from bagoftricks.evaluate.corruptions import CORRUPTIONS, EXTRA, corrupt, resave_as_jpeg, smallest_side
-from bagoftricks.evaluate.robustness.protocols import find_protocol
-from bagoftricks.evaluate.robustness.scoring import SEVERITIES
-from bagoftricks.files import write_whole
+from bagoftricks.robustness.corruptions import CORRUPTIONS, EXTRA, corrupt, resave_as_jpeg, smallest_side
+from bagoftricks.robustness.protocols import find_protocol
+from bagoftricks.robustness.request import find_frost
+from bagoftricks.robustness.scoring import SEVERITIES
 from bagoftricks.settings import CorruptionSettings
-from bagoftricks.study.robustness.asked import find_frost
+from bagoftricks.store.files import write_whole
 
 GAP = 4  # pixels between pictures
 FONT_PIXELS = 15

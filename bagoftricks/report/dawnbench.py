@@ -12,7 +12,7 @@ from typing import Any
 
 from bagoftricks.report.column import Column
 from bagoftricks.settings import METRICS, check_measure
-from bagoftricks.study.store import Record
+from bagoftricks.store.store import Record
 
 PREDICTIONS = 10_000  # of which DAWNBench gives the price
 TARGET = 0.94  # of DAWNBench's CIFAR-10 track
@@ -72,7 +72,7 @@ def reported_copy(record: Record) -> str:
     return copies[0] if len(copies) == 1 else "last"
 
 
-def measured(record: Record, measure: Measure, copy: str = "") -> dict[str, float]:
+def measure_values(record: Record, measure: Measure, copy: str = "") -> dict[str, float]:
     """The values of the measure's own columns that the record has."""
     found: dict[str, float] = {}
     if measure.target is not None:

@@ -6,13 +6,13 @@ from typing import Any
 
 from tabulate import tabulate
 
-from bagoftricks.evaluate.robustness.scoring import alexnet, alexnet_flips, corruption_errors
 from bagoftricks.report.column import STYLES, Column, Row
-from bagoftricks.study.robustness.result import describe, heading, is_of_flips, parts, score
+from bagoftricks.robustness.result import describe_evaluation, is_of_flips, parts, score, score_heading
+from bagoftricks.robustness.scoring import alexnet, alexnet_flips, corruption_errors
 
 MARK = "†"
 PERCENT = "{:.2f}".format
-SCORES = ("mce", "mfr")
+ROBUSTNESS_SCORES = ("mce", "mfr")
 
 
 def evaluations(rows: Iterable[Row]) -> dict[str, Mapping[str, Any]]:
@@ -23,11 +23,14 @@ def evaluations(rows: Iterable[Row]) -> dict[str, Mapping[str, Any]]:
     return dict(sorted(found.items()))
 
 
-def robustness_columns(rows: Sequence[Row], keys: Sequence[str] = SCORES) -> list[Column]:
+def robustness_columns(rows: Sequence[Row], keys: Sequence[str] = ROBUSTNESS_SCORES) -> list[Column]:
     """A column for each evaluation and those of ``keys`` that it has: scores, or names of corruptions."""
     columns = []
     for name, result in evaluations(rows).items():
-        headings = {**dict.fromkeys(SCORES, heading(result, name)), "relative_mce": f"relative mCE % ({name})"}
+        headings = {
+            **dict.fromkeys(ROBUSTNESS_SCORES, score_heading(result, name)),
+            "relative_mce": f"relative mCE % ({name})",
+        }
         own = [key for key in keys if (key == "mfr") == is_of_flips(result)]
         columns += [Column(f"{key}:{name}", headings.get(key, f"{key} error % ({name})"), PERCENT) for key in own]
     return columns
@@ -36,7 +39,7 @@ def robustness_columns(rows: Sequence[Row], keys: Sequence[str] = SCORES) -> lis
 def score_keys(rows: Sequence[Row], *, each: bool) -> tuple[str, ...]:
     """The score alone, or each corruption of these rows beside it."""
     corruptions = dict.fromkeys(name for result in evaluations(rows).values() for name in result.get("errors", ()))
-    return (*SCORES, *(corruptions if each else ()))
+    return (*ROBUSTNESS_SCORES, *(corruptions if each else ()))
 
 
 def flattened(row: Row) -> Row:
@@ -44,20 +47,20 @@ def flattened(row: Row) -> Row:
     scores = {
         f"{key}:{name}": found
         for name, result in row.get("robustness", {}).items()
-        for key in (*SCORES, "relative_mce", *result.get("errors", ()))
+        for key in (*ROBUSTNESS_SCORES, "relative_mce", *result.get("errors", ()))
         if (found := score(result, key)) is not None
     }
     return {**row, **scores}
 
 
-def marked(row: Row, key: str, text: str) -> str:
+def with_mark(row: Row, key: str, text: str) -> str:
     """The text of a cell, with a mark where the training was for some of the corruptions."""
     return text + MARK if row.get("overlaps") and ":" in key and text else text
 
 
 def robustness_notes(rows: Sequence[Row]) -> list[str]:
     """What each evaluation was measured on, and what the mark means."""
-    notes = [describe(result, name) for name, result in evaluations(rows).items()]
+    notes = [describe_evaluation(result, name) for name, result in evaluations(rows).items()]
     reasons = dict.fromkeys(reason for row in rows if row.get("robustness") for reason in row.get("overlaps", ()))
     return notes + overlap_notes(reasons)
 
@@ -101,9 +104,9 @@ def error_report(name: str, result: Mapping[str, Any], style: str) -> str:
     )
     relative = result.get("relative_mce")
     notes = [
-        describe(result, name),
+        describe_evaluation(result, name),
         f"clean error {PERCENT(result['clean_error'])} %, "
-        f"{heading(result, name)}: {PERCENT(result['mfr' if flips else 'mce'])}"
+        f"{score_heading(result, name)}: {PERCENT(result['mfr' if flips else 'mce'])}"
         + (f", relative mCE {PERCENT(relative)} %" if relative is not None else ""),
     ]
     return with_notes(shown, notes, style)

@@ -9,20 +9,25 @@ from typing import Any
 
 from tabulate import tabulate
 
-from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.errors import DamagedRecord, UserError, did_you_mean
 from bagoftricks.report import dawnbench
-from bagoftricks.report.column import STYLES, Column
+from bagoftricks.report.column import STYLES, Column, Row
 from bagoftricks.report.dawnbench import TIME, Measure
 from bagoftricks.report.robustness import MARK
-from bagoftricks.report.study_robustness import ROBUSTNESS, measured, measured_notes, robust_comparisons, robustness
+from bagoftricks.report.study_robustness import (
+    ROBUSTNESS,
+    measured_evaluations,
+    measured_notes,
+    robust_comparisons,
+    robustness,
+)
 from bagoftricks.report.table import COST, RESULT
+from bagoftricks.robustness.overlaps import record_overlaps
+from bagoftricks.robustness.result import Result, is_of_flips, score_heading
+from bagoftricks.statistics.paired import Comparison, Summary, compare, summarise
+from bagoftricks.store.store import Record, Store
 from bagoftricks.study.arms import Arm
 from bagoftricks.study.plan import study_names, study_path
-from bagoftricks.study.robustness.overlaps import record_overlaps
-from bagoftricks.study.robustness.result import Result, is_of_flips
-from bagoftricks.study.robustness.result import heading as robustness_heading
-from bagoftricks.study.statistics import Comparison, Summary, compare, summarise
-from bagoftricks.study.store import DamagedRecord, Record, Store
 
 MORE = [
     *ROBUSTNESS.values(),
@@ -36,8 +41,7 @@ MEASURED_ON_DEVICE = (
     *(TIME, "latency_ms", dawnbench.TRAIN_COST, dawnbench.INFER_COST),
 )
 RESULTS = ("top1", "top5", "loss", "ece", *ROBUSTNESS, TIME, dawnbench.TRAIN_COST)
-Row = dict[str, Any]
-NOTHING = Measure()
+NO_MEASURE = Measure()
 
 
 def study_report(
@@ -55,7 +59,7 @@ def study_report(
     rows = study_rows(study["arms"], records, columns, measure)
     effects = effect_rows(study, records)
     notes = footer(study, [record for found in records.values() for record in found.values()], measure)
-    robust = measured(study["arms"], records) if set(columns) & set(ROBUSTNESS) else {}
+    robust = measured_evaluations(study["arms"], records) if set(columns) & set(ROBUSTNESS) else {}
     notes[-1:-1] = measured_notes(robust, rows)
     notes += [f"left out: {damage}" for damage in dict.fromkeys(store.damaged)]
     if style == "json":
@@ -64,7 +68,7 @@ def study_report(
         return tabulate_rows([flatten(row) for row in rows], style)
     headings = study_headings(columns, known, robust)
     shown = tabulate_rows([shown_row(row, headings, several_devices(records)) for row in rows], style)
-    parts = [heading(study, style), shown]
+    parts = [study_heading(study, style), shown]
     if effects:
         parts += ["", tabulate_rows([shown_effect(effect) for effect in effects], style)]
     comment = "% " if style == "latex" else ""
@@ -119,7 +123,7 @@ def study_rows(
     arms: Sequence[Mapping[str, Any]],
     records: Mapping[str, Mapping[int, Record]],
     columns: Sequence[str],
-    measure: Measure = NOTHING,
+    measure: Measure = NO_MEASURE,
 ) -> list[Row]:
     """One row per arm: summaries by column, the published values, the comparison; by mCE too where it is shown."""
     compared = comparisons(arms, records, measure)
@@ -169,11 +173,11 @@ def scored(record: Record) -> Mapping[str, Any]:
     return scores
 
 
-def value(record: Record, key: str, measure: Measure = NOTHING, evaluation: str | None = None) -> float | None:
+def value(record: Record, key: str, measure: Measure = NO_MEASURE, evaluation: str | None = None) -> float | None:
     """A result or a cost of a run; ``evaluation``: the one on corrupted images that its arm was to have."""
     if key in ROBUSTNESS:
         return robustness(record, key, evaluation)
-    found = {**record.cost, **record.metrics, **scored(record), **dawnbench.measured(record, measure)}.get(key)
+    found = {**record.cost, **record.metrics, **scored(record), **dawnbench.measure_values(record, measure)}.get(key)
     return None if found is None else float(found)
 
 
@@ -184,7 +188,7 @@ def study_headings(columns: Sequence[str], known: Mapping[str, Column], robust: 
         return found
     ((name, result),) = robust.items()
     scored = "mfr" if is_of_flips(result) else "mce"
-    return [c._replace(heading=robustness_heading(result, name)) if c.key == scored else c for c in found]
+    return [c._replace(heading=score_heading(result, name)) if c.key == scored else c for c in found]
 
 
 def present(values: Sequence[float | None]) -> list[float]:
@@ -273,7 +277,7 @@ def effect_rows(study: Mapping[str, Any], records: Mapping[str, Mapping[int, Rec
     """Main effects and two-way interactions of a factorial design over two seeds or more."""
     if study.get("design") not in ("factorial", "fractional") or len(study["seeds"]) < 2:
         return []
-    from bagoftricks.study.effects import factorial_effects
+    from bagoftricks.statistics.effects import factorial_effects
 
     arms = {arm["label"]: frozenset(arm["tricks"]) for arm in study["arms"]}
     runs = [(arms[label], seed, scored(r)["top1"]) for label, found in records.items() for seed, r in found.items()]
@@ -287,7 +291,7 @@ def shapley_shares(
     arms: Mapping[str, frozenset[str]], records: Mapping[str, Mapping[int, Record]], tricks: Sequence[str]
 ) -> dict[str, float]:
     """Each trick's share of the whole gain in mean top-1, where every subset was run."""
-    from bagoftricks.study.effects import shapley
+    from bagoftricks.statistics.effects import shapley
 
     means = {arms[label]: mean(scored(r)["top1"] for r in found.values()) for label, found in records.items() if found}
     return shapley(means, tricks) if len(means) == 2 ** len(tricks) else {}
@@ -305,7 +309,7 @@ def shown_effect(effect: Row) -> dict[str, str]:
     }
 
 
-def heading(study: Mapping[str, Any], style: str) -> str:
+def study_heading(study: Mapping[str, Any], style: str) -> str:
     title = str(study.get("title", study["name"]))
     return {"markdown": f"**{title}**\n", "latex": f"% {title}"}.get(style, title)
 
@@ -314,7 +318,7 @@ def several_devices(records: Mapping[str, Mapping[int, Record]]) -> bool:
     return len({record.environment["device"] for found in records.values() for record in found.values()}) > 1
 
 
-def footer(study: Mapping[str, Any], records: Sequence[Record], measure: Measure = NOTHING) -> list[str]:
+def footer(study: Mapping[str, Any], records: Sequence[Record], measure: Measure = NO_MEASURE) -> list[str]:
     """What the numbers were made with."""
     notes = [f"paper's numbers: {study['source']}"] if study.get("source") else []
     if study.get("scale"):

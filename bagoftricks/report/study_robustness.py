@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bagoftricks.evaluate.robustness.scoring import corruption_names
 from bagoftricks.report.column import Column
 from bagoftricks.report.robustness import PERCENT, overlap_notes
-from bagoftricks.study.robustness.result import Result, describe, is_normalised, score, scored_copy
-from bagoftricks.study.statistics import Comparison, compare
-from bagoftricks.study.store import Record
+from bagoftricks.robustness.result import Result, describe_evaluation, is_normalised, score, scored_copy
+from bagoftricks.robustness.scoring import corruption_names
+from bagoftricks.statistics.paired import Comparison, compare
+from bagoftricks.store.store import Record
 
 ROBUSTNESS = {
     "mce": Column("mce", "mCE %", PERCENT),
@@ -44,7 +44,9 @@ def robustness_result(record: Record, evaluation: str | None) -> Result | None:
     return record.robustness.get(evaluation or "")
 
 
-def measured(arms: Sequence[Mapping[str, Any]], records: Mapping[str, Mapping[int, Record]]) -> dict[str, Result]:
+def measured_evaluations(
+    arms: Sequence[Mapping[str, Any]], records: Mapping[str, Mapping[int, Record]]
+) -> dict[str, Result]:
     """The evaluations on corrupted images that the arms' numbers are of, by name."""
     found: dict[str, Result] = {}
     for arm in arms:
@@ -59,7 +61,7 @@ def measured_notes(robust: Mapping[str, Result], rows: Sequence[Mapping[str, Any
     """What the robustness was measured on, and what is to be said of it."""
     if not robust:
         return []
-    notes = [describe(result, name) for name, result in robust.items()]
+    notes = [describe_evaluation(result, name) for name, result in robust.items()]
     notes.append("mCE differences: paired by seed and corrected as those of top-1 are; below 0, fewer errors")
     if len(robust) > 1:
         notes.append("the arms' robustness was measured in different ways (above): no two of them compare")

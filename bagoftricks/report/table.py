@@ -8,14 +8,14 @@ from typing import Any
 
 from tabulate import tabulate
 
-from bagoftricks.catalogue import card, cards
 from bagoftricks.errors import UserError, did_you_mean
-from bagoftricks.evaluate.robustness.scoring import corruption_names
 from bagoftricks.report.column import STYLES, Column, Row
-from bagoftricks.report.robustness import SCORES, flattened, marked, robustness_columns
-from bagoftricks.study.robustness.overlaps import record_overlaps
-from bagoftricks.study.robustness.result import of_copy
-from bagoftricks.study.store import Record
+from bagoftricks.report.robustness import ROBUSTNESS_SCORES, flattened, robustness_columns, with_mark
+from bagoftricks.robustness.overlaps import record_overlaps
+from bagoftricks.robustness.result import of_copy
+from bagoftricks.robustness.scoring import corruption_names
+from bagoftricks.store.store import Record
+from bagoftricks.tricks.catalogue import card, cards
 
 RESULT = [
     Column("top1", "top-1 %", "{:.2f}".format),
@@ -75,7 +75,7 @@ def _trick_label(name: str, params: dict[str, Any]) -> str:
     return f"{name}({', '.join(changed)})" if changed else name
 
 
-def rows_of(record: Record) -> list[Row]:
+def record_rows(record: Record) -> list[Row]:
     """A row for the last weights and one for each averaged copy."""
     common = {
         "id": record.id,
@@ -113,12 +113,14 @@ def render(rows: Sequence[Row], columns: Iterable[Column], style: str) -> str:
         writer.writeheader()
         writer.writerows(rows)
         return text.getvalue().rstrip("\n")
-    cells = [[marked(row, c.key, c.show(row[c.key])) if c.key in row else "" for c in columns] for row in rows]
+    cells = [[with_mark(row, c.key, c.show(row[c.key])) if c.key in row else "" for c in columns] for row in rows]
     align = ["left" if isinstance(rows[0].get(c.key), str) else "right" for c in columns]
     return tabulate(cells, [c.heading for c in columns], STYLES[style], disable_numparse=True, colalign=align)
 
 
-def with_robustness(columns: Sequence[Column], rows: Sequence[Row], keys: Sequence[str] = SCORES) -> list[Column]:
+def with_robustness(
+    columns: Sequence[Column], rows: Sequence[Row], keys: Sequence[str] = ROBUSTNESS_SCORES
+) -> list[Column]:
     """``columns`` with those of the rows' evaluations on corrupted images after the results."""
     at = 1 + max(number for number, column in enumerate(columns) if column in RESULT)
     return [*columns[:at], *robustness_columns(rows, keys), *columns[at:]]
@@ -129,7 +131,7 @@ def record_columns(rows: Sequence[Row], names: Sequence[str] = ()) -> list[Colum
     if not names:
         return with_robustness(RECORDS, rows)
     known = {column.key: column for column in [*RESULT, *COST]}
-    robust = (*SCORES, "relative_mce", *corruption_names())
+    robust = (*ROBUSTNESS_SCORES, "relative_mce", *corruption_names())
     chosen: list[Column] = []
     for name in names:
         if name not in known and name not in robust:

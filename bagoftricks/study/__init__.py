@@ -1,1 +1,1 @@
-"""Runs: their identity, how they are carried out, and the records they leave."""
+"""Planning of studies: designs, experiments, arms, estimates, and the processes that train their runs."""

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
-from bagoftricks.catalogue import Field, card, family_of
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.study.arms import Arm, Tricks
+from bagoftricks.tricks.catalogue import HyperParameter, card, family_of
 
 DESIGNS: tuple[str, ...] = (
     "stack",
@@ -98,7 +98,7 @@ def parse_trick(text: str) -> tuple[str, dict[str, Any]]:
     return name, params
 
 
-def _value(trick: str, field: Field, text: str) -> Any:
+def _value(trick: str, field: HyperParameter, text: str) -> Any:
     """``text`` in the type of the field: a run with alpha=1 is the run with alpha=1.0, as on the command line."""
     kinds = get_args(field.type) or (field.type,)
     if type(None) in kinds and text.lower() in ("null", "none", "~"):

@@ -7,14 +7,14 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from bagoftricks.edits import Batch
 from bagoftricks.errors import UserError
-from bagoftricks.evaluate.speed import synchronise
-from bagoftricks.study.loading import teacher_online
+from bagoftricks.measure.speed import synchronise
+from bagoftricks.recipe.edits import Batch
+from bagoftricks.run.epochs import make_trainer
+from bagoftricks.run.loading import teacher_online
+from bagoftricks.run.prepare import prepare
+from bagoftricks.store.store import Record, Store
 from bagoftricks.study.plan import Plan, PlannedRun
-from bagoftricks.study.prepare import prepare
-from bagoftricks.study.store import Record, Store
-from bagoftricks.study.training import make_trainer
 
 STEPS = 4  # timed, after one that warms up
 SAMPLE = 64  # images for what is made of training images

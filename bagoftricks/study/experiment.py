@@ -16,20 +16,20 @@ from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
-from bagoftricks.catalogue import Field, card, cards
 from bagoftricks.errors import UserError, did_you_mean
-from bagoftricks.evaluate.robustness.scoring import corruption_names
+from bagoftricks.robustness.scoring import corruption_names
 from bagoftricks.study.arms import Arm, Tricks
+from bagoftricks.tricks.catalogue import HyperParameter, card, cards
 
 T = TypeVar("T")
 
-COLUMNS = (
+COLUMN_KEYS = (
     *("top1", "top5", "loss", "ece", "mce"),
     *("params", "macs", "train_images_per_s", "infer_images_per_s", "peak_memory_mib", "train_seconds"),
     *("relative_mce", "mfr", *corruption_names()),
     *("time_to_accuracy", "latency_ms"),
 )
-OVERRIDE = re.compile(r"(?:\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@-]*)(?:=(?P<value>.*))?", re.DOTALL)
+OVERRIDE = re.compile(r"(?P<sign>\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@-]*)(?:=(?P<value>.*))?", re.DOTALL)
 SCALAR_TYPES: dict[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "float": (int, float), "str": (str,)}
 
 
@@ -123,9 +123,9 @@ def _mapping(value: Any, where: str) -> dict[str, Any]:
 
 def _columns(value: Any, where: str) -> tuple[str, ...]:
     for column in (columns := _texts(value, where)):
-        if column not in COLUMNS:
-            meant = did_you_mean(column, COLUMNS)
-            raise UserError(f"{where}: there is no column '{column}'{meant} ({', '.join(COLUMNS)})")
+        if column not in COLUMN_KEYS:
+            meant = did_you_mean(column, COLUMN_KEYS)
+            raise UserError(f"{where}: there is no column '{column}'{meant} ({', '.join(COLUMN_KEYS)})")
     if not columns or len(set(columns)) < len(columns):
         raise UserError(f"{where}: must name one column or more, each once")
     return columns
@@ -265,8 +265,8 @@ def _read_reference(path: Path) -> dict[str, _Published]:
         header, rows = list(reader.fieldnames or ()), list(reader)
     wanted = ("row", "source", "note")
     columns = [column for column in header if column not in wanted]
-    if not set(wanted) <= set(header) or not set(columns) <= set(COLUMNS):
-        raise UserError(f"{path.name}: its columns must be row, source, note and any of {', '.join(COLUMNS)}")
+    if not set(wanted) <= set(header) or not set(columns) <= set(COLUMN_KEYS):
+        raise UserError(f"{path.name}: its columns must be row, source, note and any of {', '.join(COLUMN_KEYS)}")
     published: dict[str, _Published] = {}
     for number, row in enumerate(rows, start=2):
         where = f"{path.name}, line {number}"
@@ -358,7 +358,7 @@ def _no_near_miss(message: str, word: str, known: Sequence[str]) -> None:
         raise UserError(message + meant)
 
 
-def _choices(about: Field) -> tuple[str, ...]:
+def _choices(about: HyperParameter) -> tuple[str, ...]:
     """The choices of a ``Literal[...]``, as its annotation spells them."""
     if not about.annotation.startswith("Literal["):
         return ()

@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from bagoftricks.data import Dataset, find_dataset, keep_decoded
+from bagoftricks.errors import RunElsewhere
+from bagoftricks.run.corrupted import carry_out
 from bagoftricks.settings import Settings
 from bagoftricks.started import other_rank
-from bagoftricks.study.checkpoints import FOLDER as CHECKPOINTS
-from bagoftricks.study.checkpoints import steps_in, tidy
-from bagoftricks.study.outcomes import RunElsewhere
+from bagoftricks.store.checkpoints import FOLDER as CHECKPOINTS
+from bagoftricks.store.checkpoints import remove_leftovers, steps_in
+from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.plan import PlannedRun, state_of
-from bagoftricks.study.robustness.recording import carry_out
-from bagoftricks.study.store import State, Store
 
 PRELOAD = ["bagoftricks.study.launch", "torchvision", "sklearn.datasets", "torch._dynamo"]
 ELSEWHERE = 3  # exit status of a worker that found its run taken
@@ -44,7 +44,7 @@ class View(Protocol):
 
     def progress(self, run: PlannedRun, steps_done: int, steps: int, row: Mapping[str, Any] | None) -> None: ...
 
-    def finished(self, run: PlannedRun, state: State, seconds: float) -> None: ...
+    def finished(self, run: PlannedRun, state: RunState, seconds: float) -> None: ...
 
 
 @dataclass
@@ -112,10 +112,10 @@ def train_guarded(run: PlannedRun, store: Store, reporter: Any, data: "WarmData 
         print(f"{error}", flush=True)
         return 75
     except BaseException as error:
-        if store.state(run.id) is State.INTERRUPTED:  # a scheduler's handler ends the process in its own way
+        if store.state(run.id) is RunState.INTERRUPTED:  # a scheduler's handler ends the process in its own way
             raise
         traceback.print_exc()
-        if store.state(run.id) is not State.FAILED and not other_rank():  # refused before it began
+        if store.state(run.id) is not RunState.FAILED and not other_rank():  # refused before it began
             store.mark_failed(run.id, f"{error}" or type(error).__name__, traceback.format_exc())
         return 1
     return 0
@@ -300,14 +300,14 @@ def stop(worker: Worker, why: str) -> None:
 def settle(worker: Worker, status: int, view: View) -> None:
     """Tell what became of a run whose worker has ended with exit status ``status``."""
     store = Store(worker.run.settings.store)
-    if store.state(worker.run.id) is State.DONE:
-        tidy(store.folder(worker.run.id))
+    if store.state(worker.run.id) is RunState.DONE:
+        remove_leftovers(store.folder(worker.run.id))
     state = state_of(worker.run, store)
-    said = state is State.UNEVALUATED and status > 0  # a trained run whose evaluation told why it failed
-    if state not in (State.DONE, State.FAILED, State.INTERRUPTED) and not said:
+    said = state is RunState.UNEVALUATED and status > 0  # a trained run whose evaluation told why it failed
+    if state not in (RunState.DONE, RunState.FAILED, RunState.INTERRUPTED) and not said:
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
         store.mark_failed(worker.run.id, f"its process {how}", "")
-        state = State.FAILED
+        state = RunState.FAILED
     view.finished(worker.run, state, time.monotonic() - worker.began)
 
 
@@ -317,9 +317,9 @@ def await_others(elsewhere: list[PlannedRun], todo: list[PlannedRun], view: View
     still = []
     for run in elsewhere:
         state = state_of(run, Store(run.settings.store))
-        if state is State.RUNNING:
+        if state is RunState.RUNNING:
             still.append(run)
-        elif state in (State.DONE, State.FAILED):
+        elif state in (RunState.DONE, RunState.FAILED):
             view.finished(run, state, 0.0)
         else:
             todo.append(run)

@@ -10,13 +10,13 @@ from typing import Any
 
 import yaml
 
-from bagoftricks.catalogue import family_of
 from bagoftricks.errors import UserError
-from bagoftricks.files import write_whole
 from bagoftricks.settings import DataSettings, Settings
+from bagoftricks.store.files import write_whole
+from bagoftricks.store.lease import LEASE, is_live
+from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.arms import Arm, Tricks
-from bagoftricks.study.lease import LEASE, is_live
-from bagoftricks.study.store import State, Store
+from bagoftricks.tricks.catalogue import family_of
 
 Compose = Callable[[Sequence[str]], Settings]  # overrides as typed on the command line -> settings
 
@@ -61,8 +61,8 @@ def make_plan(arms: Sequence[Arm], seeds: Sequence[int], overrides: Sequence[str
     An arm whose tricks conflict, or change nothing, is in ``impossible`` with the reason.
     """
     from bagoftricks.data import find_dataset  # here, so that tables of studies need no torch
-    from bagoftricks.study.check import check
-    from bagoftricks.study.prepare import prepare
+    from bagoftricks.run.check import check
+    from bagoftricks.run.prepare import prepare
 
     @cache
     def find_once(data: str) -> Any:
@@ -149,20 +149,20 @@ def bot_train(overrides: Sequence[str]) -> str:
     return shlex.join(["bot-train", *overrides])
 
 
-def states(plan: Plan, store: Store) -> dict[str, State]:
+def states(plan: Plan, store: Store) -> dict[str, RunState]:
     """run id -> state."""
     return {run.id: state_of(run, store) for run in plan.runs}
 
 
-def state_of(run: PlannedRun, store: Store) -> State:
+def state_of(run: PlannedRun, store: Store) -> RunState:
     """Where a run stands, with the evaluation that it is to have."""
     state = store.state(run.id)
-    if state is not State.DONE or run.evaluation is None:
+    if state is not RunState.DONE or run.evaluation is None:
         return state
     record = store.record(run.id)
     if record is not None and run.evaluation in record.robustness:
         return state
-    return State.RUNNING if is_live(store.folder(run.id) / LEASE) else State.UNEVALUATED
+    return RunState.RUNNING if is_live(store.folder(run.id) / LEASE) else RunState.UNEVALUATED
 
 
 def save_study(store: Store, name: str, plan: Plan, about: Mapping[str, Any]) -> Path:

@@ -1,6 +1,6 @@
 """The catalogue's table of contents: one line per trick, with its family (a Hydra config group).
 
-The trick itself is ``tricks/<family>/<name>.py``. Nothing is imported here: ``bagoftricks.catalogue`` reads the
+The trick itself is ``tricks/<family>/<name>.py``. Nothing is imported here: ``bagoftricks.tricks.catalogue`` reads the
 hyper-parameters from the source and imports a trick when it is used.
 """
 

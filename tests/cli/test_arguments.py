@@ -2,7 +2,7 @@
 
 import pytest
 
-from bagoftricks.cli.arguments import setting_types, tidy
+from bagoftricks.cli.arguments import normalise_arguments, setting_types
 from bagoftricks.errors import UserError
 
 
@@ -32,7 +32,7 @@ from bagoftricks.errors import UserError
     ],
 )
 def test_what_is_meant_reaches_hydra(given, tidied):
-    assert tidy(given) == tidied
+    assert normalise_arguments(given) == tidied
 
 
 @pytest.mark.parametrize(
@@ -71,18 +71,18 @@ def test_what_is_meant_reaches_hydra(given, tidied):
 )
 def test_a_mistake_is_one_line_that_says_what_to_type(argument, message):
     with pytest.raises(UserError, match=message) as raised:
-        tidy([argument])
+        normalise_arguments([argument])
     assert "\n" not in str(raised.value)
 
 
 def test_a_family_that_is_swept_can_be_given_once_only():
     with pytest.raises(UserError, match="tweak is given 2 times and swept"):
-        tidy(["-m", "+tweak=resnet_b,resnet_c", "+tweak=resnet_d"])
+        normalise_arguments(["-m", "+tweak=resnet_b,resnet_c", "+tweak=resnet_d"])
 
 
 def test_a_sweep_over_networks_of_two_libraries_is_refused():
     with pytest.raises(UserError, match="a sweep takes networks of one library, and no others; sweep them apart"):
-        tidy(["-m", "model=timm/resnet50d,resnet50"])
+        normalise_arguments(["-m", "model=timm/resnet50d,resnet50"])
 
 
 def test_settings_are_known_by_their_full_names():
@@ -92,7 +92,10 @@ def test_settings_are_known_by_their_full_names():
 
 
 def test_a_text_among_hyper_parameters_is_quoted_where_hydra_would_trip_over_it():
-    teacher, off = "tricks.distill.teacher=file:~/my runs (1)", "tricks.mixup.off=20 epochs"
-    assert tidy([teacher, off]) == ["tricks.distill.teacher='file:~/my runs (1)'", "tricks.mixup.off='20 epochs'"]
+    teacher, off = "tricks.distill.teacher=file:~/my runs (1)", "tricks.mixup.unmixed_end=20 epochs"
+    assert normalise_arguments([teacher, off]) == [
+        "tricks.distill.teacher='file:~/my runs (1)'",
+        "tricks.mixup.unmixed_end='20 epochs'",
+    ]
     plain = ["tricks.distill.teacher=run:0123@ema", "tricks.mixup.alpha=0.5", "tricks.distill.mode=offline"]
-    assert tidy(plain) == plain
+    assert normalise_arguments(plain) == plain

@@ -35,7 +35,7 @@ def test_a_run_leaves_a_table_a_record_metrics_and_weights(bot, tmp_path):
     record = json.loads((folder / "record.json").read_text())
     assert record["id"] == folder.name
     assert record["status"] == "done"
-    assert record["tricks"] == {"mixup": {"alpha": 0.5, "partner": "batch", "off": "0 epochs"}, "resnet_d": {}}
+    assert record["tricks"] == {"mixup": {"alpha": 0.5, "partner": "batch", "unmixed_end": "0 epochs"}, "resnet_d": {}}
     assert record["data"]["train_images"] + record["data"]["val_images"] == 1797
     assert 0 <= record["metrics"]["top1"] <= record["metrics"]["top5"] <= 100
     assert record["command"].startswith("bot-train ")
@@ -125,7 +125,7 @@ def test_wrong_input_is_refused_before_any_data_is_looked_for(bot, monkeypatch):
     def fail(settings):
         raise AssertionError("data was looked for")
 
-    monkeypatch.setattr("bagoftricks.study.prepare.find_dataset", fail)
+    monkeypatch.setattr("bagoftricks.run.prepare.find_dataset", fail)
     assert "both set" in one_line(bot("bot-train", "+tweak=[resnet_b,resnet_d]"))
 
 
@@ -140,7 +140,7 @@ def test_a_bug_shows_its_traceback_and_is_status_1(bot, monkeypatch):
     def fail(settings):
         raise KeyError("bug")
 
-    monkeypatch.setattr("bagoftricks.study.prepare.check", fail)
+    monkeypatch.setattr("bagoftricks.run.prepare.check", fail)
     done = bot("bot-train", *FAST)
     assert done.status == 1
     assert "Traceback" in done.err
@@ -150,7 +150,7 @@ def test_an_interrupt_is_status_75(bot, monkeypatch):
     def interrupt(settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bagoftricks.study.prepare.check", interrupt)
+    monkeypatch.setattr("bagoftricks.run.prepare.check", interrupt)
     assert "interrupted; the same command goes on" in one_line(bot("bot-train", *FAST), status=75)
 
 
@@ -247,7 +247,7 @@ def test_a_record_of_a_newer_version_is_not_misread(bot, tmp_path):
 def test_help_lists_every_trick_with_its_paper_and_needs_neither_hydra_nor_torch(tmp_path):
     code = "import sys; from bagoftricks.cli.train import main; main(['--help'])"
     out = python(f"{code}; assert not {{'hydra', 'omegaconf', 'torch', 'numpy'}} & set(sys.modules)", tmp_path)
-    from bagoftricks.catalogue import cards
+    from bagoftricks.tricks.catalogue import cards
 
     for card in cards():
         assert f"  {card.name} " in out

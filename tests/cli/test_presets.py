@@ -21,8 +21,8 @@ def test_page_is_the_last_row_of_the_ladder():
 
 
 def test_pages_schedule_has_his_knots():
-    from bagoftricks.catalogue import create
-    from bagoftricks.compose import compose
+    from bagoftricks.recipe.compose import compose
+    from bagoftricks.tricks.catalogue import create
 
     tricks = {name: create(name, **params) for name, params in compose_settings(["preset=page"]).tricks.items()}
     schedule = compose(tricks, make_task(batch_size=512, steps_per_epoch=97, total_steps=970)).schedule
@@ -44,7 +44,7 @@ def test_a_fast_preset_trains_on_the_digits(bot, preset):
 
 @pytest.mark.parametrize("preset", FAST)
 def test_a_fast_preset_composes_and_fits_its_network(preset):
-    from bagoftricks.study.check import check
+    from bagoftricks.run.check import check
 
     assert not check(compose_settings([f"preset={preset}"])).warnings()
 
@@ -54,7 +54,7 @@ def test_a_fast_preset_composes_and_fits_its_network(preset):
               "linear_decay", "label_smoothing", "tta_flip", "tta_shift", "alternating_flip"],
 )  # fmt: skip
 def test_each_part_of_fast_can_be_taken_away(trick):
-    from bagoftricks.study.check import check
+    from bagoftricks.run.check import check
 
     settings = compose_settings(["preset=fast", f"~tricks.{trick}"])
     assert trick not in settings.tricks

@@ -13,9 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from bagoftricks.evaluate.robustness.scoring import corruption_names
 from bagoftricks.report import corruption_grid
-from bagoftricks.study.robustness import asked, images
+from bagoftricks.robustness import request as asked
+from bagoftricks.robustness.scoring import corruption_names
+from bagoftricks.run import corrupted_images as images
 from tests.cli.test_commands import FAST, one_line
 
 CORRUPTED = ["corruptions=small_c", "corruptions.limit=12"]
@@ -187,7 +188,7 @@ def test_a_sweep_adds_the_evaluation_to_what_is_trained_and_tables_it(bot, monke
     assert bot(*SWEEP).status == 0
     plan = the_json(bot(*SWEEP, *CORRUPTED, "plan=true"))
     assert [run["state"] for run in plan["runs"]] == ["not evaluated"] * 2
-    monkeypatch.setattr("bagoftricks.study.run.train_and_measure", lambda *args: pytest.fail("trained again"))
+    monkeypatch.setattr("bagoftricks.run.execute.train_and_measure", lambda *args: pytest.fail("trained again"))
     study = the_json(bot(*SWEEP, *CORRUPTED))
     assert all(arm["evaluation"] == NAME for arm in study["study"]["arms"])
     plan = the_json(bot(*SWEEP, *CORRUPTED, "plan=true"))
@@ -216,10 +217,10 @@ def test_an_evaluation_that_fails_in_a_sweep_leaves_the_run_finished(bot, traine
 def test_a_killed_process_loses_at_most_what_it_had_not_written(bot, trained, tmp_path):
     slow = (
         "import time\nfrom bagoftricks.cli.eval import main\n"
-        "from bagoftricks.study.robustness import asked, images, recording\n"
-        "asked.smallest_side = lambda *a: 1\nrecording.SAVE_EVERY_S = 0\n"
+        "from bagoftricks.robustness import request\nfrom bagoftricks.run import corrupted, corrupted_images\n"
+        "request.smallest_side = lambda *a: 1\ncorrupted.SAVE_EVERY_S = 0\n"
         "def corrupt(batch, *a, **k):\n    time.sleep(0.05)\n    return batch // 2\n"
-        "images.corrupt = corrupt\n"
+        "corrupted_images.corrupt = corrupt\n"
     )
     command = f"import sys; sys.exit(main(['run={trained['id']}', *{CORRUPTED!r}, 'format=json']))"
     process = subprocess.Popen([sys.executable, "-c", slow + command], cwd=tmp_path, stderr=subprocess.DEVNULL)

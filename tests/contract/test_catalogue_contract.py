@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 import bagoftricks
-from bagoftricks.catalogue import TYPES, card, create
-from bagoftricks.compose import compose
-from bagoftricks.edits import (
+from bagoftricks.errors import ConflictError, NoEffectError, TooSmall, UserError
+from bagoftricks.recipe.compose import compose
+from bagoftricks.recipe.edits import (
     AddLossTerm,
     AverageWeights,
     Batch,
@@ -37,13 +37,13 @@ from bagoftricks.edits import (
     SetFlip,
     SetTestSize,
 )
-from bagoftricks.errors import ConflictError, NoEffectError, TooSmall, UserError
-from bagoftricks.parameters import owned_parameters
-from bagoftricks.recipe import Recipe
+from bagoftricks.recipe.recipe import Recipe
+from bagoftricks.recipe.trick import Trick
 from bagoftricks.rng import Key
-from bagoftricks.train import predictor
-from bagoftricks.trick import Trick
+from bagoftricks.training.parameters import owned_parameters
+from bagoftricks.training.trainer import predictor
 from bagoftricks.tricks import FAMILIES, FAMILY_OF
+from bagoftricks.tricks.catalogue import TYPES, card, create
 from tests.helpers import (
     Fake,
     Network,

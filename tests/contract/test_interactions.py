@@ -7,15 +7,15 @@ of another meaning is a warning of ``Checked.warnings``. Pairs that simply compo
 import pytest
 import torch
 
-from bagoftricks.catalogue import card, create
-from bagoftricks.compose import compose
-from bagoftricks.edits import Batch
 from bagoftricks.errors import ConflictError, NoEffectError
 from bagoftricks.models import build_model
-from bagoftricks.parameters import check_selectors
+from bagoftricks.recipe.compose import compose
+from bagoftricks.recipe.edits import Batch
+from bagoftricks.run.check import Checked
 from bagoftricks.settings import ModelSettings
-from bagoftricks.study.check import Checked
+from bagoftricks.training.parameters import check_selectors
 from bagoftricks.tricks import FAMILY_OF
+from bagoftricks.tricks.catalogue import card, create
 from tests.helpers import CLASSES, create_all, make_task, make_trainer
 
 WARNED = [

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from bagoftricks.catalogue import create
-from bagoftricks.checkpoint import read_checkpoint, write_checkpoint
-from bagoftricks.state import State
+from bagoftricks.store.checkpoint_file import read_checkpoint, write_checkpoint
+from bagoftricks.training.state import TrainingState
 from bagoftricks.tricks import FAMILY_OF
+from bagoftricks.tricks.catalogue import create
 from tests.contract.test_catalogue_contract import acts_late, compatible
 from tests.helpers import advance, create_all, make_trainer
 
@@ -99,6 +99,6 @@ def test_the_scale_of_the_loss_goes_on():
     trainer.scaler._growth_tracker.fill_(17)
     other = make_trainer({})
     other.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
-    other.load(State({k: v.clone() for k, v in trainer.state().tensors.items()}, trainer.state().values))
+    other.load(TrainingState({k: v.clone() for k, v in trainer.state().tensors.items()}, trainer.state().values))
     other.scaler.scale(torch.ones(()))
     assert other.scaler.state_dict() == trainer.scaler.state_dict()

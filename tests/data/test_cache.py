@@ -16,8 +16,8 @@ from bagoftricks.data.sources import CachedSplit, FileSplit, MemorySplit
 from bagoftricks.data.stream import StreamLoader
 from bagoftricks.errors import DataError, UserError
 from bagoftricks.rng import Key
+from bagoftricks.run.identity import run_identity
 from bagoftricks.settings import DataSettings, Settings
-from bagoftricks.study.identity import run_identity
 
 DATA = DataSettings(crop="area", mean=[0.0] * 3, std=[1.0] * 3)
 FINISH = Finish(DATA, 8, torch.device("cpu"), channels_last=True)

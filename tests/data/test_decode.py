@@ -6,14 +6,14 @@ from PIL import Image, ImageFilter
 
 from bagoftricks.data.augment import Augment, Finish
 from bagoftricks.data.decode import decode, decode_on, decode_scaled, read_bytes
-from bagoftricks.data.plan import Plan
+from bagoftricks.data.plan import StepPlan
 from bagoftricks.data.sources import FileSplit
 from bagoftricks.data.stream import StreamLoader
 from bagoftricks.errors import DataError, UserError
 from bagoftricks.rng import Key
+from bagoftricks.run.check import check
+from bagoftricks.run.identity import run_id, run_identity
 from bagoftricks.settings import DataSettings, RuntimeSettings, Settings
-from bagoftricks.study.check import check
-from bagoftricks.study.identity import run_id, run_identity
 
 KEY, CPU = Key(0), torch.device("cpu")
 
@@ -123,7 +123,7 @@ def test_many_files_decoded_on_a_device_are_those_decoded_alone(tmp_path, files)
 @pytest.mark.parametrize("jitter", ["none", "hsv", "bcs"])
 def test_batches_decoded_where_the_network_is_are_those_of_the_workers(files, jitter):
     data = DataSettings(crop="area", jitter=jitter, pca=0.1, mean=[0.0] * 3, std=[1.0] * 3)
-    augment, plan = Augment.from_settings(data, 72, KEY), Plan(6, 2, KEY, reads=2)
+    augment, plan = Augment.from_settings(data, 72, KEY), StepPlan(6, 2, KEY, reads=2)
     last = Finish(data, 6, CPU, channels_last=True)
     loaders = [
         StreamLoader(split_of(files), plan, augment, last, workers=0, on_error="fail", on_gpu=on_gpu)
@@ -138,7 +138,7 @@ def test_broken_files_are_skipped_where_the_network_is(tmp_path, files):
     (tmp_path / "not.jpg").write_text("no image")
     split = split_of([*files[:3], str(tmp_path / "not.jpg")])
     last = Finish(DataSettings(), 5, CPU, channels_last=True)
-    loader = StreamLoader(split, Plan(4, 4), Augment(80, None), last, workers=0, on_error="skip", on_gpu=True)
+    loader = StreamLoader(split, StepPlan(4, 4), Augment(80, None), last, workers=0, on_error="skip", on_gpu=True)
     (batch,) = loader.epoch(0)
     assert batch.targets.argmax(1).tolist() == [0, 1, 2]
     assert len(loader.skipped) == 1
@@ -149,7 +149,7 @@ def test_broken_files_are_skipped_where_the_network_is(tmp_path, files):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_nvjpeg_gives_the_same_crops_within_grey_levels(files):
     data = DataSettings(crop="area", jitter="hsv", pca=0.1, mean=[0.0] * 3, std=[1.0] * 3)
-    augment, plan = Augment.from_settings(data, 72, KEY), Plan(6, 3, KEY)
+    augment, plan = Augment.from_settings(data, 72, KEY), StepPlan(6, 3, KEY)
     for on_gpu in (True, False):
         there, here = (
             StreamLoader(

@@ -8,13 +8,13 @@ from PIL import Image
 
 from bagoftricks.data.augment import Augment, Finish, send_together
 from bagoftricks.data.decode import decode as decode_image
-from bagoftricks.data.loaders import eval_loader, in_order, train_loader
+from bagoftricks.data.loaders import eval_loader, images_in_order, train_loader
 from bagoftricks.data.memory import MemoryLoader, fits, keep_decoded
-from bagoftricks.data.plan import Plan
+from bagoftricks.data.plan import StepPlan
 from bagoftricks.data.sources import Dataset, FileSplit, MemorySplit
 from bagoftricks.data.stream import StreamLoader
-from bagoftricks.edits import MapImages
 from bagoftricks.errors import DataError
+from bagoftricks.recipe.edits import MapImages
 from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings
 
@@ -114,7 +114,7 @@ POLICY = ("darkened", MapImages(apply=darkened, draws=1, views=2))
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_the_two_loaders_give_the_same_batches(data, reads, policy, channels_last):
     split, last = noisy(12), Finish(data, 20, torch.device("cpu"), channels_last=channels_last)
-    augment, plan = Augment.from_settings(data, 8, KEY, policy), Plan(12, 4, KEY, reads=reads)
+    augment, plan = Augment.from_settings(data, 8, KEY, policy), StepPlan(12, 4, KEY, reads=reads)
     memory = MemoryLoader(split, plan, augment, last, [])
     stream = StreamLoader(split, plan, augment, last, workers=0, on_error="fail")
     for a, b in zip(batches(memory, 3), batches(stream, 3), strict=True):
@@ -157,7 +157,7 @@ def test_images_lie_on_the_device_but_for_a_policy_which_reads_its_draws_on_the_
 
     def place(policy=None, **params):
         augment = Augment.from_settings(PLAIN, 8, KEY, policy)
-        return MemoryLoader(noisy(12), Plan(12, 4, KEY), augment, meta, [], **params).place.type
+        return MemoryLoader(noisy(12), StepPlan(12, 4, KEY), augment, meta, [], **params).place.type
 
     assert [place(), place(on_device=False), place(POLICY)] == ["meta", "cpu", "cpu"]
 
@@ -167,7 +167,7 @@ def test_images_lie_on_the_device_but_for_a_policy_which_reads_its_draws_on_the_
 @pytest.mark.parametrize("on_device", [True, False])
 def test_a_gpu_makes_the_same_batches(on_device):
     data, gpu = DataSettings(crop="pad", pad=2, pca=0.1), torch.device("cuda")
-    augment, plan = Augment.from_settings(data, 8, KEY), Plan(12, 4, KEY, reads=2)
+    augment, plan = Augment.from_settings(data, 8, KEY), StepPlan(12, 4, KEY, reads=2)
     here = MemoryLoader(noisy(12), plan, augment, finish(data=data), [])
     last = Finish(data, 20, gpu, channels_last=True)
     there = MemoryLoader(noisy(12), plan, augment, last, [], on_device=on_device)
@@ -336,7 +336,7 @@ def test_in_order_gives_each_readable_image_once_with_its_row(tmp_path, size):
 
     def read(on_error):
         data = replace(PLAIN, on_error=on_error)
-        return list(in_order(split, data, finish(data=data), size=size, batch_size=3, workers=0))
+        return list(images_in_order(split, data, finish(data=data), size=size, batch_size=3, workers=0))
 
     with pytest.raises(DataError):
         read("fail")

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from bagoftricks.catalogue import create
 from bagoftricks.data.augment import Augment, Finish
 from bagoftricks.data.memory import MemoryLoader
-from bagoftricks.data.plan import Plan
+from bagoftricks.data.plan import StepPlan
 from bagoftricks.data.sources import MemorySplit
 from bagoftricks.data.stream import StreamLoader
-from bagoftricks.edits import MapImages
+from bagoftricks.recipe.edits import MapImages
 from bagoftricks.settings import DataSettings
 from bagoftricks.tricks import FAMILY_OF
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import FITTING, KEY, make_task, photographs
 
 DATA = DataSettings(pad=2)
@@ -86,7 +86,7 @@ def test_the_two_loaders_give_the_same_views(name, workers):
     policy = policy_of(name)
     split = MemorySplit(photographs(12, 16), np.arange(12))
     finish = Finish(DATA, 12, torch.device("cpu"), channels_last=True)
-    augment, plan = Augment.from_settings(DATA, 16, KEY, (name, policy)), Plan(12, 4, KEY)
+    augment, plan = Augment.from_settings(DATA, 16, KEY, (name, policy)), StepPlan(12, 4, KEY)
     memory = MemoryLoader(split, plan, augment, finish, [])
     stream = StreamLoader(split, plan, augment, finish, workers=workers, on_error="fail")
     for a, b in zip(memory.epoch(3), stream.epoch(3), strict=True):

@@ -8,17 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bagoftricks.catalogue import create
-from bagoftricks.compose import compose
 from bagoftricks.data import eval_loader, train_loader
 from bagoftricks.data.augment import Finish
 from bagoftricks.data.shares import Shares
 from bagoftricks.data.sources import MemorySplit
 from bagoftricks.distributed import World
 from bagoftricks.distributed.gradients import MeanGradients
-from bagoftricks.edits import Batch
-from bagoftricks.evaluate.accuracy import accuracy
+from bagoftricks.measure.accuracy import accuracy
+from bagoftricks.recipe.compose import compose
+from bagoftricks.recipe.edits import Batch
 from bagoftricks.settings import DataSettings
+from bagoftricks.tricks.catalogue import create
 from tests import helpers
 
 Tensors = dict[str, Tensor]

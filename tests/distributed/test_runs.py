@@ -81,7 +81,7 @@ def ranks_of(process):
             with open(f"/proc/{entry}/environ") as file:
                 environ = dict(pair.split("=", 1) for pair in file.read().split("\0") if "=" in pair)
             with open(f"/proc/{entry}/cmdline") as file:
-                is_rank = "bagoftricks.rank" in file.read().split("\0") and "RANK" in environ
+                is_rank = "bagoftricks.run.rank" in file.read().split("\0") and "RANK" in environ
             if is_rank and os.readlink(f"/proc/{entry}/cwd") == os.readlink(f"/proc/{process.pid}/cwd"):
                 found[int(environ["RANK"])] = int(entry)
         except OSError:

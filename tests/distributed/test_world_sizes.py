@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bagoftricks.distributed import ALONE
-from bagoftricks.edits import Batch
+from bagoftricks.recipe.edits import Batch
 from tests.distributed import cases
 from tests.distributed.cases import Case
 from tests.distributed.ranks import on_ranks

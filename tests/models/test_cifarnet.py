@@ -6,15 +6,15 @@ import torch.nn.functional as F
 import yaml
 from torch import Tensor, nn
 
-from bagoftricks.catalogue import create
 from bagoftricks.cli.conf import conf_dir
-from bagoftricks.compose import compose
 from bagoftricks.errors import TooSmall, UserError
-from bagoftricks.evaluate.complexity import count_macs, count_params
+from bagoftricks.measure.complexity import count_macs, count_params
 from bagoftricks.models import build_model
-from bagoftricks.parameters import freeze
-from bagoftricks.recipe import Recipe
+from bagoftricks.recipe.compose import compose
+from bagoftricks.recipe.recipe import Recipe
 from bagoftricks.settings import ModelSettings
+from bagoftricks.training.parameters import freeze
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import KEY, batches, make_task, make_trainer
 
 SPEC = ModelSettings(**yaml.safe_load((conf_dir() / "model" / "cifarnet.yaml").read_text(encoding="utf-8")))

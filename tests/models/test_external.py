@@ -9,13 +9,13 @@ import torchvision
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bagoftricks.compose import compose
-from bagoftricks.edits import Part
 from bagoftricks.errors import NoEffectError, TooSmall, UserError
 from bagoftricks.models import build_model
+from bagoftricks.recipe.compose import compose
+from bagoftricks.recipe.edits import Part
+from bagoftricks.run.check import check
 from bagoftricks.settings import ModelSettings, Settings
-from bagoftricks.study.check import check
-from bagoftricks.train import Trainer
+from bagoftricks.training.trainer import Trainer
 from tests.helpers import CLASSES, KEY, create_all, make_batch, make_task, parts_of
 from tests.models.test_resnet import assert_same_logits, numbers, randomise
 

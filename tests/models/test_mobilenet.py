@@ -4,11 +4,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bagoftricks.edits import Part
 from bagoftricks.errors import NoEffectError
 from bagoftricks.models import build_model
+from bagoftricks.recipe.edits import Part
+from bagoftricks.run.check import check
 from bagoftricks.settings import ModelSettings, Settings
-from bagoftricks.study.check import check
 from tests.models.test_resnet import assert_same_logits, copy_in_order, numbers, randomise
 
 

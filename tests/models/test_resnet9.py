@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from bagoftricks.cli.conf import conf_dir
 from bagoftricks.errors import NoEffectError, TooSmall
-from bagoftricks.evaluate.complexity import count_macs
+from bagoftricks.measure.complexity import count_macs
 from bagoftricks.models import build_model
 from bagoftricks.settings import ModelSettings
 from tests.helpers import KEY, TINY9, batches, create_all, make_trainer, parts_of

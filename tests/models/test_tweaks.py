@@ -10,12 +10,12 @@ import torchvision
 import yaml
 from torch import nn
 
-from bagoftricks.catalogue import create
-from bagoftricks.compose import compose
 from bagoftricks.errors import UserError
-from bagoftricks.evaluate.complexity import count_macs, count_params
+from bagoftricks.measure.complexity import count_macs, count_params
 from bagoftricks.models import build_model
+from bagoftricks.recipe.compose import compose
 from bagoftricks.settings import ModelSettings
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import KEY, make_task
 from tests.models.test_resnet import assert_same_logits, copy_in_order, randomise
 

@@ -9,18 +9,18 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from bagoftricks.catalogue import create
-from bagoftricks.compose import compose
-from bagoftricks.edits import AverageWeights
 from bagoftricks.errors import UserError
 from bagoftricks.models import build_model
 from bagoftricks.models.weights import file_digest, fitted, library_tensors, load, read_tensors
+from bagoftricks.recipe.compose import compose
+from bagoftricks.recipe.edits import AverageWeights
+from bagoftricks.recipe.trick import Task
+from bagoftricks.run.check import check, weights_digest
+from bagoftricks.run.identity import run_identity
+from bagoftricks.run.prepare import prepare
 from bagoftricks.settings import DataSettings, ModelSettings, Settings
-from bagoftricks.study.check import check, weights_digest
-from bagoftricks.study.identity import run_identity
-from bagoftricks.study.prepare import prepare
-from bagoftricks.train import Trainer
-from bagoftricks.trick import Task
+from bagoftricks.training.trainer import Trainer
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import CLASSES, KEY, PIXELS, RESNET50, TINY, Fake, make_task, parts_of
 from tests.models.test_resnet import assert_same_logits, randomise, resnet
 

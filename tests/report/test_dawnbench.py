@@ -1,10 +1,10 @@
 import pytest
 
 from bagoftricks.errors import UserError
-from bagoftricks.report.dawnbench import Measure, make_measure, measured, notes, reached, seconds_to
+from bagoftricks.report.dawnbench import Measure, make_measure, measure_values, notes, reached, seconds_to
 from bagoftricks.report.study import chosen_columns, columns_by_key, shown_row, study_rows
 from tests.report.test_study import arm
-from tests.study.test_store import record
+from tests.store.test_store import record
 
 
 def trained(*accuracies, seconds=10.0, copy="last", seed=0, **cost):
@@ -84,10 +84,10 @@ def test_arms_of_which_some_runs_do_not_reach_it_are_not_compared():
 
 def test_money_is_time_at_the_price_of_an_hour():
     run = trained(61, 62, seconds=1800.0)
-    assert measured(run, Measure(0.6, 3.0))["train_cost"] == pytest.approx(1.5)  # half an hour to the target
-    assert measured(run, Measure(None, 3.0))["train_cost"] == pytest.approx(3.0)  # an hour in all
-    assert measured(run, Measure(0.6, 3.6))["infer_cost"] == pytest.approx(0.01)  # 10,000 images in 10 s
-    assert "train_cost" not in measured(trained(10), Measure(0.6, 3.0))
+    assert measure_values(run, Measure(0.6, 3.0))["train_cost"] == pytest.approx(1.5)  # half an hour to the target
+    assert measure_values(run, Measure(None, 3.0))["train_cost"] == pytest.approx(3.0)  # an hour in all
+    assert measure_values(run, Measure(0.6, 3.6))["infer_cost"] == pytest.approx(0.01)  # 10,000 images in 10 s
+    assert "train_cost" not in measure_values(trained(10), Measure(0.6, 3.0))
 
 
 def test_the_columns_of_the_measure_come_with_the_one_that_judges_first():

@@ -1,8 +1,8 @@
 import pytest
 
 from bagoftricks.report.study import COLUMNS, shown_row, study_headings, study_rows, tabulate_rows, value
-from bagoftricks.report.study_robustness import measured
-from tests.study.test_store import record
+from bagoftricks.report.study_robustness import measured_evaluations
+from tests.store.test_store import record
 
 
 def scores(top1: float, **copies: float) -> dict:
@@ -60,7 +60,7 @@ def test_corruption_errors_have_their_mean_interval_and_paired_difference():
     assert aug["comparison_mce"]["difference"] == pytest.approx(-10.1)
     assert aug["comparison_mce"]["verdict"] == "helps"  # fewer errors
     assert (plain["overlaps"], len(aug["overlaps"])) == ([], 1)
-    headed = study_headings(["top1", "mce"], COLUMNS, measured(arms, {"plain": many, "aug": few}))
+    headed = study_headings(["top1", "mce"], COLUMNS, measured_evaluations(arms, {"plain": many, "aug": few}))
     assert [column.heading for column in headed] == ["top-1 %", "corruption error % (small_c)"]
     cells = shown_row(aug, headed, several=False)
     assert cells["corruption error % (small_c)"] == "32.00 ± 2.48†"

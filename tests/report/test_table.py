@@ -2,8 +2,8 @@ import csv
 import io
 import json
 
-from bagoftricks.report.table import RECORDS, RUN, label, render, rows_of
-from tests.study.test_store import record
+from bagoftricks.report.table import RECORDS, RUN, label, record_rows, render
+from tests.store.test_store import record
 
 COSTS = {"params": 25_557_032, "macs": 3_857_973_248, "wall_seconds": 12.3}
 
@@ -22,13 +22,13 @@ def test_labels_follow_the_catalogue_and_name_changed_hyper_parameters_only():
 
 
 def test_a_text_table_shows_the_units_of_the_papers():
-    heading, _, row = render(rows_of(made()), RUN, "text").splitlines()
+    heading, _, row = render(record_rows(made()), RUN, "text").splitlines()
     assert heading.split("  ")[0] == "run"
     assert row.split() == ["baseline", "76.21", "93.00", "0.9500", "25.557", "3.858", "12"]
 
 
 def test_csv_and_json_keep_full_precision():
-    rows = rows_of(made())
+    rows = record_rows(made())
     (from_csv,) = csv.DictReader(io.StringIO(render(rows, RECORDS, "csv")))
     (from_json,) = json.loads(render(rows, RECORDS, "json"))
     assert from_csv["macs"] == "3857973248"
@@ -37,5 +37,5 @@ def test_csv_and_json_keep_full_precision():
 
 def test_an_averaged_copy_has_a_row_of_its_own():
     scores = {"top1": 70.0, "top5": 90.0, "loss": 1.0, "copies": {"ema": {"top1": 71.0, "top5": 91.0, "loss": 0.9}}}
-    rows = rows_of(record(metrics=scores, model={"name": "r"}, data={"name": "d"}))
+    rows = record_rows(record(metrics=scores, model={"name": "r"}, data={"name": "d"}))
     assert [(row["label"], row["top1"]) for row in rows] == [("baseline", 70.0), ("baseline [ema]", 71.0)]

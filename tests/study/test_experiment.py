@@ -9,14 +9,14 @@ import pytest
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 
-from bagoftricks.catalogue import card, create
 from bagoftricks.cli import bench
-from bagoftricks.cli.arguments import tidy
+from bagoftricks.cli.arguments import normalise_arguments
 from bagoftricks.cli.conf import options
 from bagoftricks.errors import UserError
 from bagoftricks.study.arms import Arm
-from bagoftricks.study.experiment import COLUMNS, experiment_names, experiments_dir, load_experiment
+from bagoftricks.study.experiment import COLUMN_KEYS, experiment_names, experiments_dir, load_experiment
 from bagoftricks.tricks import FAMILIES, FAMILY_OF
+from bagoftricks.tricks.catalogue import card, create
 
 SHIPPED = [(name, scale) for name in experiment_names() for scale in ("paper", "laptop")]
 OURS = ("laptop/robustness",)  # whose numbers nobody has published
@@ -43,7 +43,7 @@ def test_the_tables_of_the_papers_are_there():
 def test_a_shipped_row_is_valid_or_says_what_it_needs(name, scale):
     experiment = load_experiment(name, scale)
     assert experiment.scale == scale
-    assert set(experiment.columns) <= set(COLUMNS)
+    assert set(experiment.columns) <= set(COLUMN_KEYS)
     for arm in experiment.arms:
         missing = {trick for trick in arm.tricks if trick not in FAMILY_OF}
         named = {need for need in arm.needs if "." not in need and "=" not in need}
@@ -52,7 +52,7 @@ def test_a_shipped_row_is_valid_or_says_what_it_needs(name, scale):
             if not any(need.startswith(f"{trick}.") for need in arm.needs):
                 create(trick, **arm.tricks[trick])
         if not arm.needs:
-            tidy(command(experiment, arm))
+            normalise_arguments(command(experiment, arm))
 
 
 @pytest.mark.parametrize(("name", "scale"), SHIPPED)

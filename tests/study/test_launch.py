@@ -11,11 +11,11 @@ import pytest
 
 from bagoftricks.data import find_dataset
 from bagoftricks.settings import ModelSettings, Settings
+from bagoftricks.store.lease import LEASE
+from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.arms import Arm
 from bagoftricks.study.launch import LOG, run_here, run_in_workers
-from bagoftricks.study.lease import LEASE
 from bagoftricks.study.plan import make_plan
-from bagoftricks.study.store import State, Store
 
 TINY = Settings(model=ModelSettings(depths=[1, 1], width=4), epochs=1, batch_size=64, lr=0.05)
 TINY.data.image_size, TINY.data.pad = 8, 1
@@ -55,7 +55,7 @@ def test_workers_train_every_run_and_tell_of_it(tmp_path):
     runs, seen = planned(tmp_path, "0.05", "0.06"), Seen()
     run_in_workers(runs, seen, slots=2)
     store = Store(tmp_path / "store")
-    assert seen.ended == {"0.05": State.DONE, "0.06": State.DONE}
+    assert seen.ended == {"0.05": RunState.DONE, "0.06": RunState.DONE}
     assert sorted(seen.rows) == [("0.05", 1), ("0.06", 1)]
     assert all(store.record(run.id) is not None for run in runs)
     assert all((store.folder(run.id) / LOG).read_text() for run in runs)
@@ -65,7 +65,7 @@ def test_workers_train_every_run_and_tell_of_it(tmp_path):
 def test_a_run_that_fails_loses_only_itself_and_keeps_its_traceback(tmp_path, launch):
     runs, seen = planned(tmp_path, "1e30", "0.05"), Seen()
     launch(runs, seen)
-    assert seen.ended == {"1e30": State.FAILED, "0.05": State.DONE}
+    assert seen.ended == {"1e30": RunState.FAILED, "0.05": RunState.DONE}
     failure = Store(tmp_path / "store").failure(runs[0].id)
     assert failure["error"].startswith("the training loss is")
     assert "TrainingFailed" in failure["traceback"]
@@ -81,7 +81,7 @@ def test_runs_in_one_process_find_their_data_once(tmp_path, monkeypatch):
     monkeypatch.setattr("bagoftricks.study.launch.find_dataset", find)
     runs, seen = planned(tmp_path, "0.05", "0.06"), Seen()
     run_here(runs, seen)
-    assert set(seen.ended.values()) == {State.DONE}
+    assert set(seen.ended.values()) == {RunState.DONE}
     assert found == ["digits"]
 
 
@@ -95,13 +95,13 @@ def test_a_sweep_in_one_process_waits_for_a_run_that_another_trains(tmp_path):
         assert waiting.is_alive()
         assert seen.ended == {}
     waiting.join(60)
-    assert seen.ended == {"0.05": State.DONE}
+    assert seen.ended == {"0.05": RunState.DONE}
 
 
 def test_a_run_over_its_time_limit_is_ended_as_failed(tmp_path):
     runs, seen = planned(tmp_path, "0.05", epochs=100_000), Seen()
     run_in_workers(runs, seen, slots=1, time_limit=0.5)
-    assert seen.ended == {"0.05": State.FAILED}
+    assert seen.ended == {"0.05": RunState.FAILED}
     assert "time limit of 0.5 s" in Store(tmp_path / "store").failure(runs[0].id)["error"]
 
 

@@ -3,13 +3,13 @@ from dataclasses import replace
 
 import pytest
 
+from bagoftricks.run.execute import execute
 from bagoftricks.settings import ModelSettings, Settings
+from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.arms import Arm
 from bagoftricks.study.estimate import seconds_from_records, seconds_from_steps
 from bagoftricks.study.plan import make_plan, save_study, split_parameters, states, study_names
-from bagoftricks.study.run import execute
-from bagoftricks.study.store import State, Store
-from tests.study.test_run import Quiet
+from tests.run.test_execute import Quiet
 
 TINY = Settings(model=ModelSettings(depths=[1, 1], width=4), epochs=1, batch_size=64, lr=0.05)
 TINY.data.image_size, TINY.data.pad = 8, 1
@@ -91,9 +91,9 @@ def test_arms_that_conflict_or_do_not_exist_yet_are_named_and_the_others_planned
 def test_states_and_time_come_from_the_store(compose, store):
     plan = make_plan(ARMS, [0], [], compose)
     assert seconds_from_records(plan, store) is None
-    assert set(states(plan, store).values()) == {State.MISSING}
+    assert set(states(plan, store).values()) == {RunState.MISSING}
     record = execute(plan.runs[0].settings, Quiet(), "")
-    assert states(plan, store)[plan.runs[0].id] is State.DONE
+    assert states(plan, store)[plan.runs[0].id] is RunState.DONE
     assert seconds_from_records(plan, store) == record.cost["wall_seconds"]
     longer = make_plan(ARMS, [0], ["epochs=7"], compose)
     assert seconds_from_records(longer, store) is None

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import optim
 
-from bagoftricks.catalogue import create
-from bagoftricks.compose import compose
 from bagoftricks.errors import UserError
+from bagoftricks.recipe.compose import compose
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import create_all, descend, goes_on_after_loading, make_batch, make_task, make_trainer, optimizer_of
 
 CONFLICTS = ["muon"]

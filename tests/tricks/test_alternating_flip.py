@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from bagoftricks.catalogue import create
 from bagoftricks.cli.compose import compose_settings
 from bagoftricks.data.augment import Augment
 from bagoftricks.data.transforms import mirror
 from bagoftricks.errors import NoEffectError
 from bagoftricks.rng import Key
+from bagoftricks.run.check import check
 from bagoftricks.settings import DataSettings
-from bagoftricks.study.check import check
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import the_edit
 
 ROWS = np.arange(200)

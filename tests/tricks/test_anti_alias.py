@@ -4,12 +4,12 @@ import torch
 from scipy.ndimage import correlate1d
 from torch import Tensor, nn
 
-from bagoftricks.catalogue import create
-from bagoftricks.compose import compose
-from bagoftricks.edits import Part
 from bagoftricks.errors import ConflictError, NoEffectError, UserError
 from bagoftricks.models import build_model
+from bagoftricks.recipe.compose import compose
+from bagoftricks.recipe.edits import Part
 from bagoftricks.settings import ModelSettings
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import KEY, TINY, create_all, make_task, parts_of, site
 
 ROWS = {

@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import kstest
 
-from bagoftricks.catalogue import create
-from bagoftricks.compose import compose
-from bagoftricks.edits import AddLossTerm, Batch, MapImages
 from bagoftricks.errors import UserError
-from bagoftricks.image_ops import NOTHING, Do, Op, perform
-from bagoftricks.train import Trainer
+from bagoftricks.image_ops import DO_NOTHING, Do, Op, perform
+from bagoftricks.recipe.compose import compose
+from bagoftricks.recipe.edits import AddLossTerm, Batch, MapImages
+from bagoftricks.training.trainer import Trainer
+from bagoftricks.tricks.catalogue import create
 from bagoftricks.tricks.regularize.augmix import CORRUPTING, OPS, shares
 from tests.helpers import CLASSES, KEY, Fake, make_batch, make_task, make_trainer, photographs
 
@@ -104,7 +104,7 @@ def test_extreme_draws_still_make_weights(extreme):
 def test_a_chain_has_one_to_three_operations_equally_often():
     trick = create("augmix")
     rows = KEY.fold("chains").uniform(np.arange(1500), trick.draws).tolist()
-    lengths = [sum(do is not NOTHING for do in trick.chain(row, 1, trick.ranges(32, 32))) for row in rows]
+    lengths = [sum(do is not DO_NOTHING for do in trick.chain(row, 1, trick.ranges(32, 32))) for row in rows]
     assert np.bincount(lengths)[1:] / 1500 == pytest.approx([1 / 3] * 3, abs=0.03)
 
 

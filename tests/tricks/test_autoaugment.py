@@ -6,8 +6,8 @@ import torch
 from scipy.stats import chisquare
 from torchvision.transforms.v2 import AutoAugment, AutoAugmentPolicy
 
-from bagoftricks.catalogue import create
 from bagoftricks.image_ops import Do, Op, perform
+from bagoftricks.tricks.catalogue import create
 from bagoftricks.tricks.regularize.autoaugment import POLICIES
 from tests.helpers import KEY, photographs, the_edit
 

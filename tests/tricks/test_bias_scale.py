@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from bagoftricks.catalogue import create
 from bagoftricks.errors import UserError
 from bagoftricks.settings import ModelSettings
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import TINY, TINY9, batches, create_all, make_trainer
 
 IDENTITIES = [{"lr": 1.0, "decay": 1.0}]

@@ -5,13 +5,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bagoftricks.catalogue import create
-from bagoftricks.compose import compose
-from bagoftricks.edits import Role, has_role
 from bagoftricks.errors import ConflictError, TooSmall, UserError
-from bagoftricks.evaluate.complexity import count_macs, count_params
+from bagoftricks.measure.complexity import count_macs, count_params
 from bagoftricks.models import build_model
+from bagoftricks.recipe.compose import compose
+from bagoftricks.recipe.edits import Role, has_role
 from bagoftricks.settings import ModelSettings
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import KEY, RESNET50, TINY_BIG_LITTLE, create_all, make_task, parts_of
 
 CONFLICTS = ["resnet_b", "resnet_c", "resnet_d"]  # contains the first; has the stem and shortcut of the others

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bagoftricks.edits import Part
 from bagoftricks.errors import UserError
 from bagoftricks.models import build_model
+from bagoftricks.recipe.edits import Part
 from tests.helpers import RESNET50, TINY, TINY9, parts_of, the_edit
 
 X = torch.linspace(-3, 3, 601, dtype=torch.float64)

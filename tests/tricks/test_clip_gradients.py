@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from bagoftricks.catalogue import create
-from bagoftricks.edits import GradPhase
 from bagoftricks.errors import UserError
+from bagoftricks.recipe.edits import GradPhase
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import KEY, the_edit
 
 IDENTITIES = [{"norm": 1e9}]

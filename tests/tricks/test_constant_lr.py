@@ -1,4 +1,4 @@
-from bagoftricks.compose import compose
+from bagoftricks.recipe.compose import compose
 from tests.helpers import create_all, make_task
 
 CONFLICTS = ["cosine"]

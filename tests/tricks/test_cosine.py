@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from bagoftricks.compose import compose
+from bagoftricks.recipe.compose import compose
 from tests.helpers import create_all, make_task
 
 # Batches of 1024 on ImageNet for 120 epochs: 1251 steps an epoch, 6255 of warm-up, 143,881 of decay.

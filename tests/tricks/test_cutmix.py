@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from bagoftricks.catalogue import create
-from bagoftricks.edits import Batch
 from bagoftricks.errors import UserError
+from bagoftricks.recipe.edits import Batch
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import KEY, the_edit
 
 CONFLICTS = ["augmix", "mixup"]

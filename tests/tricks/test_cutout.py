@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from bagoftricks.catalogue import create
-from bagoftricks.edits import Batch
 from bagoftricks.errors import UserError
+from bagoftricks.recipe.edits import Batch
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import KEY, make_batch, the_edit
 
 FORMATS = [torch.contiguous_format, torch.channels_last]

@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bagoftricks.catalogue import create
-from bagoftricks.compose import compose
-from bagoftricks.edits import AddLossTerm, Batch, SetTeacher
 from bagoftricks.errors import UserError
+from bagoftricks.recipe.compose import compose
+from bagoftricks.recipe.edits import AddLossTerm, Batch, SetTeacher
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import (
     CLASSES,
     KEY,

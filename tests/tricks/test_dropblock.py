@@ -3,13 +3,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bagoftricks.catalogue import create
-from bagoftricks.edits import Part
 from bagoftricks.errors import UserError
 from bagoftricks.models import build_model
 from bagoftricks.models.parts import Parts
+from bagoftricks.recipe.edits import Part
+from bagoftricks.recipe.trick import Task
 from bagoftricks.settings import ModelSettings
-from bagoftricks.trick import Task
+from bagoftricks.tricks.catalogue import create
 from bagoftricks.tricks.regularize.dropblock import grow, seed_probability
 from tests.helpers import KEY, RESNET50, make_task, parts_of, site
 

@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from bagoftricks.catalogue import create
 from bagoftricks.errors import UserError
 from bagoftricks.models import build_model
-from bagoftricks.trick import Task
+from bagoftricks.recipe.trick import Task
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import KEY, TINY, make_task, parts_of, site
 
 IDENTITIES = [{"rate": 0.0}]

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from bagoftricks.edits import Part
-from bagoftricks.layers import PooledConv
 from bagoftricks.models import build_model
+from bagoftricks.models.layers import PooledConv
+from bagoftricks.recipe.edits import Part
 from tests.helpers import KEY, TINY9, parts_of, site
 
 IDENTITIES = [{"position": "before_activation"}]

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bagoftricks.catalogue import card
 from bagoftricks.models import build_model
 from bagoftricks.settings import ModelSettings
+from bagoftricks.tricks.catalogue import card
 from tests.helpers import KEY, parts_of, site, the_edit
 
 

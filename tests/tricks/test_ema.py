@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from bagoftricks.catalogue import create
 from bagoftricks.errors import UserError
-from bagoftricks.train import Average
+from bagoftricks.training.trainer import Average
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import create_all, flat, make_batch, make_trainer, run, the_edit, trained
 
 

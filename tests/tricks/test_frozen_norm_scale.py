@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bagoftricks.errors import ConflictError, UserError
-from bagoftricks.evaluate.complexity import count_params
+from bagoftricks.measure.complexity import count_params
 from bagoftricks.models import build_model
 from tests.helpers import KEY, TINY, TINY9, batches, create_all, make_trainer, parts_of, the_edit, trained
 

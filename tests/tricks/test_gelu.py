@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from bagoftricks.edits import Part
 from bagoftricks.models import build_model
+from bagoftricks.recipe.edits import Part
 from tests.helpers import TINY, TINY9, parts_of, the_edit
 
 CONFLICTS = ["celu"]

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bagoftricks.catalogue import create
-from bagoftricks.compose import compose
 from bagoftricks.errors import UserError
 from bagoftricks.models import build_model
-from bagoftricks.parameters import param_groups
+from bagoftricks.recipe.compose import compose
+from bagoftricks.training.parameters import param_groups
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import KEY, TINY, create_all, make_task, parts_of, the_edit
 
 

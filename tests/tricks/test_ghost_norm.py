@@ -5,10 +5,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from bagoftricks.catalogue import create
-from bagoftricks.edits import AverageWeights, Part, SplitBatch
 from bagoftricks.errors import UserError
-from bagoftricks.train import predictor
+from bagoftricks.recipe.edits import AverageWeights, Part, SplitBatch
+from bagoftricks.training.trainer import predictor
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import KEY, Fake, batches, create_all, make_batch, make_task, make_trainer, the_edit
 
 IDENTITIES = [{"splits": 1}]

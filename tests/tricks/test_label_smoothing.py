@@ -2,9 +2,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bagoftricks.catalogue import create
-from bagoftricks.edits import Batch
 from bagoftricks.errors import UserError
+from bagoftricks.recipe.edits import Batch
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import KEY, make_task, the_edit
 
 IDENTITIES = [{"epsilon": 0.0}, {"epsilon": 0.0, "form": "others"}]

@@ -1,9 +1,9 @@
 import pytest
 
-from bagoftricks.catalogue import create
-from bagoftricks.compose import compose
 from bagoftricks.errors import UserError
-from bagoftricks.parameters import param_groups
+from bagoftricks.recipe.compose import compose
+from bagoftricks.training.parameters import param_groups
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import BATCH, make_model, make_task
 
 IDENTITIES = [{"base_batch": BATCH}]

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from bagoftricks.catalogue import create
 from bagoftricks.errors import UserError
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import create_all, flat, make_batch, make_task, make_trainer, the_edit, trained
 
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bagoftricks.catalogue import create
-from bagoftricks.compose import compose
-from bagoftricks.edits import AddLossTerm, Batch, GradPhase, MapGrads, SetGradient, SetPrecision
 from bagoftricks.errors import UserError
-from bagoftricks.train import gradient_scaler, predictor
-from bagoftricks.trick import Trick
+from bagoftricks.recipe.compose import compose
+from bagoftricks.recipe.edits import AddLossTerm, Batch, GradPhase, MapGrads, SetGradient, SetPrecision
+from bagoftricks.recipe.trick import Trick
+from bagoftricks.training.trainer import gradient_scaler, predictor
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import Fake, create_all, flat, make_batch, make_task, make_trainer, the_edit
 
 BF16 = create_all(["mixed_precision"])

@@ -2,14 +2,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bagoftricks.catalogue import create
-from bagoftricks.compose import compose
-from bagoftricks.edits import Batch
 from bagoftricks.errors import UserError
+from bagoftricks.recipe.compose import compose
+from bagoftricks.recipe.edits import Batch
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import KEY, make_task, the_edit
 
 FORMS = ["batch", "second_batch", "halves"]
-IDENTITIES = [{"off": "100%"}, {"off": "100%", "partner": "halves"}]
+IDENTITIES = [{"unmixed_end": "100%"}, {"unmixed_end": "100%", "partner": "halves"}]
 
 
 def numbered(rows: int) -> Batch:
@@ -108,7 +108,7 @@ def test_a_weight_of_one_gives_back_the_teachers_rows(weight):
 @pytest.mark.parametrize(("partner", "rows"), [("batch", 6), ("second_batch", 12), ("halves", 6)])
 def test_the_end_of_the_run_is_unmixed(partner, rows):
     task = make_task(steps_per_epoch=100, total_steps=1000)
-    apply = the_edit("mixup", task, alpha=1.0, partner=partner, off="2 epochs").apply
+    apply = the_edit("mixup", task, alpha=1.0, partner=partner, unmixed_end="2 epochs").apply
     last = numbered(rows)
     for step, mixes in [(0, True), (799, True), (800, False), (999, False)]:
         task.clock.fill_(step / 1000)
@@ -126,7 +126,7 @@ def test_by_default_the_last_step_is_mixed():
 
 def test_every_boundary_of_a_long_run_is_met_to_the_step():
     task = make_task(steps_per_epoch=1251, total_steps=600 * 1251)
-    apply = the_edit("mixup", task, off="20 epochs").apply
+    apply = the_edit("mixup", task, unmixed_end="20 epochs").apply
     for step in (580 * 1251 - 1, 580 * 1251):
         task.clock.fill_(step / task.total_steps)
         assert (apply(batch := numbered(6), KEY) is batch) == (step == 580 * 1251)
@@ -139,8 +139,10 @@ def test_halves_of_an_odd_batch_are_refused():
 
 
 def test_a_length_that_is_none_is_refused():
-    with pytest.raises(UserError, match=r"^tricks\.mixup\.off=soon: must be as '5 epochs', '500 steps' or '10%'$"):
-        the_edit("mixup", off="soon")
+    with pytest.raises(
+        UserError, match=r"^tricks\.mixup\.unmixed_end=soon: must be as '5 epochs', '500 steps' or '10%'$"
+    ):
+        the_edit("mixup", unmixed_end="soon")
 
 
 @pytest.mark.parametrize(("partner", "reads"), [("batch", 1), ("second_batch", 2), ("halves", 1)])

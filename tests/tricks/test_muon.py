@@ -3,8 +3,8 @@ import torch
 from torch import nn, optim
 from torch.optim import _muon
 
-from bagoftricks.catalogue import create
 from bagoftricks.errors import UserError
+from bagoftricks.tricks.catalogue import create
 from bagoftricks.tricks.refine.muon import QUINTIC, orthogonalise
 from tests.helpers import KEY, create_all, descend, goes_on_after_loading, make_trainer, optimizer_of
 

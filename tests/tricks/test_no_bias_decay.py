@@ -1,8 +1,8 @@
 import torch
 
-from bagoftricks.compose import compose
 from bagoftricks.models import build_model
-from bagoftricks.parameters import param_groups
+from bagoftricks.recipe.compose import compose
+from bagoftricks.training.parameters import param_groups
 from tests.helpers import RESNET50, create_all, make_task, make_trainer
 
 

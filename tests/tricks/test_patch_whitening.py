@@ -3,14 +3,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bagoftricks.catalogue import create
-from bagoftricks.edits import InitFromImages, Part
 from bagoftricks.errors import UserError
-from bagoftricks.evaluate.complexity import count_params
+from bagoftricks.measure.complexity import count_params
 from bagoftricks.models import build_model
 from bagoftricks.models.parts import Chosen
+from bagoftricks.recipe.edits import InitFromImages, Part
 from bagoftricks.settings import ModelSettings
-from bagoftricks.train import Trainer
+from bagoftricks.training.trainer import Trainer
+from bagoftricks.tricks.catalogue import create
 from bagoftricks.tricks.tweak import patch_whitening
 from tests.helpers import KEY, TINY, create_all, make_batch, make_task, make_trainer, parts_of, site, trained
 

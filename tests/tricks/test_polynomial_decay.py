@@ -1,8 +1,8 @@
 import pytest
 
-from bagoftricks.catalogue import create
-from bagoftricks.compose import compose
 from bagoftricks.errors import UserError
+from bagoftricks.recipe.compose import compose
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import create_all, make_task
 
 CONFLICTS = ["cosine", "constant_lr"]

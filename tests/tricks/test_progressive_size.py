@@ -2,8 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bagoftricks.catalogue import create
 from bagoftricks.errors import UserError
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import KEY, make_batch, make_task, make_trainer, the_edit
 
 

@@ -4,9 +4,9 @@ import torch
 from scipy.stats import chisquare
 from torchvision.transforms.v2 import RandAugment
 
-from bagoftricks.catalogue import create
 from bagoftricks.errors import UserError
 from bagoftricks.image_ops import ENHANCEMENTS, WARPS, Do, Op, amount, perform
+from bagoftricks.tricks.catalogue import create
 from bagoftricks.tricks.regularize.randaugment import OPS
 from tests.helpers import KEY, photographs, the_edit
 from tests.tricks.test_autoaugment import NAMES

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bagoftricks.edits import Part
 from bagoftricks.models import build_model
+from bagoftricks.recipe.edits import Part
 from tests.helpers import TINY, parts_of, site
 
 CONFLICTS = ["resnet_b", "resnet_c"]  # contains both

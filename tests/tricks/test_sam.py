@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from bagoftricks.catalogue import create
-from bagoftricks.edits import SplitBatch
 from bagoftricks.errors import UserError
+from bagoftricks.recipe.edits import SplitBatch
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import KEY, Fake, create_all, flat, make_batch, make_trainer, run
 
 IDENTITIES = [{"rho": 0.0}]

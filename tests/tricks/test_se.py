@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bagoftricks.catalogue import card, create
 from bagoftricks.errors import UserError
 from bagoftricks.models import build_model
+from bagoftricks.tricks.catalogue import card, create
 from tests.helpers import KEY, TINY, parts_of, site, the_edit
 
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import optim
 
-from bagoftricks.catalogue import create
 from bagoftricks.errors import UserError
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import descend, goes_on_after_loading, optimizer_of
 
 CONFLICTS = ["velocity_nag", "adamw", "muon"]

@@ -3,12 +3,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bagoftricks.catalogue import create
-from bagoftricks.edits import Part
 from bagoftricks.errors import NoEffectError, UserError
 from bagoftricks.models import build_model
 from bagoftricks.models.parts import Parts
+from bagoftricks.recipe.edits import Part
 from bagoftricks.settings import ModelSettings
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import KEY, make_task, parts_of, site, the_edit
 
 FORMS = ["split", "3x3+5x5"]

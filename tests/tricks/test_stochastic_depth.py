@@ -3,11 +3,11 @@ import torch
 from torch import nn
 from torchvision.ops import stochastic_depth
 
-from bagoftricks.catalogue import create
 from bagoftricks.errors import UserError
 from bagoftricks.models import build_model
+from bagoftricks.recipe.trick import Task
 from bagoftricks.settings import ModelSettings
-from bagoftricks.trick import Task
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import KEY, TINY, make_task, parts_of, site
 
 IDENTITIES = [{"rate": 0.0}]

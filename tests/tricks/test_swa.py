@@ -3,13 +3,13 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
-from bagoftricks.catalogue import card, create
 from bagoftricks.errors import UserError
+from bagoftricks.run.execute import execute
 from bagoftricks.settings import ModelSettings, Settings
-from bagoftricks.study.run import execute
-from bagoftricks.train import measure_norms
+from bagoftricks.training.trainer import measure_norms
+from bagoftricks.tricks.catalogue import card, create
 from tests.helpers import batches, create_all, flat, make_batch, make_task, make_trainer, the_edit
-from tests.study.test_run import Quiet
+from tests.run.test_execute import Quiet
 
 EPOCH = 100
 

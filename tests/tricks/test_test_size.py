@@ -3,18 +3,18 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from bagoftricks.catalogue import create
 from bagoftricks.errors import UserError
-from bagoftricks.evaluate.complexity import count_macs
+from bagoftricks.measure.complexity import count_macs
+from bagoftricks.recipe.trick import Task
+from bagoftricks.run.check import check, complexity, meta_model
+from bagoftricks.run.execute import execute
+from bagoftricks.run.loading import loaders
+from bagoftricks.run.prepare import prepare
 from bagoftricks.settings import ModelSettings, Settings
-from bagoftricks.study.check import check, complexity, meta_model
 from bagoftricks.study.launch import WarmData
-from bagoftricks.study.loading import loaders
-from bagoftricks.study.prepare import prepare
-from bagoftricks.study.run import execute
-from bagoftricks.trick import Task
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import the_edit
-from tests.study.test_run import Quiet
+from tests.run.test_execute import Quiet
 
 ONE_STEP = Task(10, 64, 1, 1)
 

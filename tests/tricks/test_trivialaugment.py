@@ -4,8 +4,8 @@ import torch
 from scipy.stats import chisquare
 from torchvision.transforms.v2 import TrivialAugmentWide
 
-from bagoftricks.catalogue import create
 from bagoftricks.image_ops import ENHANCEMENTS, WARPS, Do, Op, perform
+from bagoftricks.tricks.catalogue import create
 from bagoftricks.tricks.regularize.trivialaugment import OPS
 from tests.helpers import KEY, photographs, the_edit
 from tests.tricks.test_autoaugment import NAMES

@@ -1,7 +1,7 @@
 import torch
 from torch import Tensor
 
-from bagoftricks.train import predictor
+from bagoftricks.training.trainer import predictor
 from tests.helpers import create_all, make_batch, make_trainer, run, the_edit
 
 

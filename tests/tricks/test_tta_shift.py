@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from bagoftricks.catalogue import create
 from bagoftricks.errors import UserError
-from bagoftricks.train import predictor
+from bagoftricks.training.trainer import predictor
+from bagoftricks.tricks.catalogue import create
 from tests.helpers import create_all, make_batch, make_trainer, run, the_edit
 
 

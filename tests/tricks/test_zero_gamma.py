@@ -2,11 +2,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bagoftricks.compose import compose
 from bagoftricks.errors import NoEffectError
 from bagoftricks.models import build_model
-from bagoftricks.parameters import check_selectors, initialise
+from bagoftricks.recipe.compose import compose
 from bagoftricks.settings import ModelSettings
+from bagoftricks.training.parameters import check_selectors, initialise
 from tests.helpers import KEY, create_all, make_batch, make_task
 
 RECIPE = compose(create_all(["zero_gamma"]), make_task())

@@ -1,8 +1,8 @@
 from torch import Tensor, nn
 
-from bagoftricks.edits import InitParams
+from bagoftricks.recipe.edits import InitParams
+from bagoftricks.recipe.trick import Task, trick
 from bagoftricks.rng import Key
-from bagoftricks.trick import Task, trick
 
 COLOURS = 3
 

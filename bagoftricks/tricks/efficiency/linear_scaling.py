@@ -1,5 +1,5 @@
-from bagoftricks.edits import ScaleParams
-from bagoftricks.trick import Task, require, trick
+from bagoftricks.recipe.edits import ScaleParams
+from bagoftricks.recipe.trick import Task, require, trick
 
 
 @trick(paper="Goyal et al. 2017, section 2.1 (arXiv:1706.02677); He et al. 2019, section 3.1")

@@ -1,5 +1,5 @@
-from bagoftricks.edits import SplitBatch
-from bagoftricks.trick import Task, require, trick
+from bagoftricks.recipe.edits import SplitBatch
+from bagoftricks.recipe.trick import Task, require, trick
 
 
 @trick(paper="Goyal et al. 2017, section 3 (arXiv:1706.02677)")

@@ -2,8 +2,8 @@ from typing import Literal
 
 import torch
 
-from bagoftricks.edits import SetPrecision
-from bagoftricks.trick import Task, require, require_choice, trick
+from bagoftricks.recipe.edits import SetPrecision
+from bagoftricks.recipe.trick import Task, require, require_choice, trick
 
 
 @trick(paper="Micikevicius et al. 2018 (arXiv:1710.03740); He et al. 2019, section 3.1")

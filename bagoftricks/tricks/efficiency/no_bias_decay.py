@@ -1,7 +1,7 @@
 from torch import nn
 
-from bagoftricks.edits import ScaleParams
-from bagoftricks.trick import Task, trick
+from bagoftricks.recipe.edits import ScaleParams
+from bagoftricks.recipe.trick import Task, trick
 
 DECAYED = (nn.modules.conv._ConvNd, nn.Linear)
 

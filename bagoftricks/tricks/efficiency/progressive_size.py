@@ -2,9 +2,9 @@ import math
 
 import torch.nn.functional as F
 
-from bagoftricks.edits import Batch, BatchPhase, MapBatch
+from bagoftricks.recipe.edits import Batch, BatchPhase, MapBatch
+from bagoftricks.recipe.trick import Task, require, trick
 from bagoftricks.rng import Key
-from bagoftricks.trick import Task, require, trick
 
 
 @trick(paper="Howard 2018 (fast.ai, DAWNBench); Tan and Le 2021, section 4 (arXiv:2104.00298)")

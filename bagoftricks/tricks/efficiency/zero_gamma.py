@@ -1,7 +1,7 @@
 from torch import nn
 
-from bagoftricks.edits import InitParams, Role, has_role
-from bagoftricks.trick import Task, trick
+from bagoftricks.recipe.edits import InitParams, Role, has_role
+from bagoftricks.recipe.trick import Task, trick
 
 
 @trick(paper="Goyal et al. 2017, section 5.1 (arXiv:1706.02677); He et al. 2019, section 3.1")

@@ -2,8 +2,8 @@ from functools import partial
 
 from torch import optim
 
-from bagoftricks.edits import ScaleParams, SetOptimizer
-from bagoftricks.trick import Task, require, trick
+from bagoftricks.recipe.edits import ScaleParams, SetOptimizer
+from bagoftricks.recipe.trick import Task, require, trick
 
 
 @trick(paper="Loshchilov and Hutter 2019, algorithm 2 (arXiv:1711.05101)")

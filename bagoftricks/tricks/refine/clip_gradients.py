@@ -1,8 +1,8 @@
 import torch
 from torch import Tensor
 
-from bagoftricks.edits import GradPhase, MapGrads
-from bagoftricks.trick import Task, require, trick
+from bagoftricks.recipe.edits import GradPhase, MapGrads
+from bagoftricks.recipe.trick import Task, require, trick
 
 
 @trick(paper="Pascanu et al. 2013, algorithm 1 (arXiv:1211.5063)")

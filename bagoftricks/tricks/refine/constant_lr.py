@@ -1,5 +1,5 @@
-from bagoftricks.edits import Origin, SetDecay
-from bagoftricks.trick import Task, trick
+from bagoftricks.recipe.edits import Origin, SetDecay
+from bagoftricks.recipe.trick import Task, trick
 
 
 @trick(paper="Li et al. 2020 (arXiv:1905.04753)")

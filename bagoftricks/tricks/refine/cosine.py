@@ -1,7 +1,7 @@
 import math
 
-from bagoftricks.edits import Origin, SetDecay
-from bagoftricks.trick import Task, trick
+from bagoftricks.recipe.edits import Origin, SetDecay
+from bagoftricks.recipe.trick import Task, trick
 
 
 @trick(paper="Loshchilov and Hutter 2017 (arXiv:1608.03983); He et al. 2019, section 5.1")

@@ -3,9 +3,9 @@ import math
 import torch
 from torch import Tensor
 
-from bagoftricks.edits import Batch, BatchPhase, MapBatch
+from bagoftricks.recipe.edits import Batch, BatchPhase, MapBatch
+from bagoftricks.recipe.trick import Task, require, trick
 from bagoftricks.rng import Key
-from bagoftricks.trick import Task, require, trick
 
 
 @trick(paper="Yun et al. 2019, section 3.1 (arXiv:1905.04899)")

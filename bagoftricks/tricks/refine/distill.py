@@ -4,8 +4,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from bagoftricks.edits import AddLossTerm, Batch, ScaleLoss, SetTeacher
-from bagoftricks.trick import Task, require, require_choice, trick
+from bagoftricks.recipe.edits import AddLossTerm, Batch, ScaleLoss, SetTeacher
+from bagoftricks.recipe.trick import Task, require, require_choice, trick
 
 
 @trick(

@@ -1,5 +1,5 @@
-from bagoftricks.edits import Origin, SetDecay
-from bagoftricks.trick import Task, duration, require, trick
+from bagoftricks.recipe.edits import Origin, SetDecay
+from bagoftricks.recipe.trick import Task, duration, require, trick
 
 
 @trick(paper="Szegedy et al. 2016, section 8 (arXiv:1512.00567); He et al. 2019, section 5.1")

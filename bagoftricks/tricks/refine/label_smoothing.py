@@ -1,7 +1,7 @@
 from typing import Literal
 
-from bagoftricks.edits import MapTargets, Targets
-from bagoftricks.trick import Task, require, require_choice, trick
+from bagoftricks.recipe.edits import MapTargets, Targets
+from bagoftricks.recipe.trick import Task, require, require_choice, trick
 
 
 @trick(paper="Szegedy et al. 2016, section 7 (arXiv:1512.00567); He et al. 2019, section 5.2")

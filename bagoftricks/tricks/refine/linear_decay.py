@@ -1,5 +1,5 @@
-from bagoftricks.edits import Origin, SetDecay
-from bagoftricks.trick import Task, duration, require, trick
+from bagoftricks.recipe.edits import Origin, SetDecay
+from bagoftricks.recipe.trick import Task, duration, require, trick
 
 
 @trick(paper="Page 2019, How to Train Your ResNet 8; Li et al. 2020 (arXiv:1905.04753)")

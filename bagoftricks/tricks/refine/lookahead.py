@@ -1,5 +1,5 @@
-from bagoftricks.edits import AverageWeights
-from bagoftricks.trick import Task, require, trick
+from bagoftricks.recipe.edits import AverageWeights
+from bagoftricks.recipe.trick import Task, require, trick
 
 
 @trick(

@@ -3,9 +3,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bagoftricks.edits import Batch, BatchPhase, MapBatch
+from bagoftricks.recipe.edits import Batch, BatchPhase, MapBatch
+from bagoftricks.recipe.trick import Task, duration, require, require_choice, trick
 from bagoftricks.rng import Key
-from bagoftricks.trick import Task, duration, require, require_choice, trick
 
 
 @trick(paper="Zhang et al. 2018, equation 1 (arXiv:1710.09412); He et al. 2019, section 5.4; Lee et al. 2020, table 4")
@@ -24,7 +24,7 @@ class Mixup:
     """shape of the Beta distribution; towards 0, nothing is mixed"""
     partner: Literal["batch", "second_batch", "halves"] = "batch"
     """batch; second_batch: the pair form that reads 2b images; halves: the first half of the batch in every mixture"""
-    off: str = "0 epochs"
+    unmixed_end: str = "0 epochs"
     """how much of the run, at its end, is trained unmixed (GluonCV's CIFAR recipe: 20 epochs); also in steps or %"""
 
     def __post_init__(self) -> None:
@@ -34,7 +34,7 @@ class Mixup:
     def edits(self, task: Task) -> list[MapBatch]:
         even = self.partner != "halves" or task.batch_size % 2 == 0
         require(self, "partner", even, f"batch or second_batch, for batch_size={task.batch_size} is odd")
-        end = task.total_steps - duration(self, "off", task)
+        end = task.total_steps - duration(self, "unmixed_end", task)
         mixer = {"batch": self.mix_within, "second_batch": self.mix_pairs, "halves": self.mix_halves}[self.partner]
         reads = 2 if self.partner == "second_batch" else 1
 

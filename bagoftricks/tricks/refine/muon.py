@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn, optim
 
-from bagoftricks.edits import ScaleParams, SetOptimizer
-from bagoftricks.trick import Task, require, trick
+from bagoftricks.recipe.edits import ScaleParams, SetOptimizer
+from bagoftricks.recipe.trick import Task, require, trick
 
 QUINTIC = (3.4445, -4.7750, 2.0315)  # p(s) = 3.4445 s - 4.7750 s^3 + 2.0315 s^5 lifts singular values towards 1
 SGD_MOMENTUM = 0.9  # of the parameters that are no kernels, as in the baseline

@@ -1,5 +1,5 @@
-from bagoftricks.edits import Origin, SetDecay
-from bagoftricks.trick import Task, require, trick
+from bagoftricks.recipe.edits import Origin, SetDecay
+from bagoftricks.recipe.trick import Task, require, trick
 
 
 @trick(paper="You et al. 2017, section 5 (arXiv:1708.03888)")

@@ -3,8 +3,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from bagoftricks.edits import SetGradient
-from bagoftricks.trick import Task, require, trick
+from bagoftricks.recipe.edits import SetGradient
+from bagoftricks.recipe.trick import Task, require, trick
 
 
 @trick(paper="Foret et al. 2021, algorithm 1 (arXiv:2010.01412)")

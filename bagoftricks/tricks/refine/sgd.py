@@ -2,8 +2,8 @@ from functools import partial
 
 from torch import optim
 
-from bagoftricks.edits import SetOptimizer
-from bagoftricks.trick import Task, require, trick
+from bagoftricks.recipe.edits import SetOptimizer
+from bagoftricks.recipe.trick import Task, require, trick
 
 
 @trick(paper="Sutskever et al. 2013 (PMLR 28); Lee et al. 2020 (arXiv:2001.06268)")

@@ -1,5 +1,5 @@
-from bagoftricks.edits import Origin, SetDecay
-from bagoftricks.trick import Task, moments, require, trick
+from bagoftricks.recipe.edits import Origin, SetDecay
+from bagoftricks.recipe.trick import Task, moments, require, trick
 
 
 @trick(paper="He et al. 2019, section 2.1 (arXiv:1812.01187); Lee et al. 2020 (arXiv:2001.06268)")

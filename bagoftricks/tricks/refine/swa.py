@@ -1,5 +1,5 @@
-from bagoftricks.edits import AverageWeights
-from bagoftricks.trick import Task, duration, trick
+from bagoftricks.recipe.edits import AverageWeights
+from bagoftricks.recipe.trick import Task, duration, trick
 
 
 @trick(

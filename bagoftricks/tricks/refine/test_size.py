@@ -1,5 +1,5 @@
-from bagoftricks.edits import SetTestSize
-from bagoftricks.trick import Task, require, trick
+from bagoftricks.recipe.edits import SetTestSize
+from bagoftricks.recipe.trick import Task, require, trick
 
 
 @trick(paper="Touvron et al. 2019 (arXiv:1906.06423); Lee et al. 2020, table 6 (arXiv:2001.06268)")

@@ -1,5 +1,5 @@
-from bagoftricks.edits import Images, Logits, Predict, WrapPredict
-from bagoftricks.trick import Task, trick
+from bagoftricks.recipe.edits import Images, Logits, Predict, WrapPredict
+from bagoftricks.recipe.trick import Task, trick
 
 
 @trick(paper="Page 2019, How to Train Your ResNet 8: Bag of Tricks, test-time augmentation")

@@ -1,7 +1,7 @@
 import torch.nn.functional as F
 
-from bagoftricks.edits import Images, Logits, Predict, WrapPredict
-from bagoftricks.trick import Task, require, trick
+from bagoftricks.recipe.edits import Images, Logits, Predict, WrapPredict
+from bagoftricks.recipe.trick import Task, require, trick
 
 
 @trick(paper="Jordan 2024, section 3.5 (arXiv:2404.00498)")

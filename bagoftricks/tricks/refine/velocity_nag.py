@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, optim
 
-from bagoftricks.edits import SetOptimizer
-from bagoftricks.trick import Task, require, trick
+from bagoftricks.recipe.edits import SetOptimizer
+from bagoftricks.recipe.trick import Task, require, trick
 
 
 class VelocityNesterov(optim.Optimizer):

@@ -1,5 +1,5 @@
-from bagoftricks.edits import Float64, SetFlip
-from bagoftricks.trick import Task, trick
+from bagoftricks.recipe.edits import Float64, SetFlip
+from bagoftricks.recipe.trick import Task, trick
 
 MOST = 1 - 2.0**-24  # the largest number that is drawn
 

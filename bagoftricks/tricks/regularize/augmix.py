@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from bagoftricks.edits import AddLossTerm, Batch, MapImages
-from bagoftricks.image_ops import NOTHING, WHOLE, Do, Op, amount, perform
-from bagoftricks.trick import Task, require, trick
+from bagoftricks.image_ops import DO_NOTHING, WHOLE, Do, Op, amount, perform
+from bagoftricks.recipe.edits import AddLossTerm, Batch, MapImages
+from bagoftricks.recipe.trick import Task, require, trick
 
 OPS = (
     Op.AUTO_CONTRAST,
@@ -102,7 +102,7 @@ class AugMix:
         for place in range(start + 1, start + 1 + 3 * length, 3):
             op, level = ops[int(row[place] * len(ops))], 0.1 + (self.severity - 0.1) * row[place + 1]
             todo.append(Do(op, amount(op, level / 10, row[place + 2], ranges, WHOLE_HERE)))
-        return todo + [NOTHING] * (self.depth - length)
+        return todo + [DO_NOTHING] * (self.depth - length)
 
     def ranges(self, height: int, width: int) -> dict[Op, tuple[float, float]]:
         """The amounts at level 0 and at level 10."""

@@ -3,9 +3,9 @@ from typing import Literal
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from bagoftricks.edits import MapImages
-from bagoftricks.image_ops import NOTHING, Do, Op, amount, perform
-from bagoftricks.trick import Task, require_choice, trick
+from bagoftricks.image_ops import DO_NOTHING, Do, Op, amount, perform
+from bagoftricks.recipe.edits import MapImages
+from bagoftricks.recipe.trick import Task, require_choice, trick
 
 SHORT = {
     "ShX": Op.SHEAR_X,
@@ -138,7 +138,7 @@ class AutoAugment:
         for i, (op, probability, level) in enumerate(self.sub_policy(draws[0])):
             gate, sign, *spot = draws[1 + DRAWS * i : 1 + DRAWS * (i + 1)]
             done = Do(op, amount(op, level / 10, sign, ranges), (spot[0], spot[1]))
-            todo.append(done if gate < probability else NOTHING)
+            todo.append(done if gate < probability else DO_NOTHING)
         return todo
 
     def ranges(self, height: int, width: int) -> dict[Op, tuple[float, float]]:

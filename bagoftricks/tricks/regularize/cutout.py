@@ -1,10 +1,10 @@
 import numpy as np
 import torch
 
-from bagoftricks.edits import Batch, BatchPhase, MapBatch
 from bagoftricks.errors import UserError
+from bagoftricks.recipe.edits import Batch, BatchPhase, MapBatch
+from bagoftricks.recipe.trick import Task, require, trick
 from bagoftricks.rng import Key
-from bagoftricks.trick import Task, require, trick
 
 
 @trick(paper="DeVries and Taylor 2017, section 3 (arXiv:1708.04552); Page 2019, 'How to Train Your ResNet'")

@@ -1,9 +1,9 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bagoftricks.edits import Part, SetPart
-from bagoftricks.layers import Site
-from bagoftricks.trick import Task, require, trick
+from bagoftricks.models.layers import Site
+from bagoftricks.recipe.edits import Part, SetPart
+from bagoftricks.recipe.trick import Task, require, trick
 
 STAGE_SCALES = {0: 1.0, 1: 0.25}  # stages that follow in the network -> factor of the seeds' probability
 

@@ -1,9 +1,9 @@
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from bagoftricks.edits import MapImages
 from bagoftricks.image_ops import ENHANCEMENTS, Do, Op, amount, perform
-from bagoftricks.trick import Task, require, trick
+from bagoftricks.recipe.edits import MapImages
+from bagoftricks.recipe.trick import Task, require, trick
 
 OPS = (
     Op.IDENTITY,

@@ -2,9 +2,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from bagoftricks.edits import Part, SetPart
-from bagoftricks.layers import Site
-from bagoftricks.trick import Task, require, require_choice, trick
+from bagoftricks.models.layers import Site
+from bagoftricks.recipe.edits import Part, SetPart
+from bagoftricks.recipe.trick import Task, require, require_choice, trick
 
 
 class BranchDrop(nn.Module):

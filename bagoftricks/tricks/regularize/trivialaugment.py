@@ -1,9 +1,9 @@
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from bagoftricks.edits import MapImages
 from bagoftricks.image_ops import ENHANCEMENTS, WHOLE, Do, Op, amount, perform
-from bagoftricks.trick import Task, trick
+from bagoftricks.recipe.edits import MapImages
+from bagoftricks.recipe.trick import Task, trick
 
 RANGES: dict[Op, tuple[float, float]] = {  # amounts at level 0 and at level 30
     Op.SHEAR_X: (0, 0.99),

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bagoftricks.edits import Part, SetPart
-from bagoftricks.layers import ConvShortcut, Site
-from bagoftricks.trick import Task, require, trick
+from bagoftricks.models.layers import ConvShortcut, Site
+from bagoftricks.recipe.edits import Part, SetPart
+from bagoftricks.recipe.trick import Task, require, trick
 
 
 class BlurPool(nn.Module):

@@ -3,10 +3,10 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bagoftricks.edits import Part, SetPart
 from bagoftricks.errors import TooSmall, UserError
-from bagoftricks.layers import ConvNorm, ConvShortcut, MakeBlock, Site, stride_on_3x3
-from bagoftricks.trick import Task, require, trick
+from bagoftricks.models.layers import ConvNorm, ConvShortcut, MakeBlock, Site, stride_on_3x3
+from bagoftricks.recipe.edits import Part, SetPart
+from bagoftricks.recipe.trick import Task, require, trick
 
 MERGE_STRIDES = (2, 2, 1)  # of the blocks that follow the sums of stages 1 to 3; stage 4 halves the map again
 SMALLEST = 64  # pixels, of which 2x2 are left in Big's stage 3 and in stage 4
@@ -37,7 +37,7 @@ class BigLittleStem(nn.Module):
         return y
 
 
-class PooledShortcut(ConvShortcut):
+class BigLittleShortcut(ConvShortcut):
     """3x3 average of stride 2, then a 1x1: (B c_in H W) -> (B c_out ceil(H/s) ceil(W/s)).
 
     The padded zeros count in the averages at the border. With a stride of 1 there is nothing to pool.
@@ -114,7 +114,7 @@ class BigLittle:
     def edits(self, task: Task) -> list[SetPart]:
         return [
             SetPart(part=Part.STEM, build=self.stem, why=WHY),
-            SetPart(part=Part.SHORTCUT, build=PooledShortcut, why=WHY),
+            SetPart(part=Part.SHORTCUT, build=BigLittleShortcut, why=WHY),
             SetPart(part=Part.STRIDE, build=stride_on_3x3, why=WHY),
             SetPart(
                 part=Part.MAX_POOL,

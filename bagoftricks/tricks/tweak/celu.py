@@ -1,7 +1,7 @@
 from torch import nn
 
-from bagoftricks.edits import Part, SetPart
-from bagoftricks.trick import Task, require, trick
+from bagoftricks.recipe.edits import Part, SetPart
+from bagoftricks.recipe.trick import Task, require, trick
 
 
 @trick(paper="Barron 2017 (arXiv:1704.07483); Page 2019, How to Train Your ResNet 8: Bag of Tricks, CELU")

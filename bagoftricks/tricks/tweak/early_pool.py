@@ -2,9 +2,9 @@ from typing import Literal
 
 from torch import nn
 
-from bagoftricks.edits import Part, SetPart
-from bagoftricks.layers import ConvNorm, Site
-from bagoftricks.trick import Task, require_choice, trick
+from bagoftricks.models.layers import ConvNorm, Site
+from bagoftricks.recipe.edits import Part, SetPart
+from bagoftricks.recipe.trick import Task, require_choice, trick
 
 
 @trick(paper="Page 2019, How to Train Your ResNet 8: Bag of Tricks, max-pooling")

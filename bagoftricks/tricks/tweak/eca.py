@@ -4,9 +4,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bagoftricks.edits import Part, SetPart
-from bagoftricks.layers import Site
-from bagoftricks.trick import Task, require_choice, trick
+from bagoftricks.models.layers import Site
+from bagoftricks.recipe.edits import Part, SetPart
+from bagoftricks.recipe.trick import Task, require_choice, trick
 
 KERNELS = (3, 5, 5, 7)  # by stage, in the released eca_resnet50
 

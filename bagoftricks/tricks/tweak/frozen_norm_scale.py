@@ -1,7 +1,7 @@
 from torch import nn
 
-from bagoftricks.edits import FreezeParams, Part, SetPart
-from bagoftricks.trick import Task, require, trick
+from bagoftricks.recipe.edits import FreezeParams, Part, SetPart
+from bagoftricks.recipe.trick import Task, require, trick
 
 
 @trick(paper="Page 2019, How to Train Your ResNet 8: Bag of Tricks, frozen batch norm scales")

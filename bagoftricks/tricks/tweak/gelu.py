@@ -1,7 +1,7 @@
 from torch import nn
 
-from bagoftricks.edits import Part, SetPart
-from bagoftricks.trick import Task, trick
+from bagoftricks.recipe.edits import Part, SetPart
+from bagoftricks.recipe.trick import Task, trick
 
 
 @trick(paper="Hendrycks and Gimpel 2016 (arXiv:1606.08415); Jordan 2024, section 3.1 (arXiv:2404.00498)")

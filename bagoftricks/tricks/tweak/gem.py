@@ -3,8 +3,8 @@ from math import log
 import torch
 from torch import Tensor, nn
 
-from bagoftricks.edits import Part, SetPart
-from bagoftricks.trick import Task, require, trick
+from bagoftricks.recipe.edits import Part, SetPart
+from bagoftricks.recipe.trick import Task, require, trick
 
 FLOOR = 1e-6  # what is raised to the power p is at least this
 

@@ -2,9 +2,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from bagoftricks.edits import Part, SetPart
 from bagoftricks.errors import UserError
-from bagoftricks.trick import Task, require, trick
+from bagoftricks.recipe.edits import Part, SetPart
+from bagoftricks.recipe.trick import Task, require, trick
 
 
 class GhostNorm2d(nn.BatchNorm2d):

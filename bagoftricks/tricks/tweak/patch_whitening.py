@@ -2,10 +2,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from bagoftricks.edits import FreezeParams, Images, InitFromImages, Part, SetPart
 from bagoftricks.errors import UserError
-from bagoftricks.layers import ConvNorm, Site
-from bagoftricks.trick import Task, require, trick
+from bagoftricks.models.layers import ConvNorm, Site
+from bagoftricks.recipe.edits import FreezeParams, Images, InitFromImages, Part, SetPart
+from bagoftricks.recipe.trick import Task, require, trick
 
 COLOURS = 3
 POSITIONS = 2**18  # pixels whose patches are held at a time: 57 MB in fp64 for 3x3

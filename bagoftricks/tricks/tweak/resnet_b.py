@@ -1,6 +1,6 @@
-from bagoftricks.edits import Part, SetPart
-from bagoftricks.layers import stride_on_3x3
-from bagoftricks.trick import Task, trick
+from bagoftricks.models.layers import stride_on_3x3
+from bagoftricks.recipe.edits import Part, SetPart
+from bagoftricks.recipe.trick import Task, trick
 
 
 @trick(paper="He et al. 2019, section 4.1 (arXiv:1812.01187)")

@@ -1,8 +1,8 @@
 from torch import Tensor, nn
 
-from bagoftricks.edits import Part, SetPart
-from bagoftricks.layers import ConvShortcut, DeepStem, Site, stride_on_3x3
-from bagoftricks.trick import Task, trick
+from bagoftricks.models.layers import ConvShortcut, DeepStem, Site, stride_on_3x3
+from bagoftricks.recipe.edits import Part, SetPart
+from bagoftricks.recipe.trick import Task, trick
 
 
 class PooledShortcut(ConvShortcut):

@@ -1,9 +1,9 @@
 import torch
 from torch import Tensor, nn
 
-from bagoftricks.edits import Part, SetPart
-from bagoftricks.layers import Site
-from bagoftricks.trick import Task, require, trick
+from bagoftricks.models.layers import Site
+from bagoftricks.recipe.edits import Part, SetPart
+from bagoftricks.recipe.trick import Task, require, trick
 
 
 class SqueezeExcite(nn.Module):

@@ -3,10 +3,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bagoftricks.edits import Part, SetPart
 from bagoftricks.errors import UserError
-from bagoftricks.layers import ConvNorm, Site
-from bagoftricks.trick import Task, require, require_choice, trick
+from bagoftricks.models.layers import ConvNorm, Site
+from bagoftricks.recipe.edits import Part, SetPart
+from bagoftricks.recipe.trick import Task, require, require_choice, trick
 
 LEAST = 32  # hidden channels of the attention, at the least
 

@@ -1,0 +1,1 @@
+"""Accuracy, speed and complexity of networks."""

@@ -1,0 +1,91 @@
+"""Inference speed and memory by the papers' protocol: batch 64, fp32, no data loading."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median, quantiles
+
+import torch
+from torch import nn
+
+from bagoftricks.recipe.edits import Predict
+from bagoftricks.rng import Key
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Median and quartiles of repeated timings, in seconds for one batch."""
+
+    batch: int
+    seconds: float
+    low: float
+    high: float
+    repeats: int
+
+    @property
+    def images_per_s(self) -> float:
+        return self.batch / self.seconds
+
+    @property
+    def spread(self) -> float:
+        """Interquartile range over the median."""
+        return (self.high - self.low) / self.seconds
+
+
+def time_inference(
+    model: nn.Module,
+    image_size: int,
+    *,
+    batch: int = 64,
+    channels_last: bool = True,
+    budget_s: float = 3.0,
+    wrap_predict: Sequence[Callable[[Predict], Predict]] = (),
+) -> Timing:
+    """Time a prediction on the model's device: two warm-up passes, then 5 to 50 repeats within ``budget_s``.
+
+    ``wrap_predict``: what a recipe makes of a forward pass, as several views of the image, and costs accordingly.
+    Every repeat is synchronised. Slow networks are given their five repeats beyond the budget.
+    """
+    device = next(model.parameters()).device
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    images = torch.randn(batch, 3, image_size, image_size, generator=Key(0).generator(device), device=device)
+    images = images.contiguous(memory_format=memory_format)
+    predict: Predict = model.eval()
+    for wrap in wrap_predict:
+        predict = wrap(predict)
+
+    def once() -> float:
+        synchronise(device)
+        start = time.perf_counter()
+        predict(images)
+        synchronise(device)
+        return time.perf_counter() - start
+
+    with torch.inference_mode():
+        once()
+        repeats = int(min(50, max(5, budget_s / max(once(), 1e-9))))
+        seconds = [once() for _ in range(repeats)]
+    low, _, high = quantiles(seconds, n=4)
+    return Timing(batch, median(seconds), low, high, repeats)
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """On a GPU, the most that tensors held since the reset; on a CPU, the process's largest resident set so far."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / MIB
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest / (MIB if sys.platform == "darwin" else 1024)

@@ -1,9 +1,0 @@
-"""One of the ranks of a run: ``python -m bagoftricks.rank SETTINGS.json``, as ``study.ranks`` has it started."""
-
-import sys
-from pathlib import Path
-
-from bagoftricks.study.ranks import as_rank
-
-if __name__ == "__main__":
-    sys.exit(as_rank(Path(sys.argv[1])))

@@ -1,0 +1,1 @@
+"""The algebra of tricks: edits, tricks, and the recipe that ``compose`` makes of them."""

@@ -1,0 +1,297 @@
+"""Everything a trick may touch.
+
+A trick never sees the trainer, the model or another trick. It returns edits; ``compose`` merges them by the rule
+printed next to each class. A trick that needs a new kind of edit is a change of the architecture: write an ADR.
+
+Shapes: B batch, K classes, H height, W width.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn, optim
+
+from bagoftricks.rng import Key
+
+Images: TypeAlias = Float[Tensor, "B 3 H W"]
+Logits: TypeAlias = Float[Tensor, "B K"]
+Float64: TypeAlias = npt.NDArray[np.float64]
+Targets: TypeAlias = Float[Tensor, "B K"]  # always a distribution (docs/adr/0002)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Images with their targets; every map of a batch keeps them aligned.
+
+    With several views of each image, ``images`` holds V B of them, the B first views (the clean ones) first, then the
+    B second views; a batch of several views is never mixed or cut into rows of images.
+    """
+
+    images: Float[Tensor, "VB 3 H W"]
+    targets: Targets
+    teacher: Targets | None = None  # a teacher's probabilities for each image
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def views(self) -> int:
+        return len(self.images) // len(self.targets)
+
+    def __getitem__(self, rows: Tensor | slice) -> "Batch":
+        views = [view[rows] for view in self.images.chunk(self.views)]
+        images = views[0] if len(views) == 1 else torch.cat(views)
+        return Batch(images, self.targets[rows], None if self.teacher is None else self.teacher[rows])
+
+    def blend(self, other: "Batch", weight: float | Float[Tensor, " B"]) -> "Batch":
+        """``weight * self + (1 - weight) * other`` of images, targets and teacher alike; one weight, or one a row."""
+
+        def lerp(a: Tensor, b: Tensor) -> Tensor:
+            w = weight.view(-1, *[1] * (a.ndim - 1)) if isinstance(weight, Tensor) else weight
+            return torch.lerp(b, a, w)
+
+        teacher = None
+        if self.teacher is not None and other.teacher is not None:
+            teacher = lerp(self.teacher, other.teacher)
+        return Batch(lerp(self.images, other.images), lerp(self.targets, other.targets), teacher)
+
+
+class Part(Enum):
+    """A replaceable constructor of the network, with the arguments the network calls it with.
+
+    ``site`` is a ``layers.Site``: where in the network the part stands, and the parts it is itself made of.
+    """
+
+    STEM = "stem"  # (width, stride, site) -> Module: (B 3 H W) -> (B width H/stride W/stride)
+    MAX_POOL = "stem max-pool"  # (channels, site) -> Module that halves the map
+    LAYOUT = "layout of the stages"  # (depths, width, block, site) -> Module: (B width H W) -> (B features h w)
+    SHORTCUT = "shortcut"  # (c_in, c_out, stride, site) -> Module: a projection shortcut
+    STRIDE = "bottleneck stride"  # (stride) -> (stride of a bottleneck's first 1x1, stride of its 3x3)
+    CONV3 = "bottleneck 3x3"  # (c_in, c_out, stride, groups, site) -> Module, with its norm and activation
+    DOWN = "strided convolution"  # (channels, stride, site) -> Module after a convolution that gives up its stride
+    GATE = "channel gate"  # (channels, site) -> Module on a residual branch, before the addition; gates chain
+    NORM = "norm"  # (channels) -> Module
+    ACT = "activation"  # () -> Module
+    DROP = "drop of feature maps"  # (channels, site) -> Module after the norms of residual blocks
+    BRANCH = "drop of residual branches"  # (site) -> Module on a residual branch, before the addition
+    POOLED_CONV = "pooled convolution"  # (c_in, c_out, site) -> Module: a 3x3, norm, activation and 2x2 max-pool
+    HEAD_POOL = "pooling head"  # () -> Module: (B C H W) -> (B C)
+    HEAD_DROP = "dropout before the head"  # (site) -> Module
+    LOGIT_SCALE = "logit scale"  # (scale) -> scale of the logits
+
+
+CHAINED = {Part.GATE}  # parts that several tricks may add to; they follow each other in name order
+
+
+class Role(Enum):
+    """What a module is to its block: tricks select parameters by role or by module type, never by name."""
+
+    CLOSING_NORM = "closing_norm"  # the last norm of a residual branch, before the addition
+
+
+class BatchPhase(IntEnum):
+    """Order of the batch maps. MIX is exclusive: a batch is mixed once."""
+
+    ERASE = 1
+    MIX = 2
+    RESIZE = 3  # last, so that what is erased and mixed is so at the full size
+
+
+class GradPhase(IntEnum):
+    """Order of the gradient maps."""
+
+    CENTRE = 1
+    CLIP = 2
+
+
+class Origin(Enum):
+    """The step from which a decay counts its progress."""
+
+    RUN_START = "run_start"  # boundaries in absolute epochs, warm-up included
+    WARMUP_END = "warmup_end"
+
+
+Select: TypeAlias = Callable[[nn.Module, str], bool]  # (owning module, parameter name within it) -> touched?
+LossFn: TypeAlias = Callable[[Logits, Targets], Tensor]
+Predict: TypeAlias = Callable[[Images], Logits]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetPart:  # exclusive per part, but for the CHAINED ones
+    part: Part
+    build: Callable[..., Any]
+    why: str = ""  # said in a conflict: what the other trick is to be replaced by
+    optional: bool = False  # True: the trick has an effect in a network that does not build the part, too
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InitParams:  # applied in name order after the baseline's initialisation
+    select: Select
+    init: Callable[[Tensor, Key], object]  # in place; the key is the parameter's own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InitFromImages:  # applied in name order after InitParams
+    select: Select
+    images: int  # how many of the training images, not augmented but normalised, are looked at
+    init: Callable[[Tensor, Images], object]  # in place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreezeParams:  # independent; a frozen parameter keeps its starting value, and no other trick may set it
+    select: Select
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapImages:  # exclusive; bytes to bytes, after crop, flip and jitter, keyed by sample; on the host
+    apply: Callable[[UInt8[Tensor, "B 3 H W"], Float[Tensor, "B n"]], UInt8[Tensor, "VB 3 H W"]]
+    draws: int  # uniform numbers in [0, 1) for each image
+    views: int = 1  # images made of one; the first view of every image comes first, then the second of every image
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetFlip:  # exclusive; which training images are flipped, where the data's are
+    draw: Callable[[Float64, int], Float64]  # (draws of the first pass, passes before) -> draws; below 1/2: flipped
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapBatch:  # ordered by phase, then by trick name
+    phase: BatchPhase
+    apply: Callable[[Batch, Key], Batch]
+    reads: int = 1  # batches read for one that is returned; the step count stays
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapTargets:  # affine maps of a distribution: they commute with mixing
+    apply: Callable[[Targets], Targets]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetLoss:  # exclusive
+    loss: LossFn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleLoss:  # multiplied: the weight of the loss on the targets beside the added terms
+    factor: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddLossTerm:  # summed; the logits are those of all views
+    term: Callable[[Float[Tensor, "VB K"], Batch], Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetTeacher:  # exclusive; fills Batch.teacher
+    source: str  # which network: resolved by bagoftricks.run.teacher
+    temperature: float  # of the softmax of its logits
+    online: bool  # True: it sees the training batch as the network does; False: each image once, before the run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitBatch:  # exclusive; the gradient is summed over micro-batches of at most so many images
+    images: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleParams:  # multiplied: every parameter starts at (1, 1)
+    select: Select
+    lr: float = 1.0
+    weight_decay: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetDecay:  # exclusive; (step since the origin, steps from the origin to the end) -> factor of the peak rate
+    decay: Callable[[int, int], float]
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetWarmup:  # exclusive; factor of the peak learning rate for each of the first ``steps`` steps
+    steps: int
+    factor: Callable[[int], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetPrecision:  # exclusive; the dtype of autocast, and whether the loss is scaled
+    dtype: torch.dtype
+    loss_scale: float | None = None  # None: no scaling; 0: dynamic; else the fixed factor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetGradient:  # exclusive; fills .grad by calling ``backward``, which adds the gradient of the (scaled) loss to it
+    compute: Callable[[nn.Module, Callable[[], None]], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapGrads:  # ordered by phase, then by trick name
+    phase: GradPhase
+    apply: Callable[[list[Tensor]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AverageWeights:  # independent: each adds one evaluated copy of the weights
+    weight: Callable[[int], float]  # share of the new weights in the copy at its update n = 1, 2, ...
+    every: int = 1  # steps between updates
+    start: int = 0  # steps before the first one; the copy starts from the weights of that step
+    refresh_norms: bool = False  # measure the batch norms' statistics anew for the copy, instead of averaging them
+    pull: bool = False  # at each update, the training goes on from the copy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrapPredict:  # applied in name order
+    wrap: Callable[[Predict], Predict]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetTestSize:  # exclusive; side in pixels of the validation images
+    size: int
+    short_side: int | None = None  # resized to this before the centre crop; None: size / 0.875
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetOptimizer:  # exclusive
+    build: Callable[[list[dict[str, Any]]], optim.Optimizer]
+
+
+Edit: TypeAlias = (
+    SetPart
+    | InitParams
+    | InitFromImages
+    | FreezeParams
+    | MapImages
+    | SetFlip
+    | MapBatch
+    | MapTargets
+    | SetLoss
+    | ScaleLoss
+    | AddLossTerm
+    | SetTeacher
+    | SplitBatch
+    | ScaleParams
+    | SetDecay
+    | SetWarmup
+    | SetPrecision
+    | SetGradient
+    | MapGrads
+    | AverageWeights
+    | WrapPredict
+    | SetTestSize
+    | SetOptimizer
+)
+
+
+def mark(module: nn.Module, role: Role) -> nn.Module:
+    """Declare the role of ``module``, for selectors."""
+    module.role = role  # type: ignore[assignment]
+    return module
+
+
+def has_role(module: nn.Module, role: Role) -> bool:
+    return getattr(module, "role", None) is role

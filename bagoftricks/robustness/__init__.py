@@ -1,0 +1,1 @@
+"""Corruptions, perturbations, protocols and scores."""

@@ -1,0 +1,28 @@
+"""Which runs were trained for the corruptions that they are measured on. Imports no torch."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from bagoftricks.settings import DataSettings
+from bagoftricks.store.store import Record
+from bagoftricks.tricks.catalogue import card
+
+
+def overlaps(tricks: Mapping[str, Mapping[str, Any]], data: DataSettings, pixels: int) -> list[str]:
+    """Why robustness to some corruption is no surprise after training with these tricks on this data; empty: it is."""
+    found = []
+    for name, params in tricks.items():
+        known = card(name)
+        defaults = {field.name: field.default for field in known.fields}
+        if known.overlaps and (not known.overlaps_if or {**defaults, **params}[known.overlaps_if]):
+            found.append(f"{name}: {known.overlaps}")
+    jitter = data.overlap_at(pixels)
+    return found + ([f"data.jitter={data.jitter_at(pixels)}: {jitter}"] if jitter else [])
+
+
+def record_overlaps(record: Record) -> list[str]:
+    """The same of a finished run."""
+    known = {field.name for field in fields(DataSettings)}
+    data = DataSettings(**{key: value for key, value in record.config["data"].items() if key in known})
+    return overlaps(record.tricks, data, int(record.config["image_size"] or data.image_size))

@@ -1,0 +1,117 @@
+"""Count a network's errors on every cell: a corruption at a severity, or the flips of its predictions in sequences.
+
+What is counted survives the process.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from bagoftricks.recipe.edits import Images, Predict
+from bagoftricks.robustness.stopwatch import Stopwatch
+
+Cell = tuple[str, int]  # corruption and severity
+CLEAN: Cell = ("clean", 0)
+Judge = Callable[[Iterable[Int64[Tensor, "copies B"]]], Int64[Tensor, " copies"]]  # from predictions to how many count
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Images of one cell, on the device: one batch, or the frames of a sequence in turn."""
+
+    cell: int  # its number
+    stop: int  # rows of the data that are done with it
+    frames: Iterable[UInt8[Tensor, "B 3 S S"]]
+    judge: Judge
+    judged: int  # images, or pairs of frames
+
+
+@dataclass
+class Tally:
+    """Errors of each copy of the weights on each cell. The counts stay on the device until they are asked for."""
+
+    cells: Sequence[Cell]
+    copies: Sequence[str]
+    device: torch.device
+    wrong: Int64[Tensor, "copies cells"] = field(init=False)
+    seen: list[int] = field(init=False)  # images of each cell, or pairs of frames
+    stop: list[int] = field(init=False)  # rows that are done in each cell: of those, broken images were not seen
+
+    def __post_init__(self) -> None:
+        self.wrong = torch.zeros(len(self.copies), len(self.cells), dtype=torch.int64, device=self.device)
+        self.seen, self.stop = [0] * len(self.cells), [0] * len(self.cells)
+
+    def add(self, piece: Piece, misses: Int64[Tensor, " copies"]) -> None:
+        """Count a piece; ``misses`` are the errors or flips of each copy, not waited for."""
+        self.wrong[:, piece.cell] += misses
+        self.seen[piece.cell] += piece.judged
+        self.stop[piece.cell] = piece.stop
+
+    def errors(self, copy: str) -> dict[Cell, float]:
+        """The error of a copy on each cell, or its flips in it, in percent."""
+        wrong = self.wrong[self.copies.index(copy)].tolist()
+        return {
+            cell: 100 * count / seen for cell, count, seen in zip(self.cells, wrong, self.seen, strict=True) if seen
+        }
+
+    def state(self) -> dict[str, Any]:
+        """All of it as plain values; waits for the device."""
+        return {
+            "cells": [list(cell) for cell in self.cells],
+            "copies": list(self.copies),
+            "wrong": self.wrong.tolist(),
+            "seen": self.seen,
+            "stop": self.stop,
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state``. Raises ValueError where it is not of such a tally."""
+        wrong, seen, stop = torch.tensor(state["wrong"]), list(state["seen"]), list(state["stop"])
+        same = [tuple(cell) for cell in state["cells"]] == list(self.cells) and state["copies"] == list(self.copies)
+        if not same or wrong.shape != self.wrong.shape or not len(seen) == len(stop) == len(self.cells):
+            raise ValueError("the counts are of other cells")
+        self.wrong, self.seen, self.stop = wrong.to(self.device), seen, stop
+
+
+def count_errors(
+    pieces: Iterable[Piece],
+    predicts: Mapping[str, Predict],
+    prepare: Callable[[UInt8[Tensor, "B 3 S S"]], Images],
+    tally: Tally,
+    watch: Stopwatch,
+    after: Callable[[], object],
+) -> None:
+    """Predict every piece with every copy of the weights; ``after`` is called after each piece.
+
+    Nothing waits for the device here. ``prepare`` makes bytes what the network sees.
+    """
+
+    def predictions(frames: Iterable[UInt8[Tensor, "B 3 S S"]]) -> Iterator[Int64[Tensor, "copies B"]]:
+        for frame in frames:
+            with watch("predict"):
+                images = prepare(frame)
+                found = torch.stack([predict(images).argmax(1) for predict in predicts.values()])
+            yield found
+
+    for piece in pieces:
+        tally.add(piece, piece.judge(predictions(piece.frames)))
+        after()
+
+
+def count_misses(labels: Int64[Tensor, " B"]) -> Judge:
+    """The judge of a single batch: how many predictions are not its labels."""
+    return lambda predictions: next(iter(predictions)).ne(labels).sum(-1)
+
+
+def by_corruption(errors: Mapping[Cell, float]) -> dict[str, list[float]]:
+    """The errors of each corruption in the order of the severities, without the clean images."""
+    found: dict[str, list[float]] = {}
+    for (corruption, severity), error in sorted(errors.items(), key=lambda item: item[0][1]):
+        if severity:
+            found.setdefault(corruption, []).append(error)
+    order = list(dict.fromkeys(corruption for corruption, severity in errors if severity))
+    return {corruption: found[corruption] for corruption in order}

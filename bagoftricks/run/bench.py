@@ -1,0 +1,51 @@
+"""The cost of a network with its tricks, without training."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from bagoftricks.errors import NoEffectError
+from bagoftricks.measure.speed import peak_memory_mib, reset_peak_memory, time_inference
+from bagoftricks.models import build_model, to_device
+from bagoftricks.recipe.recipe import test_pixels
+from bagoftricks.recipe.trick import Task
+from bagoftricks.run.check import Checked, check, complexity
+from bagoftricks.settings import Settings
+
+
+def measure(settings: Settings, warn: Callable[[str], object]) -> dict[str, Any]:
+    """``params`` and ``macs``; with ``settings.measure``, throughput at batch 64, latency at batch 1, and memory."""
+    checked = check_leniently(settings, warn)
+    num_classes = settings.num_classes or settings.data.num_classes
+    recipe = checked.recipe(Task(num_classes, settings.batch_size, 1, 1))
+    for warning in checked.warnings():
+        warn(warning)
+    pixels = test_pixels(settings, recipe)
+    counts = complexity(settings, recipe, num_classes)
+    if not settings.measure:
+        return {**counts}
+    model = build_model(settings.model, recipe.parts, num_classes=num_classes, image_size=settings.pixels)
+    channels_last = settings.runtime.channels_last
+    model = to_device(model, checked.device, channels_last=channels_last)
+    reset_peak_memory(checked.device)
+    many = time_inference(model, pixels, channels_last=channels_last, wrap_predict=recipe.wrap_predict)
+    one = time_inference(model, pixels, batch=1, channels_last=channels_last, wrap_predict=recipe.wrap_predict)
+    return {
+        **counts,
+        "infer_images_per_s": many.images_per_s,
+        "infer_spread": many.spread,
+        "latency_ms": 1000 * one.seconds,
+        "latency_spread": one.spread,
+        "peak_memory_mib": peak_memory_mib(checked.device),
+        "device": str(checked.device),
+    }
+
+
+def check_leniently(settings: Settings, warn: Callable[[str], object]) -> Checked:
+    """A cost of nothing is a fact, not a false zero: a trick without effect here is a warning."""
+    try:
+        return check(settings, train=False)
+    except NoEffectError as error:
+        warn(f"{error} (bot-train refuses it)")
+        others = {name: params for name, params in settings.tricks.items() if name != error.trick}
+        return check_leniently(replace(settings, tricks=others), warn)

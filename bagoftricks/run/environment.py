@@ -1,0 +1,95 @@
+"""What a run is carried out with."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bagoftricks.errors import UserError
+from bagoftricks.started import local_rank
+
+
+def find_device(name: str) -> torch.device:
+    """The device called ``name``; ``auto`` is a GPU where there is one."""
+    own = local_rank()
+    if name in ("auto", "cuda") and own is not None and torch.cuda.is_available():
+        name = f"cuda:{own}"
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"runtime.device={name}: must be auto, cpu, cuda or cuda:<number>") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(
+            f"runtime.device={name}: there are {torch.cuda.device_count()} GPUs here; use runtime.device=cpu"
+        )
+    return device
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Device, versions and revision, for the record."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        **{package: version(package) for package in ("bagoftricks", "torch", "torchvision", "numpy")},
+        **git_state(),
+    }
+
+
+def cpu_name() -> str:
+    """The processor's model where Linux tells it, else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def git_state() -> dict[str, Any]:
+    """Revision of the checkout the package runs from, and whether it has uncommitted changes; empty for a wheel."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return {}
+    try:
+        revision, status = (_git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain"))
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"git_revision": revision, "git_dirty": bool(status)}
+
+
+def _git(root: Path, *words: str) -> str:
+    done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True)
+    return done.stdout.strip()
+
+
+@contextmanager
+def deterministic(wanted: bool) -> Iterator[None]:
+    """Let PyTorch refuse operations that have no deterministic form, for as long as the block lasts.
+
+    On a CPU all that is used here is deterministic anyway. cuBLAS reads its workspace from the environment when it is
+    first used (NVIDIA, cuBLAS library, section 2.1.4).
+    """
+    if not wanted:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    cudnn = torch.backends.cudnn
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    flags = cudnn.deterministic, cudnn.benchmark
+    torch.use_deterministic_algorithms(True)
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        cudnn.deterministic, cudnn.benchmark = flags

@@ -1,0 +1,119 @@
+"""Evaluate weights that exist: those of a finished run, or those in a file. Trains nothing, records nothing."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from bagoftricks.data import Dataset, find_dataset
+from bagoftricks.data.augment import Finish
+from bagoftricks.errors import UserError
+from bagoftricks.measure.accuracy import accuracy
+from bagoftricks.measure.complexity import count_macs, count_params
+from bagoftricks.models import build_model, to_device
+from bagoftricks.models.weights import existing, library_tensors, load
+from bagoftricks.recipe.recipe import Recipe, test_pixels
+from bagoftricks.recipe.trick import Task
+from bagoftricks.run.check import Checked, check, meta_model
+from bagoftricks.run.execute import weights_writer
+from bagoftricks.run.loading import val_loader
+from bagoftricks.run.prepare import class_count
+from bagoftricks.settings import Settings
+from bagoftricks.store.files import write_whole
+from bagoftricks.store.store import Record, Store
+from bagoftricks.training.trainer import predictor
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Networks of one recipe to evaluate, and how. The network is built for the images it was trained on."""
+
+    trained: Settings  # tricks, network, and the size of the images it is built for
+    settings: Settings  # data and runtime of the evaluation
+    checked: Checked
+    data: Dataset
+    num_classes: int
+    size: int | None  # of the images, where it was asked for; None: as the run evaluated itself
+    files: Mapping[str, Path]  # copy of the weights -> its file
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.checked.recipe(Task(self.num_classes, self.trained.batch_size, 1, 1))
+
+    def network(self, copy: str) -> nn.Module:
+        """The network with these weights, on the device."""
+        spec, pixels = self.trained.model, self.trained.pixels
+        model = build_model(spec, self.recipe.parts, num_classes=self.num_classes, image_size=pixels)
+        model = to_device(model, self.checked.device, channels_last=self.settings.runtime.channels_last)
+        load(model, self.files[copy])
+        return model
+
+
+def subject_of_run(
+    record: Record, trained: Settings, settings: Settings, size: int | None, data: Dataset | None = None
+) -> Subject:
+    """The run's weights and averaged copies; ``settings`` are ``trained`` but for what was overridden.
+
+    ``data``, if it is known already.
+    """
+    trained = replace(trained, runtime=settings.runtime)
+    num_classes = trained.num_classes or record.data["classes"]
+    store = Store(settings.store)
+    copies = ["last", *record.metrics.get("copies", {})]
+    files = {copy: store.weights(record.id, copy) for copy in copies}
+    return Subject(trained, settings, check(trained), data or find_dataset(settings.data), num_classes, size, files)
+
+
+def subject_of_file(settings: Settings) -> Subject:
+    """The file that ``model.weights`` names, in the network that ``model`` and the tricks describe."""
+    if settings.model.weights is None:
+        raise UserError("there is nothing to evaluate: type run=<id> (bot-table lists them) or weights=FILE")
+    if settings.model.new_head:
+        raise UserError("model.new_head=true: a head that was not trained is not worth evaluating; leave it out")
+    files = {"last": existing(settings.model.weights)}
+    checked, data = check(settings), find_dataset(settings.data)
+    return Subject(settings, settings, checked, data, class_count(settings, data), None, files)
+
+
+def evaluate(subject: Subject, note: Callable[[str], object], digest: str | None = None) -> list[dict[str, Any]]:
+    """A row for each copy of the weights; ``digest`` is of the data that the run was evaluated on."""
+    settings, recipe, data = subject.settings, subject.recipe, subject.data
+    if len(data.classes) > subject.num_classes:
+        raise UserError(f"the data has {len(data.classes)} classes, the network only {subject.num_classes} outputs")
+    if digest not in (None, data.digest):
+        note("these are not the images that the run was trained and evaluated on")
+    for warning in subject.checked.warnings():
+        note(f"warning: {warning}")
+    size = subject.size or test_pixels(settings, recipe)
+    short_side = recipe.test_size.short_side if recipe.test_size and subject.size is None else None
+    channels_last = settings.runtime.channels_last
+    finish = Finish(settings.data, subject.num_classes, subject.checked.device, channels_last=channels_last)
+    val = val_loader(settings, finish, data, size=size, short_side=short_side)
+    model = meta_model(subject.trained, recipe, subject.num_classes)
+    about = {
+        "data": data.name,
+        "image_size": size,
+        "images": val.images,
+        "params": count_params(model),
+        "macs": count_macs(model, size),
+    }
+    rows = [
+        {"copy": copy, **about, **accuracy(predictor(recipe, subject.network(copy)), val.epoch(0))}
+        for copy in subject.files
+    ]
+    for broken in val.skipped:
+        note(f"skipped: {broken}")
+    return rows
+
+
+def export(subject: Subject, copy: str, path: str, naming: str) -> None:
+    """Write a copy of the weights as safetensors, in our names or in those of torchvision and timm."""
+    model = subject.network(copy)
+    ours = naming == "ours"
+    tensors = model.state_dict() if ours else library_tensors(model, subject.trained.model.name)
+    try:
+        write_whole(Path(path).expanduser(), weights_writer(tensors))
+    except OSError as error:
+        raise UserError(f"export={path}: cannot be written ({error.strerror})") from error

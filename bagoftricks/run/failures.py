@@ -1,0 +1,87 @@
+"""What went wrong, in one line that says what to type instead; None for what only we can mend."""
+
+import gc
+import re
+from contextlib import suppress
+
+import torch
+
+from bagoftricks.errors import TrainingFailed
+from bagoftricks.settings import Settings
+from bagoftricks.store.files import DISK_FULL
+
+GOES_ON = "then the same command goes on from the last checkpoint"
+FEWEST = 4  # images at a time
+
+
+def explained(error: BaseException, settings: Settings, place: str = "") -> TrainingFailed | None:
+    """The expected failure that ``error`` is, else None; ``place`` says how far the run was."""
+    message = str(error)
+    if is_out_of_memory(error):
+        return TrainingFailed(f"{out_of_memory(settings)}{place}: {LESS_MEMORY}")
+    if is_dead_worker(error):
+        return TrainingFailed(
+            f"a process that prepares images died{place} (killed, or out of memory?): {GOES_ON}; "
+            f"runtime.workers={max(0, settings.runtime.workers // 2)} needs less memory"
+        )
+    if isinstance(error, RuntimeError) and (found := re.search(r"(\S+) does not have a deterministic impl", message)):
+        return TrainingFailed(
+            f"runtime.deterministic=true: {found[1]} has no deterministic form on this device; leave out the trick or "
+            "the network that uses it, or runtime.deterministic"
+        )
+    if isinstance(error, RuntimeError) and "CUBLAS_WORKSPACE_CONFIG" in message:
+        return TrainingFailed(
+            "runtime.deterministic=true: cuBLAS was started before without a fixed workspace; start the command with "
+            "CUBLAS_WORKSPACE_CONFIG=:4096:8 in the environment"
+        )
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        if error.errno in DISK_FULL:
+            return TrainingFailed(f"{where}the disk is full{place}: make room, {GOES_ON}")
+        return TrainingFailed(f"{where}{last_line(error)}{place}: once that is mended, {GOES_ON}")
+    return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """A GPU's memory, or the host's where the system refuses it."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and bool(re.search(r"can't allocate memory|not enough memory", str(error)))
+
+
+def smaller(images: int) -> int | None:
+    """Half as many images at a time; None where that would be too few for batch norm to be trained."""
+    return images // 2 if images // 2 >= FEWEST else None
+
+
+def release_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+LESS_MEMORY = (
+    "type +efficiency=micro_batch with a smaller tricks.micro_batch.images=, a smaller batch_size=, "
+    "+efficiency=mixed_precision, or runtime.auto_micro_batch=true"
+)
+
+
+def out_of_memory(settings: Settings) -> str:
+    """What did not fit."""
+    size = ""
+    if torch.cuda.is_available():
+        with suppress(RuntimeError):
+            free, total = torch.cuda.mem_get_info()
+            size = f" (the GPU has {total / 2**30:.1f} GiB, {free / 2**30:.1f} of them free now)"
+    images = settings.tricks.get("micro_batch", {}).get("images", settings.batch_size)
+    return f"out of memory with {images} images of {settings.pixels} x {settings.pixels} pixels at a time{size}"
+
+
+def is_dead_worker(error: BaseException) -> bool:
+    return isinstance(error, RuntimeError) and "DataLoader worker" in str(error)
+
+
+def last_line(error: BaseException) -> str:
+    """The message of an error; one from a worker process has its traceback in front."""
+    text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    return str(text).splitlines()[-1]

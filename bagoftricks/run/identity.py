@@ -1,0 +1,67 @@
+"""Which run is this? A digest of everything that can change its result, and of nothing else."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from hashlib import blake2b
+from typing import Any
+
+from bagoftricks.distributed import requested_ranks
+from bagoftricks.recipe.trick import Trick
+from bagoftricks.settings import Settings
+
+RESULT_VERSION = 2  # raise it when the same settings give another result
+PLACES = ("root", "val_root", "cache")  # where the data lies; what it holds is in its digest
+LATER = {"pad_mode": "zeros", "decode": "full"}  # as it always was, and left out: earlier runs keep their ids
+
+
+def run_identity(
+    settings: Settings,
+    tricks: dict[str, Trick],
+    data_digest: str,
+    num_classes: int,
+    *,
+    weights_digest: str | None = None,
+    contents: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Every value that can change the run's result, defaults included, in a canonical form.
+
+    ``weights_digest`` names what the file of weights to start from holds; where it lies is no part of the run.
+    ``contents`` maps a hyper-parameter that names a place to the digest of what lies there, which takes its place.
+    """
+    ranks = 1 if settings.runtime.sync_norm else requested_ranks(settings.runtime.devices)
+    data = {k: v for k, v in asdict(settings.data).items() if k not in PLACES and (k, v) not in LATER.items()}
+    return {
+        "result_version": RESULT_VERSION,
+        "tricks": {name: hyper_parameters(tricks[name], contents or {}) for name in sorted(tricks)},
+        "data": {**data, "digest": data_digest, "num_classes": num_classes, "image_size": settings.pixels},
+        "model": _model(settings, weights_digest),
+        "seed": settings.seed,
+        "epochs": settings.epochs,
+        "batch_size": settings.batch_size,
+        "lr": settings.lr,
+        "weight_decay": settings.weight_decay,
+        **({"norm_devices": ranks} if ranks > 1 else {}),  # statistics of fewer images: another network learns
+    }
+
+
+def _model(settings: Settings, weights_digest: str | None) -> dict[str, Any]:
+    """The network and its start. What a network does not have is left out, so that earlier runs keep their ids."""
+    model = asdict(settings.model)
+    start = {"weights": weights_digest, "new_head": model.pop("new_head")}
+    del model["weights"]
+    for name in ("network", "widths"):
+        if not model[name]:
+            del model[name]
+    return {**model, **start} if weights_digest else model
+
+
+def run_id(identity: dict[str, Any]) -> str:
+    """20 hexadecimal digits: among a million runs, two share an id with a chance below 1e-12."""
+    canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    return blake2b(canonical.encode(), digest_size=10).hexdigest()
+
+
+def hyper_parameters(trick: Trick, contents: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = asdict(trick)  # type: ignore[call-overload]
+    return {name: contents.get(value, value) if isinstance(value, str) else value for name, value in values.items()}

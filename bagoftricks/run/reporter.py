@@ -1,0 +1,33 @@
+"""Receivers of the progress of one run."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Reporter(Protocol):
+    """Receive the progress of one run."""
+
+    def note(self, text: str) -> None: ...
+
+    def begin(self, run_id: str, steps: int, done: int) -> None: ...
+
+    def step(self) -> None: ...
+
+    def epoch(self, row: Mapping[str, Any]) -> None: ...
+
+    def end(self) -> None: ...
+
+
+class SilentReporter:
+    """A reporter that prints nothing."""
+
+    def note(self, text: str) -> None: ...
+
+    def begin(self, run_id: str, steps: int, done: int) -> None: ...
+
+    def step(self) -> None: ...
+
+    def epoch(self, row: Mapping[str, Any]) -> None: ...
+
+    def end(self) -> None: ...

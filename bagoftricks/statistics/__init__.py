@@ -1,0 +1,1 @@
+"""Conclusions from records: paired comparisons and effects of factorial designs."""

@@ -1,0 +1,1 @@
+"""Records, leases and checkpoints on disk."""

@@ -1,0 +1,1 @@
+"""The trainer, its parameters and its state."""

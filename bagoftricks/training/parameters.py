@@ -1,0 +1,108 @@
+"""Initialise a network's parameters and sort them into the optimiser's groups."""
+
+from collections.abc import Callable, Iterable, Sequence
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bagoftricks.errors import ConflictError, NoEffectError
+from bagoftricks.recipe.edits import FreezeParams, Images, InitFromImages, InitParams, ScaleParams, Select
+from bagoftricks.recipe.recipe import Recipe
+from bagoftricks.rng import Key
+
+MATRICES = (nn.modules.conv._ConvNd, nn.Linear)
+
+
+def owned_parameters(model: nn.Module) -> Iterable[tuple[nn.Module, str, str, nn.Parameter]]:
+    """(owning module, name within it, full name, parameter) for each parameter."""
+    for prefix, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            yield module, name, f"{prefix}.{name}", parameter
+
+
+@torch.no_grad()
+def initialise(model: nn.Module, inits: Sequence[tuple[str, InitParams]], key: Key) -> None:
+    """Give every parameter its starting value: the baseline's, then the tricks'.
+
+    Convolutions and linear layers: Xavier uniform, U[-a, a] with a = sqrt(6 / (fan_in + fan_out)), biases 0
+    (He et al. 2019, section 2). Draws are keyed by the parameter's name: a trick that adds a layer moves no other.
+    """
+    for module, name, full_name, parameter in owned_parameters(model):
+        if isinstance(module, MATRICES):
+            if name == "weight":
+                nn.init.xavier_uniform_(parameter, generator=key.fold(full_name).generator(parameter.device))
+            else:
+                nn.init.zeros_(parameter)
+    for trick, edit in inits:
+        for module, name, full_name, parameter in owned_parameters(model):
+            if edit.select(module, name):
+                edit.init(parameter, key.fold(trick, full_name))
+
+
+@torch.no_grad()
+def initialise_from_images(
+    model: nn.Module, inits: Sequence[tuple[str, InitFromImages]], sample: Callable[[int], Images]
+) -> None:
+    """Give the parameters that are made of training images their values; ``sample`` returns the first n of them."""
+    for _, edit in inits:
+        chosen = [parameter for module, name, _, parameter in owned_parameters(model) if edit.select(module, name)]
+        images = sample(edit.images)
+        for parameter in chosen:
+            edit.init(parameter, images)
+
+
+def freeze(model: nn.Module, frozen: Sequence[tuple[str, FreezeParams]]) -> None:
+    """Take the gradient from the parameters that keep their starting values."""
+    for _, edit in frozen:
+        for module, name, _, parameter in owned_parameters(model):
+            if edit.select(module, name):
+                parameter.requires_grad_(False)
+
+
+def check_selectors(model: nn.Module, recipe: Recipe) -> None:
+    """Raise NoEffectError for a trick that selects none of this network's parameters.
+
+    Raises ConflictError where one trick freezes what another one initialises or scales.
+    """
+    inits: list[tuple[str, InitParams | InitFromImages]] = [*recipe.inits, *recipe.image_inits]
+    claims: list[tuple[str, Sequence[tuple[str, InitParams | InitFromImages | ScaleParams | FreezeParams]]]] = [
+        ("initialise", inits),
+        ("scale", recipe.param_scales),
+        ("freeze", recipe.frozen),
+    ]
+    for verb, made in claims:
+        for trick, edit in made:
+            if not any(edit.select(module, name) for module, name, _, _ in owned_parameters(model)):
+                raise NoEffectError(trick, f"{type(model).__name__} has no parameter for it to {verb}")
+    for freezer, frozen in recipe.frozen:
+        for trick, init in inits:
+            if trick != freezer and _overlap(model, frozen.select, init.select):
+                first, second = sorted((freezer, trick))
+                raise ConflictError(
+                    f"tricks '{first}' and '{second}' both set the same parameters ({freezer} freezes what {trick} "
+                    f"starts from another value): "
+                    f"run them in separate arms, or drop one with ~tricks.{first} or ~tricks.{second}"
+                )
+
+
+def _overlap(model: nn.Module, one: Select, other: Select) -> bool:
+    return any(one(module, name) and other(module, name) for module, name, _, _ in owned_parameters(model))
+
+
+def param_groups(
+    model: nn.Module, scales: Sequence[tuple[str, ScaleParams]], *, lr: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """One optimiser group per distinct (learning rate, weight decay), frozen parameters left out.
+
+    Scales multiply, so their order is irrelevant.
+    """
+    groups: dict[tuple[float, float], list[Tensor]] = {}
+    for module, name, _, parameter in owned_parameters(model):
+        if not parameter.requires_grad:
+            continue
+        chosen = [scale for _, scale in scales if scale.select(module, name)]
+        lr_p, decay_p = lr * prod(s.lr for s in chosen), weight_decay * prod(s.weight_decay for s in chosen)
+        groups.setdefault((lr_p, decay_p), []).append(parameter)
+    return [{"params": p, "lr": lr_p, "peak_lr": lr_p, "weight_decay": wd} for (lr_p, wd), p in groups.items()]

@@ -1,0 +1,300 @@
+"""The training loop. It names no trick: everything that varies comes from the recipe."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+from bagoftricks.distributed import ALONE, World
+from bagoftricks.distributed.gradients import MeanGradients
+from bagoftricks.distributed.norms import check_groups, own_statistics, synchronise_norms
+from bagoftricks.distributed.world import mean
+from bagoftricks.errors import UserError
+from bagoftricks.recipe.edits import AverageWeights, Batch, Images, Logits, Predict, SetPrecision, Targets
+from bagoftricks.recipe.recipe import Recipe
+from bagoftricks.recipe.trick import Task
+from bagoftricks.rng import Key
+from bagoftricks.training.compiled import Forward
+from bagoftricks.training.parameters import check_selectors, freeze, initialise, initialise_from_images, param_groups
+from bagoftricks.training.state import (
+    TrainingState,
+    below,
+    load_module,
+    load_optimizer,
+    load_scaler,
+    optimizer_state,
+    scaler_tensors,
+    with_prefix,
+)
+
+
+class Trainer:
+    """One run's model, optimiser and averaged copies, and the step that advances them."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: nn.Module,
+        task: Task,
+        *,
+        key: Key,
+        lr: float,
+        weight_decay: float,
+        sample: Callable[[int], Images] | None = None,
+        teacher: Predict | None = None,
+        start: Callable[[nn.Module], None] | None = None,
+        world: World = ALONE,
+        whole: bool = False,
+        sync_norm: bool = True,
+    ) -> None:
+        """Initialise ``model`` in place. ``lr`` is the peak learning rate before the tricks scale it.
+
+        ``sample`` gives the first n training images, not augmented but normalised; ``teacher`` the logits of a
+        teacher that sees what the network sees. Only some recipes need them. ``start`` overwrites the initial values
+        by those to start from. The ranks of ``world`` share each batch: they are given their rows of it, or ``whole``
+        batches. With ``sync_norm``, batch norms take the statistics of all ranks' images.
+        """
+        check_selectors(model, recipe)
+        initialise(model, recipe.inits, key.fold("init"))
+        began = time.perf_counter()
+        if recipe.image_inits:
+            assert sample is not None, "a part of this network is made of training images"
+            initialise_from_images(model, recipe.image_inits, sample)
+        self.setup_seconds = time.perf_counter() - began  # of what is made of images: it belongs to the training
+        if start is not None:
+            start(model)
+        freeze(model, recipe.frozen)
+        if world.size > 1:
+            world.check_batch(task.batch_size, recipe.micro_batch)
+            check_groups(model, world, task.batch_size, recipe.micro_batch)
+            world.broadcast_(model.state_dict().values())
+            if sync_norm:
+                synchronise_norms(model, world)
+        self.recipe, self.model, self.task, self.key, self.teacher = recipe, model, task, key, teacher
+        self.world, self.whole = world, whole
+        self.gradients = MeanGradients(world, model.parameters()) if world.size > 1 else None
+        self.device = next(model.parameters()).device
+        self.forward: Forward = model  # or the network compiled, which has its parameters
+        self.optimizer = recipe.optimizer(param_groups(model, recipe.param_scales, lr=lr, weight_decay=weight_decay))
+        self.averages = {name: Average(model, edit) for name, edit in recipe.averages}
+        self.scaler = gradient_scaler(recipe.precision, self.device)
+        self.fixed_scale = (recipe.precision.loss_scale if recipe.precision else None) or None
+        self.steps_done = 0
+
+    def epoch(self, batches: Iterable[Batch]) -> Iterator[Tensor]:
+        """Train on ``batches`` (on the model's device); yield each step's loss, still on the device."""
+        self.model.train()
+        for batch in batches:
+            yield self.step(batch)
+
+    def step(self, batch: Batch) -> Tensor:
+        """Update the weights once; return the loss that was minimised, still on the device."""
+        recipe, step = self.recipe, self.steps_done
+        self.task.clock.fill_(step / self.task.total_steps)
+        factor = recipe.schedule(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+        batch, images = self.mapped(batch, step)
+        losses: list[Tensor] = []
+
+        def backward() -> None:
+            losses.append(self.backward(batch, self.key.fold("network", step), images))
+
+        self.optimizer.zero_grad()
+        recipe.gradient(self.model, backward)
+        if recipe.map_grads:
+            self.scaler.unscale_(self.optimizer)
+            grads = [p.grad for p in self.model.parameters() if p.grad is not None]
+            for map_grads in recipe.map_grads:
+                map_grads(grads)
+        self.scaler.step(self.optimizer)
+        self.scaler.update(self.fixed_scale)
+        mean(self.world, [losses[0], *own_statistics(self.model, self.world)])
+        self.steps_done += 1
+        for average in self.averages.values():
+            average.follow(self.steps_done)
+        return losses[0]
+
+    def mapped(self, batch: Batch, step: int) -> tuple[Batch, int]:
+        """What the network sees of the batch here, with its teacher's opinion, and the images of the whole batch."""
+        for name, apply in self.recipe.map_batch:
+            batch = apply(batch, self.key.fold(name, step))
+        batch, images = self.share(batch, self.recipe.micro_batch)
+        if self.teacher is not None and self.recipe.teacher is not None and self.recipe.teacher.online:
+            logits = self.teacher(batch.images[: len(batch)])
+            batch = Batch(batch.images, batch.targets, (logits / self.recipe.teacher.temperature).softmax(1))
+        return batch, images
+
+    def share(self, batch: Batch, micro: int | None = None) -> tuple[Batch, int]:
+        """The rows of a batch that are this rank's, and how many all ranks have."""
+        if self.world.size == 1:
+            return batch, len(batch)
+        if not self.whole:
+            return batch, self.task.batch_size
+        self.world.check_batch(len(batch), micro)
+        rows = torch.from_numpy(self.world.rows(len(batch), micro)).to(batch.images.device, non_blocking=True)
+        return batch[rows], len(batch)
+
+    def backward(self, batch: Batch, key: Key, images: int | None = None) -> Tensor:
+        """Add the gradient of the loss to the parameters', a micro-batch at a time; return the loss.
+
+        ``images`` are those of the batch on all ranks, if not all are here. The mean of the ranks' losses is its loss.
+        """
+        images = images or len(batch)
+        parts, total, noise = self.world.parts(images, self.recipe.micro_batch), None, self.task.noise
+        for part, (together, here) in enumerate(parts):
+            rows = batch if len(parts) == 1 else batch[here]
+            noise.key = key.fold(part)
+            if self.gradients is not None:
+                noise.images, noise.share = together, slice(self.world.rank, None, self.world.size)
+                noise.over_devices = self.world.all_reduce
+            loss = self.objective(rows) * (len(rows) * self.world.size / images)
+            self.descend(self.scaler.scale(loss), last=part + 1 == len(parts))
+            total = loss.detach() if total is None else total + loss.detach()
+        if self.gradients is not None:
+            self.gradients.finish()
+        assert total is not None
+        return total
+
+    def descend(self, loss: Tensor, *, last: bool) -> None:
+        """Add the gradient of the loss of a micro-batch, the ``last`` one of its batch or not."""
+        if self.gradients is not None:
+            self.gradients.backward(loss, last=last)
+        else:
+            loss.backward()  # type: ignore[no-untyped-call]
+
+    def objective(self, batch: Batch) -> Tensor:
+        """The loss and its added terms, in fp32 whatever the precision of the network."""
+        targets: Targets = batch.targets
+        for map_targets in self.recipe.map_targets:
+            targets = map_targets(targets)
+        with autocast(self.recipe.precision, self.device):
+            logits = self.forward(batch.images)
+        logits = logits.float()
+        loss = self.recipe.loss(logits[: len(batch)], targets)
+        if self.recipe.loss_weight != 1:
+            loss = loss * self.recipe.loss_weight
+        return sum((term(logits, batch) for term in self.recipe.loss_terms), loss)
+
+    def copies(self) -> dict[str, nn.Module]:
+        """The evaluated copies of the weights by name: at least ``{"last": model}``; averages that began."""
+        return {"last": self.model, **{name: a.model for name, a in self.averages.items() if a.updates >= 0}}
+
+    def state(self) -> TrainingState:
+        """All that the next step depends on beside the batch and the recipe; the tensors are the live ones."""
+        tensors = with_prefix("model.", self.model.state_dict())
+        for name, average in self.averages.items():
+            tensors |= with_prefix(f"average.{name}.", average.model.state_dict())
+        kept, entries = optimizer_state(self.optimizer)
+        values = {
+            "steps": self.steps_done,
+            "updates": {name: average.updates for name, average in self.averages.items()},
+            "optimizer": entries,
+        }
+        return TrainingState(
+            tensors | with_prefix("optimizer.", kept) | with_prefix("scaler.", scaler_tensors(self.scaler)), values
+        )
+
+    def load(self, state: TrainingState) -> None:
+        """Go on from ``state``, bit for bit. Raises ValueError where it is not of such a trainer."""
+        load_module(self.model, below("model.", state.tensors))
+        for name, average in self.averages.items():
+            load_module(average.model, below(f"average.{name}.", state.tensors))
+            average.updates = state.values["updates"][name]
+        load_optimizer(self.optimizer, below("optimizer.", state.tensors), state.values["optimizer"])
+        load_scaler(self.scaler, below("scaler.", state.tensors))
+        self.steps_done = state.values["steps"]
+
+    def refresh_norms(self, batches: Iterable[Batch]) -> None:
+        """Measure the batch norms' statistics of the copies that ask for it on ``batches``; else read none of them."""
+        stale = [a.model for a in self.averages.values() if a.edit.refresh_norms and a.updates >= 0]
+        if stale:
+            with autocast(self.recipe.precision, self.device):
+                measure_norms(stale, (self.share(batch)[0].images for batch in batches))
+            for model in stale:
+                mean(self.world, own_statistics(model, self.world))
+
+
+class Average:
+    """A copy of the weights that follows the trained ones, or pulls them back. Running statistics are averaged too."""
+
+    def __init__(self, model: nn.Module, edit: AverageWeights) -> None:
+        self.edit, self.model = edit, deepcopy(model).requires_grad_(False)
+        self.updates = 0 if edit.start == 0 else -1  # -1: not begun
+        pairs = list(zip(self.model.state_dict().values(), model.state_dict().values(), strict=True))
+        self.floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        self.counts = [pair for pair in pairs if not pair[0].is_floating_point()]
+
+    @torch.no_grad()
+    def follow(self, steps_done: int) -> None:
+        """Move towards the trained weights, when it is time."""
+        since = steps_done - self.edit.start
+        if since < 0 or since % self.edit.every:
+            return
+        self.updates += 1
+        weight = 1.0 if self.updates == 0 else self.edit.weight(self.updates)
+        torch._foreach_lerp_([mine for mine, _ in self.floats], [theirs for _, theirs in self.floats], weight)
+        for mine, theirs in self.counts:
+            mine.copy_(theirs)
+        if self.edit.pull:
+            torch._foreach_copy_([theirs for _, theirs in self.floats], [mine for mine, _ in self.floats])
+
+
+@torch.no_grad()
+def measure_norms(models: Sequence[nn.Module], batches: Iterable[Images]) -> None:
+    """Set the batch norms' running statistics to the means of those of ``batches``.
+
+    All else is in evaluation mode meanwhile, so that nothing is dropped or drawn: the statistics are those of the
+    network that is evaluated. Each batch is read once for all models.
+    """
+    norms = [norm for model in models for norm in model.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm)]
+    modes, momenta = [model.training for model in models], [norm.momentum for norm in norms]
+    for model in models:
+        model.eval()
+    for norm in norms:
+        norm.train()
+        norm.reset_running_stats()
+    for count, images in enumerate(batches, 1):
+        for norm in norms:
+            norm.momentum = 1 / count  # the share of this batch in the mean so far
+        for model in models:
+            model(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    for model, mode in zip(models, modes, strict=True):
+        model.train(mode)
+
+
+def predictor(recipe: Recipe, model: nn.Module) -> Predict:
+    """The prediction function every metric is computed with: inference mode, the recipe's precision, fp32 logits."""
+    model.eval()
+    device = next(model.parameters()).device
+
+    def forward(images: Images) -> Logits:
+        with torch.inference_mode(), autocast(recipe.precision, device):
+            logits: Logits = model(images)
+        return logits.float()
+
+    predict: Predict = forward
+    for wrap in recipe.wrap_predict:
+        predict = wrap(predict)
+    return predict
+
+
+def autocast(precision: SetPrecision | None, device: torch.device) -> AbstractContextManager[object]:
+    return torch.autocast(device.type, precision.dtype) if precision else nullcontext()
+
+
+def gradient_scaler(precision: SetPrecision | None, device: torch.device) -> torch.amp.GradScaler:
+    """Loss scaling against the underflow of fp16 gradients; a step whose gradients overflow is skipped."""
+    scale = precision.loss_scale if precision else None
+    if precision and precision.dtype is torch.float16 and device.type == "cpu":
+        raise UserError("fp16 needs a GPU: on a CPU, use tricks.mixed_precision.dtype=bf16")
+    if scale is None:
+        return torch.amp.GradScaler(device.type, enabled=False)
+    if scale:
+        return torch.amp.GradScaler(device.type, init_scale=scale)
+    return torch.amp.GradScaler(device.type)
