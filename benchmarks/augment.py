@@ -70,7 +70,7 @@ def ours(images: Tensor, labels: Tensor, device: torch.device, batch: int, count
     split = MemorySplit(images.contiguous(memory_format=torch.channels_last), labels.numpy())
     finish = Finish(SETTINGS, CLASSES, device, channels_last=True)
     loader = train_loader(split, SETTINGS, finish, size=SIDE, batch_size=batch, reads=1, key=KEY, workers=0)
-    ((_, erase),) = compose({"cutout": create("cutout")}, Task(CLASSES, batch, len(loader), len(loader))).map_batch
+    ((_, erase),) = compose({"cutout": create("cutout")}, Task(CLASSES, batch, 32)).map_batch
 
     def epoch(number: int) -> Iterable[Tensor]:
         for step, made in enumerate(islice(loader.epoch(number), count // batch)):

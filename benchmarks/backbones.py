@@ -51,8 +51,8 @@ PAIRS: dict[str, tuple[ModelSettings, Tricks, Callable[[], nn.Module]]] = {
 
 
 def ours(spec: ModelSettings, tricks: Tricks, pixels: int) -> nn.Module:
-    task = Task(1000, 256, steps_per_epoch=1, total_steps=1)
-    task.clock.fill_(0.5)  # half-way: what drops something by the clock does so
+    task = Task(1000, 256, 224)
+    task.clock.progress.fill_(0.5)  # half-way: what drops something by the clock does so
     recipe = compose({name: create(name, **params) for name, params in tricks.items()}, task)
     return build_model(spec, recipe.parts, num_classes=1000, image_size=pixels)
 

@@ -19,23 +19,23 @@ from bagoftricks.measure.speed import synchronise
 from bagoftricks.models import build_model, to_device
 from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import Batch
-from bagoftricks.recipe.trick import Task
+from bagoftricks.recipe.trick import Length, Task
 from bagoftricks.rng import Key
 from bagoftricks.settings import ModelSettings, RuntimeSettings
 from bagoftricks.store.checkpoints import Checkpoints
 from bagoftricks.training.state import TrainingState
-from bagoftricks.training.trainer import Trainer
+from bagoftricks.training.trainer import Trainer, TrainerSetup
 
 BATCH, PIXELS, CLASSES = 128, 32, 10
 NETWORK = ModelSettings(name="resnet14_cifar", block="basic", depths=[2, 2, 2])  # conf/model/resnet14_cifar.yaml
 
 
 def make_trainer(device: torch.device, steps: int) -> Trainer:
-    task = Task(CLASSES, BATCH, steps_per_epoch=390, total_steps=steps)
+    task = Task(CLASSES, BATCH, 32)
     recipe = compose({}, task)  # in fp32, whose steps are the quicker ones on a CPU without bf16 units
     model = build_model(NETWORK, recipe.parts, num_classes=CLASSES, image_size=PIXELS)
     model = to_device(model, device, channels_last=True)
-    return Trainer(recipe, model, task, key=Key(0), lr=0.1, weight_decay=5e-4)
+    return Trainer(recipe, model, task, Length(390, steps), TrainerSetup(key=Key(0), lr=0.1, weight_decay=5e-4))
 
 
 def main() -> None:

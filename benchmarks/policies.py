@@ -34,7 +34,7 @@ PARAMS = {"autoaugment": {"policy": "cifar10"}}
 def ours(name: str, images: Tensor, batch: int) -> Callable[[], None]:
     """Draw and apply the policy, in batches of ``batch``."""
     trick = create(name, **PARAMS.get(name, {}))
-    edits = trick.edits(Task(10, batch, 1, 1))
+    edits = trick.edits(Task(10, batch, 32))
     policy = next(edit for edit in edits if isinstance(edit, MapImages))
     key = Key(0).fold(name)
 

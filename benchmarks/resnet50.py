@@ -27,11 +27,11 @@ from bagoftricks.measure.speed import synchronise
 from bagoftricks.models import build_model, to_device
 from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import Batch
-from bagoftricks.recipe.trick import Task
+from bagoftricks.recipe.trick import Length, Task
 from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings, ModelSettings
 from bagoftricks.training.compiled import compile_on, compiled, grey_images
-from bagoftricks.training.trainer import Trainer
+from bagoftricks.training.trainer import Trainer, TrainerSetup
 from bagoftricks.tricks.catalogue import create
 
 CLASSES = 1000
@@ -41,11 +41,11 @@ SMALL = ModelSettings(name="small", depths=[1, 1, 1, 1], width=16)
 
 def ours(given: argparse.Namespace, device: torch.device) -> Trainer:
     """The form B, as timm's, in the package's trainer."""
-    task = Task(CLASSES, given.batch, 1000, 1000)
+    task = Task(CLASSES, given.batch, 224)
     recipe = compose({name: create(name) for name in ("mixed_precision", "resnet_b")}, task)
     model = build_model(SMALL if given.small else FULL, recipe.parts, num_classes=CLASSES, image_size=given.pixels)
     model = to_device(model, device, channels_last=True)
-    trainer = Trainer(recipe, model, task, key=Key(0), lr=0.1, weight_decay=1e-4)
+    trainer = Trainer(recipe, model, task, Length(1000, 1000), TrainerSetup(key=Key(0), lr=0.1, weight_decay=1e-4))
     if not given.small:
         trainer.forward = compiled(model, given.mode)
         with torch.autocast(device.type, torch.bfloat16):

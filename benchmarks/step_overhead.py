@@ -21,10 +21,10 @@ from bagoftricks.measure.speed import synchronise
 from bagoftricks.models import build_model, to_device
 from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import Batch
-from bagoftricks.recipe.trick import Task
+from bagoftricks.recipe.trick import Length, Task
 from bagoftricks.rng import Key
 from bagoftricks.settings import ModelSettings
-from bagoftricks.training.trainer import Trainer
+from bagoftricks.training.trainer import Trainer, TrainerSetup
 from bagoftricks.tricks.catalogue import create
 
 FULL = ("warmup", "no_bias_decay", "zero_gamma", "cosine", "label_smoothing", "mixup")
@@ -39,9 +39,11 @@ CLASSES, LR, DECAY, SMOOTHING, ALPHA = 10, 0.1, 1e-4, 0.1, 0.2
 
 def composed(model: nn.Module, tricks: tuple[str, ...], total_steps: int) -> Callable[[Batch], Tensor]:
     """The package's own step."""
-    task = Task(CLASSES, 128, steps_per_epoch=total_steps, total_steps=total_steps)
+    task = Task(CLASSES, 128, 32)
     recipe = compose({name: create(name) for name in tricks}, task)
-    return Trainer(recipe, model, task, key=Key(0), lr=LR, weight_decay=DECAY).step
+    return Trainer(
+        recipe, model, task, Length(total_steps, total_steps), TrainerSetup(key=Key(0), lr=LR, weight_decay=DECAY)
+    ).step
 
 
 def by_hand(model: nn.Module, tricks: tuple[str, ...], total_steps: int) -> Callable[[Batch], Tensor]:

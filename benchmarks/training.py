@@ -60,9 +60,7 @@ class Decoded(Dataset[tuple[Image.Image, int]]):
 def ours(settings: Settings) -> tuple[Epoch, nn.Module]:
     prepared = prepare(settings)
     train, _ = loaders(prepared)
-    trainer = make_trainer(
-        settings, prepared.checked, prepared.num_classes, steps_per_epoch=len(train), sample=train.sample
-    )
+    trainer = make_trainer(prepared, len(train), sample=train.sample)
 
     def epoch(number: int) -> int:
         losses = list(trainer.epoch(train.epoch(number)))

@@ -15,11 +15,11 @@ from bagoftricks.models.parts import Parts
 from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import Batch, Edit, Part, SetOptimizer
 from bagoftricks.recipe.recipe import Recipe
-from bagoftricks.recipe.trick import Task, Trick
+from bagoftricks.recipe.trick import Length, Task, Trick
 from bagoftricks.rng import Key
 from bagoftricks.settings import ModelSettings
 from bagoftricks.training.parameters import check_selectors
-from bagoftricks.training.trainer import Trainer
+from bagoftricks.training.trainer import Trainer, TrainerSetup
 from bagoftricks.tricks.catalogue import create
 
 CLASSES, PIXELS, BATCH = 5, 16, 8
@@ -47,8 +47,11 @@ class Fake:
         return self.made
 
 
-def make_task(**changes: Any) -> Task:
-    return Task(**{"num_classes": CLASSES, "batch_size": BATCH, "steps_per_epoch": 5, "total_steps": 10, **changes})
+def make_task(*, steps_per_epoch: int = 5, total_steps: int = 10, **changes: Any) -> Task:
+    """A task whose clock has begun."""
+    task = Task(**{"num_classes": CLASSES, "batch_size": BATCH, "image_size": PIXELS, **changes})
+    task.clock.begin(Length(steps_per_epoch, total_steps))
+    return task
 
 
 def create_all(names: Iterable[str]) -> dict[str, Trick]:
@@ -111,10 +114,7 @@ def make_trainer(
     recipe = compose(tricks, task)
     model, found = make_model(recipe, [network] if network else NETWORKS)
     pixels = found[1]
-    trainer = Trainer(
-        recipe,
-        model,
-        task,
+    setup = TrainerSetup(
         key=KEY,
         lr=lr,
         weight_decay=weight_decay,
@@ -122,6 +122,7 @@ def make_trainer(
         teacher=teacher,
         **ranks,
     )
+    trainer = Trainer(recipe, model, task, task.clock.length, setup)
     trainer.network, trainer.pixels = found, pixels  # type: ignore[attr-defined]
     return trainer
 

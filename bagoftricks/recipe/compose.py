@@ -11,7 +11,7 @@ from torch import nn, optim
 from bagoftricks.errors import ConflictError
 from bagoftricks.recipe import edits as e
 from bagoftricks.recipe.recipe import Recipe
-from bagoftricks.recipe.trick import Task, Trick
+from bagoftricks.recipe.trick import Clock, Task, Trick
 
 K = TypeVar("K")
 MOMENTUM = 0.9
@@ -68,9 +68,7 @@ def compose(tricks: Mapping[str, Trick], task: Task) -> Recipe:
         micro_batch=split.images if split else None,
         loss_terms=tuple(edit.term for _, edit in every(e.AddLossTerm)),
         param_scales=tuple(every(e.ScaleParams)),
-        schedule=partial(
-            learning_rate_factor, decay=decay or BASELINE_DECAY, warmup=warmup, total_steps=task.total_steps
-        ),
+        schedule=partial(learning_rate_factor, decay=decay or BASELINE_DECAY, warmup=warmup, clock=task.clock),
         precision=precision,
         gradient=gradient.compute if gradient else plain_gradient,
         map_grads=tuple(edit.apply for _, edit in sorted(every(e.MapGrads), key=lambda c: (c[1].phase, c[0]))),
@@ -89,13 +87,13 @@ def tenth_each_quarter(step: int, steps: int) -> float:
 BASELINE_DECAY = e.SetDecay(decay=tenth_each_quarter, origin=e.Origin.RUN_START)
 
 
-def learning_rate_factor(step: int, *, decay: e.SetDecay, warmup: e.SetWarmup | None, total_steps: int) -> float:
-    """Factor of the peak learning rate at ``step``. The warm-up goes first; it does not multiply the decay."""
-    warmup_steps = warmup.steps if warmup else 0
+def learning_rate_factor(step: int, *, decay: e.SetDecay, warmup: e.SetWarmup | None, clock: Clock) -> float:
+    """Return the factor of the peak learning rate at ``step``: the warm-up's, then the decay's alone."""
+    warmup_steps = warmup.steps() if warmup else 0
     if warmup and step < warmup_steps:
-        return warmup.factor(step)
+        return warmup.factor(step, warmup_steps)
     start = warmup_steps if decay.origin is e.Origin.WARMUP_END else 0
-    return decay.decay(step - start, max(1, total_steps - start))
+    return decay.decay(step - start, max(1, clock.length.total_steps - start))
 
 
 def plain_gradient(model: nn.Module, backward: Callable[[], None]) -> None:

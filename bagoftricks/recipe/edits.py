@@ -213,9 +213,9 @@ class SetDecay:  # exclusive; (step since the origin, steps from the origin to t
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SetWarmup:  # exclusive; factor of the peak learning rate for each of the first ``steps`` steps
-    steps: int
-    factor: Callable[[int], float]
+class SetWarmup:  # exclusive; factor of the peak learning rate for each of the first steps
+    steps: Callable[[], int]  # how many, once the length of the run is known
+    factor: Callable[[int, int], float]  # (step, steps) -> factor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,9 +237,10 @@ class MapGrads:  # ordered by phase, then by trick name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AverageWeights:  # independent: each adds one evaluated copy of the weights
-    weight: Callable[[int], float]  # share of the new weights in the copy at its update n = 1, 2, ...
-    every: int = 1  # steps between updates
-    start: int = 0  # steps before the first one; the copy starts from the weights of that step
+    weight: Callable[[int], float]  # share of the new weights in the average at its update n = 1, 2, ...
+    # (steps before the first update, steps between updates), once the length of the run is known; the average starts
+    # from the weights of the first of them
+    times: Callable[[], tuple[int, int]] = lambda: (0, 1)
     refresh_norms: bool = False  # measure the batch norms' statistics anew for the copy, instead of averaging them
     pull: bool = False  # at each update, the training goes on from the copy
 

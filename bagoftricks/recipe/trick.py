@@ -7,7 +7,6 @@ from itertools import pairwise
 from typing import Any, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints, runtime_checkable
 
 import torch
-from torch import Tensor
 from typing_extensions import dataclass_transform
 
 from bagoftricks.errors import UserError, did_you_mean
@@ -19,16 +18,51 @@ DURATION = r"(\d+(?:\.\d+)?) ?(epochs?|steps?|%)"
 
 
 @dataclass(frozen=True, slots=True)
+class Length:
+    """Length of a run in steps."""
+
+    steps_per_epoch: int
+    total_steps: int
+
+
+class Clock:
+    """Training time of one run: its length, and its progress in [0, 1). The trainer sets both."""
+
+    __slots__ = ("_length", "progress")
+
+    def __init__(self) -> None:
+        self.progress = torch.zeros(())  # on the CPU, so that nothing waits for the device
+        self._length: Length | None = None
+
+    def __float__(self) -> float:
+        return float(self.progress)
+
+    @property
+    def length(self) -> Length:
+        """The length of the run, known once its data is. Edits read it when they are applied, never when made."""
+        assert self._length is not None, "no run has begun: a trick may read the length in the callables of its edits"
+        return self._length
+
+    def begin(self, length: Length) -> None:
+        self._length = length
+
+    def set(self, step: int) -> None:
+        """Set the progress to that of ``step``."""
+        self.progress.fill_(step / self.length.total_steps)
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
-    """Facts a trick may read. Only two change during a run: ``clock``, the training progress in [0, 1), which lies on
-    the CPU, and ``noise``, the draws of layers that drop something.
+    """Facts about the network and the data that a trick may read.
+
+    Two change during a run: ``clock`` and ``noise``, the draws of layers that drop something.
     """
 
     num_classes: int
     batch_size: int  # images in one update, over all devices
-    steps_per_epoch: int
-    total_steps: int
-    clock: Tensor = field(default_factory=lambda: torch.zeros(()))
+    image_size: int  # side in pixels of the training images
+    class_counts: tuple[int, ...] | None = None  # training images of each class; None before the data is found
+    clock: Clock = field(default_factory=Clock)
     noise: Noise = field(default_factory=Noise)
 
 
@@ -61,25 +95,40 @@ def trick(
     return register
 
 
-def duration(trick: Trick, field_name: str, task: Task, *, least: int = 0) -> int:
-    """Steps of a length written as ``5 epochs``, ``500 steps`` or ``10 %`` (of the run); the space may be left out.
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """Length of time in a run, as typed: a number of epochs or steps, or a share of the run in percent."""
 
-    With ``least`` above 0, a length of nothing is refused and a shorter one than ``least`` steps counts as so many.
+    number: float
+    unit: str
+
+    def steps(self, length: Length) -> float:
+        """Return the steps, not rounded."""
+        if self.unit == "%":
+            return self.number * length.total_steps / 100
+        return self.number * (length.steps_per_epoch if self.unit.startswith("epoch") else 1)
+
+
+def duration(trick: Trick, field_name: str, *, least: int = 0) -> Callable[[Length], int]:
+    """Read a time written as ``5 epochs``, ``500 steps`` or ``10 %`` (the space is optional); return its steps.
+
+    With ``least`` above 0, a time of nothing is refused, and a shorter one than ``least`` steps is ``least`` steps.
     """
     match = re.fullmatch(DURATION, getattr(trick, field_name))
     require(trick, field_name, match is not None, "as '5 epochs', '500 steps' or '10%'")
     assert match is not None
-    length = _steps(match[1], match[2], task)
-    require(trick, field_name, length > 0 or not least, "longer than 0")
-    return max(least, round(length))
+    found = Duration(float(match[1]), match[2])
+    require(trick, field_name, found.number > 0 or not least, "longer than 0")
+    return lambda length: max(least, round(found.steps(length)))
 
 
-def moments(trick: Trick, field_name: str, task: Task) -> list[float]:
-    """Steps, not rounded, of increasing times written as ``30 60 90 epochs`` or ``25%, 50%, 75%``.
+def moments(trick: Trick, field_name: str) -> Callable[[Length], list[float]]:
+    """Read increasing times written as ``30 60 90 epochs`` or ``25%, 50%, 75%``; return their steps, not rounded.
 
-    A number without a unit has the unit of the next one.
+    A number without a unit has the unit of the next one. Times of different units are compared when the length of the
+    run is known.
     """
-    found: list[float] = []
+    found: list[Duration] = []
     unit = ""
     for part in reversed(re.split(r", ?| (?=\d)", getattr(trick, field_name))):
         match = re.fullmatch(f"{DURATION}?", part)
@@ -87,16 +136,17 @@ def moments(trick: Trick, field_name: str, task: Task) -> list[float]:
         if match is None or not unit:
             found = []
             break
-        found.insert(0, _steps(match[1], unit, task))
-    rising = bool(found) and all(before < after for before, after in pairwise([0.0, *found]))
-    require(trick, field_name, rising, "increasing, as '30 60 90 epochs', '500 steps' or '25% 50% 75%'")
-    return found
+        found.insert(0, Duration(float(match[1]), unit))
 
+    def steps(length: Length) -> list[float]:
+        times = [time.steps(length) for time in found]
+        rising = bool(times) and all(before < after for before, after in pairwise([0.0, *times]))
+        require(trick, field_name, rising, "increasing, as '30 60 90 epochs', '500 steps' or '25% 50% 75%'")
+        return times
 
-def _steps(number: str, unit: str, task: Task) -> float:
-    if unit == "%":
-        return float(number) * task.total_steps / 100
-    return float(number) * (task.steps_per_epoch if unit.startswith("epoch") else 1)
+    if len({time.unit.rstrip("s") for time in found}) <= 1:  # of one unit: no length is needed to compare them
+        steps(Length(1, 100))
+    return steps
 
 
 def require(trick: Trick, field_name: str, holds: bool, expected: str) -> None:

@@ -5,26 +5,25 @@ from dataclasses import replace
 from typing import Any
 
 from bagoftricks.errors import NoEffectError
+from bagoftricks.measure.complexity import count_macs, count_params
 from bagoftricks.measure.speed import peak_memory_mib, reset_peak_memory, time_inference
 from bagoftricks.models import build_model, to_device
 from bagoftricks.recipe.recipe import test_pixels
-from bagoftricks.recipe.trick import Task
-from bagoftricks.run.check import Checked, check, complexity
+from bagoftricks.run.check import Checked, check, discouraged_pairs
 from bagoftricks.settings import Settings
 
 
 def measure(settings: Settings, warn: Callable[[str], object]) -> dict[str, Any]:
     """``params`` and ``macs``; with ``settings.measure``, throughput at batch 64, latency at batch 1, and memory."""
     checked = check_leniently(settings, warn)
-    num_classes = settings.num_classes or settings.data.num_classes
-    recipe = checked.recipe(Task(num_classes, settings.batch_size, 1, 1))
-    for warning in checked.warnings():
+    settings, recipe = checked.settings, checked.recipe
+    for warning in discouraged_pairs(settings.tricks):
         warn(warning)
     pixels = test_pixels(settings, recipe)
-    counts = complexity(settings, recipe, num_classes)
+    counts = {"params": count_params(checked.network), "macs": count_macs(checked.network, pixels)}
     if not settings.measure:
         return {**counts}
-    model = build_model(settings.model, recipe.parts, num_classes=num_classes, image_size=settings.pixels)
+    model = build_model(settings.model, recipe.parts, num_classes=checked.task.num_classes, image_size=settings.pixels)
     channels_last = settings.runtime.channels_last
     model = to_device(model, checked.device, channels_last=channels_last)
     reset_peak_memory(checked.device)

@@ -1,16 +1,17 @@
 """Refuse a wrong choice of tricks, network or device before any data is looked at."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import nn
 
 from bagoftricks.errors import NoEffectError, UserError
-from bagoftricks.measure.complexity import count_macs, count_params
 from bagoftricks.models import build_model
 from bagoftricks.models.weights import file_digest, fitted, read_tensors
 from bagoftricks.recipe.compose import compose
-from bagoftricks.recipe.recipe import Recipe, test_pixels
+from bagoftricks.recipe.recipe import Recipe
 from bagoftricks.recipe.trick import Task, Trick
 from bagoftricks.run.environment import find_device
 from bagoftricks.settings import Settings
@@ -21,53 +22,75 @@ from bagoftricks.tricks.catalogue import card, create
 
 @dataclass(frozen=True)
 class Checked:
-    """Tricks that compose, fit the network and fit the device."""
+    """Tricks that compose, fit the network and fit the device, and the recipe that they make."""
 
+    settings: Settings
     tricks: dict[str, Trick]
     device: torch.device
+    task: Task
+    recipe: Recipe
 
-    def warnings(self) -> list[str]:
-        """Pairs of tricks that go together but should not, by their cards."""
-        return [
-            f"trick '{name}' beside '{other}': {why}"
-            for name in self.tricks
-            for other, why in card(name).warns.items()
-            if other in self.tricks
-        ]
+    @cached_property
+    def network(self) -> nn.Module:
+        """The network with shapes but without storage, built once."""
+        with torch.device("meta"):
+            model = build_model(
+                self.settings.model,
+                self.recipe.parts,
+                num_classes=self.task.num_classes,
+                image_size=self.settings.pixels,
+            )
+        freeze(model, self.recipe.frozen)
+        return model
 
-    def recipe(self, task: Task) -> Recipe:
-        return compose(self.tricks, task)
+    def with_data(self, num_classes: int, class_counts: tuple[int, ...] | None = None) -> "Checked":
+        """Compose the tricks again, now that the classes of the data are known."""
+        task = replace(self.task, num_classes=num_classes, class_counts=class_counts)
+        found = replace(self, task=task, recipe=compose(self.tricks, task))
+        if num_classes == self.task.num_classes and "network" in vars(self):
+            vars(found)["network"] = self.network
+        return found
 
 
 def check(settings: Settings, *, train: bool = True) -> Checked:
-    """The tricks and the device of these settings. Raises ConflictError, NoEffectError or another UserError.
+    """Return the tricks and the device of these settings, and their recipe.
 
-    Without ``train``, a precision that this device cannot train in is let pass.
-
-    The network is built on the meta device for it, which takes no memory and next to no time.
+    Raises ConflictError, NoEffectError or another UserError. Without ``train``, a precision in which this device
+    cannot train is accepted. The network is built on the meta device, which takes no memory and next to no time.
     """
     tricks = {name: create(name, **params) for name, params in sorted(settings.tricks.items())}
-    checked = Checked(tricks, find_device(settings.runtime.device))
-    num_classes = settings.num_classes or settings.data.num_classes
-    recipe = checked.recipe(Task(num_classes, settings.batch_size, steps_per_epoch=100, total_steps=100))
+    task = Task(settings.num_classes or settings.data.num_classes, settings.batch_size, settings.pixels)
+    checked = Checked(settings, tricks, find_device(settings.runtime.device), task, compose(tricks, task))
+    recipe = checked.recipe
     if recipe.flip and not settings.data.flip:
         raise NoEffectError(recipe.flip[0], "no image is flipped with data.flip=false")
     if train:
         gradient_scaler(recipe.precision, checked.device)
-    check_selectors(meta_model(settings, recipe, num_classes), recipe)
+    check_selectors(checked.network, recipe)
     check_decoding(settings, recipe, checked.device)
     return checked
 
 
+def discouraged_pairs(names: Iterable[str]) -> list[str]:
+    """Return a warning for each pair of tricks that compose but should not be combined, by their cards."""
+    chosen = list(names)
+    return [
+        f"trick '{name}' beside '{other}': {why}"
+        for name in chosen
+        for other, why in card(name).warns.items()
+        if other in chosen
+    ]
+
+
 def slow_arithmetic(recipe: Recipe, device: torch.device) -> list[str]:
-    """A warning where half precision costs time, as on processors that have no instructions for it."""
+    """Return a warning if half precision costs time, as on processors without instructions for it."""
     if device.type != "cpu" or recipe.precision is None or has_bf16():
         return []
     return ["this processor has no 16-bit arithmetic: mixed precision is several times slower on it than fp32"]
 
 
 def has_bf16() -> bool:
-    """Whether this processor multiplies in bf16 (AVX-512 BF16, AMX, or Arm's); True where PyTorch does not tell."""
+    """Return True if this processor multiplies in bf16 (AVX-512 BF16, AMX or Arm's), or if PyTorch cannot tell."""
     try:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     except (AttributeError, RuntimeError):
@@ -75,6 +98,7 @@ def has_bf16() -> bool:
 
 
 def check_decoding(settings: Settings, recipe: Recipe, device: torch.device) -> None:
+    """Raise UserError if data.decode=gpu cannot work here."""
     if settings.data.decode != "gpu":
         return
     if device.type != "cuda":
@@ -87,26 +111,10 @@ def check_decoding(settings: Settings, recipe: Recipe, device: torch.device) -> 
         )
 
 
-def meta_model(settings: Settings, recipe: Recipe, num_classes: int) -> nn.Module:
-    """The network with shapes but without storage."""
-    with torch.device("meta"):
-        model = build_model(settings.model, recipe.parts, num_classes=num_classes, image_size=settings.pixels)
-    freeze(model, recipe.frozen)
-    return model
-
-
-def weights_digest(settings: Settings, recipe: Recipe, num_classes: int) -> str | None:
-    """The digest of the file of weights to start from, None without one. Raises UserError where it does not fit."""
-    model = settings.model
+def weights_digest(checked: Checked) -> str | None:
+    """Return the digest of the initial weights' file, None without one. Raises UserError if they do not fit."""
+    model = checked.settings.model
     if model.weights is None:
         return None
-    fitted(
-        meta_model(settings, recipe, num_classes), read_tensors(model.weights), model.weights, new_head=model.new_head
-    )
+    fitted(checked.network, read_tensors(model.weights), model.weights, new_head=model.new_head)
     return file_digest(model.weights)
-
-
-def complexity(settings: Settings, recipe: Recipe, num_classes: int) -> dict[str, int]:
-    """``params`` and ``macs`` of the network for one image, at the size of its evaluation."""
-    model = meta_model(settings, recipe, num_classes)
-    return {"params": count_params(model), "macs": count_macs(model, test_pixels(settings, recipe))}

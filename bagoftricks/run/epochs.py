@@ -13,50 +13,46 @@ from bagoftricks.measure.speed import synchronise
 from bagoftricks.models import build_model, to_device
 from bagoftricks.models.weights import start_from
 from bagoftricks.recipe.edits import Batch, Images, Predict
-from bagoftricks.recipe.trick import Task
+from bagoftricks.recipe.trick import Length
 from bagoftricks.rng import Key
-from bagoftricks.run.check import Checked
 from bagoftricks.run.failures import is_dead_worker
 from bagoftricks.run.keeper import EpochRows, RunCheckpointer
+from bagoftricks.run.prepare import Prepared
 from bagoftricks.run.reporter import Reporter
 from bagoftricks.settings import Settings
 from bagoftricks.training.compiled import compile_on, compiled, grey_images
-from bagoftricks.training.trainer import Trainer, autocast, predictor
+from bagoftricks.training.trainer import Trainer, TrainerSetup, autocast, predictor
 
 REFRESH_BATCHES = 50  # on which the statistics of an averaged copy's batch norms are measured
 CURVE = ("epoch", "steps", "copy", "train_seconds", "top1")
 
 
 def make_trainer(
-    settings: Settings,
-    checked: Checked,
-    num_classes: int,
-    *,
+    prepared: Prepared,
     steps_per_epoch: int,
+    *,
     sample: Callable[[int], Images] | None = None,
     teacher: Predict | None = None,
     world: World = ALONE,
     whole: bool = False,
 ) -> Trainer:
-    """The composed recipe with its network, on the device."""
-    task = Task(num_classes, settings.batch_size, steps_per_epoch, settings.epochs * steps_per_epoch)
-    recipe = checked.recipe(task)
-    model = build_model(settings.model, recipe.parts, num_classes=num_classes, image_size=settings.pixels)
+    """Build the network on the device, and the trainer of the composed recipe. Parameters are those of TrainerSetup."""
+    settings, checked = prepared.settings, prepared.checked
+    recipe, spec = checked.recipe, settings.model
+    model = build_model(spec, recipe.parts, num_classes=prepared.num_classes, image_size=settings.pixels)
     model = to_device(model, checked.device, channels_last=settings.runtime.channels_last)
-    return Trainer(
-        recipe,
-        model,
-        task,
+    setup = TrainerSetup(
         key=Key(settings.seed),
         lr=settings.lr,
         weight_decay=settings.weight_decay,
         sample=sample,
-        start=start_from(weights, new_head=settings.model.new_head) if (weights := settings.model.weights) else None,
         teacher=teacher,
+        start=start_from(spec.weights, new_head=spec.new_head) if spec.weights else None,
         world=world,
         whole=whole,
         sync_norm=settings.runtime.sync_norm,
     )
+    return Trainer(recipe, model, checked.task, Length(steps_per_epoch, settings.epochs * steps_per_epoch), setup)
 
 
 def warm_up(make: Callable[[], Trainer], train: Loader, steps: int) -> float:
@@ -70,7 +66,7 @@ def warm_up(make: Callable[[], Trainer], train: Loader, steps: int) -> float:
     start, trainer = time.perf_counter(), make()
     trainer.model.train()
     for step, batch in enumerate(islice(train.epoch(0), steps)):
-        trainer.steps_done = step * trainer.task.total_steps // steps  # every size and phase of the run comes by
+        trainer.steps_done = step * trainer.length.total_steps // steps  # every size and phase of the run comes by
         trainer.step(batch)
     synchronise(trainer.device)
     return time.perf_counter() - start

@@ -15,8 +15,7 @@ from bagoftricks.measure.complexity import count_macs, count_params
 from bagoftricks.models import build_model, to_device
 from bagoftricks.models.weights import existing, library_tensors, load
 from bagoftricks.recipe.recipe import Recipe, test_pixels
-from bagoftricks.recipe.trick import Task
-from bagoftricks.run.check import Checked, check, meta_model
+from bagoftricks.run.check import Checked, check, discouraged_pairs
 from bagoftricks.run.execute import weights_writer
 from bagoftricks.run.loading import val_loader
 from bagoftricks.run.prepare import class_count
@@ -34,13 +33,16 @@ class Subject:
     settings: Settings  # data and runtime of the evaluation
     checked: Checked
     data: Dataset
-    num_classes: int
     size: int | None  # of the images, where it was asked for; None: as the run evaluated itself
     files: Mapping[str, Path]  # copy of the weights -> its file
 
     @property
+    def num_classes(self) -> int:
+        return self.checked.task.num_classes
+
+    @property
     def recipe(self) -> Recipe:
-        return self.checked.recipe(Task(self.num_classes, self.trained.batch_size, 1, 1))
+        return self.checked.recipe
 
     def network(self, copy: str) -> nn.Module:
         """The network with these weights, on the device."""
@@ -63,7 +65,8 @@ def subject_of_run(
     store = Store(settings.store)
     copies = ["last", *record.metrics.get("copies", {})]
     files = {copy: store.weights(record.id, copy) for copy in copies}
-    return Subject(trained, settings, check(trained), data or find_dataset(settings.data), num_classes, size, files)
+    checked = check(trained).with_data(num_classes)
+    return Subject(trained, settings, checked, data or find_dataset(settings.data), size, files)
 
 
 def subject_of_file(settings: Settings) -> Subject:
@@ -74,7 +77,7 @@ def subject_of_file(settings: Settings) -> Subject:
         raise UserError("model.new_head=true: a head that was not trained is not worth evaluating; leave it out")
     files = {"last": existing(settings.model.weights)}
     checked, data = check(settings), find_dataset(settings.data)
-    return Subject(settings, settings, checked, data, class_count(settings, data), None, files)
+    return Subject(settings, settings, checked.with_data(class_count(settings, data)), data, None, files)
 
 
 def evaluate(subject: Subject, note: Callable[[str], object], digest: str | None = None) -> list[dict[str, Any]]:
@@ -84,14 +87,14 @@ def evaluate(subject: Subject, note: Callable[[str], object], digest: str | None
         raise UserError(f"the data has {len(data.classes)} classes, the network only {subject.num_classes} outputs")
     if digest not in (None, data.digest):
         note("these are not the images that the run was trained and evaluated on")
-    for warning in subject.checked.warnings():
+    for warning in discouraged_pairs(subject.trained.tricks):
         note(f"warning: {warning}")
     size = subject.size or test_pixels(settings, recipe)
     short_side = recipe.test_size.short_side if recipe.test_size and subject.size is None else None
     channels_last = settings.runtime.channels_last
     finish = Finish(settings.data, subject.num_classes, subject.checked.device, channels_last=channels_last)
     val = val_loader(settings, finish, data, size=size, short_side=short_side)
-    model = meta_model(subject.trained, recipe, subject.num_classes)
+    model = subject.checked.network
     about = {
         "data": data.name,
         "image_size": size,

@@ -16,9 +16,10 @@ from bagoftricks.data import Dataset
 from bagoftricks.data.cache import cache_note
 from bagoftricks.distributed import ALONE, World
 from bagoftricks.errors import LossNotFinite, RunElsewhere, TrainingFailed, UserError
+from bagoftricks.measure.complexity import count_macs, count_params
 from bagoftricks.measure.speed import peak_memory_mib, reset_peak_memory, time_inference
 from bagoftricks.recipe.recipe import test_pixels
-from bagoftricks.run.check import complexity, slow_arithmetic
+from bagoftricks.run.check import discouraged_pairs, slow_arithmetic
 from bagoftricks.run.environment import deterministic, environment
 from bagoftricks.run.epochs import compile_step, final_metrics, learning_curve, make_trainer, run_epochs, warm_up
 from bagoftricks.run.failures import explained, is_out_of_memory, release_memory, smaller
@@ -163,7 +164,7 @@ def train_and_measure(
         + (f" and {world.size - 1} more" if world.size > 1 else "")
     )
     slow = slow_arithmetic(prepared.recipe, device)
-    for warning in [*prepared.checked.warnings(), *teacher_warnings(prepared), *slow]:
+    for warning in [*discouraged_pairs(settings.tricks), *teacher_warnings(prepared), *slow]:
         reporter.note(f"warning: {warning}")
     if settings.data.cache in ("ram", "disk"):
         reporter.note(cache_note(settings.data.cache))
@@ -172,10 +173,8 @@ def train_and_measure(
     guard, checkpoints = partial(require_held, lease, prepared.id), checkpoints_of(prepared, store, lease)
     make = partial(
         make_trainer,
-        settings,
-        prepared.checked,
-        prepared.num_classes,
-        steps_per_epoch=len(train),
+        prepared,
+        len(train),
         sample=train.sample,
         teacher=teacher_online(prepared),
         world=world,
@@ -203,7 +202,8 @@ def train_and_measure(
     )
     timing, one = time_batches(), time_batches(batch=1, budget_s=1.0)
     cost = {
-        **complexity(settings, trainer.recipe, prepared.num_classes),
+        "params": count_params(trainer.model),
+        "macs": count_macs(trainer.model, test_pixels(settings, trainer.recipe)),
         "train_images_per_s": settings.epochs * train.images / progress.train_seconds,
         "infer_images_per_s": timing.images_per_s,
         "infer_spread": timing.spread,
@@ -238,13 +238,13 @@ def train_kept(
     if prepared.settings.rerun and micro_batch is None:
         keeper.checkpoints.clear()
     elif keeper.resume(reporter.note):
-        reporter.note(f"continuing run {name} at step {trainer.steps_done:,} of {trainer.task.total_steps:,}")
+        reporter.note(f"continuing run {name} at step {trainer.steps_done:,} of {trainer.length.total_steps:,}")
     if not keeper.progress.continuations:
         keeper.progress.train_seconds = trainer.setup_seconds
     if micro_batch is not None:
         keeper.reduce(micro_batch)
     reset_peak_memory(trainer.device)
-    reporter.begin(name, trainer.task.total_steps, trainer.steps_done)
+    reporter.begin(name, trainer.length.total_steps, trainer.steps_done)
     try:
         with keeper.signals:
             run_epochs(prepared.settings, keeper, reporter, save=partial(store.write_metrics, name, before=guard))
@@ -274,9 +274,9 @@ def keep_evidence(store: Store, prepared: Prepared, keeper: RunCheckpointer, err
 
 
 def loss_failure(error: LossNotFinite, trainer: Trainer, path: Path) -> TrainingFailed:
-    loss, steps = error.losses[error.step], trainer.task.steps_per_epoch
+    loss, steps = error.losses[error.step], trainer.length.steps_per_epoch
     return TrainingFailed(
-        f"the training loss is {loss} at step {error.step:,} of {trainer.task.total_steps:,} (epoch "
+        f"the training loss is {loss} at step {error.step:,} of {trainer.length.total_steps:,} (epoch "
         f"{(error.step - 1) // steps + 1}): type a lower lr=, or add +efficiency=warmup; {path} has the batch and the "
         "gradients"
     )

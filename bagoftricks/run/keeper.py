@@ -107,7 +107,9 @@ class RunCheckpointer:
         self.checkpoints.wait()
         signal = self.signals.caught
         how = f"by {signal.name} " if signal else ""
-        raise Interrupted(f"interrupted {how}at step {self.trainer.steps_done:,} of {self.trainer.task.total_steps:,}")
+        raise Interrupted(
+            f"interrupted {how}at step {self.trainer.steps_done:,} of {self.trainer.length.total_steps:,}"
+        )
 
     def state(self) -> TrainingState:
         trained, progress = self.trainer.state(), self.progress

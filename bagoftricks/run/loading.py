@@ -17,7 +17,7 @@ def loaders(prepared: Prepared, said: TeacherLogits | None = None, world: World 
     settings, data, device = prepared.settings, prepared.data, prepared.checked.device
     runtime, size = settings.runtime, settings.pixels
     finish = Finish(settings.data, prepared.num_classes, device, channels_last=runtime.channels_last)
-    recipe, asked = prepared.recipe, prepared.asked
+    recipe, asked = prepared.recipe, prepared.recipe.teacher
     train = train_loader(
         data.train,
         settings.data,
@@ -65,7 +65,12 @@ def teacher_warnings(prepared: Prepared) -> list[str]:
 
 def teacher_online(prepared: Prepared) -> Predict | None:
     """The teacher that sees the training batches."""
-    settings, device, teacher, asked = prepared.settings, prepared.checked.device, prepared.teacher, prepared.asked
+    settings, device, teacher, asked = (
+        prepared.settings,
+        prepared.checked.device,
+        prepared.teacher,
+        prepared.recipe.teacher,
+    )
     if teacher is None or asked is None or not asked.online:
         return None
     precision = teacher.precision_for(prepared.recipe.precision, device)
@@ -74,7 +79,12 @@ def teacher_online(prepared: Prepared) -> Predict | None:
 
 def teacher_logits(prepared: Prepared, world: World = ALONE) -> TeacherLogits | None:
     """What the teacher says of each training image, before the run. Rank 0 asks it."""
-    settings, device, teacher, asked = prepared.settings, prepared.checked.device, prepared.teacher, prepared.asked
+    settings, device, teacher, asked = (
+        prepared.settings,
+        prepared.checked.device,
+        prepared.teacher,
+        prepared.recipe.teacher,
+    )
     if teacher is None or asked is None or asked.online:
         return None
     # Kept decoded, images have the student's size: those of another size are read again.

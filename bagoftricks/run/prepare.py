@@ -1,13 +1,14 @@
 """A run that is known to be possible, before anything is decoded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
+import torch
 
 from bagoftricks.data import Dataset, find_dataset
 from bagoftricks.errors import UserError
-from bagoftricks.recipe.edits import SetTeacher
 from bagoftricks.recipe.recipe import Recipe
-from bagoftricks.recipe.trick import Task
 from bagoftricks.robustness.request import EvaluationRequest, request_from
 from bagoftricks.run.check import Checked, check, weights_digest
 from bagoftricks.run.identity import run_id, run_identity
@@ -18,15 +19,14 @@ from bagoftricks.store.store import Store
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that is known to be possible, and its id."""
+    """A run that is known to be possible, with its recipe and its id."""
 
     settings: Settings
     checked: Checked
     data: Dataset
-    num_classes: int
     identity: dict[str, Any]
     teacher: Teacher | None = None
-    evaluation: EvaluationRequest | None = None  # on corrupted images, besides the clean ones
+    evaluation: EvaluationRequest | None = None  # on corrupted images, in addition to the clean ones
 
     @property
     def id(self) -> str:
@@ -34,41 +34,50 @@ class Prepared:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe but for what depends on the length of the run."""
-        return self.checked.recipe(Task(self.num_classes, self.settings.batch_size, 1, 1))
+        return self.checked.recipe
 
     @property
-    def asked(self) -> SetTeacher | None:
-        """What the tricks ask of the teacher."""
-        return self.recipe.teacher
+    def device(self) -> torch.device:
+        return self.checked.device
+
+    @property
+    def num_classes(self) -> int:
+        return self.checked.task.num_classes
+
+    def with_seed(self, seed: int) -> "Prepared":
+        """Return the same run with another seed."""
+        return replace(self, settings=replace(self.settings, seed=seed), identity={**self.identity, "seed": seed})
 
 
 def prepare(settings: Settings, checked: Checked | None = None, data: Dataset | None = None) -> Prepared:
-    """Check the settings, find the data, and name the run; nothing is decoded. What is known already can be given."""
+    """Check the settings, find the data and name the run; decode nothing.
+
+    ``checked`` and ``data`` are those of the settings, if they are known already.
+    """
     checked = checked or check(settings)
     data = data or find_dataset(settings.data)
-    num_classes = class_count(settings, data)
     if (count := len(data.train.labels)) < settings.batch_size:
         raise UserError(
             f"batch_size={settings.batch_size}: there are only {count} training images; type batch_size={count} or less"
         )
-    recipe = checked.recipe(Task(num_classes, settings.batch_size, 1, 1))
-    evaluation = request_from(settings, recipe)
-    asked = recipe.teacher
+    num_classes = class_count(settings, data)
+    counts = np.bincount(data.train.labels, minlength=num_classes)
+    checked = checked.with_data(num_classes, tuple(counts.tolist()))
+    evaluation, asked = request_from(settings, checked.recipe), checked.recipe.teacher
     teacher = find_teacher(asked.source, Store(settings.store), num_classes) if asked else None
     identity = run_identity(
         settings,
         checked.tricks,
         data.digest,
         num_classes,
-        weights_digest=weights_digest(settings, recipe, num_classes),
+        weights_digest=weights_digest(checked),
         contents={teacher.source: teacher.digest} if teacher else {},
     )
-    return Prepared(settings, checked, data, num_classes, identity, teacher, evaluation)
+    return Prepared(settings, checked, data, identity, teacher, evaluation)
 
 
 def class_count(settings: Settings, data: Dataset) -> int:
-    """Outputs of the network: what was asked for, else the data's classes."""
+    """Return the outputs of the network: the requested number, else the data's classes."""
     if settings.num_classes is None:
         return len(data.classes)
     if settings.num_classes < len(data.classes):

@@ -28,7 +28,6 @@ from bagoftricks.distributed import ALONE, World, in_ranks, join, requested_rank
 from bagoftricks.distributed.links import Message, error_from_message, error_message
 from bagoftricks.distributed.norms import check_groups
 from bagoftricks.errors import RunElsewhere, TrainingFailed, UserError
-from bagoftricks.run.check import meta_model
 from bagoftricks.run.environment import find_device
 from bagoftricks.run.execute import execute
 from bagoftricks.run.prepare import Prepared, prepare
@@ -93,8 +92,7 @@ def refuse_unshared(prepared: Prepared, ranks: int) -> None:
     together = World()
     together.size = ranks
     together.check_batch(settings.batch_size, micro)
-    network = meta_model(settings, prepared.recipe, prepared.num_classes)
-    check_groups(network, together, settings.batch_size, micro)
+    check_groups(prepared.checked.network, together, settings.batch_size, micro)
     gpus, name = torch.cuda.device_count(), settings.runtime.device
     if name.startswith("cuda:"):
         raise UserError(f"runtime.device={name}: is one GPU, runtime.devices={ranks} asks for more; type device=cuda")

@@ -163,7 +163,7 @@ def _settings(source: str, record: Record) -> Settings:
 def _recipe(source: str, settings: Settings, record: Record, classes: int) -> Recipe:
     try:
         tricks = {name: create(name, **params) for name, params in record.tricks.items()}
-        return compose(tricks, Task(classes, settings.batch_size, steps_per_epoch=100, total_steps=100))
+        return compose(tricks, Task(classes, settings.batch_size, settings.pixels))
     except UserError as error:
         raise _error(source, f"its network cannot be built again ({error})") from error
 

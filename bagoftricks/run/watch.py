@@ -68,12 +68,12 @@ def evidence(error: LossNotFinite, trainer: Trainer, plan: StepPlan, seed: int) 
 
     On a GPU, ``gradients_of_step`` may be some steps later.
     """
-    epoch, step = divmod(error.step - 1, trainer.task.steps_per_epoch)
+    epoch, step = divmod(error.step - 1, trainer.length.steps_per_epoch)
     parts = next(plan.steps(epoch, step), [])
     norms = {name: str(float(p.grad.norm())) for name, p in trainer.model.named_parameters() if p.grad is not None}
     return {
         "step": error.step,
-        "of": trainer.task.total_steps,
+        "of": trainer.length.total_steps,
         "epoch": epoch + 1,
         "losses": {step: str(loss) for step, loss in error.losses.items()},
         "rows": [{"pass": number, "rows": rows.tolist()} for number, rows in parts],

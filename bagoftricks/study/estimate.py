@@ -37,9 +37,7 @@ def seconds_from_steps(run: PlannedRun) -> float:
     def grey(count: int) -> Tensor:
         return torch.zeros(min(count, SAMPLE), 3, size, size, device=checked.device)
 
-    trainer = make_trainer(
-        settings, checked, classes, steps_per_epoch=steps, sample=grey, teacher=teacher_online(prepared)
-    )
+    trainer = make_trainer(prepared, steps, sample=grey, teacher=teacher_online(prepared))
     rows = settings.batch_size * trainer.recipe.reads
     images = torch.zeros(rows, 3, size, size, device=checked.device)
     uniform = torch.full((rows, classes), 1 / classes, device=checked.device)

@@ -81,12 +81,12 @@ def make_plan(arms: Sequence[Arm], seeds: Sequence[int], overrides: Sequence[str
         try:
             composed = compose(typed) if settings_only else with_tricks(base, tricks)
             checked, data = check(composed), find_once(json.dumps(asdict(composed.data)))
+            of_arm = prepare(composed, checked, data)
+            evaluation = of_arm.evaluation.name if of_arm.evaluation else None
             for seed in seeds:
-                settings = replace(composed, seed=seed)
-                prepared = prepare(settings, checked, data)
-                evaluation = prepared.evaluation.name if prepared.evaluation else None
+                prepared = of_arm.with_seed(seed)
                 command = bot_train([*typed, f"seed={seed}"])
-                runs.append(PlannedRun(arm.label, seed, prepared.id, settings, command, evaluation))
+                runs.append(PlannedRun(arm.label, seed, prepared.id, prepared.settings, command, evaluation))
         except UserError as error:
             impossible[arm.label] = str(error)
     needs = {arm.label: ", ".join(arm.needs) for arm in arms if arm.needs}

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from bagoftricks.distributed.world import mean
 from bagoftricks.errors import UserError
 from bagoftricks.recipe.edits import AverageWeights, Batch, Images, Logits, Predict, SetPrecision, Targets
 from bagoftricks.recipe.recipe import Recipe
-from bagoftricks.recipe.trick import Task
+from bagoftricks.recipe.trick import Length, Task
 from bagoftricks.rng import Key
 from bagoftricks.training.compiled import Forward
 from bagoftricks.training.parameters import check_selectors, freeze, initialise, initialise_from_images, param_groups
@@ -31,54 +32,42 @@ from bagoftricks.training.state import (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainerSetup:
+    """Start of a training, and the processes that share it."""
+
+    key: Key
+    lr: float  # peak learning rate before the tricks scale it
+    weight_decay: float
+    sample: Callable[[int], Images] | None = None  # first n training images, normalised, not augmented
+    teacher: Predict | None = None  # logits of a teacher that sees the network's batches
+    start: Callable[[nn.Module], None] | None = None  # overwrites the initial weights
+    world: World = ALONE
+    whole: bool = False  # ranks receive whole batches and take their rows, instead of their rows only
+    sync_norm: bool = True  # batch norms use the statistics of all ranks' images
+
+
 class Trainer:
-    """One run's model, optimiser and averaged copies, and the step that advances them."""
+    """One run's model, optimiser and averaged weights, and the step that advances them."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        model: nn.Module,
-        task: Task,
-        *,
-        key: Key,
-        lr: float,
-        weight_decay: float,
-        sample: Callable[[int], Images] | None = None,
-        teacher: Predict | None = None,
-        start: Callable[[nn.Module], None] | None = None,
-        world: World = ALONE,
-        whole: bool = False,
-        sync_norm: bool = True,
-    ) -> None:
-        """Initialise ``model`` in place. ``lr`` is the peak learning rate before the tricks scale it.
-
-        ``sample`` gives the first n training images, not augmented but normalised; ``teacher`` the logits of a
-        teacher that sees what the network sees. Only some recipes need them. ``start`` overwrites the initial values
-        by those to start from. The ranks of ``world`` share each batch: they are given their rows of it, or ``whole``
-        batches. With ``sync_norm``, batch norms take the statistics of all ranks' images.
-        """
-        check_selectors(model, recipe)
-        initialise(model, recipe.inits, key.fold("init"))
-        began = time.perf_counter()
-        if recipe.image_inits:
-            assert sample is not None, "a part of this network is made of training images"
-            initialise_from_images(model, recipe.image_inits, sample)
-        self.setup_seconds = time.perf_counter() - began  # of what is made of images: it belongs to the training
-        if start is not None:
-            start(model)
-        freeze(model, recipe.frozen)
+    def __init__(self, recipe: Recipe, model: nn.Module, task: Task, length: Length, setup: TrainerSetup) -> None:
+        """Initialise ``model`` in place, and begin the clock of ``task``."""
+        self.recipe, self.model, self.task, self.length = recipe, model, task, length
+        self.key, self.teacher, self.world, self.whole = setup.key, setup.teacher, setup.world, setup.whole
+        task.clock.begin(length)
+        self.setup_seconds = start_parameters(model, recipe, setup)
+        world = setup.world
         if world.size > 1:
             world.check_batch(task.batch_size, recipe.micro_batch)
             check_groups(model, world, task.batch_size, recipe.micro_batch)
             world.broadcast_(model.state_dict().values())
-            if sync_norm:
+            if setup.sync_norm:
                 synchronise_norms(model, world)
-        self.recipe, self.model, self.task, self.key, self.teacher = recipe, model, task, key, teacher
-        self.world, self.whole = world, whole
         self.gradients = MeanGradients(world, model.parameters()) if world.size > 1 else None
         self.device = next(model.parameters()).device
         self.forward: Forward = model  # or the network compiled, which has its parameters
-        self.optimizer = recipe.optimizer(param_groups(model, recipe.param_scales, lr=lr, weight_decay=weight_decay))
+        groups = param_groups(model, recipe.param_scales, lr=setup.lr, weight_decay=setup.weight_decay)
+        self.optimizer = recipe.optimizer(groups)
         self.averages = {name: Average(model, edit) for name, edit in recipe.averages}
         self.scaler = gradient_scaler(recipe.precision, self.device)
         self.fixed_scale = (recipe.precision.loss_scale if recipe.precision else None) or None
@@ -93,7 +82,7 @@ class Trainer:
     def step(self, batch: Batch) -> Tensor:
         """Update the weights once; return the loss that was minimised, still on the device."""
         recipe, step = self.recipe, self.steps_done
-        self.task.clock.fill_(step / self.task.total_steps)
+        self.task.clock.set(step)
         factor = recipe.schedule(step)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
@@ -218,12 +207,28 @@ class Trainer:
                 mean(self.world, own_statistics(model, self.world))
 
 
+def start_parameters(model: nn.Module, recipe: Recipe, setup: TrainerSetup) -> float:
+    """Give the parameters their starting values; return the seconds of those made of images, part of the training."""
+    check_selectors(model, recipe)
+    initialise(model, recipe.inits, setup.key.fold("init"))
+    began = time.perf_counter()
+    if recipe.image_inits:
+        assert setup.sample is not None, "a part of this network is made of training images"
+        initialise_from_images(model, recipe.image_inits, setup.sample)
+    seconds = time.perf_counter() - began
+    if setup.start is not None:
+        setup.start(model)
+    freeze(model, recipe.frozen)
+    return seconds
+
+
 class Average:
-    """A copy of the weights that follows the trained ones, or pulls them back. Running statistics are averaged too."""
+    """Averaged weights that follow the trained ones, or pull them back. Running statistics are averaged too."""
 
     def __init__(self, model: nn.Module, edit: AverageWeights) -> None:
         self.edit, self.model = edit, deepcopy(model).requires_grad_(False)
-        self.updates = 0 if edit.start == 0 else -1  # -1: not begun
+        self.first, self.every = edit.times()
+        self.updates = 0 if self.first == 0 else -1  # -1: not begun
         pairs = list(zip(self.model.state_dict().values(), model.state_dict().values(), strict=True))
         self.floats = [pair for pair in pairs if pair[0].is_floating_point()]
         self.counts = [pair for pair in pairs if not pair[0].is_floating_point()]
@@ -231,8 +236,8 @@ class Average:
     @torch.no_grad()
     def follow(self, steps_done: int) -> None:
         """Move towards the trained weights, when it is time."""
-        since = steps_done - self.edit.start
-        if since < 0 or since % self.edit.every:
+        since = steps_done - self.first
+        if since < 0 or since % self.every:
             return
         self.updates += 1
         weight = 1.0 if self.updates == 0 else self.edit.weight(self.updates)

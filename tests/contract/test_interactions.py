@@ -11,7 +11,7 @@ from bagoftricks.errors import ConflictError, NoEffectError
 from bagoftricks.models import build_model
 from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import Batch
-from bagoftricks.run.check import Checked
+from bagoftricks.run.check import discouraged_pairs
 from bagoftricks.settings import ModelSettings
 from bagoftricks.training.parameters import check_selectors
 from bagoftricks.tricks import FAMILY_OF
@@ -49,8 +49,7 @@ SPECS = {
 
 @pytest.mark.parametrize(("rule", "name", "other"), WARNED)
 def test_a_combination_that_is_known_to_hurt_or_to_mean_less_is_a_warning_with_its_reason(rule, name, other):
-    checked = Checked(create_all([name, other]), torch.device("cpu"))
-    (warning,) = checked.warnings()
+    (warning,) = discouraged_pairs([name, other])
     assert warning == f"trick '{name}' beside '{other}': {card(name).warns[other]}"
 
 

@@ -15,7 +15,7 @@ from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import Part
 from bagoftricks.run.check import check
 from bagoftricks.settings import ModelSettings, Settings
-from bagoftricks.training.trainer import Trainer
+from bagoftricks.training.trainer import Trainer, TrainerSetup
 from tests.helpers import CLASSES, KEY, create_all, make_batch, make_task, parts_of
 from tests.models.test_resnet import assert_same_logits, numbers, randomise
 
@@ -142,7 +142,7 @@ def test_the_other_tricks_train_it_alike_twice(name, kind):
         task = make_task()
         recipe = compose(create_all(chosen), task)
         model = build(name, recipe.parts, kind=kind, image_size=32, num_classes=CLASSES)
-        trainer = Trainer(recipe, model, task, key=KEY, lr=0.1, weight_decay=1e-3)
+        trainer = Trainer(recipe, model, task, task.clock.length, TrainerSetup(key=KEY, lr=0.1, weight_decay=1e-3))
         for _ in trainer.epoch(make_batch(step=step, pixels=32) for step in range(2)):
             pass
         return model

@@ -14,12 +14,11 @@ from bagoftricks.models import build_model
 from bagoftricks.models.weights import file_digest, fitted, library_tensors, load, read_tensors
 from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import AverageWeights
-from bagoftricks.recipe.trick import Task
 from bagoftricks.run.check import check, weights_digest
 from bagoftricks.run.identity import run_identity
 from bagoftricks.run.prepare import prepare
 from bagoftricks.settings import DataSettings, ModelSettings, Settings
-from bagoftricks.training.trainer import Trainer
+from bagoftricks.training.trainer import Trainer, TrainerSetup
 from bagoftricks.tricks.catalogue import create
 from tests.helpers import CLASSES, KEY, PIXELS, RESNET50, TINY, Fake, make_task, parts_of
 from tests.models.test_resnet import assert_same_logits, randomise, resnet
@@ -208,13 +207,19 @@ def trainer_from(file, tricks=None) -> Trainer:
     task = make_task()
     recipe = compose(tricks or {}, task)
     model = build_model(TINY, recipe.parts, num_classes=CLASSES, image_size=PIXELS)
-    return Trainer(recipe, model, task, key=KEY, lr=0.1, weight_decay=0.0, start=lambda model: load(model, file))
+    return Trainer(
+        recipe,
+        model,
+        task,
+        task.clock.length,
+        TrainerSetup(key=KEY, lr=0.1, weight_decay=0.0, start=lambda model: load(model, file)),
+    )
 
 
 def test_a_run_and_its_averages_start_from_the_file(tmp_path):
     source = randomise(build_model(TINY, {}, num_classes=CLASSES, image_size=PIXELS)).state_dict()
     save_file(source, tmp_path / "start.safetensors")
-    average = Fake([AverageWeights(start=0, every=1, weight=lambda updates: 0.5)])
+    average = Fake([AverageWeights(weight=lambda updates: 0.5)])
     for model in trainer_from(tmp_path / "start.safetensors", {"average": average}).copies().values():
         assert all(torch.equal(tensor, source[name]) for name, tensor in model.state_dict().items())
 
@@ -247,9 +252,9 @@ def test_a_network_without_a_file_has_the_identity_of_earlier_versions():
 def test_a_file_that_does_not_fit_is_found_before_the_run(tmp_path):
     save_file(tiny().state_dict(), tmp_path / "tiny.safetensors")
     settings = settings_from(tmp_path / "tiny.safetensors")
-    recipe = check(settings).recipe(Task(10, 64, 1, 1))
+    checked = check(settings)
     with pytest.raises(UserError, match=r"tiny\.safetensors: its head has 5 outputs and this network's 10"):
-        weights_digest(settings, recipe, 10)
+        weights_digest(checked)
 
 
 def test_a_new_head_without_weights_is_a_mistake():

@@ -17,7 +17,7 @@ from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import Batch, Edit
 from bagoftricks.recipe.trick import Task
 from bagoftricks.rng import Key
-from bagoftricks.training.trainer import Trainer, predictor
+from bagoftricks.training.trainer import Trainer, TrainerSetup, predictor
 from bagoftricks.tricks.catalogue import create
 from tests.helpers import KEY, Fake, create_all, make_batch, make_task, make_trainer, teacher
 
@@ -40,7 +40,13 @@ def number_trainer(*, weight_decay: float = 0.0, task: Task | None = None, **mad
     """A trainer of w^2/2; each keyword is a fake trick with its edits."""
     tricks = {name: Fake(edits) for name, edits in {"parabola": [PARABOLA], **made}.items()}
     task = task or make_task()
-    return Trainer(compose(tricks, task), Number(), task, key=KEY, lr=0.1, weight_decay=weight_decay)
+    return Trainer(
+        compose(tricks, task),
+        Number(),
+        task,
+        task.clock.length,
+        TrainerSetup(key=KEY, lr=0.1, weight_decay=weight_decay),
+    )
 
 
 def weights(trainer: Trainer, steps: int) -> list[float]:
@@ -143,8 +149,8 @@ def test_gradient_maps_run_by_phase_and_then_by_name():
         assert weights(number_trainer(**{name: made[name] for name in order}), 1) == pytest.approx([0.715])
 
 
-def moving(decay: float, **when: int) -> e.AverageWeights:
-    return e.AverageWeights(weight=lambda update: 1 - decay, **when)
+def moving(decay, start=0, every=1) -> e.AverageWeights:
+    return e.AverageWeights(weight=lambda update: 1 - decay, times=lambda: (start, every))
 
 
 def test_an_average_starts_at_the_initial_weights_and_moves_by_one_minus_its_decay():
@@ -165,7 +171,7 @@ def test_an_average_includes_the_statistics_of_norms():
 
     task = make_task()
     recipe = compose({"ema": Fake([moving(0.5)])}, task)
-    trainer = Trainer(recipe, Normed(), task, key=KEY, lr=0.1, weight_decay=0.0)
+    trainer = Trainer(recipe, Normed(), task, task.clock.length, TrainerSetup(key=KEY, lr=0.1, weight_decay=0.0))
     trainer.step(make_batch(step=0))
     average = trainer.copies()["ema"].norm
     before = average.running_mean.clone()
@@ -214,7 +220,7 @@ def test_the_loss_of_micro_batches_is_that_of_the_whole_batch():
     loss = e.SetLoss(loss=lambda logits, targets: targets[:, 0].mean() + 0 * logits.sum())
     task, batch = make_task(), Batch(torch.zeros(8, 3, 4, 4), torch.arange(8.0).view(8, 1).expand(8, 5))
     recipe = recipe_of(loss=[loss], split=[e.SplitBatch(images=3)])
-    trainer = Trainer(recipe, Number(), task, key=KEY, lr=0.1, weight_decay=0.0)
+    trainer = Trainer(recipe, Number(), task, task.clock.length, TrainerSetup(key=KEY, lr=0.1, weight_decay=0.0))
     assert trainer.backward(batch, KEY).item() == pytest.approx(3.5)
 
 
@@ -237,7 +243,13 @@ def test_the_teacher_sees_the_mixed_batch_and_its_opinion_reaches_the_loss_as_pr
         "mixup": create("mixup", alpha=1.0),
         "teacher": Fake([e.SetTeacher(source="x", temperature=2.0, online=True), e.AddLossTerm(term=spy)]),
     }
-    trainer = Trainer(compose(made, task), Number(), task, key=KEY, lr=0.1, weight_decay=0.0, teacher=teacher)
+    trainer = Trainer(
+        compose(made, task),
+        Number(),
+        task,
+        task.clock.length,
+        TrainerSetup(key=KEY, lr=0.1, weight_decay=0.0, teacher=teacher),
+    )
     batch = make_batch()
     trainer.step(batch)
     assert not torch.equal(seen[0].images, batch.images)
@@ -354,7 +366,7 @@ def test_a_batch_map_has_a_key_for_its_name_and_the_step():
 
 def test_the_clock_is_the_share_of_the_run_that_is_done():
     task, seen = make_task(total_steps=4), []
-    spy = batch_map(e.BatchPhase.ERASE, lambda batch: seen.append(task.clock.item()) or batch)
+    spy = batch_map(e.BatchPhase.ERASE, lambda batch: seen.append(float(task.clock)) or batch)
     weights(number_trainer(task=task, spy=spy), 4)
     assert seen == [0.0, 0.25, 0.5, 0.75]
 
@@ -365,7 +377,7 @@ EXCLUSIVE = {
     "the gradient": lambda: e.SetGradient(compute=lambda model, backward: backward()),
     "the optimiser": lambda: e.SetOptimizer(build=lambda groups: optim.SGD(groups)),
     "the decay of the learning rate": lambda: e.SetDecay(decay=lambda step, steps: 1.0, origin=e.Origin.RUN_START),
-    "the warm-up": lambda: e.SetWarmup(steps=1, factor=lambda step: 1.0),
+    "the warm-up": lambda: e.SetWarmup(steps=lambda: 1, factor=lambda step, steps: 1.0),
     "the mixing of a batch": lambda: e.MapBatch(phase=e.BatchPhase.MIX, apply=lambda batch, key: batch),
     "part 'stem'": lambda: e.SetPart(part=e.Part.STEM, build=lambda *args: nn.Identity()),
 }
@@ -417,7 +429,7 @@ def test_the_baseline_decays_at_the_first_step_of_the_epoch(epoch):
 def test_a_decay_counts_its_progress_from_its_origin(origin, expected):
     schedule = recipe_of(
         decay=[e.SetDecay(decay=lambda step, steps: step / steps, origin=origin)],
-        warmup=[e.SetWarmup(steps=2, factor=lambda step: 7.0)],
+        warmup=[e.SetWarmup(steps=lambda: 2, factor=lambda step, steps: 7.0)],
     ).schedule
     assert [schedule(step) for step in (0, 1, 2, 3, 9)] == pytest.approx([7.0, 7.0, *expected])
 

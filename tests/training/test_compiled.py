@@ -11,7 +11,7 @@ from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import Batch
 from bagoftricks.settings import ModelSettings, RuntimeSettings
 from bagoftricks.training.compiled import compile_on, compiled, grey_images
-from bagoftricks.training.trainer import Trainer
+from bagoftricks.training.trainer import Trainer, TrainerSetup
 from tests.helpers import CLASSES, KEY, create_all, make_task
 
 CPU = torch.device("cpu")
@@ -24,7 +24,7 @@ def trainer(tricks):
     recipe = compose(create_all(tricks), task)
     recipe = replace(recipe, micro_batch=4) if "micro_batch" in tricks else recipe
     model = to_device(build_model(NETWORK, recipe.parts, num_classes=CLASSES, image_size=8), CPU, channels_last=True)
-    return Trainer(recipe, model, task, key=KEY, lr=0.05, weight_decay=1e-3)
+    return Trainer(recipe, model, task, task.clock.length, TrainerSetup(key=KEY, lr=0.05, weight_decay=1e-3))
 
 
 def steps(made, count=4):

@@ -18,7 +18,7 @@ IDENTITIES = [{"keep_prob": 1.0}]
 
 def late_task(progress: float = 1.0) -> Task:
     task = make_task()
-    task.clock.fill_(progress)
+    task.clock.progress.fill_(progress)
     return task
 
 
@@ -119,7 +119,7 @@ def test_the_layer_follows_the_clock_of_the_run():
     task = late_task(0.0)
     drop, x = layer(task=task), torch.ones(4, 64, 7, 7)
     assert drop(x) is x
-    task.clock.fill_(0.99)
+    task.clock.progress.fill_(0.99)
     assert (drop(x) == 0).any()
 
 

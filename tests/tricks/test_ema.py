@@ -27,9 +27,9 @@ def test_the_closed_form(decay, every):
 
 def test_pages_numbers_are_the_defaults():
     edit = the_edit("ema")
-    assert edit.every == 5
+    assert edit.times() == (0, 5)
     assert 1 - edit.weight(1) == pytest.approx(0.99**5, abs=1e-5)
-    assert (edit.start, edit.refresh_norms) == (0, False)
+    assert edit.refresh_norms is False
 
 
 def test_constant_weights_are_their_own_average():

@@ -36,7 +36,7 @@ def test_with_a_constant_share_it_is_the_algorithm_of_zhang(every, steps):
 
 def test_airbenchs_shares_are_the_defaults():
     edit = the_edit("lookahead", make_task(total_steps=100))
-    assert (edit.every, edit.pull) == (5, True)
+    assert (edit.times(), edit.pull) == ((0, 5), True)
     assert [edit.weight(n) for n in (1, 10, 20)] == pytest.approx(
         [1 - 0.95**5 * 0.05**3, 1 - 0.95**5 * 0.5**3, 1 - 0.95**5]
     )

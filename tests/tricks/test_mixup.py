@@ -111,7 +111,7 @@ def test_the_end_of_the_run_is_unmixed(partner, rows):
     apply = the_edit("mixup", task, alpha=1.0, partner=partner, unmixed_end="2 epochs").apply
     last = numbered(rows)
     for step, mixes in [(0, True), (799, True), (800, False), (999, False)]:
-        task.clock.fill_(step / 1000)
+        task.clock.progress.fill_(step / 1000)
         out = apply(last, KEY)
         assert len(out) == 6
         assert torch.equal(out.images, last.images[:6]) != mixes
@@ -120,7 +120,7 @@ def test_the_end_of_the_run_is_unmixed(partner, rows):
 def test_by_default_the_last_step_is_mixed():
     task = make_task(total_steps=1000)
     apply = the_edit("mixup", task, alpha=1.0).apply
-    task.clock.fill_(0.999)
+    task.clock.progress.fill_(0.999)
     assert not torch.equal(apply(numbered(6), KEY).images, numbered(6).images)
 
 
@@ -128,7 +128,7 @@ def test_every_boundary_of_a_long_run_is_met_to_the_step():
     task = make_task(steps_per_epoch=1251, total_steps=600 * 1251)
     apply = the_edit("mixup", task, unmixed_end="20 epochs").apply
     for step in (580 * 1251 - 1, 580 * 1251):
-        task.clock.fill_(step / task.total_steps)
+        task.clock.progress.fill_(step / task.clock.length.total_steps)
         assert (apply(batch := numbered(6), KEY) is batch) == (step == 580 * 1251)
 
 

@@ -34,12 +34,12 @@ def test_sides_are_rounded_up_to_a_multiple_but_not_beyond_the_whole():
 def test_the_batch_is_resized_by_the_clock_and_the_targets_stay():
     task = make_task()
     edit, batch = the_edit("progressive_size", task), make_batch(pixels=16)
-    task.clock.fill_(0.0)
+    task.clock.progress.fill_(0.0)
     small = edit.apply(batch, KEY)
     expected = F.interpolate(batch.images, size=(8, 8), mode="bilinear", antialias=True)
     assert torch.equal(small.images, expected)
     assert small.targets is batch.targets
-    task.clock.fill_(0.6)
+    task.clock.progress.fill_(0.6)
     assert edit.apply(batch, KEY) is batch
 
 

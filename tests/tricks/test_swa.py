@@ -26,8 +26,8 @@ EPOCH = 100
 )
 def test_when_it_samples(epochs, params, first, every, samples):
     edit = the_edit("swa", make_task(steps_per_epoch=EPOCH, total_steps=epochs * EPOCH), **params)
-    assert (edit.start, edit.every) == (first * EPOCH, every * EPOCH)
-    assert (epochs * EPOCH - edit.start) // edit.every + 1 == samples
+    assert edit.times() == (first * EPOCH, every * EPOCH)
+    assert (epochs - first) // every + 1 == samples
     assert edit.refresh_norms
 
 

@@ -16,19 +16,19 @@ def test_the_rate_rises_by_equal_steps_to_the_peak():
 
 
 def test_five_epochs_by_default():
-    assert the_edit("warmup", LONG).steps == 5 * EPOCH
+    assert the_edit("warmup", LONG).steps() == 5 * EPOCH
 
 
 def test_a_fraction_of_an_epoch_is_counted_in_steps():
-    assert the_edit("warmup", LONG, epochs=0.5).steps == EPOCH / 2
+    assert the_edit("warmup", LONG, epochs=0.5).steps() == EPOCH / 2
 
 
 def test_a_short_run_warms_up_for_at_most_a_fifth_of_it():
-    assert the_edit("warmup", SHORT).steps == 2 * EPOCH
+    assert the_edit("warmup", SHORT).steps() == 2 * EPOCH
 
 
 def test_the_bound_is_a_hyper_parameter():
-    assert the_edit("warmup", SHORT, max_share=0.4).steps == 4 * EPOCH
+    assert the_edit("warmup", SHORT, max_share=0.4).steps() == 4 * EPOCH
 
 
 def test_a_step_decay_keeps_its_absolute_epochs():

@@ -20,5 +20,8 @@ class Warmup:
         require(self, "max_share", 0 < self.max_share <= 1, "in (0, 1]")
 
     def edits(self, task: Task) -> list[SetWarmup]:
-        steps = max(1, round(min(self.epochs * task.steps_per_epoch, self.max_share * task.total_steps)))
-        return [SetWarmup(steps=steps, factor=lambda step: (step + 1) / steps)]
+        def steps() -> int:
+            length = task.clock.length
+            return max(1, round(min(self.epochs * length.steps_per_epoch, self.max_share * length.total_steps)))
+
+        return [SetWarmup(steps=steps, factor=lambda step, steps: (step + 1) / steps)]

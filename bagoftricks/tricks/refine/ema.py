@@ -22,4 +22,4 @@ class Ema:
         require(self, "every", self.every > 0, "positive")
 
     def edits(self, task: Task) -> list[AverageWeights]:
-        return [AverageWeights(weight=lambda update: 1 - self.decay, every=self.every)]
+        return [AverageWeights(weight=lambda update: 1 - self.decay, times=lambda: (0, self.every))]

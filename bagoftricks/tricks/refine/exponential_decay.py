@@ -20,9 +20,10 @@ class ExponentialDecay:
         require(self, "factor", 0 < self.factor <= 1, "in (0, 1]")
 
     def edits(self, task: Task) -> list[SetDecay]:
-        every = duration(self, "every", task, least=1)
+        period = duration(self, "every", least=1)
 
         def decay(step: int, steps: int) -> float:
+            every = period(task.clock.length)
             return self.factor ** (step / every if self.continuous else step // every)
 
         return [SetDecay(decay=decay, origin=Origin.WARMUP_END)]

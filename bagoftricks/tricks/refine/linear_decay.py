@@ -20,10 +20,10 @@ class LinearDecay:
         require(self, "final", 0 <= self.final <= 1, "in [0, 1]")
 
     def edits(self, task: Task) -> list[SetDecay]:
-        hold = duration(self, "hold", task)
+        hold = duration(self, "hold")
 
         def decay(step: int, steps: int) -> float:
-            share = min(1.0, step / max(1, steps - hold))
+            share = min(1.0, step / max(1, steps - hold(task.clock.length)))
             return (1 - share) + self.final * share
 
         return [SetDecay(decay=decay, origin=Origin.WARMUP_END)]

@@ -33,7 +33,7 @@ class Lookahead:
 
     def edits(self, task: Task) -> list[AverageWeights]:
         def weight(update: int) -> float:
-            progress = min(1.0, update * self.every / task.total_steps)
+            progress = min(1.0, update * self.every / task.clock.length.total_steps)
             return float(1 - self.decay**self.every * progress**self.power)
 
-        return [AverageWeights(weight=weight, every=self.every, pull=True)]
+        return [AverageWeights(weight=weight, times=lambda: (0, self.every), pull=True)]

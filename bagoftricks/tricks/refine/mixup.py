@@ -34,12 +34,14 @@ class Mixup:
     def edits(self, task: Task) -> list[MapBatch]:
         even = self.partner != "halves" or task.batch_size % 2 == 0
         require(self, "partner", even, f"batch or second_batch, for batch_size={task.batch_size} is odd")
-        end = task.total_steps - duration(self, "unmixed_end", task)
+        unmixed_end = duration(self, "unmixed_end")
         mixer = {"batch": self.mix_within, "second_batch": self.mix_pairs, "halves": self.mix_halves}[self.partner]
         reads = 2 if self.partner == "second_batch" else 1
 
         def mix(batch: Batch, key: Key) -> Batch:
-            if end < task.total_steps and round(float(task.clock) * task.total_steps) >= end:
+            length = task.clock.length
+            end = length.total_steps - unmixed_end(length)
+            if end < length.total_steps and round(float(task.clock) * length.total_steps) >= end:
                 return batch[: len(batch) // reads] if reads > 1 else batch
             return mixer(batch, key)
 

@@ -20,9 +20,9 @@ class StepDecay:
         require(self, "factor", 0 < self.factor <= 1, "in (0, 1]")
 
     def edits(self, task: Task) -> list[SetDecay]:
-        boundaries = moments(self, "boundaries", task)
+        boundaries = moments(self, "boundaries")
 
         def decay(step: int, steps: int) -> float:
-            return self.factor ** sum(step >= boundary for boundary in boundaries)
+            return self.factor ** sum(step >= boundary for boundary in boundaries(task.clock.length))
 
         return [SetDecay(decay=decay, origin=Origin.RUN_START)]

@@ -20,6 +20,11 @@ class Swa:
     """time between samples: epochs, steps or % of the run"""
 
     def edits(self, task: Task) -> list[AverageWeights]:
-        start, every = duration(self, "start", task), duration(self, "every", task, least=1)
-        first = task.total_steps - (task.total_steps - start) // every * every
-        return [AverageWeights(weight=lambda update: 1 / (update + 1), every=every, start=first, refresh_norms=True)]
+        start, every = duration(self, "start"), duration(self, "every", least=1)
+
+        def times() -> tuple[int, int]:
+            length = task.clock.length
+            total, period = length.total_steps, every(length)
+            return total - (total - start(length)) // period * period, period
+
+        return [AverageWeights(weight=lambda update: 1 / (update + 1), times=times, refresh_norms=True)]
