@@ -33,9 +33,9 @@ from torchvision import transforms as tv
 from bagoftricks.cli.compose import compose_settings
 from bagoftricks.models import to_device
 from bagoftricks.rng import Key
-from bagoftricks.run.epochs import make_trainer
 from bagoftricks.run.loading import loaders
 from bagoftricks.run.prepare import prepare
+from bagoftricks.run.start import make_trainer
 from bagoftricks.settings import Settings
 
 Epoch = Callable[[int], int]  # trains an epoch; the images it saw

@@ -17,7 +17,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def job(settings: "Settings", command: str) -> None:
         from bagoftricks.cli.progress import ConsoleReporter
-        from bagoftricks.run.corrupted import carry_out
+        from bagoftricks.run.carry_out import carry_out
 
         reporter = ConsoleReporter(enabled=settings.runtime.progress)
         finished.append((settings, carry_out(settings, reporter, command)))

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from bagoftricks.data import Dataset
 from bagoftricks.data.augment import Finish
 from bagoftricks.errors import RunElsewhere
 from bagoftricks.models.weights import file_digest
@@ -26,11 +25,8 @@ from bagoftricks.robustness.stopwatch import Stopwatch
 from bagoftricks.robustness.tally import CLEAN, Cell, Tally, by_corruption, count_errors
 from bagoftricks.run.corrupted_images import piece_count, pieces
 from bagoftricks.run.environment import environment
-from bagoftricks.run.evaluation import Subject, subject_of_run
-from bagoftricks.run.ranks import train_on_devices
+from bagoftricks.run.evaluation import Subject
 from bagoftricks.run.reporter import Reporter
-from bagoftricks.settings import Settings
-from bagoftricks.started import other_rank
 from bagoftricks.store.files import write_whole
 from bagoftricks.store.lease import require_held
 from bagoftricks.store.store import Record, Store
@@ -38,14 +34,6 @@ from bagoftricks.training.trainer import predictor
 
 SAVE_EVERY_S = 20.0  # between two writings of the unfinished counts
 PARTIAL = "partial.json"
-
-
-def carry_out(settings: Settings, reporter: Reporter, command: str, data: Dataset | None = None) -> Record:
-    """The record of the run, trained where it is missing, with the evaluation that ``corruptions=`` asks for."""
-    record = train_on_devices(settings, reporter, command, data)
-    if settings.corruptions.protocol == "none" or other_rank():
-        return record
-    return add_to_record(subject_of_run(record, settings, settings, None, data), record, reporter)
 
 
 def asked_of(subject: Subject) -> EvaluationRequest | None:

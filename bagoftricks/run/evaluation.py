@@ -16,11 +16,10 @@ from bagoftricks.models import build_model, to_device
 from bagoftricks.models.weights import existing, library_tensors, load
 from bagoftricks.recipe.recipe import Recipe, test_pixels
 from bagoftricks.run.check import Checked, check, discouraged_pairs
-from bagoftricks.run.execute import weights_writer
 from bagoftricks.run.loading import val_loader
 from bagoftricks.run.prepare import class_count
 from bagoftricks.settings import Settings
-from bagoftricks.store.files import write_whole
+from bagoftricks.store.files import weights_writer, write_whole
 from bagoftricks.store.store import Record, Store
 from bagoftricks.training.trainer import predictor
 

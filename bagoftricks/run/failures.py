@@ -3,10 +3,12 @@
 import gc
 import re
 from contextlib import suppress
+from pathlib import Path
 
 import torch
 
-from bagoftricks.errors import TrainingFailed
+from bagoftricks.errors import LossNotFinite, TrainingFailed
+from bagoftricks.recipe.trick import Length
 from bagoftricks.settings import Settings
 from bagoftricks.store.files import DISK_FULL
 
@@ -40,6 +42,15 @@ def explained(error: BaseException, settings: Settings, place: str = "") -> Trai
             return TrainingFailed(f"{where}the disk is full{place}: make room, {GOES_ON}")
         return TrainingFailed(f"{where}{last_line(error)}{place}: once that is mended, {GOES_ON}")
     return None
+
+
+def loss_failure(error: LossNotFinite, length: Length, path: Path) -> TrainingFailed:
+    """Return the failure that a loss that is not finite is; ``path`` holds the evidence."""
+    return TrainingFailed(
+        f"the training loss is {error.losses[error.step]} at step {error.step:,} of {length.total_steps:,} (epoch "
+        f"{(error.step - 1) // length.steps_per_epoch + 1}): type a lower lr=, or add +efficiency=warmup; {path} has "
+        "the batch and the gradients"
+    )
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -57,6 +57,25 @@ class RunCheckpointer:
     watch: LossWatch = field(default_factory=LossWatch)
     began: float = field(default_factory=time.perf_counter)
 
+    def begin(self, micro_batch: int | None, *, rerun: bool, note: Callable[[str], object]) -> None:
+        """Resume from the last checkpoint, if there is one. ``micro_batch``: images at a time, fewer than before."""
+        trainer = self.trainer
+        if rerun and micro_batch is None:
+            self.checkpoints.clear()
+        elif self.resume(note):
+            note(
+                f"continuing run {self.checkpoints.folder.parent.name} at step {trainer.steps_done:,} of "
+                f"{trainer.length.total_steps:,}"
+            )
+        if not self.progress.continuations:
+            self.progress.train_seconds = trainer.setup_seconds
+        if micro_batch is not None:
+            self.reduce(micro_batch)
+
+    def wait(self) -> None:
+        """Wait until the last checkpoint is on the disk."""
+        self.checkpoints.wait()
+
     def step(self) -> None:
         """Between two steps."""
         if self.asked_to_stop():

@@ -23,8 +23,7 @@ from uuid import uuid4
 
 import torch
 
-from bagoftricks.data import Dataset
-from bagoftricks.distributed import ALONE, World, in_ranks, join, requested_ranks
+from bagoftricks.distributed import World, in_ranks, join
 from bagoftricks.distributed.links import Message, error_from_message, error_message
 from bagoftricks.distributed.norms import check_groups
 from bagoftricks.errors import RunElsewhere, TrainingFailed, UserError
@@ -34,28 +33,13 @@ from bagoftricks.run.prepare import Prepared, prepare
 from bagoftricks.run.reporter import Reporter, SilentReporter
 from bagoftricks.run.signals import Signals
 from bagoftricks.settings import Settings
-from bagoftricks.started import find_scheduler, other_rank, ranks_started
+from bagoftricks.started import other_rank
 from bagoftricks.store.store import Record, RunState, Store
 
 SETTINGS, OUTPUT, TELLS = "settings.json", "output.txt", "tells"
 TOLD = ("note", "begin", "step", "epoch", "end")  # what a reporter is told
 LEAVING_SECONDS = 20.0  # between what rank 0 says last and its end, after a good one
 FAILING_SECONDS = 3.0  # after any other
-
-
-def train_on_devices(settings: Settings, reporter: Reporter, command: str, data: Dataset | None = None) -> Record:
-    """The record of the run, as ``execute`` has it: carried out here, or as one of several ranks, or by ranks that are
-    started for it.
-    """
-    find_scheduler()
-    ranks = requested_ranks(settings.runtime.devices)
-    if ranks_started() > 1:
-        world = join(find_device(settings.runtime.device))
-        with in_ranks(world):
-            return execute(settings, SilentReporter() if other_rank() else reporter, command, data, world)
-    if ranks == 1:
-        return execute(settings, reporter, command, data, ALONE)
-    return execute_on_ranks(settings, reporter, command, ranks)
 
 
 # --- in the process that starts the ranks ---

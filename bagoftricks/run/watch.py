@@ -1,14 +1,20 @@
 """Finds the first loss that is not finite, without making the step wait for the device."""
 
+import json
 import math
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from bagoftricks.data.plan import StepPlan
 from bagoftricks.errors import LossNotFinite
+from bagoftricks.store.files import write_whole
 from bagoftricks.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from bagoftricks.run.keeper import RunCheckpointer
 
 EVERY = 32  # steps whose losses are read from a GPU at once
 
@@ -61,6 +67,14 @@ class LossWatch:
                 raise LossNotFinite(step, dict(self.known))
         for step in list(self.known)[:-EVERY]:
             del self.known[step]
+
+
+def keep_evidence(path: Path, error: LossNotFinite, checkpointer: "RunCheckpointer", seed: int) -> None:
+    """Write what is known of a loss that is not finite."""
+    found = evidence(error, checkpointer.trainer, checkpointer.loaders[0].plan, seed)
+    found["checkpoints_before"] = [step for step in checkpointer.checkpoints.steps() if step < error.step]
+    text = json.dumps(found, indent=2) + "\n"
+    write_whole(path, lambda file: file.write_text(text, encoding="utf-8"))
 
 
 def evidence(error: LossNotFinite, trainer: Trainer, plan: StepPlan, seed: int) -> dict[str, Any]:

@@ -3,8 +3,12 @@
 import errno
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 TEMPORARY = "tmp"  # last part of the name of a file that is not whole yet
@@ -42,3 +46,14 @@ def remove_temporaries(folder: Path) -> None:
     """Remove what writers that were killed left behind; nobody may be writing to ``folder``."""
     for path in folder.glob(f".*.{TEMPORARY}"):
         path.unlink(missing_ok=True)
+
+
+def weights_writer(tensors: "Mapping[str, Tensor]") -> Callable[[Path], None]:
+    """Return a writer of tensors in the safetensors format, which loads without executing anything."""
+
+    def write(path: Path) -> None:
+        from safetensors.torch import save_file
+
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+
+    return write

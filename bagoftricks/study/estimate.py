@@ -10,9 +10,9 @@ from torch import Tensor
 from bagoftricks.errors import UserError
 from bagoftricks.measure.speed import synchronise
 from bagoftricks.recipe.edits import Batch
-from bagoftricks.run.epochs import make_trainer
 from bagoftricks.run.loading import teacher_online
 from bagoftricks.run.prepare import prepare
+from bagoftricks.run.start import make_trainer
 from bagoftricks.store.store import Record, Store
 from bagoftricks.study.plan import Plan, PlannedRun
 

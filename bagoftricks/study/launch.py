@@ -21,7 +21,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from bagoftricks.data import Dataset, find_dataset, keep_decoded
 from bagoftricks.errors import RunElsewhere
-from bagoftricks.run.corrupted import carry_out
+from bagoftricks.run.carry_out import carry_out
 from bagoftricks.settings import Settings
 from bagoftricks.started import other_rank
 from bagoftricks.store.checkpoints import FOLDER as CHECKPOINTS

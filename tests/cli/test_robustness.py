@@ -188,7 +188,7 @@ def test_a_sweep_adds_the_evaluation_to_what_is_trained_and_tables_it(bot, monke
     assert bot(*SWEEP).status == 0
     plan = the_json(bot(*SWEEP, *CORRUPTED, "plan=true"))
     assert [run["state"] for run in plan["runs"]] == ["not evaluated"] * 2
-    monkeypatch.setattr("bagoftricks.run.execute.train_and_measure", lambda *args: pytest.fail("trained again"))
+    monkeypatch.setattr("bagoftricks.run.execute.Run.train", lambda *args: pytest.fail("trained again"))
     study = the_json(bot(*SWEEP, *CORRUPTED))
     assert all(arm["evaluation"] == NAME for arm in study["study"]["arms"])
     plan = the_json(bot(*SWEEP, *CORRUPTED, "plan=true"))

@@ -5,7 +5,9 @@ import torch
 from safetensors.torch import load_file
 
 from bagoftricks.errors import RunElsewhere
+from bagoftricks.run import check as check_module
 from bagoftricks.run import execute as run_module
+from bagoftricks.run import start as start_module
 from bagoftricks.run.execute import execute
 from bagoftricks.settings import ModelSettings, Settings
 from bagoftricks.store.lease import Lease
@@ -66,7 +68,7 @@ def test_a_run_that_another_process_finished_meanwhile_is_not_trained_again(run,
     look = iter([None])  # the first look sees nothing, the one after the claim sees the record
     stored = Store.record
     monkeypatch.setattr(Store, "record", lambda self, name: next(look, stored(self, name)))
-    monkeypatch.setattr("bagoftricks.run.execute.train_and_measure", lambda *args: pytest.fail("trained again"))
+    monkeypatch.setattr("bagoftricks.run.execute.Run.train", lambda *args: pytest.fail("trained again"))
     again, _ = run()
     assert again == record
 
@@ -121,3 +123,19 @@ def test_the_record_keeps_the_learning_curve_and_the_latency(run):
     assert curve[0]["top1"] == record.metrics["top1"]
     assert curve[1]["top1"] == record.metrics["copies"]["ema"]["top1"]
     assert record.cost["latency_ms"] > 0
+
+
+def test_a_run_composes_twice_and_builds_one_network_besides_the_trained_one(run, monkeypatch):
+    composed, built = [], []
+    for module, name, calls in (
+        (check_module, "compose", composed),
+        (check_module, "build_model", built),
+        (start_module, "build_model", built),
+    ):
+        original = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda *a, _original=original, _calls=calls, **k: (_calls.append(a), _original(*a, **k))[1]
+        )
+    run(tricks=["resnet_d", "mixup", "ema", "warmup"])
+    assert len(composed) == 2
+    assert len(built) == 2

@@ -10,7 +10,7 @@ from bagoftricks.measure.speed import Timing
 from bagoftricks.rng import Key
 from bagoftricks.robustness import request as asked
 from bagoftricks.run import corrupted_images as images
-from bagoftricks.run.corrupted import carry_out
+from bagoftricks.run.carry_out import carry_out
 from bagoftricks.settings import CorruptionSettings, DataSettings, ModelSettings, Settings
 
 LEAST = {"glass_blur": 4}

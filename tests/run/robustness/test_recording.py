@@ -65,7 +65,7 @@ def test_no_batch_size_changes_a_bit(evaluate):
 def test_it_is_not_part_of_the_runs_identity_and_is_added_without_training(evaluate, monkeypatch):
     plain = evaluate(protocol="none", limit=None)
     assert plain.robustness == {}
-    monkeypatch.setattr("bagoftricks.run.execute.train_and_measure", lambda *args: pytest.fail("trained again"))
+    monkeypatch.setattr("bagoftricks.run.execute.Run.train", lambda *args: pytest.fail("trained again"))
     record = evaluate()
     assert record.id == plain.id
     assert {k: v for k, v in asdict(record).items() if k != "robustness"} == {
@@ -195,7 +195,7 @@ def test_a_baseline_without_these_errors_is_named_before_anything_is_computed(ev
 def test_images_that_are_too_small_are_refused_before_the_training(evaluate, monkeypatch):
     from bagoftricks.robustness import request as asked
 
-    monkeypatch.setattr("bagoftricks.run.execute.train_and_measure", lambda *args: pytest.fail("trained"))
+    monkeypatch.setattr("bagoftricks.run.execute.Run.train", lambda *args: pytest.fail("trained"))
     small = {"imagenet": 32, "cifar": 2}
     monkeypatch.setattr(asked, "smallest_side", lambda name, constants: small[constants] if name == "frost" else 1)
     with pytest.raises(
