@@ -6,20 +6,20 @@ from bagoftricks.recipe.trick import Task, require, trick
 
 @trick(paper="Page 2019, How to Train Your ResNet 8: Bag of Tricks, frozen batch norm scales")
 class BiasScale:
-    """Give the biases of batch norms 64 times the learning rate and a 64th of the weight decay.
+    """Batch norm biases with 64 times the learning rate and a 64th of the weight decay.
 
-    With norm scales fixed at 1 where 1/4 would do, biases are 4 times as large, and a step that does the same needs
-    the gradient, a fourth, times 16; Page found 64 to do better. The decay shrinks by as much, so that their product
-    stays what it was. Norms only: a bias of the linear head keeps its rate (Page's network has none), and so does one
-    of a convolution unless it is asked for: airbench trains that of its whitened patches as those of the norms.
+    With norm scales fixed at 1 instead of about 1/4, biases are 4 times as large and their gradients a fourth, so an
+    equivalent step needs 16 times the rate; Page found 64 to do better. The decay shrinks by the same factor, which
+    keeps their product. Only norms are scaled: the bias of the linear head keeps its rate (Page's network has none),
+    and so do those of convolutions by default; airbench scales the bias of its whitened patches as those of the norms.
     """
 
     lr: float = 64.0
-    """factor of the learning rate"""
+    """factor of the learning rate, above 0"""
     decay: float = 0.015625
-    """factor of the weight decay"""
+    """factor of the weight decay, 0 or more"""
     convolutions: bool = False
-    """the biases of convolutions too"""
+    """biases of convolutions too"""
 
     def __post_init__(self) -> None:
         require(self, "lr", self.lr > 0, "positive")

@@ -9,11 +9,11 @@ COLOURS = 3
 
 @trick(paper="Jordan 2024, section 3.3 (arXiv:2404.00498)")
 class DiracInit:
-    """Start the first filters of each convolution as the identity: output k is input k.
+    """Dirac initialisation: the first filters of each convolution start as the identity.
 
-    Of a kernel from c_in to c_out channels, the first min(c_in, c_out) filters become Dirac deltas; those beyond keep
-    their random start. Convolutions larger than 1x1, of odd size and without groups; one that reads the image itself
-    is left alone.
+    The first min(c_in, c_out) filters of a kernel from c_in to c_out channels become Dirac deltas, so output k is input
+    k; the others keep their random start. This applies to convolutions larger than 1x1, of odd size and without groups,
+    except one that reads the image itself.
     """
 
     def edits(self, task: Task) -> list[InitParams]:
@@ -28,5 +28,5 @@ def passes_on(module: nn.Module, name: str) -> bool:
 
 
 def start_as_identity(kernel: Tensor, key: Key) -> None:
-    """In place: (c_out c_in H W). Nothing is drawn."""
+    """Overwrite ``kernel`` (c_out c_in H W). Nothing is drawn."""
     nn.init.dirac_(kernel[: kernel.shape[1]])

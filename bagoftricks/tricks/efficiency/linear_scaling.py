@@ -4,10 +4,10 @@ from bagoftricks.recipe.trick import Task, require, trick
 
 @trick(paper="Goyal et al. 2017, section 2.1 (arXiv:1706.02677); He et al. 2019, section 3.1")
 class LinearScaling:
-    """Learning rate proportional to the batch: lr x b / 256, b the images of one update over all devices."""
+    """Linear scaling of the learning rate: lr x b / 256 for an update of b images over all devices."""
 
     base_batch: int = 256
-    """the batch size at which lr is used as it is"""
+    """batch size at which lr is used unscaled"""
 
     def __post_init__(self) -> None:
         require(self, "base_batch", self.base_batch > 0, "positive")

@@ -8,16 +8,16 @@ from bagoftricks.recipe.trick import Task, require, require_choice, trick
 
 @trick(paper="Micikevicius et al. 2018 (arXiv:1710.03740); He et al. 2019, section 3.1")
 class MixedPrecision:
-    """Compute in 16 bits, keep the weights and the loss in 32: bf16, or fp16 with a scaled loss.
+    """Mixed precision: bf16, or fp16 with a scaled loss; the weights and the loss stay in fp32.
 
     The papers use fp16 (Assembled-CNN with a fixed scale of 128). bf16 has the range of fp32, needs no scaling and
     works on a CPU too, so it is the default here. A step whose scaled gradients overflow is skipped.
     """
 
     dtype: Literal["bf16", "fp16"] = "bf16"
-    """bf16, or fp16 (GPU only)"""
+    """number format: bf16, or fp16 (GPU only)"""
     loss_scale: float = 0.0
-    """fixed factor of the loss with fp16; 0: grown and shrunk on the way"""
+    """fixed factor of the loss with fp16; 0: adapted during training"""
 
     def __post_init__(self) -> None:
         require_choice(self, "dtype")

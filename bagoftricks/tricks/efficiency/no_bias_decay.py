@@ -8,10 +8,10 @@ DECAYED = (nn.modules.conv._ConvNd, nn.Linear)
 
 @trick(paper="Jia et al. 2018 (arXiv:1807.11205); He et al. 2019, section 3.1")
 class NoBiasDecay:
-    """Decay the weights of convolutions and linear layers only: no bias, no gamma, no beta.
+    """Weight decay of convolutions' and linear layers' weights only: no bias, no gamma, no beta.
 
-    Chosen by the owning module's type: names such as "bn" miss some norms (torchvision's ``downsample.1``). The
-    released code of Assembled-CNN decays the classifier's bias all the same; this follows the text.
+    Parameters are chosen by the type of their module: names such as "bn" miss some norms (torchvision's
+    ``downsample.1``). The released code of Assembled-CNN decays the classifier's bias; this trick follows the text.
     """
 
     def edits(self, task: Task) -> list[ScaleParams]:

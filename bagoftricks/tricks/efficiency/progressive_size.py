@@ -9,22 +9,22 @@ from bagoftricks.rng import Key
 
 @trick(paper="Howard 2018 (fast.ai, DAWNBench); Tan and Le 2021, section 4 (arXiv:2104.00298)")
 class ProgressiveSize:
-    """Train on smaller images first: they cost less, in proportion to their pixels.
+    """Progressive resizing: training on smaller images first, whose cost is in proportion to their pixels.
 
-    At the share t of the run, images are resized to the side start + (1 - start) t / until of their own, and to it
-    from t = until on, in equal steps of the side. The resize (bilinear, antialiased) is the last thing that happens
-    to a batch, so whatever is erased or mixed is so at full size; the evaluation sees full images. Networks must take
-    any size. Unlike in Tan and Le, the regularisation stays as it is.
+    At the share t of the run, images have start + (1 - start) t / until of their side, in equal steps of the side, and
+    their full side from t = until on. The resize (bilinear, antialiased) is the last change of a batch, so squares are
+    erased and images mixed at full size; the evaluation sees full images. The network must accept any size. Unlike in
+    Tan and Le, the regularisation does not change.
     """
 
     start: float = 0.5
-    """side of the first images, as a share of the whole"""
+    """side of the first images as a share of the full side, in (0, 1)"""
     until: float = 0.5
-    """share of the run after which the images are whole"""
+    """share of the run after which images are full-sized, in (0, 1]"""
     stages: int = 2
-    """sizes before the whole one; 1: one smaller size, then the whole"""
+    """number of smaller sizes before the full one"""
     multiple: int = 4
-    """sides are rounded up to a multiple of so many pixels"""
+    """pixels that every side is rounded up to a multiple of"""
 
     def __post_init__(self) -> None:
         require(self, "start", 0 < self.start < 1, "in (0, 1) (leave progressive_size out for whole images)")
@@ -43,7 +43,7 @@ class ProgressiveSize:
         return [MapBatch(phase=BatchPhase.RESIZE, apply=resize)]
 
     def side(self, whole: int, progress: float) -> int:
-        """The side in pixels at ``progress`` in [0, 1)."""
+        """Return the side in pixels at ``progress`` in [0, 1)."""
         stage = min(self.stages, math.floor(round(progress / self.until * self.stages, 6)))
         share = self.start + (1 - self.start) * stage / self.stages
         return min(whole, math.ceil(round(share * whole, 6) / self.multiple) * self.multiple)

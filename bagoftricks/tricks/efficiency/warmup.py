@@ -4,16 +4,16 @@ from bagoftricks.recipe.trick import Task, require, trick
 
 @trick(paper="Goyal et al. 2017, section 2.2 (arXiv:1706.02677); He et al. 2019, section 3.1")
 class Warmup:
-    """Raise the learning rate linearly over the first m steps: step i of 1..m uses i/m of it.
+    """Linear warm-up of the learning rate over the first m steps: step i of 1..m uses i/m of it.
 
     The decay begins where the warm-up ends (a step decay keeps its absolute epochs). The papers' codes start at
-    exactly 0 instead, which spends one step on nothing.
+    exactly 0 instead, which wastes one step.
     """
 
     epochs: float = 5.0
-    """length in epochs"""
+    """length of the warm-up in epochs"""
     max_share: float = 0.2
-    """upper bound, as a share of the run, for runs much shorter than the papers' 120 epochs"""
+    """largest length as a share of the run, for runs much shorter than the papers' 120 epochs"""
 
     def __post_init__(self) -> None:
         require(self, "epochs", self.epochs > 0, "positive")

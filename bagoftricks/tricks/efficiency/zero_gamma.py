@@ -6,7 +6,7 @@ from bagoftricks.recipe.trick import Task, trick
 
 @trick(paper="Goyal et al. 2017, section 5.1 (arXiv:1706.02677); He et al. 2019, section 3.1")
 class ZeroGamma:
-    """Start each residual branch at zero: the scale gamma of its closing norm is 0, so a block is its shortcut.
+    """Zero gamma: the scale of each residual branch's closing norm starts at 0, so a block is its shortcut.
 
     The projection shortcut's norm keeps gamma 1. At the first step only the closing norm's gamma and beta have a
     gradient; the branch's convolutions follow.

@@ -8,23 +8,23 @@ from bagoftricks.recipe.trick import Task, require, trick
 
 @trick(paper="Loshchilov and Hutter 2019, algorithm 2 (arXiv:1711.05101)")
 class AdamW:
-    """Scale each weight's step by the running size of its gradients; shrink the weights apart from that.
+    """AdamW: steps scaled by the running size of each weight's gradients, with decoupled weight decay.
 
     lr and weight_decay stay those of SGD: the factors below turn 0.1 into 0.001 and 1e-4 into 0.01. A step shrinks
-    the weights by lr x weight_decay, outside of the gradient (not: an L2 penalty); the default factors leave this
+    the weights by lr x weight_decay, outside of the gradient (it is not an L2 penalty); the default factors leave this
     product as it was.
     """
 
     beta1: float = 0.9
-    """decay of the mean of the gradients"""
+    """decay rate of the running mean of the gradients, in [0, 1)"""
     beta2: float = 0.999
-    """decay of the mean of their squares"""
+    """decay rate of the running mean of the squared gradients, in [0, 1)"""
     eps: float = 1e-8
-    """added to the root of the mean square"""
+    """constant added to the root of the mean square"""
     lr_factor: float = 0.01
-    """the learning rate as a multiple of lr"""
+    """learning rate as a multiple of lr"""
     weight_decay_factor: float = 100.0
-    """the decay of the weights as a multiple of weight_decay"""
+    """weight decay as a multiple of weight_decay"""
 
     def __post_init__(self) -> None:
         require(self, "beta1", 0 <= self.beta1 < 1, "in [0, 1)")

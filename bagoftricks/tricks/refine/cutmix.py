@@ -10,22 +10,22 @@ from bagoftricks.rng import Key
 
 @trick(paper="Yun et al. 2019, section 3.1 (arXiv:1905.04899)")
 class Cutmix:
-    """Paste a box of another image into each one, and mix the targets by the share of pixels that is left.
+    """CutMix: a box of another image pasted into each one, and targets mixed by the share of pixels.
 
-    The box has the image's shape and 1 - lambda of its area, lambda ~ Beta(alpha, alpha); its centre is uniform over
-    the pixels, so it is clipped at the border, and lambda is then counted anew: its mean at alpha = 1 is 0.68, not 0.5.
-    One box and one permutation for the batch, as in the released code; the targets and a teacher's probabilities take
-    the exact share. ``switch`` uses mixup instead on some of the steps, as timm does.
+    The box has the image's shape and 1 - lambda of its area, lambda ~ Beta(alpha, alpha). Its centre is uniform over
+    the pixels, so it is clipped at the border, and lambda becomes the share that the image really keeps: its mean at
+    alpha = 1 is 0.68, not 0.5. One box and one permutation serve the batch, as in the released code; the targets and a
+    teacher's probabilities take the exact share. ``switch`` uses mixup instead on some of the steps, as timm does.
     """
 
     alpha: float = 1.0
     """shape of the Beta distribution of the share that an image keeps"""
     probability: float = 1.0
-    """share of the steps on which anything is mixed, in (0, 1]; the released code's CIFAR setting is 0.5"""
+    """share of the steps that are mixed, in (0, 1]; the released code's CIFAR setting is 0.5"""
     switch: float = 0.0
     """share of the mixed steps that use mixup instead of a box, in [0, 1)"""
     mixup_alpha: float = 0.2
-    """shape of mixup's Beta distribution, where ``switch`` is above 0"""
+    """shape of mixup's Beta distribution, used if ``switch`` is above 0"""
 
     def __post_init__(self) -> None:
         require(self, "alpha", self.alpha > 0, "positive (leave cutmix out to mix nothing)")
@@ -37,7 +37,7 @@ class Cutmix:
         return [MapBatch(phase=BatchPhase.MIX, apply=self.mix)]
 
     def mix(self, batch: Batch, key: Key) -> Batch:
-        """All but the permutation is drawn on the host, so nothing waits for the device."""
+        """Mix a batch. All but the permutation is drawn on the host, so nothing waits for the device."""
         mixes, switches = key.fold("switch").numpy().random(2)
         if mixes >= self.probability:
             return batch
@@ -51,7 +51,7 @@ class Cutmix:
 
 
 def box(key: Key, alpha: float, height: int, width: int) -> tuple[int, int, int, int]:
-    """(top, bottom, left, right) of the clipped box, in pixels."""
+    """Return (top, bottom, left, right) of the clipped box, in pixels."""
     draws = key.fold("box").numpy()
     side = math.sqrt(1 - draws.beta(alpha, alpha))
     half_height, half_width = int(height * side) // 2, int(width * side) // 2
@@ -62,7 +62,7 @@ def box(key: Key, alpha: float, height: int, width: int) -> tuple[int, int, int,
 
 
 def paste(batch: Batch, partner: Tensor, top: int, bottom: int, left: int, right: int) -> Batch:
-    """The batch with the box of each image's partner in it; the given batch stays as it is."""
+    """Return the batch with the box of each image's partner in it; leave ``batch`` unchanged."""
     height, width = batch.images.shape[2:]
     kept = 1 - (bottom - top) * (right - left) / (height * width)
     images = batch.images.clone()

@@ -10,29 +10,29 @@ from bagoftricks.recipe.trick import Task, require, require_choice, trick
 
 @trick(
     paper="Hinton et al. 2015 (arXiv:1503.02531); He et al. 2019, section 5.3; Lee et al. 2020, table 5",
-    warns={"autoaugment": "with mode=offline the teacher's opinion is of the image before that policy"},
+    warns={"autoaugment": "with mode=offline the teacher sees the images before that policy"},
 )
 class Distill:
-    """Learn a teacher's probabilities beside the labels: h CE(y, z) + s T^2 CE(softmax(r/T), softmax(z/T)).
+    """Knowledge distillation from a teacher: h CE(y, z) + s T^2 CE(softmax(r/T), softmax(z/T)).
 
-    z and r are the student's and the teacher's logits. T^2 keeps the size of the soft term's gradient; as T grows, it
-    tends to that of matching centred logits. The text of Bag of Tricks has h = s = 1 at T = 20; its released code has
-    0.5 for both, half the loss and so twice the relative weight decay. Assembled-CNN has T = h = s = 1, mode=offline:
-    its teacher never sees a cropped, augmented or mixed image, and its stored probabilities are mixed as the labels
-    are. Label smoothing touches the hard term alone. The terms are cross entropies in fp32, so the loss has a floor of
-    T^2 times the teacher's entropy.
+    z and r are the student's and the teacher's logits. T^2 keeps the size of the soft term's gradient, which tends to
+    the gradient of matching centred logits as T grows. The text of Bag of Tricks has h = s = 1 at T = 20; its released
+    code has 0.5 for both: half the loss, and so twice the relative weight decay. Assembled-CNN has T = h = s = 1 and
+    mode=offline: its teacher never sees a cropped, augmented or mixed image, and its stored probabilities are mixed as
+    the labels are. Label smoothing changes the hard term alone. Both terms are cross entropies in fp32, so the loss is
+    at least T^2 times the teacher's entropy.
     """
 
     teacher: str = ""
-    """the teacher: run:ID or run:ID@COPY in the store, file:PATH, torchvision:NAME:PATH or timm:NAME:PATH (weights)"""
+    """teacher: run:ID or run:ID@WEIGHTS of the store, file:PATH, torchvision:NAME:PATH or timm:NAME:PATH"""
     temperature: float = 20.0
-    """T, above 0"""
+    """temperature T of both softmaxes, above 0"""
     mode: Literal["online", "offline"] = "online"
-    """online: the teacher sees each training batch as the student does; offline: each image once, not augmented"""
+    """teacher's images: online, each training batch as the student has it; offline, each image once, unaugmented"""
     hard_weight: float = 1.0
-    """h, the weight of the loss on the targets"""
+    """weight h of the loss on the targets, 0 or more"""
     soft_weight: float = 1.0
-    """s, the weight of the loss on the teacher's probabilities"""
+    """weight s of the loss on the teacher's probabilities, 0 or more"""
 
     def __post_init__(self) -> None:
         require(self, "temperature", self.temperature > 0, "positive")
@@ -48,7 +48,7 @@ class Distill:
         ]
 
     def soft(self, logits: Float[Tensor, "VB K"], batch: Batch) -> Tensor:
-        """The soft term; of several views of an image, the first one is compared with the teacher."""
+        """Return the soft term; of several views of an image, the first one is compared with the teacher."""
         assert batch.teacher is not None, "the batch comes without its teacher's probabilities"
         scaled = logits[: len(batch)].float() / self.temperature
         return self.soft_weight * self.temperature**2 * F.cross_entropy(scaled, batch.teacher.float())

@@ -4,16 +4,16 @@ from bagoftricks.recipe.trick import Task, require, trick
 
 @trick(paper="Polyak and Juditsky 1992; Page 2019, How to Train Your ResNet 8")
 class Ema:
-    """Evaluate an exponential moving average of the weights too: a <- rho a + (1 - rho) w every few steps.
+    """Exponential moving average of the weights, evaluated too: a <- rho a + (1 - rho) w every few steps.
 
-    It starts from the initial weights, whose share after n updates is rho^n, and averages the norms' running
-    statistics along with the weights. The training and its optimiser never see it. Page applies 0.99 a step every
-    fifth step, rho = 0.99^5; his notebook begins to count anew in each epoch. For other intervals keep the memory of
-    every / (1 - rho) steps, about 100, well below the length of the run.
+    The average starts from the initial weights, whose share after n updates is rho^n, and includes the running
+    statistics of norms. Training and optimiser do not use it. Page applies 0.99 a step every fifth step, rho = 0.99^5;
+    his notebook restarts the count in each epoch. For other intervals, keep the memory of every / (1 - rho) steps,
+    about 100, well below the length of the run.
     """
 
     decay: float = 0.95099
-    """rho, the share of the average that stays at each update"""
+    """share rho of the average that each update keeps, in [0, 1)"""
     every: int = 5
     """steps between updates"""
 

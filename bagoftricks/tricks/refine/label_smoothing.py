@@ -6,17 +6,17 @@ from bagoftricks.recipe.trick import Task, require, require_choice, trick
 
 @trick(paper="Szegedy et al. 2016, section 7 (arXiv:1512.00567); He et al. 2019, section 5.2")
 class LabelSmoothing:
-    """Move a share of each target's mass to the other classes: q = (1 - eps) y + eps / K.
+    """Label smoothing: a share of each target moved to all classes, q = (1 - eps) y + eps / K.
 
     The papers' text gives eps to the K - 1 wrong classes only (form=others); all released codes, and the default,
     spread it over all K (form=uniform). The two agree for eps_uniform = eps_others K / (K - 1): 10 % apart at K = 10.
-    Affine, so it commutes with mixing.
+    The map is affine, so it commutes with mixing.
     """
 
     epsilon: float = 0.1
-    """the share moved, in [0, 1)"""
+    """share eps that is moved, in [0, 1)"""
     form: Literal["uniform", "others"] = "uniform"
-    """uniform: eps / K to every class; others: eps / (K - 1) to every wrong class"""
+    """classes that receive it: uniform, eps / K for every class; others, eps / (K - 1) for every wrong class"""
 
     def __post_init__(self) -> None:
         require(self, "epsilon", 0 <= self.epsilon < 1, "in [0, 1)")

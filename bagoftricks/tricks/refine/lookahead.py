@@ -5,26 +5,25 @@ from bagoftricks.recipe.trick import Task, require, trick
 @trick(
     paper="Zhang et al. 2019, algorithm 1 (arXiv:1907.08610); Jordan 2024, section 3.4 (arXiv:2404.00498)",
     warns={
-        "ema": "a second average of the weights: lookahead's own copy is one",
-        "swa": "a second average of the weights: lookahead's own copy is one",
+        "ema": "lookahead already averages the weights",
+        "swa": "lookahead already averages the weights",
     },
 )
 class Lookahead:
-    """Every few steps, move a slow copy of the weights towards the trained ones, and go on training from it.
+    """Lookahead: slow weights that follow the trained ones every few steps, and from which training continues.
 
-    s <- s + a (w - s), w <- s: Zhang et al. with a = 1/2 and every = 5 or so. Jordan lets the share of the slow copy
-    grow as that of an average, a = 1 - decay^every (t / T)^power at step t of T, so that the first steps are nearly
-    plain training and the last ones average: the default, with airbench's numbers. power=0 keeps a constant:
-    decay=0.87055 is a = 1/2. Running statistics of norms are averaged too; the optimiser's momentum goes on as it is.
-    What is evaluated is the slow copy.
+    s <- s + a (w - s), w <- s; Zhang et al. have a = 1/2 and every = 5 or so. In Jordan's form, the default with
+    airbench's numbers, a = 1 - decay^every (t / T)^power at step t of T: the first steps are nearly plain training, and
+    the last ones average. power=0 keeps a constant: decay=0.87055 is a = 1/2. Running statistics of norms are averaged
+    too; the optimiser's momentum is kept. The slow weights are those that are evaluated.
     """
 
     decay: float = 0.95
-    """share of the slow copy that stays in one step, at the end of the run"""
+    """share of the slow weights kept per step at the end of the run, in (0, 1)"""
     every: int = 5
     """steps between updates"""
     power: float = 3.0
-    """how late the averaging sets in: 0 at once"""
+    """exponent of the schedule: 0 averages at once, larger values later in the run"""
 
     def __post_init__(self) -> None:
         require(self, "decay", 0 < self.decay < 1, "in (0, 1)")

@@ -10,22 +10,22 @@ from bagoftricks.rng import Key
 
 @trick(paper="Zhang et al. 2018, equation 1 (arXiv:1710.09412); He et al. 2019, section 5.4; Lee et al. 2020, table 4")
 class Mixup:
-    """Train on lambda x_i + (1 - lambda) x_j and the same mixture of the targets, lambda ~ Beta(alpha, alpha).
+    """Mixup of images and targets: lambda x_i + (1 - lambda) x_j with lambda ~ Beta(alpha, alpha).
 
     partner=batch: one lambda for the batch, partners by a random permutation of it (Zhang et al.'s code; GluonCV
     reverses the batch instead). partner=second_batch: "type 1" of Assembled-CNN, which reads 2b images for b mixed
     ones and draws a lambda for each pair; the number of steps stays, so each epoch reads the data twice.
     partner=halves: its "type 2", b images to b: the first half mixed with the second, and again with the second in
     reverse order, every pair with its own lambda. (Its code mixes labels in place of a teacher's probabilities in the
-    second half, a mistake that is not repeated here.)
+    second half; this mistake is not repeated here.)
     """
 
     alpha: float = 0.2
     """shape of the Beta distribution; towards 0, nothing is mixed"""
     partner: Literal["batch", "second_batch", "halves"] = "batch"
-    """batch; second_batch: the pair form that reads 2b images; halves: the first half of the batch in every mixture"""
+    """source of the partners: batch; second_batch, which reads 2b images; halves, within the batch and in pairs"""
     unmixed_end: str = "0 epochs"
-    """how much of the run, at its end, is trained unmixed (GluonCV's CIFAR recipe: 20 epochs); also in steps or %"""
+    """unmixed part at the end of the run: epochs, steps or % of the run (GluonCV's CIFAR recipe: 20 epochs)"""
 
     def __post_init__(self) -> None:
         require(self, "alpha", self.alpha > 0, "positive (leave mixup out to mix nothing)")
@@ -48,19 +48,19 @@ class Mixup:
         return [MapBatch(phase=BatchPhase.MIX, apply=mix, reads=reads)]
 
     def mix_within(self, batch: Batch, key: Key) -> Batch:
-        """One lambda, partners by a permutation: b images to b."""
+        """Mix with one lambda and partners by a permutation: b images to b."""
         weight = float(key.fold("lambda").numpy().beta(self.alpha, self.alpha))
         device = batch.images.device
         partner = torch.randperm(len(batch), generator=key.fold("partner").generator(device), device=device)
         return batch.blend(batch[partner], weight)
 
     def mix_pairs(self, batch: Batch, key: Key) -> Batch:
-        """A lambda for each pair, image i with image b + i: 2b images to b."""
+        """Mix image i with image b + i, a lambda for each pair: 2b images to b."""
         half = len(batch) // 2
         return batch[:half].blend(batch[half : 2 * half], self.weights(half, key, batch.images.device))
 
     def mix_halves(self, batch: Batch, key: Key) -> Batch:
-        """Image i with image b/2 + i, then image i with image b - 1 - i, a lambda for each: b images to b."""
+        """Mix image i with image b/2 + i, then with image b - 1 - i, a lambda for each pair: b images to b."""
         half, device = len(batch) // 2, batch.images.device
         first = torch.arange(half, device=device)
         second = first + half
@@ -68,6 +68,6 @@ class Mixup:
         return own.blend(other, self.weights(2 * half, key, device))
 
     def weights(self, count: int, key: Key, device: torch.device) -> Tensor:
-        """A lambda each."""
+        """Draw ``count`` lambdas."""
         drawn = torch.from_numpy(key.fold("lambda").numpy().beta(self.alpha, self.alpha, count)).float()
         return drawn.to(device, non_blocking=True)

@@ -10,7 +10,7 @@ from bagoftricks.recipe.edits import ScaleParams, SetOptimizer
 from bagoftricks.recipe.trick import Task, require, trick
 
 QUINTIC = (3.4445, -4.7750, 2.0315)  # p(s) = 3.4445 s - 4.7750 s^3 + 2.0315 s^5 lifts singular values towards 1
-SGD_MOMENTUM = 0.9  # of the parameters that are no kernels, as in the baseline
+SGD_MOMENTUM = 0.9  # momentum of all other parameters, as in the baseline
 
 
 def is_kernel(parameter: Tensor) -> bool:
@@ -18,7 +18,7 @@ def is_kernel(parameter: Tensor) -> bool:
 
 
 def orthogonalise(matrices: Float[Tensor, "n rows columns"], steps: int) -> Float[Tensor, "n rows columns"]:
-    """Nearly U V^T of each U S V^T, all at once: the singular values end between about 0.7 and 1.2."""
+    """Return nearly U V^T of each U S V^T, all at once: the singular values end between about 0.7 and 1.2."""
     precision = torch.bfloat16 if matrices.is_cuda else torch.float32
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
@@ -88,24 +88,24 @@ class MuonAndSgd(optim.Optimizer):
 
 @trick(paper="Jordan et al. 2024, Muon: An optimizer for hidden layers; Liu et al. 2025 (arXiv:2502.16982)")
 class Muon:
-    """Replace the momentum of each convolution's kernel, as a matrix, by the nearest orthogonal one.
+    """Muon: the momentum of each convolution kernel, as a matrix, replaced by the nearest orthogonal one.
 
     A kernel is read as (out, in height width); its momentum U S V^T becomes U V^T sqrt(max(1, rows / columns)), nearly,
     by five Newton-Schulz steps (fp32, bf16 on a GPU). Its decay is decoupled as in AdamW, and the default factors
-    leave lr x weight_decay as it was. The head, biases and norms are trained as in the baseline. airbench (Jordan
+    keep lr x weight_decay. The head, biases and norms are trained as in the baseline. airbench (Jordan
     2024) trains CIFAR-10 with momentum=0.6, normalise=true and a learning rate of 0.24 for the kernels.
     """
 
     lr_factor: float = 0.2
-    """learning rate of the kernels as a multiple of lr: 0.02 for 0.1"""
+    """learning rate of the convolution kernels as a multiple of lr: 0.02 for 0.1"""
     weight_decay_factor: float = 5.0
-    """the decay of the kernels as a multiple of weight_decay"""
+    """weight decay of the convolution kernels as a multiple of weight_decay"""
     momentum: float = 0.95
-    """of the kernels, in [0, 1): m <- mu m + (1 - mu) g, and mu m + (1 - mu) g of that is made orthogonal"""
+    """momentum mu of the convolution kernels, in [0, 1): m <- mu m + (1 - mu) g, used as mu m + (1 - mu) g"""
     steps: int = 5
-    """Newton-Schulz steps"""
+    """number of Newton-Schulz steps"""
     normalise: bool = False
-    """rescale each kernel to the norm sqrt(out) before each step, as airbench does"""
+    """rescaling of each kernel to the norm sqrt(out) before each step, as in airbench"""
 
     def __post_init__(self) -> None:
         require(self, "lr_factor", self.lr_factor > 0, "positive")

@@ -9,15 +9,15 @@ from bagoftricks.recipe.trick import Task, require, trick
 
 @trick(paper="Foret et al. 2021, algorithm 1 (arXiv:2010.01412)")
 class Sam:
-    """Step along the gradient at the worst point nearby: the loss is evaluated at w + rho g/|g| instead of at w.
+    """Sharpness-aware minimisation: the gradient at w + rho g/|g|, the worst point nearby, instead of at w.
 
     |g| is the norm over all parameters, and every parameter moves. Each step costs two evaluations, of the same batch
-    with the same draws; the loss that is reported is the first one. Running statistics of norms keep to the first
+    with the same draws; the reported loss is the first one. Running statistics of norms are those of the first
     evaluation, at the weights that are kept. g/|g| does not depend on the scale of a scaled loss.
     """
 
     rho: float = 0.05
-    """length of the step uphill"""
+    """distance rho from the weights to the worst point, 0 or more"""
 
     def __post_init__(self) -> None:
         require(self, "rho", self.rho >= 0, "0 or more")
@@ -26,7 +26,7 @@ class Sam:
         return [SetGradient(compute=self.compute)]
 
     def compute(self, model: nn.Module, backward: Callable[[], None]) -> None:
-        """Fill .grad with the gradient uphill; weights and buffers are afterwards what the first evaluation left."""
+        """Fill .grad with the gradient at the worst point; leave weights and buffers as after the first evaluation."""
         backward()
         params: list[Tensor] = [p for p in model.parameters() if p.grad is not None]
         grads = [p.grad for p in params if p.grad is not None]

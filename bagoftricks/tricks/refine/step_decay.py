@@ -4,17 +4,17 @@ from bagoftricks.recipe.trick import Task, moments, require, trick
 
 @trick(paper="He et al. 2019, section 2.1 (arXiv:1812.01187); Lee et al. 2020 (arXiv:2001.06268)")
 class StepDecay:
-    """Multiply the learning rate by a factor at each of several moments of the run.
+    """Step decay: the learning rate multiplied by a factor at several times of the run.
 
-    The moments count from the start of the run, warm-up included, as in both papers' codes. The defaults are the
-    baseline's own decay (epochs 30, 60 and 90 of 120); Assembled-CNN's code has 30 60 80 90 epochs. A moment takes
-    effect at its own step, in TensorFlow's piecewise_constant one step later.
+    The times count from the start of the run, warm-up included, as in both papers' codes. The defaults are the
+    baseline's own decay (epochs 30, 60 and 90 of 120); Assembled-CNN's code has 30 60 80 90 epochs. A boundary takes
+    effect at its own step; in TensorFlow's piecewise_constant, one step later.
     """
 
     boundaries: str = "25% 50% 75%"
-    """moments of the run, increasing: '25% 50% 75%', '30 60 90 epochs' or '500 steps'"""
+    """increasing times of the decays: '25% 50% 75%', '30 60 90 epochs' or '500 steps'"""
     factor: float = 0.1
-    """what the learning rate is multiplied by at each of them"""
+    """factor of the learning rate at each boundary, in (0, 1]"""
 
     def __post_init__(self) -> None:
         require(self, "factor", 0 < self.factor <= 1, "in (0, 1]")

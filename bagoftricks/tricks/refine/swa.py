@@ -7,15 +7,16 @@ from bagoftricks.recipe.trick import Task, duration, trick
     warns={"ema": "each averages the weights by itself: compare them in separate arms"},
 )
 class Swa:
-    """Evaluate the plain mean of the weights at equal intervals of the last part of the run too.
+    """Stochastic weight averaging: the mean of weights from the last part of the run, evaluated too.
 
-    The samples count back from the end of the run, so that the last weights are among them: the first is taken at or
-    after ``start``. The statistics of batch norms are measured anew on training images before each evaluation. The
-    paper keeps the learning rate high while it samples (+refine=constant_lr); a decay to 0 leaves little to average.
+    Samples are taken at equal intervals counted back from the end of the run, so the last weights are among them; the
+    first is taken at or after ``start``. The statistics of batch norms are measured again on training images before
+    each evaluation. The paper keeps the learning rate high while it samples (+refine=constant_lr); a decay to 0 leaves
+    little to average.
     """
 
     start: str = "75%"
-    """when the sampling begins: epochs, steps or % of the run"""
+    """start of the sampling: epochs, steps or % of the run"""
     every: str = "1 epochs"
     """time between samples: epochs, steps or % of the run"""
 

@@ -4,18 +4,18 @@ from bagoftricks.recipe.trick import Task, require, trick
 
 @trick(paper="Touvron et al. 2019 (arXiv:1906.06423); Lee et al. 2020, table 6 (arXiv:2001.06268)")
 class TestSize:
-    """Evaluate on larger images than the network is trained on.
+    """Test resolution: evaluation on larger images than those of the training.
 
-    Random crops enlarge what they show, so a network trained at 224 pixels sees things at the size it knows in test
-    images of about 256. The images are resized from the originals; MACs and inference speed are those of the new
-    size. Touvron et al. also fine-tune the last layers at it, which is not done here.
+    Random crops enlarge their content, so test images of about 256 pixels show objects at the size that a network
+    trained at 224 has seen. The images are resized from the originals; MACs and inference speed are those of the new
+    size. Touvron et al. also fine-tune the last layers at this size, which is not done here.
     """
 
     size: int = 256
     """side in pixels of the validation images"""
     short_side: int | None = None
-    """short side before the centre crop; null: size / 0.875 rounded up (256: 293; Assembled-CNN has 292, and 257 in
-    E12), or up to 64 pixels, size itself"""
+    """short side in pixels before the centre crop; null: size / 0.875 rounded up (256: 293; Assembled-CNN has 292, and
+    257 in E12), or size itself up to 64 pixels"""
 
     def __post_init__(self) -> None:
         require(self, "size", self.size > 0, "positive")

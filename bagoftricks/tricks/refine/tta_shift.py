@@ -6,17 +6,17 @@ from bagoftricks.recipe.trick import Task, require, trick
 
 @trick(paper="Jordan 2024, section 3.5 (arXiv:2404.00498)")
 class TtaShift:
-    """Predict from each image and from two shifted views of it: one up and left, one down and right.
+    """Test-time augmentation: the logits of each image and of two shifted views, up-left and down-right.
 
     w z(x) + (1 - w) (z(up left) + z(down right)) / 2, z the logits; the border is mirrored. With tta_flip every view is
-    also seen in a mirror, which makes airbench's six views. Inference costs three times as much (six with tta_flip),
+    mirrored too, which gives airbench's six views. Inference costs three times as much (six with tta_flip),
     which the macs and the images per second of a record do not show.
     """
 
     pixels: int = 1
-    """how far the views are shifted along both axes, less than the image's side"""
+    """shift in pixels along both axes, less than the image's side"""
     weight: float = 0.5
-    """w, the share of the image as it is"""
+    """weight w of the unshifted image, in [0, 1)"""
 
     def __post_init__(self) -> None:
         require(self, "pixels", self.pixels > 0, "positive (leave tta_shift out to shift nothing)")

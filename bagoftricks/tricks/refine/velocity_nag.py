@@ -40,14 +40,14 @@ class VelocityNesterov(optim.Optimizer):
 
 @trick(paper="Page 2018, How to Train Your ResNet 2; Sutskever et al. 2013 (PMLR 28)")
 class VelocityNag:
-    """Keep the learning rate inside the velocity: v <- mu v - lr (g + wd w), w <- w + mu v - lr (g + wd w).
+    """Nesterov momentum with the rate in the velocity: v <- mu v - lr (g + wd w), w <- w + mu v - lr (g + wd w).
 
-    MXNet's NAG (the released code of He et al. 2019) and Page's. The same as the baseline while the learning rate is
-    constant; after it drops, the velocity here keeps the length it gained before, in PyTorch's form it shrinks too.
+    MXNet's NAG (the released code of He et al. 2019) and Page's code have this form. It equals the baseline while the
+    learning rate is constant. After a drop of the rate, this velocity keeps its length; PyTorch's shrinks too.
     """
 
     momentum: float = 0.9
-    """mu, in [0, 1)"""
+    """momentum mu, in [0, 1)"""
 
     def __post_init__(self) -> None:
         require(self, "momentum", 0 <= self.momentum < 1, "in [0, 1)")

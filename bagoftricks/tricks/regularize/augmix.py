@@ -30,7 +30,7 @@ HALF_A_DRAW = 2.0**-25  # draws are multiples of 2^-24: moved to the middle of t
     overlaps_if="all_ops",
 )
 class AugMix:
-    """Train on each image and two mixtures of its augmentation chains, and ask for one prediction of all three.
+    """AugMix: each image and two mixtures of its augmentation chains, with a loss on their disagreement.
 
     A mixture is (1 - m) x + m sum_i w_i chain_i(x), with m ~ Beta(1, 1), w ~ Dirichlet(1, .., 1), and a chain of 1 to
     ``depth`` operations. The loss is the cross entropy of the clean image plus 12 JS(p_clean, p_1, p_2), the mean
@@ -38,22 +38,23 @@ class AugMix:
     network as one batch of 3b images, so its batch norms see them all.
 
     The reference mixes normalised floats. Here the pixels are mixed, which is the same up to the affine map, and
-    rounded to bytes: at most half a grey level apart. Warps resample bilinearly and leave black, as in the reference.
-    It uses lr 0.1 b / 256 and severity 1 on ImageNet. No label smoothing of the divergence (timm's smooths by 0.1).
+    rounded to bytes: at most half a grey level apart. Warps resample bilinearly and fill with black, as in the
+    reference.
+    It uses lr 0.1 b / 256 and severity 1 on ImageNet. The divergence is not smoothed (timm smooths its labels by 0.1).
 
-    It works on bytes, after crop, flip and jitter; data.jitter=none data.pca=0 leaves the colours to it.
+    The trick works on bytes, after crop, flip and jitter; data.jitter=none data.pca=0 leaves the colours to it.
     """
 
     severity: float = 3.0
     """strength of the operations, drawn from [0.1, severity] of 10: 3 on CIFAR, 1 on ImageNet"""
     chains: int = 3
-    """augmentation chains that are mixed (k in the paper)"""
+    """number of augmentation chains per mixture (k in the paper)"""
     depth: int = 3
-    """operations of a chain at most"""
+    """largest number of operations in a chain"""
     all_ops: bool = False
-    """add colour, contrast, brightness and sharpness, which overlap ImageNet-C: no robustness can be claimed there"""
+    """colour, contrast, brightness and sharpness too; they overlap ImageNet-C, so no robustness can be claimed there"""
     jsd_weight: float = 12.0
-    """weight of the divergence; 0: one mixture instead of the image and two, and no divergence"""
+    """weight of the divergence; 0: one mixture instead of three views, and no divergence"""
 
     def __post_init__(self) -> None:
         require(self, "severity", 0.1 <= self.severity <= 10, "in [0.1, 10]")
@@ -68,11 +69,11 @@ class AugMix:
 
     @property
     def draws(self) -> int:
-        """Draws of a mixture: its weight; for each chain its weight, its length, and 3 for each operation."""
+        """Number of draws of a mixture: its weight; for each chain its weight, its length, and 3 for each operation."""
         return 1 + self.chains * (2 + 3 * self.depth)
 
     def views(self, images: UInt8[Tensor, "B 3 H W"], draws: Float[Tensor, "B n"]) -> UInt8[Tensor, "VB 3 H W"]:
-        """The images, then a mixture of each, then another one of each."""
+        """Return the images, then a mixture of each, then another one of each."""
         mixtures = self.mixture(images.repeat(2, 1, 1, 1), torch.cat(draws.chunk(2, 1)))
         return torch.cat([images, mixtures])
 
@@ -86,7 +87,7 @@ class AugMix:
         return ((1 - share) * images + share * mixed).round().to(torch.uint8)
 
     def augmented(self, images: UInt8[Tensor, "B 3 H W"], rows: list[list[float]]) -> tuple[Tensor, ...]:
-        """What each chain makes of the images."""
+        """Return the images after each chain."""
         ranges = self.ranges(*images.shape[2:])
         plans = [self.chain(row, i, ranges) for i in range(self.chains) for row in rows]
         made = images.repeat(self.chains, 1, 1, 1)
@@ -95,7 +96,7 @@ class AugMix:
         return made.chunk(self.chains)
 
     def chain(self, row: list[float], i: int, ranges: dict[Op, tuple[float, float]]) -> list[Do]:
-        """The operations of chain ``i`` of an image."""
+        """Return the operations of chain ``i`` of an image."""
         start = 1 + self.chains + i * (1 + 3 * self.depth)
         length, todo = 1 + int(row[start] * self.depth), []
         ops = OPS + CORRUPTING if self.all_ops else OPS
@@ -105,7 +106,7 @@ class AugMix:
         return todo + [DO_NOTHING] * (self.depth - length)
 
     def ranges(self, height: int, width: int) -> dict[Op, tuple[float, float]]:
-        """The amounts at level 0 and at level 10."""
+        """Return the amounts at level 0 and at level 10."""
         return {
             Op.POSTERIZE: (4, 0),
             Op.ROTATE: (0, 30),
@@ -118,7 +119,7 @@ class AugMix:
         }
 
     def divergence(self, logits: Float[Tensor, "VB K"], batch: Batch) -> Tensor:
-        """The weighted Jensen-Shannon divergence of the predictions for an image's views, at most ln 3 of it each."""
+        """Return the weighted Jensen-Shannon divergence of the predictions for an image's views, at most ln 3 each."""
         log_p = logits.float().log_softmax(1).view(-1, *batch.targets.shape)
         p = log_p.exp()
         log_mean = p.mean(0).clamp(1e-7, 1).log()
@@ -127,6 +128,6 @@ class AugMix:
 
 
 def shares(draws: list[float]) -> list[float]:
-    """Weights uniform on the simplex: exponential variables over their sum."""
+    """Return weights uniform on the simplex: exponential variables over their sum."""
     exponentials = [-math.log(u + HALF_A_DRAW) for u in draws]
     return [e / sum(exponentials) for e in exponentials]

@@ -24,7 +24,7 @@ SHORT = {
     "Sha": Op.SHARPNESS,
     "Cut": Op.CUTOUT,
 }
-# Each sub-policy: two operations, each as "name probability/level".
+# Each sub-policy has two operations, each written as "name probability/level".
 WRITTEN = {
     "imagenet": """
         Pos 0.4/8 Rot 0.6/9, Sol 0.6/5 AC 0.6/5, Eq 0.8/8 Eq 0.6/3, Pos 0.6/7 Pos 0.6/6, Eq 0.4/7 Sol 0.2/4,
@@ -81,7 +81,7 @@ POLICIES: dict[str, list[tuple[Step, ...]]] = {
     ]
     for policy, written in WRITTEN.items()
 }
-DRAWS = 4  # of an operation: whether, which side, and the centre of a cutout
+DRAWS = 4  # per operation: application, side, and the centre of a cutout (two)
 
 
 @trick(
@@ -89,29 +89,29 @@ DRAWS = 4  # of an operation: whether, which side, and the centre of a cutout
     overlaps="its operations change brightness, contrast and colour, as the corruptions brightness and contrast do",
 )
 class AutoAugment:
-    """Apply two operations to each training image, of one of the 25 (or 95) sub-policies that a search found.
+    """AutoAugment: two operations for each training image, from one of 25 (or 95) sub-policies found by a search.
 
     The sub-policy is uniform; each of its operations has its own probability and level l of 0..10: rotate 3 l degrees,
     shear 0.03 l, enhance by 0.1 + 0.18 l (level 5 changes nothing), solarize from 25.6 l; warps go to a random side and
-    leave grey (128), nearest resampling.
+    fill with grey (128), nearest resampling.
 
-    The released code (of TPUs, used by Lee et al.) differs from the paper in ``posterize`` and ``translate``, both
+    The released code (for TPUs, used by Lee et al.) differs from the paper in ``posterize`` and ``translate``, both
     fields here. Its contrast starts from the number of pixels / 256; here, as in PIL, from the image's mean grey. On
     small images the released translation removes the image (225 px at level 9), and the CIFAR code of the paper's
     authors goes to 10 px instead (0.31 of the side). Lee et al.'s copy of the 17th sub-policy of CIFAR-10 has 0.8 for
     0.6. torchvision enhances to a random side, and posterizes more at a higher level, where the paper posterizes less.
 
-    It works on bytes, after crop, flip and jitter. Both papers use it in place of the baseline's colour noise, which
-    is a setting of its own, on for large images: data.jitter=none data.pca=0 switches it off. Its operations overlap
+    The trick works on bytes, after crop, flip and jitter. Both papers use it in place of the baseline's colour noise, a
+    separate setting that is on for large images: data.jitter=none data.pca=0 switches it off. Its operations overlap
     those of ImageNet-C.
     """
 
     policy: Literal["imagenet", "cifar10", "svhn", "good"] = "imagenet"
-    """the data set it was searched on; good: the 95 sub-policies that Lee et al. transfer with (found on CIFAR-10)"""
+    """data set of the policy's search; good: the 95 sub-policies of Lee et al.'s transfer (found on CIFAR-10)"""
     posterize: Literal["original", "released"] = "original"
     """bits kept at level l: original 4 + 0.4 l, as in the paper; released 0.4 l, black below level 3"""
     translate: Literal["relative", "released"] = "relative"
-    """at level 10: relative, by 0.45 of the side (150 of 331 px in the paper); released, by 250 px (cutout 100 px)"""
+    """translation at level 10: relative, 0.45 of the side (paper: 150 of 331 px); released, 250 px (cutout 100 px)"""
 
     def __post_init__(self) -> None:
         for name in ("policy", "posterize", "translate"):
@@ -128,12 +128,12 @@ class AutoAugment:
         return images
 
     def sub_policy(self, draw: float) -> tuple[Step, ...]:
-        """One of the policy's, by a draw in [0, 1)."""
+        """Return one of the policy's sub-policies, by a draw in [0, 1)."""
         sub_policies = POLICIES[self.policy]
         return sub_policies[int(draw * len(sub_policies))]
 
     def plan(self, draws: list[float], ranges: dict[Op, tuple[float, float]]) -> list[Do]:
-        """What is done to one image: the operations of its sub-policy that its draws let through."""
+        """Return the operations on one image: those of its sub-policy that its draws apply."""
         todo = []
         for i, (op, probability, level) in enumerate(self.sub_policy(draws[0])):
             gate, sign, *spot = draws[1 + DRAWS * i : 1 + DRAWS * (i + 1)]
@@ -142,7 +142,7 @@ class AutoAugment:
         return todo
 
     def ranges(self, height: int, width: int) -> dict[Op, tuple[float, float]]:
-        """The amounts at level 0 and at level 10."""
+        """Return the amounts at level 0 and at level 10."""
         across, down, square = 0.45 * width, 0.45 * height, 0.45 * width
         if self.translate == "released":
             across, down, square = 250, 250, 100

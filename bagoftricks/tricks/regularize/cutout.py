@@ -9,20 +9,20 @@ from bagoftricks.rng import Key
 
 @trick(paper="DeVries and Taylor 2017, section 3 (arXiv:1708.04552); Page 2019, 'How to Train Your ResNet'")
 class Cutout:
-    """Hide a square of each training image behind the mean colour.
+    """Cutout: a square of each training image filled with the mean colour.
 
     The square is zero after the normalisation. Page's (the default) lies inside the image, its top left uniform;
     DeVries and Taylor's has its centre anywhere in the image and is clipped, so it hides less near the borders. Its
-    rows are c - size // 2 to c - size // 2 + size - 1 also for an odd size, which their code makes one smaller. Every
-    view of an image has a square of its own.
+    rows are c - size // 2 to c - size // 2 + size - 1 for an odd size too, where their code has one less. Every view of
+    an image has a square of its own.
     """
 
     size: int = 8
     """side of the square in pixels, less than the image's"""
     inside: bool = True
-    """the whole square lies in the image (Page); false: its centre does (DeVries and Taylor)"""
+    """squares that lie wholly in the image (Page); false: only their centres do (DeVries and Taylor)"""
     probability: float = 1.0
-    """share of the images that lose a square"""
+    """share of the images that lose a square, in (0, 1]"""
 
     def __post_init__(self) -> None:
         require(self, "size", self.size > 0, "positive (leave cutout out to hide nothing)")
@@ -32,7 +32,7 @@ class Cutout:
         return [MapBatch(phase=BatchPhase.ERASE, apply=self.erase)]
 
     def erase(self, batch: Batch, key: Key) -> Batch:
-        """A batch with the squares; the images given stay whole."""
+        """Return a batch with the squares; leave ``batch`` unchanged."""
         count, _, height, width = batch.images.shape
         if self.size >= min(height, width):
             raise UserError(
@@ -46,7 +46,7 @@ class Cutout:
         else:
             corners = np.floor(draws[:, :2] * sides) - self.size // 2
         chosen = np.flatnonzero(draws[:, 2] < self.probability)
-        # Chosen on the host, where the draws are: the device gets three integers for each square, and waits for none.
+        # Chosen on the host, where the draws are: three integers per square go to the device, and nothing waits for it.
         squares = torch.from_numpy(np.column_stack([chosen, corners[chosen]]).astype(np.int64))
         rows, top, left = squares.to(batch.images.device, non_blocking=True).unbind(1)
         side = torch.arange(self.size, device=batch.images.device)

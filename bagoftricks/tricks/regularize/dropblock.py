@@ -5,11 +5,11 @@ from bagoftricks.models.layers import Site
 from bagoftricks.recipe.edits import Part, SetPart
 from bagoftricks.recipe.trick import Task, require, trick
 
-STAGE_SCALES = {0: 1.0, 1: 0.25}  # stages that follow in the network -> factor of the seeds' probability
+STAGE_SCALES = {0: 1.0, 1: 0.25}  # number of later stages -> factor of the seeds' probability
 
 
 def seed_probability(keep_prob: float, block: int, height: int, width: int) -> float:
-    """gamma: the probability of a block at each of the places where a whole one fits, for 1 - keep_prob to be dropped.
+    """Return gamma, the probability of a block at each place where one fits, such that 1 - keep_prob is dropped.
 
     The share is exact where one block fills the map; elsewhere blocks overlap, and less is dropped.
     """
@@ -18,10 +18,10 @@ def seed_probability(keep_prob: float, block: int, height: int, width: int) -> f
 
 
 def grow(seeds: Tensor, block: int) -> Tensor:
-    """Each true element of (B C h w) becomes a block: (B C h+block-1 w+block-1).
+    """Grow each true element of (B C h w) into a block: (B C h+block-1 w+block-1).
 
-    Windows of 1, 2, 4 ... positions joined by "or", a byte an element: a max-pool would take as many reads as a block
-    has elements, and write floats with their 64-bit indices.
+    Windows of 1, 2, 4 ... positions are joined by "or", one byte per element: a max-pool would read every element of a
+    block and write floats with their 64-bit indices.
     """
     for dim, margins in ((2, [0, 0, block - 1, block - 1]), (3, [block - 1, block - 1])):
         seeds, reach = F.pad(seeds, margins), 1
@@ -34,7 +34,7 @@ def grow(seeds: Tensor, block: int) -> Tensor:
 
 
 class BlockDrop(nn.Module):
-    """Zeroes blocks of each sample's and channel's map, and scales the rest to the mean that nothing dropped has."""
+    """Layer that zeroes blocks of each sample's and channel's map and rescales the rest to the mean without drops."""
 
     def __init__(self, settings: "DropBlock", scale: float, task: Task, place: str) -> None:
         super().__init__()
@@ -48,14 +48,14 @@ class BlockDrop(nn.Module):
         of_images = kept.numel() // len(kept)
         left = self.task.noise.total(kept.sum())
         weight = self.task.noise.rows(len(kept)) * of_images / left.clamp(min=1).view(1, 1, 1, 1)
-        return (x * kept * weight).to(
-            x.dtype
-        )  # the weight is fp32 whatever x is; backward needs the mask of bits alone
+        # The weight is fp32 whatever x is; backward needs the mask of bits alone.
+        return (x * kept * weight).to(x.dtype)
 
     def dropped(self, x: Tensor, keep_prob: float) -> Tensor:
-        """True where x is to be zero: (B C H W), or (B C 1 1) where a block fills the map.
+        """Return a mask of the positions to zero: (B C H W), or (B C 1 1) if a block fills the map.
 
-        It lies in memory with the channels last, as feature maps do by default, whatever x is: the same draws.
+        Its memory format is channels_last, as that of feature maps by default, whatever that of x: the draws are the
+        same.
         """
         b, c, height, width = x.shape
         block = min(self.settings.block_size, height, width)
@@ -68,22 +68,22 @@ class BlockDrop(nn.Module):
 
 @trick(paper="Ghiasi et al. 2018 (arXiv:1810.12890); Lee et al. 2020, table 7 (arXiv:2001.06268)")
 class DropBlock:
-    """Zero random squares of the feature maps in the last two stages, ever more of them as the training goes on.
+    """DropBlock: random squares of the feature maps in the last two stages set to zero, more as training goes on.
 
-    After each norm of a residual block and of its projection, for each sample and channel on its own; what is left is
-    scaled by elements / elements left. A square of side s lies whole in the map, with the probability
+    It follows each norm of a residual block and of its projection, for each sample and channel separately; the rest is
+    scaled by elements / elements left. A square of side s lies wholly in the map, with the probability
     gamma = (1 - keep) / s^2 * H W / ((H - s + 1) (W - s + 1)) at each place of the last stage, and a quarter of that in
-    the last but one (the papers' stages 4 and 3 of four); s is at most the map's side. Squares that overlap drop a
-    little less than 1 - keep. GluonCV and timm let squares stick out of the map: with s = 7 that drops 93 % of a 7x7
+    the last but one (the papers' stages 4 and 3 of four); s is at most the map's side. Overlapping squares drop a
+    little less than 1 - keep. GluonCV and timm let squares extend beyond the map: with s = 7 that drops 93 % of a 7x7
     map. The TensorFlow code of Assembled-CNN draws one mask for all samples of a batch.
     """
 
     block_size: int = 7
     """side in pixels of a dropped square"""
     keep_prob: float = 0.9
-    """nominal share that is kept at the end of the run, in (0, 1]"""
+    """nominal share of elements kept at the end of the run, in (0, 1]"""
     start_keep_prob: float = 1.0
-    """nominal share that is kept at the start of the run; linear in the steps between the two"""
+    """nominal share of elements kept at the start of the run; linear in the steps in between"""
 
     def __post_init__(self) -> None:
         require(self, "block_size", self.block_size >= 1, "at least 1")

@@ -6,7 +6,7 @@ from bagoftricks.recipe.trick import Task, require, trick
 
 
 class FeatureDrop(nn.Module):
-    """``nn.Dropout`` with draws that the run's key names."""
+    """``nn.Dropout`` with keyed draws."""
 
     def __init__(self, rate: float, task: Task, place: str) -> None:
         super().__init__()
@@ -21,10 +21,10 @@ class FeatureDrop(nn.Module):
 
 @trick(paper="Hinton et al. 2012 (arXiv:1207.0580); Srivastava et al. 2014, section 4")
 class Dropout:
-    """Zero a random share of the features before the classifier while training, and divide the rest by 1 - rate.
+    """Dropout of the features before the classifier; the others are divided by 1 - rate in training.
 
-    The papers multiply the weights by 1 - rate at test time instead: the same expectation. Lee et al. 2020 prefer
-    dropblock in ResNets; Inception-V3 has this one.
+    The papers multiply the weights by 1 - rate at test time instead, with the same expectation. Lee et al. 2020 prefer
+    dropblock in ResNets; Inception-V3 has dropout.
     """
 
     rate: float = 0.5

@@ -28,27 +28,29 @@ OPS = (
     overlaps="its operations change brightness, contrast and colour, as the corruptions brightness and contrast do",
 )
 class RandAugment:
-    """Apply ``ops`` operations to each training image, uniform over 14 of them, all at one magnitude.
+    """RandAugment: a few random operations of 14 for each training image, all at one magnitude.
 
-    The paper's 14 (identity among them), each always applied; timm's default applies each with probability 1/2 and has
-    invert and solarize-add in place of the identity, the authors' TPU code those and cutout. The magnitude m is the
-    level of AutoAugment, of 10: rotate 3 m degrees, shear 0.03 m, translate by 0.045 m of the side (the released code:
-    10 m px). torchvision's 9 is of 30, so 3 here. Warps go to a random side and leave grey (128), nearest resampling.
+    The 14 are the paper's, identity among them, and a drawn one is always applied; timm applies it with probability 1/2
+    and has invert and solarize-add in place of the identity, the authors' TPU code those and cutout. The magnitude m is
+    the level of AutoAugment, of 10: rotate 3 m degrees, shear 0.03 m, translate by 0.045 m of the side (the released
+    code: 10 m px). torchvision's 9 is of 30, so 3 here. Warps go to a random side and fill with grey (128), nearest
+    resampling.
 
-    ``increasing`` (as timm's "inc" and torchvision): a larger m does more in every operation, and m = 0 nothing but
-    autocontrast and equalize: enhance by 1 +- 0.09 m, keep 8 - int(0.4 m) bits, solarize from 256 - 25.6 m. Without it,
-    the amounts of the released code: enhance by 0.1 + 0.18 m, keep int(0.4 m) bits, solarize from 25.6 m.
+    With ``increasing`` (timm's "inc" and torchvision's form) a larger m does more in every operation, and m = 0 changes
+    nothing but by autocontrast and equalize: enhance by 1 +- 0.09 m, keep 8 - int(0.4 m) bits, solarize from
+    256 - 25.6 m. Without it, amounts are those of the released code: enhance by 0.1 + 0.18 m, keep int(0.4 m) bits,
+    solarize from 25.6 m.
 
-    It works on bytes, after crop, flip and jitter; data.jitter=none data.pca=0 leaves the colours to it. Its operations
-    overlap those of ImageNet-C.
+    The trick works on bytes, after crop, flip and jitter; data.jitter=none data.pca=0 leaves the colours to it. Its
+    operations overlap those of ImageNet-C.
     """
 
     ops: int = 2
-    """operations for each image (N in the paper)"""
+    """number of operations for each image (N in the paper)"""
     magnitude: float = 9.0
     """strength of every operation (M in the paper), in [0, 10]"""
     increasing: bool = True
-    """a larger magnitude does more in every operation; false: the amounts of the released code"""
+    """amounts that grow with the magnitude in every operation; false: those of the released code"""
 
     def __post_init__(self) -> None:
         require(self, "ops", self.ops >= 1, "at least 1")
@@ -66,7 +68,7 @@ class RandAugment:
         return images
 
     def ranges(self, height: int, width: int) -> dict[Op, tuple[float, float]]:
-        """The amounts at magnitude 0 and at magnitude 10."""
+        """Return the amounts at magnitude 0 and at magnitude 10."""
         return {
             Op.SHEAR_X: (0, 0.3),
             Op.SHEAR_Y: (0, 0.3),

@@ -25,16 +25,16 @@ WHOLE_HERE = WHOLE | {Op.TRANSLATE_X, Op.TRANSLATE_Y}
     overlaps="its operations change brightness, contrast and colour, as the corruptions brightness and contrast do",
 )
 class TrivialAugment:
-    """Apply one operation to each training image, uniform over 14, at a strength uniform over 31 levels.
+    """TrivialAugment: one random operation of 14 for each training image, at one of 31 random strengths.
 
-    The wide space of the paper: shear to 0.99, translate to 32 px (whatever the size: at 32 px the image can leave the
+    The space is the paper's wide one: shear to 0.99, translate to 32 px (at any size: an image of 32 px can leave the
     frame), rotate to 135 degrees, enhance by 1 +- 0.99, keep 8 to 2 bits, solarize from 256 to 0. There is nothing to
-    tune. Warps leave black and resample to the nearest pixel, as in the authors' code and in torchvision, whose signed
-    enhancements these are (the authors' factor is one of 31 in [0.01, 2]). Bits are truncated as in the authors' code;
-    torchvision rounds them.
+    tune. Warps fill with black and resample to the nearest pixel, as in the authors' code and in torchvision. The
+    signed enhancements are torchvision's (the authors' factor is one of 31 in [0.01, 2]). Bits are truncated as in the
+    authors' code; torchvision rounds them.
 
-    It works on bytes, after crop, flip and jitter; data.jitter=none data.pca=0 leaves the colours to it. Its operations
-    overlap those of ImageNet-C.
+    The trick works on bytes, after crop, flip and jitter; data.jitter=none data.pca=0 leaves the colours to it. Its
+    operations overlap those of ImageNet-C.
     """
 
     def edits(self, task: Task) -> list[MapImages]:
@@ -44,6 +44,6 @@ class TrivialAugment:
         return perform(images, [self.plan(*row) for row in draws.tolist()], fill=0)
 
     def plan(self, which: float, strength: float, sign: float) -> Do:
-        """What is done to one image."""
+        """Return the operation on one image."""
         op = OPS[int(which * len(OPS))]
         return Do(op, amount(op, int(strength * LEVELS) / (LEVELS - 1), sign, RANGES, WHOLE_HERE))

@@ -10,10 +10,10 @@ from bagoftricks.recipe.trick import Task, require, trick
 
 
 class BlurPool(nn.Module):
-    """Blur by a fixed binomial filter k x k, then subsample: (B C H W) -> (B C ceil(H/s) ceil(W/s)).
+    """Fixed binomial blur k x k with subsampling: (B C H W) -> (B C ceil(H/s) ceil(W/s)).
 
-    Reflect padding of (k-1)/2, rounded down at the top and left and up at the bottom and right. A map too small to
-    be reflected, of at most k/2 positions, is padded by its border instead.
+    The padding reflects (k-1)/2 positions, rounded down at the top and left and up at the bottom and right. A map too
+    small to be reflected, of at most k/2 positions, repeats its border instead.
     """
 
     kernel: Tensor
@@ -31,7 +31,7 @@ class BlurPool(nn.Module):
 
 
 class BlurredShortcut(ConvShortcut):
-    """Blur-pool, then a 1x1 of stride 1: (B c_in H W) -> (B c_out ceil(H/s) ceil(W/s))."""
+    """Projection by a blur-pool and a 1x1 of stride 1: (B c_in H W) -> (B c_out ceil(H/s) ceil(W/s))."""
 
     def __init__(self, c_in: int, c_out: int, stride: int, site: Site, *, filter_size: int) -> None:
         super().__init__(c_in, c_out, 1, site)
@@ -43,22 +43,22 @@ class BlurredShortcut(ConvShortcut):
 
 @trick(paper="Zhang 2019, section 3.2 (arXiv:1904.11486); Lee et al. 2020, section 3.1 and table 3 (arXiv:2001.06268)")
 class AntiAlias:
-    """Blur before each subsampling: a strided convolution becomes one of stride 1, norm, ReLU and a blur of stride 2.
+    """Anti-aliased downsampling: a convolution of stride 1, norm, ReLU, then a blur of stride 2.
 
     The filter is the outer product of a row of Pascal's triangle with itself, scaled to sum to 1; it adds no
     parameter, but the convolutions at stride 1 cost four times as much. The defaults are the paper's choice A4. A1 to
     A3 also need max_pool, which the released code lacks; here the stem's 3x3 max-pool gets stride 1 and a blur follows
-    (timm's form; Zhang's ResNets shrink it to 2x2). The stem's convolutions are left alone.
+    (timm's form; Zhang's ResNets shrink it to 2x2). The stem's convolutions are unchanged.
     """
 
     filter_size: int = 3
-    """k: positions on a side of the filter, 2 to 7"""
+    """side k of the filter in positions, 2 to 7"""
     convolution: bool = True
     """blur after the strided convolution of a residual branch"""
     projection: bool = False
-    """blur before the 1x1 of a projection shortcut (not beside resnet_d, which averages there)"""
+    """blur before the 1x1 of a projection shortcut (not with resnet_d, which averages there)"""
     max_pool: bool = False
-    """blur after the stem's max-pool, where there is one (images of more than 64 pixels)"""
+    """blur after the stem's max-pool, if it has one (images of more than 64 pixels)"""
 
     def __post_init__(self) -> None:
         require(self, "filter_size", 2 <= self.filter_size <= 7, "in 2..7")

@@ -8,8 +8,8 @@ from bagoftricks.models.layers import ConvNorm, ConvShortcut, MakeBlock, Site, s
 from bagoftricks.recipe.edits import Part, SetPart
 from bagoftricks.recipe.trick import Task, require, trick
 
-MERGE_STRIDES = (2, 2, 1)  # of the blocks that follow the sums of stages 1 to 3; stage 4 halves the map again
-SMALLEST = 64  # pixels, of which 2x2 are left in Big's stage 3 and in stage 4
+MERGE_STRIDES = (2, 2, 1)  # of the merging blocks of stages 1 to 3; stage 4 halves the map again
+SMALLEST = 64  # pixels of an image that leave a map of 2x2 in Big's stage 3 and in stage 4
 WHY = (
     "Big-Little brings its own stem and pooled shortcut, and has its strides in the 3x3: "
     "leave resnet_b, resnet_c and resnet_d out"
@@ -17,7 +17,7 @@ WHY = (
 
 
 class BigLittleStem(nn.Module):
-    """A strided 7x7, then a second halving in two branches: (B 3 H W) -> (B width H/4 W/4), without a max-pool."""
+    """Strided 7x7, then a second halving in two branches: (B 3 H W) -> (B width H/4 W/4), without a max-pool."""
 
     def __init__(self, width: int, little_width: int, site: Site) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class BigLittleStem(nn.Module):
 
 
 class BigLittleShortcut(ConvShortcut):
-    """3x3 average of stride 2, then a 1x1: (B c_in H W) -> (B c_out ceil(H/s) ceil(W/s)).
+    """Projection by a 3x3 average of stride 2 and a 1x1: (B c_in H W) -> (B c_out ceil(H/s) ceil(W/s)).
 
     The padded zeros count in the averages at the border. With a stride of 1 there is nothing to pool.
     """
@@ -52,10 +52,10 @@ class BigLittleShortcut(ConvShortcut):
 
 
 class BigLittleStage(nn.Module):
-    """Big at half the resolution, Little beside it, their sum, and a block that merges: stages 1 to 3.
+    """Big at half the resolution, Little at the full one, their sum, and a merging block: stages 1 to 3.
 
-    Big's blocks and the merging one are as many as a plain stage has and have their names (0, 1 ...), so that a weight
-    in the same place starts from the same value with and without the trick.
+    Big's blocks and the merging one have the number and the names (0, 1 ...) of a plain stage's blocks, so a weight in
+    the same place starts from the same value with and without the trick.
     """
 
     def __init__(self, big: Sequence[nn.Module], little: nn.Module, act: nn.Module, merge: nn.Module) -> None:
@@ -74,7 +74,7 @@ class BigLittleStage(nn.Module):
 
 
 def chain(block: MakeBlock, c_in: int, width: int, stride: int, sites: Sequence[Site], *, big: bool) -> list[nn.Module]:
-    """Residual blocks in a row: the first has the stride and a projection, Big's last one no activation.
+    """Return residual blocks in a row: the first has the stride and a projection, Big's last one no activation.
 
     A Big of a single block keeps its activation, as in both released codes.
     """
@@ -88,18 +88,19 @@ def chain(block: MakeBlock, c_in: int, width: int, stride: int, sites: Sequence[
 
 @trick(paper="Chen et al. 2019 (arXiv:1807.03848); Lee et al. 2020, table 6 (arXiv:2001.06268)")
 class BigLittle:
-    """Split stages 1 to 3 into a deep branch at half the resolution and a shallow, narrow one at the full one.
+    """Big-Little network: a deep branch at half the resolution and a shallow, narrow one at the full one.
 
-    Of a stage's n blocks of width f, Big has n - 1, the first of stride 2, and one merges; beside it, Little has
-    max(1, n//beta - 1) blocks of width f/alpha and a 1x1 to Big's channels. Big's map is enlarged to Little's (nearest
-    neighbour), the two are added and activated, and the merging block follows, of stride 2, 2 and 1 in the three
-    stages. Stage 4 is plain. The stem is split in two as well; it divides the side by 4 whatever the images' size, and
-    no max-pool follows. Shortcuts average 3x3 before their 1x1, and strides are in the 3x3 (contains resnet_b).
+    Stages 1 to 3 are split. A stage of n blocks of width f gives n - 1 to Big, the first of stride 2, and one block
+    that merges. Little has max(1, n//beta - 1) blocks of width f/alpha and a 1x1 to Big's channels. Big's map is
+    enlarged to Little's (nearest neighbour), the two are added and activated, and the merging block follows, with a
+    stride of 2, 2 and 1 in the three stages. Stage 4 is plain. The stem is split in two as well; it divides the side by
+    4 at any image size, and no max-pool follows. Shortcuts average 3x3 before their 1x1, and strides are in the 3x3
+    (contains resnet_b).
 
-    After the code of Assembled-CNN: the first block of each branch and the merging one have projections, in Chen et
-    al.'s only where the channels change. Assembled's ResNet-152 is model=resnet152_big_little with alpha=1 and beta=2.
-    It trains at 224 pixels and evaluates at 256. Sides that are no multiple of 32 work: Big's is half of Little's,
-    rounded up.
+    As in the code of Assembled-CNN, the first block of each branch and the merging one have projections; Chen et al.
+    have them only where the channels change. Assembled's ResNet-152 is model=resnet152_big_little with alpha=1 and
+    beta=2. It trains at 224 pixels and evaluates at 256. Sides that are no multiple of 32 work: Big's is half of
+    Little's, rounded up.
     """
 
     alpha: int = 2
@@ -125,7 +126,7 @@ class BigLittle:
         ]
 
     def stem(self, width: int, stride: int, site: Site) -> BigLittleStem:
-        """Ignores ``stride``: it always reduces by 4."""
+        """Return the stem, which always reduces by 4, whatever ``stride`` is."""
         if site.image_size < SMALLEST:
             raise TooSmall(
                 f"image_size={site.image_size}: big_little divides the map's side by 32, so it needs {SMALLEST} pixels "
@@ -159,7 +160,7 @@ class BigLittle:
     def stage(
         self, c_in: int, width: int, stride: int, block: MakeBlock, below: Site, sites: Sequence[Site]
     ) -> BigLittleStage:
-        """``sites``: of Big's blocks and the merging one; Little's first blocks stand as deep as Big's."""
+        """Return a split stage; Big's blocks and the merging one have ``sites``, which Little's first blocks share."""
         c_out, narrow = block.expansion * width, self.little_width(width)
         beside = [
             below.at(f"little{j}", block=s.block) for j, s in enumerate(sites[: max(1, len(sites) // self.beta - 1)])

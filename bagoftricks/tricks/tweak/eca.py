@@ -12,7 +12,7 @@ KERNELS = (3, 5, 5, 7)  # by stage, in the released eca_resnet50
 
 
 class ChannelConv(nn.Module):
-    """x * sigmoid(conv(mean(x))), one kernel slid along the channels: (B C H W) -> (B C H W)."""
+    """Channel gate x * sigmoid(conv(mean(x))) with one kernel along the channels: (B C H W) -> (B C H W)."""
 
     def __init__(self, kernel: int) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class ChannelConv(nn.Module):
 
 
 def kernel_of(channels: int) -> int:
-    """|log2(C)/2 + 1/2| made odd as the released code does it: rounded down, then up to the next odd number."""
+    """Return |log2(C)/2 + 1/2| made odd as in the released code: rounded down, then up to the next odd number."""
     return int(abs(log2(channels) + 1) / 2) | 1
 
 
@@ -33,16 +33,16 @@ def kernel_of(channels: int) -> int:
     warns={"sk": "both weigh channels by their means, which no paper has tried together"},
 )
 class ECA:
-    """Scale each channel of a residual branch by a gate that sees the means of the k nearest channels.
+    """Efficient channel attention: a gate for each channel from the means of the k nearest channels.
 
     gate = sigmoid(conv(mean(x))): one kernel of k weights for all channels, zero padding, no bias, after the closing
-    norm, before the addition. kernels=k3557: k = 3, 5, 5, 7 in stages 1 to 4, the released ResNets; a fifth and later
-    stage has 7. kernels=formula: the paper's k = |log2(C)/2 + 1/2| made odd, 5, 5, 5, 7 in a ResNet-50; timm's ECA is
-    this one, but for k = 3 below 8 channels, where the formula gives 1.
+    norm of the residual branch, before the addition. kernels=k3557: k = 3, 5, 5, 7 in stages 1 to 4, the released
+    ResNets; a fifth and later stage has 7. kernels=formula: the paper's k = |log2(C)/2 + 1/2| made odd, 5, 5, 5, 7 in a
+    ResNet-50; timm's ECA is this one, but for k = 3 below 8 channels, where the formula gives 1.
     """
 
     kernels: Literal["k3557", "formula"] = "k3557"
-    """width of the kernel: k3557 by the stage, formula by the channels"""
+    """width k of the kernel: k3557, by the stage; formula, by the number of channels"""
 
     def __post_init__(self) -> None:
         require_choice(self, "kernels")

@@ -6,9 +6,9 @@ from bagoftricks.recipe.trick import Task, trick
 
 @trick(paper="Hendrycks and Gimpel 2016 (arXiv:1606.08415); Jordan 2024, section 3.1 (arXiv:2404.00498)")
 class Gelu:
-    """Replace ReLU by the smooth GELU(x) = x Phi(x), Phi the distribution function of the standard normal.
+    """GELU in place of ReLU: x Phi(x) with the distribution function Phi of the standard normal.
 
-    The exact form, not the approximation by tanh. Its least value is about -0.17, at -0.75.
+    This is the exact form, not the approximation by tanh. Its least value is about -0.17, at -0.75.
     """
 
     def edits(self, task: Task) -> list[SetPart]:

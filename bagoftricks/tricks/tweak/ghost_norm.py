@@ -10,8 +10,8 @@ from bagoftricks.recipe.trick import Task, require, trick
 class GhostNorm2d(nn.BatchNorm2d):
     """Batch norm with the statistics of groups of ``size`` images while training: (N C H W) -> (N C H W).
 
-    Of N images, n goes to group n mod S, S = N / size. The running statistics are those of a batch norm that sees the
-    mean over the groups of each step's mean and variance: they are right at every evaluation, in every copy.
+    Image n of N goes to group n mod S, S = N / size. The running statistics are those of a batch norm that sees the
+    mean over the groups of each step's mean and variance: they are right at every evaluation, in every weight set.
     """
 
     def __init__(self, channels: int, size: int) -> None:
@@ -50,16 +50,16 @@ class GhostNorm2d(nn.BatchNorm2d):
 
 @trick(paper="Hoffer et al. 2017 (arXiv:1705.08741); Page 2019, How to Train Your ResNet 8: Bag of Tricks, ghost norm")
 class GhostNorm:
-    """Normalise each of S interleaved groups of the batch by its own mean and variance (ghost batch norm).
+    """Ghost batch norm: S interleaved groups of the batch, each normalised by its own statistics.
 
-    Image n goes to group n mod S, as in Page's code. What is fed in smaller pieces (micro-batches) or in larger ones
-    (several views) is normalised in groups of the same size, batch_size / S. Running statistics average those of the
-    groups at each step, which is what Page's code makes of them before its first evaluation; his averaged copy
-    evaluates later with one group's alone. The average leaves out the variance between the groups' means, as there.
+    Image n goes to group n mod S, as in Page's code. Smaller pieces (micro-batches) and larger ones (several views) are
+    normalised in groups of the same size, batch_size / S. Running statistics average those of the groups at each step,
+    as Page's code does before its first evaluation; later, his averaged weights are evaluated with the statistics of
+    one group. As there, the average leaves out the variance between the groups' means.
     """
 
     splits: int = 16
-    """S, the groups in a batch; it must divide batch_size"""
+    """number S of groups in a batch, a divisor of batch_size"""
 
     def __post_init__(self) -> None:
         require(self, "splits", self.splits >= 1, "1 or more")

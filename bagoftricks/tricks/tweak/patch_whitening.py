@@ -8,11 +8,11 @@ from bagoftricks.recipe.edits import FreezeParams, Images, InitFromImages, Part,
 from bagoftricks.recipe.trick import Task, require, trick
 
 COLOURS = 3
-POSITIONS = 2**18  # pixels whose patches are held at a time: 57 MB in fp64 for 3x3
+POSITIONS = 2**18  # pixels whose patches are held in memory at a time: 57 MB in fp64 for 3x3
 
 
 class PatchConv(nn.Conv2d):
-    """The fixed convolution whose filters are made of training images: (B 3 H W) -> (B n H/stride W/stride).
+    """Fixed convolution with filters computed from training images: (B 3 H W) -> (B n H/stride W/stride).
 
     An odd kernel is padded to keep the size at stride 1; an even one is not padded and takes kernel - 1 pixels.
     """
@@ -31,13 +31,13 @@ class PatchConv(nn.Conv2d):
     },
 )
 class PatchWhitening:
-    """Begin with a fixed convolution that whitens the images' patches, 3x3 by default, then a learned 1x1.
+    """Patch whitening: a fixed first convolution that whitens image patches, then a learned 1x1.
 
-    S = X'X / (n - 1), not centred, over all patches X (n x 27 for 3x3) of the first training images as the network sees
-    them, without augmentation and without padding; S = V L V' in fp64, eigenvalues descending. Filter k is
+    S = X'X / (n - 1), not centred, over all patches X (n x 27 for 3x3) of the first training images, normalised as the
+    network sees them, without augmentation and without padding; S = V L V' in fp64, eigenvalues descending. Filter k is
     V_k / sqrt(L_k + eps), with its largest component positive (Page leaves the sign to the solver). Patches at the
     border overlap the convolution's zero padding, so they are not white. A stride of the stem goes to the fixed
-    convolution. The filters are computed anew for each run: they follow the data and its normalisation.
+    convolution. Each run computes its own filters: they follow the data and its normalisation.
 
     airbench (Jordan 2024, section 3.2) has kernel=2, mirrored=true, project=false, images=5000 and eps=5e-4: 12 filters
     and their negatives, a learned bias and the activation, without 1x1 and norm, so that model.widths begins with 24.
@@ -45,16 +45,16 @@ class PatchWhitening:
     """
 
     images: int = 10_000
-    """training images looked at (all, where there are fewer)"""
+    """number of training images that are used (all, if there are fewer)"""
     eps: float = 1e-2
-    """added to the eigenvalues: a floor under which a direction is not raised to unit variance"""
+    """constant added to the eigenvalues: directions of less variance are not raised to unit variance"""
 
     kernel: int = 3
-    """side of a patch in pixels; an even one makes the map smaller by kernel - 1"""
+    """side of a patch in pixels; an even one shrinks the map by kernel - 1"""
     mirrored: bool = False
-    """the negative of each filter too, as an activation lets pass one side only"""
+    """negatives of the filters too, since an activation passes one side only"""
     project: bool = True
-    """a learned 1x1, norm and activation after the filters; false: a bias and the activation"""
+    """learned 1x1, norm and activation after the filters; false: a bias and the activation"""
 
     def __post_init__(self) -> None:
         require(self, "kernel", self.kernel >= 1, "1 or more")
@@ -69,7 +69,7 @@ class PatchWhitening:
         ]
 
     def stem(self, width: int, stride: int, site: Site) -> nn.Sequential:
-        """(B 3 H W) -> (B width H/stride W/stride), of which an even kernel leaves kernel - 1 pixels less."""
+        """Return a module that maps (B 3 H W) to (B width H/stride W/stride), kernel - 1 less for an even kernel."""
         filters = COLOURS * self.kernel**2 * (2 if self.mirrored else 1)
         conv = PatchConv(filters, self.kernel, stride, bias=not self.project)
         if self.project:
@@ -95,7 +95,7 @@ def is_filter(module: nn.Module, name: str) -> bool:
 
 
 def patch_covariance(images: Images, kernel: int = 3) -> Float[Tensor, "n n"]:
-    """Uncentred covariance of all patches, in fp64; components in the order of a filter's (channel, row, column)."""
+    """Return the uncentred covariance of all patches in fp64, ordered as a filter's (channel, row, column)."""
     height, width = images.shape[2:]
     size = COLOURS * kernel**2
     total = torch.zeros(size, size, dtype=torch.float64, device=images.device)

@@ -5,9 +5,9 @@ from bagoftricks.recipe.trick import Task, trick
 
 @trick(paper="He et al. 2019, section 4.1 (arXiv:1812.01187)")
 class ResNetB:
-    """Stride in a bottleneck's 3x3 instead of its first 1x1, so that no position is skipped.
+    """ResNet-B: the stride in a bottleneck's 3x3 instead of its first 1x1, so that no position is skipped.
 
-    Basic blocks have their stride in a 3x3 already: there the trick is refused, for it would change nothing.
+    Basic blocks have their stride in a 3x3 already: there the trick is refused, as it would change nothing.
     Torchvision's and timm's ResNets are in this form.
     """
 

@@ -6,9 +6,9 @@ from bagoftricks.recipe.trick import Task, trick
 
 
 class PooledShortcut(ConvShortcut):
-    """Average-pool, then a 1x1 of stride 1: (B c_in H W) -> (B c_out ceil(H/s) ceil(W/s)).
+    """Projection by an average-pool and a 1x1 of stride 1: (B c_in H W) -> (B c_out ceil(H/s) ceil(W/s)).
 
-    Odd sizes: the last window averages the positions that exist, as in GluonCV and timm; the TensorFlow code of
+    At odd sizes the last window averages the positions that exist, as in GluonCV and timm; the TensorFlow code of
     Assembled-CNN counts padded zeros there. With a stride of 1 there is nothing to pool.
     """
 
@@ -23,7 +23,7 @@ class PooledShortcut(ConvShortcut):
 
 @trick(paper="He et al. 2019, section 4.2 (arXiv:1812.01187)")
 class ResNetD:
-    """ResNet-C with a projection shortcut that averages before its 1x1 (contains resnet_b and resnet_c)."""
+    """ResNet-D: resnet_c, and projection shortcuts that average before their 1x1 (contains resnet_b)."""
 
     def edits(self, task: Task) -> list[SetPart]:
         return [

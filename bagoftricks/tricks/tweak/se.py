@@ -7,7 +7,7 @@ from bagoftricks.recipe.trick import Task, require, trick
 
 
 class SqueezeExcite(nn.Module):
-    """x * sigmoid(W2 act(W1 mean(x))): (B C H W) -> (B C H W)."""
+    """Channel gate x * sigmoid(W2 act(W1 mean(x))): (B C H W) -> (B C H W)."""
 
     def __init__(self, channels: int, hidden: int, site: Site, *, bias: bool) -> None:
         super().__init__()
@@ -27,17 +27,17 @@ class SqueezeExcite(nn.Module):
     },
 )
 class SE:
-    """Scale each channel of a residual branch by a gate that sees the means of all channels.
+    """Squeeze-and-excitation: a gate for each channel of a residual branch from the means of all channels.
 
     gate = sigmoid(W2 relu(W1 mean(x))) with W1: C -> C/r and W2: C/r -> C, after the closing norm, before the addition.
-    Without biases as in the code of Assembled-CNN and GluonCV's SE-ResNet; with them as in the paper's, timm's, and
-    GluonCV's SE-ResNeXt. The hidden width is C/r rounded down, at least 1; timm rounds it to a multiple of 8.
+    The code of Assembled-CNN and GluonCV's SE-ResNet have no biases; the paper's code, timm and GluonCV's SE-ResNeXt
+    have them. The hidden width is C/r rounded down, at least 1; timm rounds it to a multiple of 8.
     """
 
     reduction: int = 16
-    """r: channels per hidden channel of the gate"""
+    """channels r per hidden channel of the gate"""
     bias: bool = False
-    """give W1 and W2 biases"""
+    """biases of W1 and W2"""
 
     def __post_init__(self) -> None:
         require(self, "reduction", self.reduction >= 1, "1 or more")

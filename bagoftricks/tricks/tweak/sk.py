@@ -8,11 +8,11 @@ from bagoftricks.models.layers import ConvNorm, Site
 from bagoftricks.recipe.edits import Part, SetPart
 from bagoftricks.recipe.trick import Task, require, require_choice, trick
 
-LEAST = 32  # hidden channels of the attention, at the least
+LEAST = 32  # fewest hidden channels of the attention
 
 
 class SplitConv(nn.Module):
-    """Two branches out of one 3x3 of 2C outputs: (B c_in H W) -> two (B C H/s W/s)."""
+    """Two branches from one 3x3 of 2C outputs: (B c_in H W) -> two (B C H/s W/s)."""
 
     def __init__(self, c_in: int, channels: int, stride: int, groups: int, site: Site) -> None:
         super().__init__()
@@ -20,13 +20,13 @@ class SplitConv(nn.Module):
         self.groups = groups
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        # Without groups: the first C and the last C channels. Halving each group lets both branches see all groups.
+        # Without groups: the first C and the last C channels. With each group halved, both branches see all groups.
         first, second = self.both(x).unflatten(1, (self.groups, 2, -1)).unbind(2)
         return first.flatten(1, 2), second.flatten(1, 2)
 
 
 class TwoConvs(nn.Module):
-    """A 3x3 and a 5x5 branch: (B c_in H W) -> two (B C H/s W/s)."""
+    """Branches of a 3x3 and a 5x5: (B c_in H W) -> two (B C H/s W/s)."""
 
     def __init__(self, c_in: int, channels: int, stride: int, groups: int, site: Site) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class BranchAttention(nn.Module):
 
 
 class SelectiveKernel(nn.Module):
-    """Branches, their weighted sum, drop, and what downsamples: (B c_in H W) -> (B C H/s W/s)."""
+    """Branches, their weighted sum, drop, and the downsampling module: (B c_in H W) -> (B C H/s W/s)."""
 
     def __init__(self, branches: nn.Module, attention: nn.Module, drop: nn.Module, down: nn.Module) -> None:
         super().__init__()
@@ -67,20 +67,20 @@ class SelectiveKernel(nn.Module):
 
 @trick(paper="Li et al. 2019, section 3.1 (arXiv:1903.06586); Lee et al. 2020, section 3.1 (arXiv:2001.06268)")
 class SK:
-    """Replace a bottleneck's 3x3 by two branches, weighted against each other for each image and channel.
+    """Selective kernel: two branches in place of a bottleneck's 3x3, weighted for each image and channel.
 
     V = a U1 + b U2 with (a, b) = softmax over the two of W2 relu(norm(W1 mean(U1 + U2))), W1: C -> d = max(C/r, 32).
     V goes to the last 1x1 without another norm or activation. branches=split is the form of Assembled-CNN: U1 and U2
     are the halves of one 3x3 with 2C outputs, norm and ReLU. branches=3x3+5x5 has a convolution each; the 5x5 is
-    dense, where SKNet dilates a 3x3. The paper's r of 16 belongs to SKNet's groups; timm's selective kernels split
+    dense, whereas SKNet dilates a 3x3. The paper's r of 16 belongs to SKNet's groups; timm's selective kernels split
     the inputs too, which is another network. In grouped networks (ResNeXt) each group is halved. The attention's norm
     sees one value for each image and channel: a batch needs two images.
     """
 
     reduction: int = 2
-    """r: channels per hidden channel of the attention"""
+    """channels r per hidden channel of the attention"""
     branches: Literal["split", "3x3+5x5"] = "split"
-    """split (one 3x3 of twice the channels, halved) or 3x3+5x5 (a convolution for each branch)"""
+    """form of the branches: split (one 3x3 of twice the channels, halved) or 3x3+5x5 (a convolution each)"""
 
     def __post_init__(self) -> None:
         require(self, "reduction", self.reduction >= 1, "1 or more")
