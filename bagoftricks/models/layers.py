@@ -77,13 +77,19 @@ def stride_on_3x3(stride: int) -> tuple[int, int]:
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution without bias, padded to keep the size at stride 1, then norm; with ``act``, then activation."""
+    """Convolution without bias, padded to keep the size at stride 1, then norm."""
 
-    def __init__(
-        self, c_in: int, c_out: int, kernel: int, stride: int, site: Site, *, groups: int = 1, act: bool = False
-    ) -> None:
+    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, site: Site, *, groups: int = 1) -> None:
         conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
-        super().__init__(conv, site.norm(c_out), *([site.act()] if act else []))
+        super().__init__(conv, site.norm(c_out))
+
+
+class ConvNormAct(ConvNorm):
+    """The same, then activation."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, site: Site, *, groups: int = 1) -> None:
+        super().__init__(c_in, c_out, kernel, stride, site, groups=groups)
+        self.append(site.act())
 
 
 class ConvUnit(nn.Module):
@@ -109,7 +115,7 @@ class PlainStem(nn.Sequential):
     """7x7 for a stride of 2 (ImageNet), 3x3 for a stride of 1 (small images): (B 3 H W) -> (B width H/s W/s)."""
 
     def __init__(self, width: int, stride: int, site: Site) -> None:
-        super().__init__(*ConvNorm(3, width, 7 if stride > 1 else 3, stride, site, act=True))
+        super().__init__(*ConvNormAct(3, width, 7 if stride > 1 else 3, stride, site))
 
 
 class DeepStem(nn.Sequential):
@@ -117,7 +123,7 @@ class DeepStem(nn.Sequential):
 
     def __init__(self, width: int, stride: int, site: Site) -> None:
         sizes = [(3, width // 2, stride), (width // 2, width // 2, 1), (width // 2, width, 1)]
-        layers = [ConvNorm(c_in, c_out, 3, s, site, act=True) for c_in, c_out, s in sizes]
+        layers = [ConvNormAct(c_in, c_out, 3, s, site) for c_in, c_out, s in sizes]
         super().__init__(*[layer for group in layers for layer in group])
 
 
@@ -138,7 +144,7 @@ class PooledConv(nn.Sequential):
     """A 3x3 convolution, norm and activation, then a 2x2 max-pool: (B c_in H W) -> (B c_out H/2 W/2)."""
 
     def __init__(self, c_in: int, c_out: int, site: Site) -> None:
-        super().__init__(*ConvNorm(c_in, c_out, 3, 1, site, act=True), nn.MaxPool2d(2))
+        super().__init__(*ConvNormAct(c_in, c_out, 3, 1, site), nn.MaxPool2d(2))
 
 
 class GlobalAverage(nn.Module):

@@ -6,7 +6,7 @@ No residual branches, so what acts on those has no effect here.
 
 from torch import Tensor, nn
 
-from bagoftricks.models.layers import ConvNorm, Site
+from bagoftricks.models.layers import ConvNormAct, Site
 from bagoftricks.models.parts import Parts
 from bagoftricks.models.resnet import SMALL_IMAGE
 from bagoftricks.recipe.edits import Images, Logits, Part
@@ -31,7 +31,7 @@ class MobileNetV1(nn.Module):
         super().__init__()
         small = image_size <= SMALL_IMAGE if spec.stem == "auto" else spec.stem == "small"
         site = Site(parts, image_size, stages=len(BLOCKS), blocks=len(BLOCKS))
-        self.stem = ConvNorm(3, spec.width, 3, 1 if small else 2, site.at("stem"), act=True)
+        self.stem = ConvNormAct(3, spec.width, 3, 1 if small else 2, site.at("stem"))
         channels, blocks = spec.width, []
         for number, (full, stride) in enumerate(BLOCKS):
             width = full * spec.width // FULL_WIDTH
@@ -49,5 +49,5 @@ class MobileNetV1(nn.Module):
 
 def depthwise_separable(c_in: int, c_out: int, stride: int, site: Site) -> nn.Sequential:
     """A depthwise 3x3 with the stride, then a 1x1: (B c_in H W) -> (B c_out H/s W/s)."""
-    depthwise = ConvNorm(c_in, c_in, 3, stride, site.at("depthwise"), groups=c_in, act=True)
-    return nn.Sequential(depthwise, ConvNorm(c_in, c_out, 1, 1, site.at("pointwise"), act=True))
+    depthwise = ConvNormAct(c_in, c_in, 3, stride, site.at("depthwise"), groups=c_in)
+    return nn.Sequential(depthwise, ConvNormAct(c_in, c_out, 1, 1, site.at("pointwise")))

@@ -1,9 +1,10 @@
 """Merge the edits of many tricks into one recipe. The result does not depend on the order of the tricks."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch.nn.functional as F
 from torch import nn, optim
@@ -18,69 +19,89 @@ MOMENTUM = 0.9
 
 
 def compose(tricks: Mapping[str, Trick], task: Task) -> Recipe:
-    """The recipe that all of ``tricks`` (by name) make together, over the baseline of Bag of Tricks, section 2.
+    """Return the recipe that ``tricks`` (by name) make together, over the baseline of Bag of Tricks, section 2.
 
-    Raises ConflictError, naming both tricks, where two of them claim one exclusive slot.
+    Raises ConflictError, naming both tricks, if two of them claim one exclusive slot.
     """
-    claims = [(name, edit) for name in sorted(tricks) for edit in tricks[name].edits(task)]
-
-    def every(kind: type[K]) -> list[tuple[str, K]]:
-        return [(name, edit) for name, edit in claims if isinstance(edit, kind)]
-
-    def at_most_one(kind: type[K], slot: str) -> K | None:
-        return _exclusive([(name, slot, edit) for name, edit in every(kind)]).get(slot, (None, None))[1]
-
-    parts = every(e.SetPart)
-    _exclusive([(name, f"part '{edit.part.value}'", edit) for name, edit in parts if edit.part not in e.CHAINED])
-    batch = sorted(every(e.MapBatch), key=lambda claim: (claim[1].phase, claim[0]))
-    _exclusive([(name, "the mixing of a batch", edit) for name, edit in batch if edit.phase is e.BatchPhase.MIX])
-    images = _exclusive([(name, "the augmentation policy", edit) for name, edit in every(e.MapImages)])
-    policy = images.get("the augmentation policy")
-    mixers = [
-        (name, "what becomes of an image's views", edit) for name, edit in batch if edit.phase is e.BatchPhase.MIX
-    ]
-    if policy and policy[1].views > 1:
-        _exclusive([(policy[0], "what becomes of an image's views", policy[1]), *mixers])
-    loss, precision = at_most_one(e.SetLoss, "the loss"), at_most_one(e.SetPrecision, "the precision")
-    gradient, optimizer = at_most_one(e.SetGradient, "the gradient"), at_most_one(e.SetOptimizer, "the optimiser")
-    split = at_most_one(e.SplitBatch, "the micro-batches")
-    decay, warmup = at_most_one(e.SetDecay, "the decay of the learning rate"), at_most_one(e.SetWarmup, "the warm-up")
-
+    claims = Claims([(name, edit) for name in sorted(tricks) for edit in tricks[name].edits(task)])
+    batch, images = claims.batch_maps(), claims.one(e.MapImages, "the augmentation policy")
+    claims.check_views(images, batch)
+    loss, gradient = claims.edit(e.SetLoss, "the loss"), claims.edit(e.SetGradient, "the gradient")
+    optimizer, split = claims.edit(e.SetOptimizer, "the optimiser"), claims.edit(e.SplitBatch, "the micro-batches")
+    decay = claims.edit(e.SetDecay, "the decay of the learning rate") or BASELINE_DECAY
+    warmup = claims.edit(e.SetWarmup, "the warm-up")
+    grads = sorted(claims.every(e.MapGrads), key=lambda claim: (claim[1].phase, claim[0]))
     return Recipe(
-        parts={
-            part: tuple((None if edit.optional else name, edit.build) for name, edit in parts if edit.part is part)
-            for part in e.Part
-            if any(edit.part is part for _, edit in parts)
-        },
-        inits=tuple(every(e.InitParams)),
-        image_inits=tuple(every(e.InitFromImages)),
-        frozen=tuple(every(e.FreezeParams)),
-        map_images=policy,
-        flip=_exclusive([(name, "which images are flipped", edit) for name, edit in every(e.SetFlip)]).get(
-            "which images are flipped"
-        ),
+        parts=claims.parts(),
+        inits=tuple(claims.every(e.InitParams)),
+        image_inits=tuple(claims.every(e.InitFromImages)),
+        frozen=tuple(claims.every(e.FreezeParams)),
+        map_images=images,
+        flip=claims.one(e.SetFlip, "which images are flipped"),
         map_batch=tuple((name, edit.apply) for name, edit in batch),
         reads=math.prod(edit.reads for _, edit in batch),
-        map_targets=tuple(edit.apply for _, edit in every(e.MapTargets)),
+        map_targets=tuple(edit.apply for _, edit in claims.every(e.MapTargets)),
         loss=loss.loss if loss else F.cross_entropy,
-        loss_weight=math.prod(edit.factor for _, edit in every(e.ScaleLoss)),
-        teacher=at_most_one(e.SetTeacher, "the teacher"),
+        loss_weight=math.prod(edit.factor for _, edit in claims.every(e.ScaleLoss)),
+        loss_terms=tuple(edit.term for _, edit in claims.every(e.AddLossTerm)),
+        teacher=claims.edit(e.SetTeacher, "the teacher"),
         micro_batch=split.images if split else None,
-        loss_terms=tuple(edit.term for _, edit in every(e.AddLossTerm)),
-        param_scales=tuple(every(e.ScaleParams)),
-        schedule=partial(learning_rate_factor, decay=decay or BASELINE_DECAY, warmup=warmup, clock=task.clock),
-        precision=precision,
+        param_scales=tuple(claims.every(e.ScaleParams)),
+        schedule=partial(learning_rate_factor, decay=decay, warmup=warmup, clock=task.clock),
+        precision=claims.edit(e.SetPrecision, "the precision"),
         gradient=gradient.compute if gradient else plain_gradient,
-        map_grads=tuple(edit.apply for _, edit in sorted(every(e.MapGrads), key=lambda c: (c[1].phase, c[0]))),
-        averages=tuple(every(e.AverageWeights)),
-        test_size=at_most_one(e.SetTestSize, "the size of validation images"),
-        wrap_predict=tuple(edit.wrap for _, edit in every(e.WrapPredict)),
+        map_grads=tuple(edit.apply for _, edit in grads),
+        averages=tuple(claims.every(e.AverageWeights)),
+        test_size=claims.edit(e.SetTestSize, "the size of validation images"),
+        wrap_predict=tuple(edit.wrap for _, edit in claims.every(e.WrapPredict)),
         optimizer=optimizer.build if optimizer else partial(optim.SGD, momentum=MOMENTUM, nesterov=True, fused=True),
     )
 
 
+@dataclass(frozen=True)
+class Claims:
+    """Edits with the names of the tricks that made them, in the order of the names."""
+
+    made: Sequence[tuple[str, e.Edit]]
+
+    def every(self, kind: type[K]) -> list[tuple[str, K]]:
+        """Return all claims of one kind."""
+        return [(name, edit) for name, edit in self.made if isinstance(edit, kind)]
+
+    def one(self, kind: type[K], slot: str) -> tuple[str, K] | None:
+        """Return the only claim of an exclusive kind, None without one."""
+        return _exclusive([(name, slot, edit) for name, edit in self.every(kind)]).get(slot)
+
+    def edit(self, kind: type[K], slot: str) -> K | None:
+        """Return the edit of the only claim of an exclusive kind, None without one."""
+        claim = self.one(kind, slot)
+        return claim[1] if claim else None
+
+    def parts(self) -> dict[e.Part, tuple[tuple[str | None, Callable[..., Any]], ...]]:
+        """Return the constructors of each claimed part; several if they chain."""
+        claims = self.every(e.SetPart)
+        _exclusive([(name, f"part '{edit.part.value}'", edit) for name, edit in claims if edit.part not in e.CHAINED])
+        return {
+            part: tuple((None if edit.optional else name, edit.build) for name, edit in claims if edit.part is part)
+            for part in e.Part
+            if any(edit.part is part for _, edit in claims)
+        }
+
+    def batch_maps(self) -> list[tuple[str, e.MapBatch]]:
+        """Return the maps of a batch in the order in which they are applied; at most one of them mixes."""
+        maps = sorted(self.every(e.MapBatch), key=lambda claim: (claim[1].phase, claim[0]))
+        _exclusive([(name, "the mixing of a batch", edit) for name, edit in maps if edit.phase is e.BatchPhase.MIX])
+        return maps
+
+    def check_views(self, policy: tuple[str, e.MapImages] | None, batch: Sequence[tuple[str, e.MapBatch]]) -> None:
+        """Raise ConflictError for a policy of several views with a map that mixes."""
+        if policy and policy[1].views > 1:
+            mixers: list[tuple[str, e.Edit]] = [claim for claim in batch if claim[1].phase is e.BatchPhase.MIX]
+            _exclusive([(name, "what becomes of an image's views", edit) for name, edit in [policy, *mixers]])
+
+
 def tenth_each_quarter(step: int, steps: int) -> float:
-    """The baseline's decay: a tenth after each quarter of the run (epochs 30, 60 and 90 of 120)."""
+    """Return the baseline's factor: a tenth after each quarter of the run (epochs 30, 60 and 90 of 120)."""
     return 0.1 ** sum(step / steps >= boundary for boundary in (30 / 120, 60 / 120, 90 / 120))
 
 
@@ -97,12 +118,12 @@ def learning_rate_factor(step: int, *, decay: e.SetDecay, warmup: e.SetWarmup | 
 
 
 def plain_gradient(model: nn.Module, backward: Callable[[], None]) -> None:
-    """One evaluation of the loss and its gradient."""
+    """Evaluate the loss and its gradient once."""
     backward()
 
 
 def _exclusive(claims: list[tuple[str, str, K]]) -> dict[str, tuple[str, K]]:
-    """Claims as (trick, slot, edit) -> the owner and the edit of each slot; two owners are a conflict."""
+    """Return the owner and the edit of each slot. ``claims`` are (trick, slot, edit); two owners are a conflict."""
     owner: dict[str, tuple[str, K]] = {}
     for name, slot, edit in claims:
         if slot in owner:

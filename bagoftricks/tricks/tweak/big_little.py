@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bagoftricks.errors import TooSmall, UserError
-from bagoftricks.models.layers import ConvNorm, ConvShortcut, MakeBlock, Site, stride_on_3x3
+from bagoftricks.models.layers import ConvNorm, ConvNormAct, ConvShortcut, MakeBlock, Site, stride_on_3x3
 from bagoftricks.recipe.edits import Part, SetPart
 from bagoftricks.recipe.trick import Task, require, trick
 
@@ -21,15 +21,15 @@ class BigLittleStem(nn.Module):
 
     def __init__(self, width: int, little_width: int, site: Site) -> None:
         super().__init__()
-        self.entry = ConvNorm(3, width, 7, 2, site, act=True)
+        self.entry = ConvNormAct(3, width, 7, 2, site)
         self.big = ConvNorm(width, width, 3, 2, site)
         self.little = nn.Sequential(
-            ConvNorm(width, little_width, 3, 1, site, act=True),
-            ConvNorm(little_width, little_width, 3, 2, site, act=True),
+            ConvNormAct(width, little_width, 3, 1, site),
+            ConvNormAct(little_width, little_width, 3, 2, site),
             ConvNorm(little_width, width, 1, 1, site),
         )
         self.act = site.act()
-        self.exit = ConvNorm(width, width, 1, 1, site, act=True)
+        self.exit = ConvNormAct(width, width, 1, 1, site)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.entry(images)

@@ -2,7 +2,7 @@ from typing import Literal
 
 from torch import nn
 
-from bagoftricks.models.layers import ConvNorm, Site
+from bagoftricks.models.layers import ConvNormAct, Site
 from bagoftricks.recipe.edits import Part, SetPart
 from bagoftricks.recipe.trick import Task, require_choice, trick
 
@@ -27,6 +27,6 @@ class EarlyPool:
 
     def build(self, c_in: int, c_out: int, site: Site) -> nn.Sequential:
         """Return a module that maps (B c_in H W) to (B c_out H/2 W/2)."""
-        conv, norm, act = ConvNorm(c_in, c_out, 3, 1, site, act=True)
+        conv, norm, act = ConvNormAct(c_in, c_out, 3, 1, site)
         pool = nn.MaxPool2d(2)
         return nn.Sequential(*((conv, pool, norm, act) if self.position == "before_norm" else (conv, norm, pool, act)))

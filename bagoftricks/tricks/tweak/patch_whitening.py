@@ -3,7 +3,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bagoftricks.errors import UserError
-from bagoftricks.models.layers import ConvNorm, Site
+from bagoftricks.models.layers import ConvNormAct, Site
 from bagoftricks.recipe.edits import FreezeParams, Images, InitFromImages, Part, SetPart
 from bagoftricks.recipe.trick import Task, require, trick
 
@@ -73,7 +73,7 @@ class PatchWhitening:
         filters = COLOURS * self.kernel**2 * (2 if self.mirrored else 1)
         conv = PatchConv(filters, self.kernel, stride, bias=not self.project)
         if self.project:
-            return nn.Sequential(conv, *ConvNorm(filters, width, 1, 1, site, act=True))
+            return nn.Sequential(conv, *ConvNormAct(filters, width, 1, 1, site))
         if width != filters:
             raise UserError(
                 f"tricks.patch_whitening.project=false: gives {filters} channels to a stem of {width}; type "

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from bagoftricks.errors import UserError
-from bagoftricks.models.layers import ConvNorm, Site
+from bagoftricks.models.layers import ConvNormAct, Site
 from bagoftricks.recipe.edits import Part, SetPart
 from bagoftricks.recipe.trick import Task, require, require_choice, trick
 
@@ -16,7 +16,7 @@ class SplitConv(nn.Module):
 
     def __init__(self, c_in: int, channels: int, stride: int, groups: int, site: Site) -> None:
         super().__init__()
-        self.both = ConvNorm(c_in, 2 * channels, 3, stride, site, groups=groups, act=True)
+        self.both = ConvNormAct(c_in, 2 * channels, 3, stride, site, groups=groups)
         self.groups = groups
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,8 +30,8 @@ class TwoConvs(nn.Module):
 
     def __init__(self, c_in: int, channels: int, stride: int, groups: int, site: Site) -> None:
         super().__init__()
-        self.small = ConvNorm(c_in, channels, 3, stride, site, groups=groups, act=True)
-        self.large = ConvNorm(c_in, channels, 5, stride, site, groups=groups, act=True)
+        self.small = ConvNormAct(c_in, channels, 3, stride, site, groups=groups)
+        self.large = ConvNormAct(c_in, channels, 5, stride, site, groups=groups)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.small(x), self.large(x)
@@ -42,7 +42,7 @@ class BranchAttention(nn.Module):
 
     def __init__(self, channels: int, hidden: int, site: Site) -> None:
         super().__init__()
-        self.squeeze = ConvNorm(channels, hidden, 1, 1, site, act=True)
+        self.squeeze = ConvNormAct(channels, hidden, 1, 1, site)
         self.excite = nn.Conv2d(hidden, 2 * channels, 1, bias=False)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
