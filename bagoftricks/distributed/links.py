@@ -21,8 +21,8 @@ from bagoftricks.errors import RankFailed, RankLost, Remote, UserError
 
 GRACE_SECONDS = 5.0  # for the main thread to see for itself that a peer is gone
 REASON_SECONDS = 2.0  # for the reason to arrive after a collective has failed
-BYE: dict[str, Any] = {}
-Message = dict[str, Any]
+Message = dict[str, str]
+BYE: Message = {}
 EXPECTED = ("TrainingFailed", "RunElsewhere", "RankLost")  # errors that one line explains
 
 

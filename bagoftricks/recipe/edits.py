@@ -120,6 +120,7 @@ class Origin(Enum):
 Select: TypeAlias = Callable[[nn.Module, str], bool]  # (owning module, parameter name within it) -> touched?
 LossFn: TypeAlias = Callable[[Logits, Targets], Tensor]
 Predict: TypeAlias = Callable[[Images], Logits]
+ParamGroup: TypeAlias = dict[str, Any]  # an optimiser's: parameters, lr, peak_lr, weight_decay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,7 +259,7 @@ class SetTestSize:  # exclusive; side in pixels of the validation images
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetOptimizer:  # exclusive
-    build: Callable[[list[dict[str, Any]]], optim.Optimizer]
+    build: Callable[[list[ParamGroup]], optim.Optimizer]
 
 
 Edit: TypeAlias = (

@@ -18,6 +18,7 @@ from bagoftricks.recipe.edits import (
     Logits,
     LossFn,
     MapImages,
+    ParamGroup,
     Part,
     Predict,
     ScaleParams,
@@ -55,7 +56,7 @@ class Recipe:
     averages: tuple[tuple[str, AverageWeights], ...]
     test_size: SetTestSize | None
     wrap_predict: tuple[Callable[[Predict], Predict], ...]
-    optimizer: Callable[[list[dict[str, Any]]], optim.Optimizer]
+    optimizer: Callable[[list[ParamGroup]], optim.Optimizer]
 
 
 def test_pixels(settings: Settings, recipe: Recipe) -> int:

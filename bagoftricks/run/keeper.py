@@ -47,8 +47,8 @@ class Progress:
 class RunCheckpointer:
     """Checkpoints of a run in training: saved when due or when asked to stop, and found again."""
 
-    identity: Mapping[str, Any]
-    numerics: Mapping[str, Any]  # versions and device: they decide the last bits
+    identity: Mapping[str, object]
+    numerics: Mapping[str, object]  # versions and device: they decide the last bits
     trainer: Trainer
     loaders: tuple[Loader, Loader]
     checkpoints: Checkpoints
@@ -187,7 +187,7 @@ class RunCheckpointer:
         self.checkpoints.saved_step = self.trainer.steps_done
 
 
-def refuse_another(path: str, theirs: Any, ours: Mapping[str, Any]) -> None:
+def refuse_another(path: str, theirs: Any, ours: Mapping[str, object]) -> None:
     """Raise UserError with what is different between the run of a checkpoint and this one."""
     different = [
         f"{name}={there} there, {here} here" for name, there, here in differences(theirs, ours) if there != here
@@ -209,7 +209,7 @@ def differences(theirs: Any, ours: Any, name: str = "") -> Iterator[tuple[str, A
         yield name, theirs, ours
 
 
-def numerics_environment(device: torch.device, devices: int = 1) -> dict[str, Any]:
+def numerics_environment(device: torch.device, devices: int = 1) -> dict[str, str | int]:
     """What decides the last bits of a result beside the run itself."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({_instructions()})"
     return {"torch": torch.__version__, "device": name, "devices": devices, "threads": torch.get_num_threads()}

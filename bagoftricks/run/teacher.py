@@ -228,7 +228,7 @@ def _timm(source: str, name: str, num_classes: int) -> Described:
 # --- what all of them share ---
 
 
-def _named(facts: Mapping[str, Any], **parts: Any) -> Teacher:
+def _named(facts: Mapping[str, object], **parts: Any) -> Teacher:
     """The teacher with its digest, after a check that its weights fit its network."""
     facts = {**facts, "pixels": parts["pixels"], "mean": parts["mean"], "std": parts["std"]}
     stat = parts["weights"].stat()

@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -77,7 +77,7 @@ def keep_evidence(path: Path, error: LossNotFinite, checkpointer: "RunCheckpoint
     write_whole(path, lambda file: file.write_text(text, encoding="utf-8"))
 
 
-def evidence(error: LossNotFinite, trainer: Trainer, plan: StepPlan, seed: int) -> dict[str, Any]:
+def evidence(error: LossNotFinite, trainer: Trainer, plan: StepPlan, seed: int) -> dict[str, object]:
     """What there is to look at: the step's samples and draws, the losses before it, the gradients as they are now.
 
     On a GPU, ``gradients_of_step`` may be some steps later.

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bagoftricks.errors import ConflictError, NoEffectError
-from bagoftricks.recipe.edits import FreezeParams, Images, InitFromImages, InitParams, ScaleParams, Select
+from bagoftricks.recipe.edits import FreezeParams, Images, InitFromImages, InitParams, ParamGroup, ScaleParams, Select
 from bagoftricks.recipe.recipe import Recipe
 from bagoftricks.rng import Key
 
@@ -93,7 +92,7 @@ def _overlap(model: nn.Module, one: Select, other: Select) -> bool:
 
 def param_groups(
     model: nn.Module, scales: Sequence[tuple[str, ScaleParams]], *, lr: float, weight_decay: float
-) -> list[dict[str, Any]]:
+) -> list[ParamGroup]:
     """One optimiser group per distinct (learning rate, weight decay), frozen parameters left out.
 
     Scales multiply, so their order is irrelevant.

@@ -72,7 +72,7 @@ def load_optimizer(optimizer: optim.Optimizer, tensors: Tensors, entries: list[l
     PyTorch's own loading casts to the parameter's type and forgets the order in memory; it says on which device a
     tensor belongs, the rest is put back as it was.
     """
-    state: dict[int, dict[str, Any]] = {}
+    state: dict[int, dict[str, object]] = {}
     for index, name, value in entries:
         state.setdefault(index, {})[name] = tensors.get(f"{index}.{name}", value)
     groups = optimizer.state_dict()["param_groups"]

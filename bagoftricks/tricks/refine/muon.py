@@ -1,12 +1,11 @@
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn, optim
 
-from bagoftricks.recipe.edits import ScaleParams, SetOptimizer
+from bagoftricks.recipe.edits import ParamGroup, ScaleParams, SetOptimizer
 from bagoftricks.recipe.trick import Task, require, trick
 
 QUINTIC = (3.4445, -4.7750, 2.0315)  # p(s) = 3.4445 s - 4.7750 s^3 + 2.0315 s^5 lifts singular values towards 1
@@ -37,7 +36,7 @@ def gradients(parameters: list[Tensor]) -> list[Tensor]:
 class MuonAndSgd(optim.Optimizer):
     """Muon for the kernels of convolutions as (out, in height width) matrices, Nesterov momentum for the rest."""
 
-    def __init__(self, groups: list[dict[str, Any]], *, momentum: float, steps: int, normalise: bool) -> None:
+    def __init__(self, groups: list[ParamGroup], *, momentum: float, steps: int, normalise: bool) -> None:
         own = {"momentum": momentum, "steps": steps, "normalise": normalise}
         super().__init__(groups, {"lr": 0.0, "weight_decay": 0.0, **own})
 
@@ -50,7 +49,7 @@ class MuonAndSgd(optim.Optimizer):
             if others := [p for p in params if not is_kernel(p)]:
                 self._nesterov_step(others, group)
 
-    def _orthogonal_step(self, kernels: list[Tensor], group: dict[str, Any]) -> None:
+    def _orthogonal_step(self, kernels: list[Tensor], group: ParamGroup) -> None:
         lr, momentum = group["lr"], group["momentum"]
         grads, buffers = gradients(kernels), [self._buffer(p) for p in kernels]
         torch._foreach_lerp_(buffers, grads, 1 - momentum)
@@ -70,7 +69,7 @@ class MuonAndSgd(optim.Optimizer):
                 [matrix.view(kernels[i].shape) for i, matrix in zip(chosen, made, strict=True)],
             )
 
-    def _nesterov_step(self, params: list[Tensor], group: dict[str, Any]) -> None:
+    def _nesterov_step(self, params: list[Tensor], group: ParamGroup) -> None:
         pull = torch._foreach_add(gradients(params), params, alpha=group["weight_decay"])
         buffers = [self._buffer(p) for p in params]
         torch._foreach_mul_(buffers, SGD_MOMENTUM)

@@ -1,18 +1,17 @@
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, optim
 
-from bagoftricks.recipe.edits import SetOptimizer
+from bagoftricks.recipe.edits import ParamGroup, SetOptimizer
 from bagoftricks.recipe.trick import Task, require, trick
 
 
 class VelocityNesterov(optim.Optimizer):
     """Nesterov momentum with the learning rate inside the velocity: v is a length, not a gradient."""
 
-    def __init__(self, groups: list[dict[str, Any]], *, momentum: float) -> None:
+    def __init__(self, groups: list[ParamGroup], *, momentum: float) -> None:
         super().__init__(groups, {"lr": 0.0, "weight_decay": 0.0, "momentum": momentum})
 
     @torch.no_grad()
