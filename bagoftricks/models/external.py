@@ -20,7 +20,7 @@ from bagoftricks.models.parts import Parts
 from bagoftricks.recipe.edits import Part
 from bagoftricks.settings import ModelSettings
 
-OPTIONS: dict[str, dict[str, bool]] = {  # what some constructors need to build the network of the papers
+OPTIONS: dict[str, dict[str, bool | int]] = {  # what some constructors need to build the network of the papers
     "inception_v3": {"aux_logits": False, "init_weights": False, "transform_input": False},
     "googlenet": {"aux_logits": False, "init_weights": False, "transform_input": False},
 }
