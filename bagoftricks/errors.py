@@ -1,4 +1,4 @@
-"""All errors, in one tree. A UserError is one line on the command line, with exit status 2.
+"""Errors in one tree. A UserError is one line on the command line, with exit status 2.
 
 UserError                the request cannot be carried out as typed
  |- ConflictError        two tricks claim one exclusive slot
@@ -14,7 +14,7 @@ RunFailure               the run ended without a record; one line, exit status 1
  `- RankLost             another rank was killed or cannot continue
 RankFailed               a bug in another rank; its traceback is the cause, a Remote
 LossNotFinite            a loss is infinite or not a number; becomes a TrainingFailed
-Interrupted              the run was asked to stop, and is saved; exit status 75
+Interrupted              the run was stopped by a signal, and is saved; exit status 75
 """
 
 from collections.abc import Iterable
@@ -22,15 +22,15 @@ from difflib import get_close_matches
 
 
 class UserError(ValueError):
-    """What was asked for cannot be done as asked; the message says what, why and what to type instead."""
+    """Request that cannot be carried out as typed; the message gives what, why and what to type instead."""
 
 
 class ConflictError(UserError):
-    """Two tricks claim the same exclusive slot."""
+    """Claim of two tricks on one exclusive slot."""
 
 
 class NoEffectError(UserError):
-    """A trick was switched on and would change nothing: in an ablation, a false zero."""
+    """Trick that is switched on and would change nothing: in an ablation, a false zero."""
 
     def __init__(self, trick: str, why: str) -> None:
         super().__init__(trick, why)
@@ -42,51 +42,51 @@ class NoEffectError(UserError):
 
 
 class TooSmall(UserError):
-    """The images are smaller than the network can take."""
+    """Images smaller than the network accepts."""
 
 
 class DataError(UserError):
-    """A data set is missing, empty or broken."""
+    """Data set that is missing, empty or broken."""
 
 
 class VanishedError(DataError):
-    """A file that was there when the run began is gone. Unlike a broken file, it is never skipped."""
+    """File that was removed during the run. Unlike a broken file, it is never skipped."""
 
 
 class DamagedRecord(UserError):
-    """A file that should be a record but is not one."""
+    """Record file that is damaged."""
 
 
 class DamagedCheckpoint(UserError):
-    """A file that should be a checkpoint but is not one, or not any more."""
+    """Checkpoint file that is damaged."""
 
 
 class RunFailure(RuntimeError):
-    """A run that ended without a record for an expected reason; the message says when, why and what to type."""
+    """Expected end of a run without a record; the message gives when, why and what to type."""
 
 
 class RunElsewhere(RunFailure):
-    """A run that another process holds."""
+    """Run that another process trains."""
 
 
 class TrainingFailed(RunFailure):
-    """A run that cannot continue."""
+    """Training that cannot continue."""
 
 
 class RankLost(RunFailure):
-    """A rank that was killed or cannot continue; the message says which, and why."""
+    """Rank that was killed or cannot continue; the message names it and gives the reason."""
 
 
 class RankFailed(RuntimeError):
-    """A bug in another rank; the cause has its traceback."""
+    """Bug in another rank; the cause has its traceback."""
 
 
 class Remote(Exception):
-    """The traceback of another process, as the cause of an error in this one."""
+    """Traceback of another process, as the cause of an error in this one."""
 
 
 class LossNotFinite(ArithmeticError):
-    """A loss that is infinite or not a number.
+    """Loss that is infinite or not a number.
 
     ``step`` counts from 1; ``losses`` are the last ones, by step.
     """
@@ -97,10 +97,10 @@ class LossNotFinite(ArithmeticError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run that was asked to stop and is saved; the message says at which step."""
+    """Stop signal to a run, which is saved; the message gives the step."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'mixup'?"``, or nothing when no known word is near."""
+    """Return ``"; did you mean 'mixup'?"``, or an empty text if no known word is near."""
     near = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean '{near[0]}'?" if near else ""

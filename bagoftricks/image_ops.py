@@ -1,8 +1,8 @@
-"""Operations on images in bytes, of which augmentation policies are made; each image of a batch has its own.
+"""Image operations of augmentation policies, on bytes; each image of a batch has its own.
 
 They compute what PIL computes, in integers or in single steps of IEEE arithmetic, so that an image's result does not
 depend on its batch. A batch's operations of one kind run together: a policy costs a few large kernels, not hundreds of
-small ones. Tricks may import this module as they do ``layers``: several policies share it, and it knows none of them.
+small ones. Tricks may import this module as they do ``layers``: several policies share it, and it names none of them.
 
 Shapes: B batch, N images of one kind, H height, W width. Images are uint8 RGB on the CPU.
 """
@@ -24,7 +24,7 @@ Coordinates = Int32[Tensor, "N H W"]
 
 
 class Op(Enum):
-    """The operations, and what their amount means."""
+    """Operations; the comments give the meaning of their amounts."""
 
     IDENTITY = "identity"
     SHEAR_X = "shear x"  # columns moved for each row; content moves left where it is positive
@@ -36,7 +36,7 @@ class Op(Enum):
     EQUALIZE = "equalize"
     INVERT = "invert"
     POSTERIZE = "posterize"  # bits kept, 0 to 8
-    SOLARIZE = "solarize"  # the value from which on pixels are inverted, 0 to 256
+    SOLARIZE = "solarize"  # threshold from which pixels are inverted, 0 to 256
     SOLARIZE_ADD = "solarize-add"  # added to pixels below 128
     CONTRAST = "contrast"  # a factor, here and below: 1 changes nothing
     BRIGHTNESS = "brightness"
@@ -46,7 +46,7 @@ class Op(Enum):
 
 
 class Do(NamedTuple):
-    """One operation on one image."""
+    """Operation on one image."""
 
     op: Op
     amount: float = 0.0
@@ -58,20 +58,20 @@ WARPS = (Op.SHEAR_X, Op.SHEAR_Y, Op.TRANSLATE_X, Op.TRANSLATE_Y, Op.ROTATE)
 TRANSLATIONS = (Op.TRANSLATE_X, Op.TRANSLATE_Y)
 ENHANCEMENTS = (Op.COLOUR, Op.CONTRAST, Op.BRIGHTNESS, Op.SHARPNESS)
 WHOLE = frozenset({Op.POSTERIZE, Op.SOLARIZE, Op.SOLARIZE_ADD, Op.CUTOUT})  # operations with whole amounts
-AT_ONCE = 1 << 15  # pixels of the images that go through a kind of operation together: they fit into the cache
+AT_ONCE = 1 << 15  # pixels that go through a kind of operation together: they fit into the cache
 ONE = 1 << 16  # a pixel in fixed-point coordinates, as PIL's nearest resampling has them
 
 Ranges = Mapping[Op, tuple[float, float]]
 
 
 def amount(op: Op, share: float, sign: float, ranges: Ranges, whole: frozenset[Op] = WHOLE) -> float:
-    """The amount at ``share`` of the way through the operation's range; 0 for one without.
+    """Return the amount at ``share`` of the operation's range; 0 for an operation without a range.
 
     Warps, and enhancements whose range starts at 1 (no change), go to either side with the sign (a draw in [0, 1)).
-    The way through the range is truncated for ``whole`` amounts.
+    The distance from the start is truncated for ``whole`` amounts.
     """
     start, end = ranges.get(op, (0.0, 0.0))
-    way = round((end - start) * share, 9)  # 0.1 + (1.9 - 0.1) / 2 is to be 1
+    way = round((end - start) * share, 9)  # so that 0.1 + (1.9 - 0.1) / 2 is 1
     way = int(way) if op in whole else way
     either_side = op in WARPS or (op in ENHANCEMENTS and start == 1)
     return start - way if either_side and sign < 0.5 else start + way
@@ -80,7 +80,7 @@ def amount(op: Op, share: float, sign: float, ranges: Ranges, whole: frozenset[O
 def perform(
     images: UInt8[Tensor, "B 3 H W"], what: Sequence[Do], *, fill: int = 128, bilinear: bool = False
 ) -> UInt8[Tensor, "B 3 H W"]:
-    """Each image after its own operation. Warps and cutouts leave ``fill``; ``bilinear`` resamples the warps."""
+    """Apply to each image its own operation. Warps and cutouts leave ``fill``; ``bilinear`` resamples the warps."""
     images = images.clone()
     rows: dict[Kind, list[int]] = {}
     for i, do in enumerate(what):
@@ -99,13 +99,13 @@ Kind = Callable[[Tensor, list[Do], int], Tensor]
 
 
 def warp(images: Bytes, todo: list[Do], fill: int) -> Bytes:
-    """Affine maps, resampled to the nearest pixel."""
+    """Apply affine maps, resampled to the nearest pixel."""
     x, y, outside = _sources(images, todo)
     return _pick(images, x >> 16, y >> 16).masked_fill_(outside, fill)
 
 
 def smooth_warp(images: Bytes, todo: list[Do], fill: int) -> Bytes:
-    """Affine maps, resampled bilinearly."""
+    """Apply affine maps, resampled bilinearly."""
     x, y, outside = _sources(images, todo)
     x, y = x - ONE // 2, y - ONE // 2  # between pixel centres
     right, down = ((v & (ONE - 1)).float().div(ONE)[:, None] for v in (x, y))
@@ -120,12 +120,12 @@ def smooth_warp(images: Bytes, todo: list[Do], fill: int) -> Bytes:
 
 
 def between_pixels(do: Do) -> bool:
-    """Whether the operation is a warp that needs values between pixel centres."""
+    """Return True for a warp that needs values between pixel centres."""
     return do.op in WARPS and not (do.op in TRANSLATIONS and do.amount == int(do.amount))
 
 
 def affine(do: Do, height: int, width: int) -> tuple[float, ...]:
-    """(a, b, c, d, e, f): the pixel at (x, y) comes from (a x + b y + c, d x + e y + f)."""
+    """Return (a, b, c, d, e, f): the pixel at (x, y) comes from (a x + b y + c, d x + e y + f)."""
     by = do.amount
     if do.op is Op.ROTATE:
         cos, sin = math.cos(math.radians(by)), math.sin(math.radians(by))
@@ -141,13 +141,13 @@ def affine(do: Do, height: int, width: int) -> tuple[float, ...]:
 
 
 def _fixed(matrix: tuple[float, ...]) -> list[int]:
-    """The matrix in 1/65536 pixels, with its offsets taken at the centre of the first pixel."""
+    """Return the matrix in 1/65536 pixels, with its offsets taken at the centre of the first pixel."""
     a, b, c, d, e, f = matrix
     return [math.floor(v * ONE + 0.5) for v in (a, b, c + a / 2 + b / 2, d, e, f + d / 2 + e / 2)]
 
 
 def _sources(images: Bytes, todo: list[Do]) -> tuple[Coordinates, Coordinates, Bool[Tensor, "N 1 H W"]]:
-    """Where each pixel comes from, in 1/65536 pixels with pixel centres at halves, and whether that is outside."""
+    """Return each pixel's source (x, y) in 1/65536 pixels, pixel centres at halves, and a mask of outside sources."""
     height, width = images.shape[2:]
     made = torch.tensor([_fixed(affine(do, height, width)) for do in todo], dtype=torch.int32)[:, :, None, None]
     rows, columns = torch.arange(height, dtype=torch.int32)[:, None], torch.arange(width, dtype=torch.int32)
@@ -158,14 +158,14 @@ def _sources(images: Bytes, todo: list[Do]) -> tuple[Coordinates, Coordinates, B
 
 
 def _pick(images: Bytes, x: Coordinates, y: Coordinates) -> Bytes:
-    """The pixels at (x, y), or the nearest ones inside."""
+    """Return the pixels at (x, y), or the nearest ones inside."""
     height, width = images.shape[2:]
     where = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
     return images.flatten(2).gather(2, where.long().flatten(1)[:, None].expand(-1, 3, -1)).view_as(images)
 
 
 def look_up(images: Bytes, todo: list[Do], fill: int) -> Bytes:
-    """Operations that map each channel's values by a table of the image's own."""
+    """Map each channel's values by a table of the image's own."""
     pixels = images.flatten(2).long()
     tables = torch.empty(len(images), 3, 256, dtype=torch.uint8)
     for op in dict.fromkeys(do.op for do in todo):
@@ -198,7 +198,7 @@ def adjust_brightness(pixels: Pixels, factors: Amounts) -> Tables:
 
 
 def adjust_contrast(pixels: Pixels, factors: Amounts) -> Tables:
-    """Away from the mean grey of the image. (TPU's and Assembled-CNN's code take pixels / 256 for it.)"""
+    """Scale the distance from the image's mean grey. (The TPU code and Assembled-CNN's take pixels / 256 for it.)"""
     grey = _grey(pixels).sum(2, keepdim=True).double() / pixels.shape[2]
     return _everywhere(_blend((grey + 0.5).floor(), _levels(), factors), len(pixels))
 
@@ -224,12 +224,12 @@ def equalize(pixels: Pixels, amounts: Amounts) -> Tables:
 
 
 def colour(images: Bytes, todo: list[Do], fill: int) -> Bytes:
-    """Away from the grey image."""
+    """Scale the distance from the grey image."""
     return _blend(_grey(images.int()), images, _factors(todo))
 
 
 def sharpness(images: Bytes, todo: list[Do], fill: int) -> Bytes:
-    """Away from the image smoothed by [1 1 1; 1 5 1; 1 1 1] / 13; the border stays."""
+    """Scale the distance from the image smoothed by [1 1 1; 1 5 1; 1 1 1] / 13; the border stays."""
     x = images.int()
     rows = x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:]
     total = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:] + 4 * x[:, :, 1:-1, 1:-1]
@@ -273,12 +273,12 @@ def _levels() -> Int64[Tensor, " 256"]:
 
 
 def _everywhere(tables: Tensor, count: int) -> Tables:
-    """The same table for each channel."""
+    """Return the same table for each channel."""
     return tables.to(torch.uint8).expand(count, 3, 256)
 
 
 def _grey(rgb: Tensor) -> Tensor:
-    """PIL's luma, rounded: (N 3 ...) -> (N 1 ...)."""
+    """Return PIL's luma, rounded: (N 3 ...) -> (N 1 ...)."""
     luma: Tensor = 19595 * rgb[:, :1] + 38470 * rgb[:, 1:2] + 7471 * rgb[:, 2:] + 0x8000
     return luma >> 16
 
@@ -288,6 +288,6 @@ def _factors(todo: list[Do]) -> Float[Tensor, "N 1 1 1"]:
 
 
 def _blend(low: Tensor, high: Tensor, factor: Tensor) -> Tensor:
-    """``low + factor * (high - low)`` in PIL's steps of fp32, truncated to bytes."""
+    """Return ``low + factor * (high - low)`` in PIL's steps of fp32, truncated to bytes."""
     low, high = low.float(), high.float()
     return (low + factor * (high - low)).clamp_(0, 255).to(torch.uint8)

@@ -1,7 +1,7 @@
-"""Keyed randomness: every draw is a function of (seed, what, step or sample), never of what was drawn before.
+"""Keyed randomness: every draw is a function of (seed, purpose, step or sample), never of earlier draws.
 
 Switching one trick on moves no other draw, a resumed run needs no generator state, and a sample's augmentation
-does not depend on the batch, the worker or the device count it happens to be read with (docs/adr/0003).
+does not depend on its batch, its worker or the number of devices (docs/adr/0003).
 """
 
 import hashlib
@@ -19,30 +19,30 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """The name of a stream of draws, e.g. ``Key(seed).fold("mixup", step)``."""
+    """Name of a stream of draws, e.g. ``Key(seed).fold("mixup", step)``."""
 
     seed: int
     path: tuple[str | int, ...] = ()
 
     def fold(self, *path: str | int) -> "Key":
-        """The key of a stream below this one."""
+        """Return the key of a stream below this one."""
         return Key(self.seed, self.path + path)
 
     def bits(self) -> int:
-        """63 bits that depend only on the seed and the path."""
+        """Return 63 bits that depend only on the seed and the path."""
         digest = hashlib.blake2b(repr((self.seed, *self.path)).encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") >> 1
 
     def generator(self, device: torch.device | str = "cpu") -> torch.Generator:
-        """A generator on ``device``, freshly seeded. Devices other than the CPU share one object: draw at once."""
+        """Return a freshly seeded generator on ``device``. A GPU has one shared object: draw at once."""
         return _generator(torch.device(device)).manual_seed(self.bits())
 
     def numpy(self) -> np.random.Generator:
-        """A NumPy generator, for distributions that PyTorch lacks; its draws are equal on every device."""
+        """Return a NumPy generator, for distributions that PyTorch lacks; its draws are equal on every device."""
         return np.random.Generator(np.random.Philox(key=self.bits()))
 
     def uniform(self, samples: npt.ArrayLike, draws: int) -> npt.NDArray[np.float64]:
-        """``draws`` multiples of 2^-24 in [0, 1) for each sample index, shape (n, draws): below 1 in fp32 too.
+        """Return ``draws`` multiples of 2^-24 in [0, 1) for each sample index, shape (n, draws): below 1 in fp32 too.
 
         Draw j of sample i depends on (key, i, j) alone: two rounds of the SplitMix64 finaliser
         (Steele, Lea and Flood 2014) replace a generator object per sample, which would cost 10 us each.
@@ -51,7 +51,7 @@ class Key:
         return numbers
 
     def words(self, samples: npt.ArrayLike, draws: int) -> npt.NDArray[np.uint64]:
-        """``draws`` words of 64 random bits for each sample index, shape (n, draws); word j of sample i as above."""
+        """Return ``draws`` words of 64 random bits for each sample index, shape (n, draws), keyed as in ``uniform``."""
         index = np.asarray(samples, dtype=np.uint64)[:, None]
         with np.errstate(over="ignore"):
             rows = _mix(np.uint64(self.bits()) + (index + np.uint64(1)) * GOLDEN)
@@ -60,22 +60,22 @@ class Key:
 
 @dataclass(slots=True)
 class Noise:
-    """Draws inside the network: the trainer names the step, a layer its place.
+    """Draws inside the network, keyed by the trainer's step and the layer's place.
 
-    Where several devices share a batch, the trainer says too which of its images the network sees here: every image
-    has the draws that it has on one device.
+    If several devices share a batch, the trainer also sets which of its images this device has: every image then has
+    the same draws as on a single device.
     """
 
     key: Key = Key(0)
-    images: int = 0  # of the batch that is cut into shares; 0: it is not
-    share: slice = field(default_factory=lambda: slice(None))  # which of them are here
-    over_devices: Callable[[Tensor], Tensor] | None = None  # adds up what the devices have
+    images: int = 0  # images of a batch that devices share; 0: it is not shared
+    share: slice = field(default_factory=lambda: slice(None))  # this device's images
+    over_devices: Callable[[Tensor], Tensor] | None = None  # sum over the devices
 
     def uniform(self, *shape: int, device: torch.device, place: str) -> Tensor:
-        """Numbers in [0, 1) on ``device`` for the layer at ``place``, the first dimension being its input's.
+        """Return numbers in [0, 1) on ``device`` for the layer at ``place``; the first dimension is that of its input.
 
-        They are the same at each evaluation of one step's batch. With several views of an image, all the first views
-        come before all the second ones.
+        The numbers are the same at each evaluation of one step's batch. With several views of an image, all the first
+        views come before all the second ones.
         """
         rng = self.key.fold(place).generator(device)
         if not self.images:
@@ -84,11 +84,11 @@ class Noise:
         return every.view(-1, self.images, *shape[1:])[:, self.share].flatten(0, 1)
 
     def rows(self, here: int) -> int:
-        """How many rows a layer's input has on all devices, of which ``here`` are here."""
+        """Return the number of rows of a layer's input on all devices, from the number on this one."""
         return here // len(range(self.images)[self.share]) * self.images if self.images else here
 
     def total(self, part: Tensor) -> Tensor:
-        """The sum over all images of a batch of what is counted of those here; it has no gradient."""
+        """Return the sum over all images of a batch from the sum over this device's; it has no gradient."""
         return part if self.over_devices is None else self.over_devices(part.detach().clone())
 
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from torchvision.models import resnet50
 
 from bagoftricks.rng import Key
-from bagoftricks.robustness.corruptions import CORRUPTIONS, EXTRA, SEVERITIES, corrupt
+from bagoftricks.robustness.corruptions import CORRUPTIONS, EXTRA, SEVERITIES, CorruptionOptions, corrupt
 
 Cell = tuple[str, int]
 
@@ -76,7 +76,7 @@ def measure(images: Tensor, rounds: int, names: tuple[str, ...], few: int) -> di
         for cell in ((name, severity) for name in names for severity in SEVERITIES):
             name, severity = cell
             indices = range(len(images))
-            took = timed(lambda c=cell, i=indices: corrupt(images, *c, i, constants=constants)) / len(images)
+            took = timed(lambda c=cell, i=indices: corrupt(images, *c, i, CorruptionOptions(constants))) / len(images)
             if turn:
                 spent["ours"].setdefault(cell, []).append(took)
             if theirs is None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bagoftricks.robustness.corruptions import Frost, corrupt
+from bagoftricks.robustness.corruptions import CorruptionOptions, Frost, corrupt
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     print("| severity | frost | mean | deviation | change | step |\n|---|---|--:|--:|--:|--:|")
     for severity in (1, 3, 5):
         for frost in (Frost.from_folder(given.frost), Frost.made_up()):
-            result = corrupt(images, "frost", severity, range(len(images)), frost=frost).float()
+            result = corrupt(images, "frost", severity, range(len(images)), CorruptionOptions(frost=frost)).float()
             numbers = (result.mean(), result.std((1, 2, 3)).mean(), (result - images).abs().mean())
             step = result.diff(dim=3).abs().mean()
             print(f"| {severity} | {frost.describe()} | " + " | ".join(f"{n:.1f}" for n in (*numbers, step)) + " |")

@@ -1,4 +1,4 @@
-"""Several processes that carry out one run together: nothing else of the package imports torch.distributed."""
+"""Several processes that carry out one run together; only this package imports torch.distributed."""
 
 from bagoftricks.distributed.joining import in_ranks, join, requested_ranks
 from bagoftricks.distributed.world import ALONE, World

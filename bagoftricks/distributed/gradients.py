@@ -1,4 +1,4 @@
-"""Gradients of the whole batch from those of its shares, while the backward pass is still at work."""
+"""Average the gradients of a batch's shares during the backward pass."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from bagoftricks.distributed.world import World
 
-BUCKET_BYTES = 25 * 2**20  # of gradients that travel together: large enough to fill the wire, small enough to overlap
+BUCKET_BYTES = 25 * 2**20  # bytes per message: large for the bandwidth, small for overlap with the backward pass
 
 
 class Bucket:
@@ -28,17 +28,17 @@ class Bucket:
         ]  # fmt: skip
 
     def pairs(self) -> tuple[list[Tensor], list[Tensor]]:
-        """The gradients that exist, and their places in the message."""
+        """Return the gradients that exist, and their places in the message."""
         found = [(p.grad, part) for p, part in zip(self.parameters, self.parts, strict=True) if p.grad is not None]
         return [grad for grad, _ in found], [part for _, part in found]
 
 
 class MeanGradients:
-    """Averages the gradients of ``parameters`` over the ranks.
+    """Mean over the ranks of the gradients of ``parameters``.
 
-    A bucket is sent as soon as the gradients in it are complete, in one order on every rank: that of the backward pass,
-    which is the reverse of the parameters', as far as it can be known. Use ``backward`` for each part of a batch, then
-    ``finish``; gradients of all parts but the last stay here.
+    A bucket is sent as soon as its gradients are complete, in one order on every rank: the reverse order of the
+    parameters, which is about that of the backward pass. Call ``backward`` for each part of a batch, then ``finish``;
+    only the gradients after the last part are sent.
     """
 
     def __init__(self, world: World, parameters: Iterable[nn.Parameter]) -> None:
@@ -49,14 +49,14 @@ class MeanGradients:
                 parameter.register_post_accumulate_grad_hook(self._hook(bucket))  # type: ignore[no-untyped-call]
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
-        """Add the gradient of ``loss`` to the parameters'; send it meanwhile if it is the ``last`` of the batch."""
+        """Add the gradient of ``loss`` to the parameters'; send the sums meanwhile if it is the batch's ``last``."""
         self.sending = last
         loss.backward()  # type: ignore[no-untyped-call]
 
     def finish(self) -> None:
         """Wait until every parameter has the mean gradient of all ranks. A GPU waits, the host does not."""
         while self.next < len(self.buckets):
-            self._send()  # what is left has parameters that the loss does not depend on
+            self._send()  # the rest has parameters that the loss does not depend on
         for bucket in self.buckets:
             self.world.wait(bucket.work)
             grads, parts = bucket.pairs()
@@ -104,7 +104,7 @@ def buckets_of(parameters: list[nn.Parameter]) -> list[list[nn.Parameter]]:
 
 
 def dense(tensor: Tensor) -> bool:
-    """Whether its elements fill one piece of memory, in whatever order of dimensions."""
+    """Return True if the elements fill one piece of memory, in any order of dimensions."""
     return tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else (
         tensor.is_contiguous()
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""How a process finds out that it is one of several ranks, and joins the others."""
+"""Find out that a process is one of several ranks, and join the others."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,11 +19,11 @@ from bagoftricks.started import ranks_started
 
 T = TypeVar("T")
 P = ParamSpec("P")
-PATIENCE = timedelta(days=1)  # of a rank for one that is at work; one that is dead is noticed at once
+PATIENCE = timedelta(days=1)  # longest wait for a rank that is at work; the death of a rank is noticed at once
 
 
 def requested_ranks(devices: int) -> int:
-    """The ranks of a run with ``runtime.devices=devices``. Raises UserError where they contradict those started."""
+    """Return the number of ranks for ``runtime.devices=devices``; raise UserError if other ranks were started."""
     started = ranks_started()
     if started and devices not in (1, -1, started):
         raise UserError(f"runtime.devices={devices}: {started} ranks were started from outside; leave it out")
@@ -31,9 +31,9 @@ def requested_ranks(devices: int) -> int:
 
 
 def join(device: torch.device) -> World:
-    """This rank's place among those that were started; ``ALONE`` where there is but one.
+    """Join the ranks that were started together; return ``ALONE`` if there is only one.
 
-    Ranks on CPUs speak through gloo. On GPUs, tensors go through NCCL; all else goes through gloo there too, so that
+    Ranks on CPUs communicate through gloo. On GPUs, tensors go through NCCL; everything else goes through gloo, so that
     nothing waits for the device.
     """
     if ranks_started() <= 1:
@@ -46,7 +46,7 @@ def join(device: torch.device) -> World:
 
 @contextmanager
 def in_ranks(world: World) -> Iterator[None]:
-    """Whatever happens inside, the other ranks get to know when it is over."""
+    """Notify the other ranks when the block ends, with its error if it raises."""
     try:
         yield
     except BaseException as error:
@@ -56,7 +56,7 @@ def in_ranks(world: World) -> Iterator[None]:
 
 
 def blaming(method: Callable[P, T]) -> Callable[P, T]:
-    """Make a collective that fails raise what happened to the peer instead of what happened to the socket."""
+    """Wrap a collective so that a failure raises the peer's error instead of the socket's."""
 
     @wraps(method)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -69,7 +69,7 @@ def blaming(method: Callable[P, T]) -> Callable[P, T]:
 
 
 class MultiProcessWorld(World):
-    """Several processes, of which this is one."""
+    """World of several processes, this one among them."""
 
     def __init__(self, device: torch.device) -> None:
         self.rank, self.size, self.device = dist.get_rank(), dist.get_world_size(), device
@@ -98,7 +98,8 @@ class MultiProcessWorld(World):
     def agree(self, what: str, value: object) -> None:
         values = self.all_gather_object(value)
         if any(other != values[0] for other in values):
-            raise UserError(f"the ranks differ in {what}: {', '.join(map(str, dict.fromkeys(values)))}")
+            found = ", ".join(map(str, dict.fromkeys(values)))
+            raise UserError(f"the ranks differ in {what}: {found}; start all ranks with one command")
 
     @blaming
     def stops(self, wanted: bool) -> bool:
@@ -118,7 +119,7 @@ class MultiProcessWorld(World):
 
     @blaming
     def all_reduce_async(self, tensor: Tensor) -> Any:
-        """Begin to sum ``tensor`` in place; what is returned has ``wait()``."""
+        """Begin to sum ``tensor`` in place; return a handle with ``wait()``."""
         return dist.all_reduce(tensor, async_op=True)
 
     @blaming
@@ -150,11 +151,11 @@ class MultiProcessWorld(World):
             if not self.leads:
                 tensor.detach().copy_(sent)
 
-    def on_peer_lost(self, say: Callable[[BaseException], object]) -> None:
+    def on_peer_lost(self, act: Callable[[BaseException], object]) -> None:
         earlier = self.link.on_peer_lost
 
         def both(error: BaseException) -> None:
-            say(error)
+            act(error)
             earlier(error)
 
         self.link.on_peer_lost = both

@@ -1,8 +1,8 @@
-"""Who is still there: rank 0 holds a connection to each other rank, which breaks in the moment a rank dies.
+"""Detect lost ranks: rank 0 holds a connection to each other rank, which breaks when a rank dies.
 
 A collective of gloo fails when a peer dies; one of NCCL hangs. So a thread watches the connections: when one breaks
-without a goodbye, the process is given a few seconds to end by itself, then it is ended. What went wrong travels over
-the same connection, so that rank 0 can say it. Messages are JSON, after a handshake with a random key.
+without a goodbye, the process has a few seconds to end by itself, then it is ended. Errors travel over the same
+connection, so that rank 0 can print them. Messages are JSON, after a handshake with a random key.
 """
 
 import json
@@ -19,15 +19,15 @@ from typing import Any
 
 from bagoftricks.errors import RankFailed, RankLost, Remote, UserError
 
-GRACE_SECONDS = 5.0  # for the main thread to see for itself that a peer is gone
-REASON_SECONDS = 2.0  # for the reason to arrive after a collective has failed
+GRACE_SECONDS = 5.0  # for the main thread to notice a lost peer by itself
+REASON_SECONDS = 2.0  # for the error message to arrive after a collective has failed
 Message = dict[str, str]
 BYE: Message = {}
 EXPECTED = ("TrainingFailed", "RunElsewhere", "RankLost")  # errors that one line explains
 
 
 def error_message(error: BaseException) -> Message:
-    """An error as a message."""
+    """Return an error as a message."""
     kind = "user" if isinstance(error, UserError) else "interrupted" if isinstance(error, KeyboardInterrupt) else ""
     kind = "expected" if type(error).__name__ in EXPECTED else kind
     lines = f"{error}".splitlines() or [type(error).__name__]
@@ -40,7 +40,7 @@ def error_message(error: BaseException) -> Message:
 
 
 def error_from_message(message: Message, who: str = "", known: tuple[type[Exception], ...] = ()) -> BaseException:
-    """The error that a message describes: the user's, an interruption, one of the ``known`` ones, or RankFailed."""
+    """Return the error of a message: UserError, KeyboardInterrupt, one of the ``known`` ones, or RankFailed."""
     name, text = message["name"], message["text"]
     if message["kind"] == "user":
         return UserError(text)
@@ -56,7 +56,7 @@ def error_from_message(message: Message, who: str = "", known: tuple[type[Except
 
 
 class Link:
-    """The connections of one rank: to all the others on rank 0, to rank 0 on the others."""
+    """Connections of one rank: to all the others on rank 0, to rank 0 on the others."""
 
     def __init__(self, names: dict[Connection, str], on_peer_lost: Callable[[BaseException], object]) -> None:
         self.names, self.on_peer_lost = names, on_peer_lost
@@ -65,12 +65,12 @@ class Link:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def reason(self) -> BaseException:
-        """Why a collective failed: what a peer said, or that one is gone."""
+        """Return the reason for a failed collective: a peer's error, or RankLost."""
         self.known.wait(REASON_SECONDS)
         return self.trouble or RankLost("the connection to another rank broke")
 
     def shutdown(self, error: BaseException | None) -> None:
-        """Say goodbye, or what went wrong."""
+        """Send a goodbye, or the error."""
         self.over.set()
         message = json.dumps(BYE if error is None else error_message(error)).encode()
         for connection in self.names:
@@ -90,7 +90,7 @@ class Link:
         if self.trouble is None:
             return
         self.known.set()
-        if not self.over.wait(GRACE_SECONDS):  # the main thread waits for what will never come
+        if not self.over.wait(GRACE_SECONDS):  # the main thread waits for a message that will never come
             self.shutdown(self.trouble)
             self.on_peer_lost(self.trouble)
             os._exit(1)

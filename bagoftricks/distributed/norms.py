@@ -1,4 +1,4 @@
-"""Batch norms whose statistics are those of all ranks' images together, on any device.
+"""Synchronise batch norms: statistics of all ranks' images together, on any device.
 
 ``torch.nn.SyncBatchNorm`` needs a GPU and changes a module's type; here a batch norm keeps its type and its names.
 """
@@ -19,16 +19,16 @@ PLAIN = (nn.BatchNorm1d.forward, _BatchNorm.forward)
 
 
 def synchronise_norms(model: nn.Module, world: World) -> None:
-    """Let the batch norms of ``model`` take the statistics of the images of all ranks while training, in place.
+    """Make the batch norms of ``model`` use the statistics of all ranks' images in training, in place.
 
-    A norm that takes those of groups of images (it has ``group_images``) keeps to the groups of its rank.
+    A norm over groups of images (it has ``group_images``) keeps to the groups of its rank.
     """
     for module in model.modules():
         if isinstance(module, _BatchNorm) and not hasattr(module, "group_images"):
             cls: Any = type(module)
             if cls.forward not in PLAIN and not is_norm_with_act(module):
                 raise UserError(
-                    f"runtime.devices={world.size}: {cls.__name__} normalises in a way of its own; type "
+                    f"runtime.devices={world.size}: {cls.__name__} has its own forward pass; type "
                     "runtime.sync_norm=false for statistics per device"
                 )
             module.__class__ = synced(cls)
@@ -36,7 +36,7 @@ def synchronise_norms(model: nn.Module, world: World) -> None:
 
 
 def check_groups(model: nn.Module, world: World, count: int, micro: int | None) -> None:
-    """Refuse norms over groups of images that the ranks cannot share evenly."""
+    """Raise UserError if the ranks cannot share the norms' groups of images evenly."""
     for size in {int(str(m.group_images)) for m in model.modules() if hasattr(m, "group_images")}:
         for images, _ in world.parts(count, micro):
             groups, rest = divmod(images, size)
@@ -48,13 +48,13 @@ def check_groups(model: nn.Module, world: World, count: int, micro: int | None) 
 
 
 def is_norm_with_act(module: nn.Module) -> bool:
-    """Whether a norm is one of timm's that apply drop and activation after it."""
+    """Return True for timm's norms that include drop and activation."""
     return type(module).__module__.startswith("timm.") and hasattr(module, "drop") and hasattr(module, "act")
 
 
 @cache
 def synced(cls: Any) -> Any:
-    """The class of ``cls``'s norms over all ranks; its evaluation is unchanged."""
+    """Return a subclass of ``cls`` that normalises over all ranks; its evaluation is unchanged."""
 
     def forward(self: Any, input: Tensor) -> Tensor:
         if not self.training:
@@ -66,7 +66,7 @@ def synced(cls: Any) -> Any:
 
 
 def normalise(norm: Any, input: Tensor) -> Tensor:
-    """(N C ...) -> (N C ...), and the running statistics follow, as in ``torch.nn.BatchNorm2d``."""
+    """Normalise (N C ...) and update the running statistics, as ``torch.nn.BatchNorm2d`` does."""
     out, mean, var, count = Normalise.apply(input, norm.weight, norm.bias, norm.eps, norm.world)
     if norm.track_running_stats and norm.running_mean is not None:
         with torch.no_grad():
@@ -83,8 +83,8 @@ class Normalise(torch.autograd.Function):
     """Batch norm over the images of all ranks (Ioffe and Szegedy 2015, algorithm 1), its statistics in fp32.
 
     The ranks' means and sums of squares about them are merged exactly (Chan, Golub and LeVeque 1983): no difference of
-    large numbers. Two small messages a pass: forward the statistics, backward the two sums that every input's gradient
-    depends on. Gradients of weight and bias are those of this rank's images.
+    large numbers. Each direction sends one small message: forward the statistics, backward the two sums that every
+    input's gradient depends on. Gradients of weight and bias are those of this rank's images.
     """
 
     @staticmethod
@@ -131,12 +131,12 @@ class Normalise(torch.autograd.Function):
 
 
 def exact(tensor: Tensor) -> Tensor:
-    """In fp32, or in fp64 where it is given so."""
+    """Return the tensor in fp32, or unchanged if it is fp64."""
     return tensor if tensor.dtype is torch.float64 else tensor.float()
 
 
 def own_statistics(model: nn.Module, world: World) -> list[Tensor]:
-    """The running statistics that the ranks have of their own: those of a rank's images, or of groups of them."""
+    """Return the running statistics that differ by rank: those of a rank's own images, or of groups of them."""
     if world.size == 1:
         return []
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and not hasattr(m, "world")]

@@ -1,7 +1,7 @@
-"""The ranks of a run, as one of them sees them: which rows of a batch it has, and what it says to the others.
+"""Ranks of a run as one of them sees them: its rows of a batch, and its collectives.
 
-Row i of a batch, or of a micro-batch, belongs to rank i mod size. So interleaved groups of images stay whole, and
-batches that do not divide by the number of ranks give shares that differ by one image at most.
+Row i of a batch, or of a micro-batch, belongs to rank i mod size. Interleaved groups of images thus stay whole, and
+shares of batches that do not divide by the number of ranks differ by one image at most.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,32 +19,32 @@ RowIndices = npt.NDArray[np.int64]
 
 
 class World:
-    """A run in one process. ``Ranks`` does the same for several; ``ALONE`` is the only other instance."""
+    """World of a run in one process: ``ALONE``. ``MultiProcessWorld`` does the same for several processes."""
 
     rank = 0
     size = 1
     local_size = 1  # ranks on this machine
-    stop_asked = False  # by whoever has started the ranks
+    stop_asked = False  # by the process that started the ranks
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "World":
-        return self  # a copy of a network speaks to the same ranks
+        return self  # a copy of a network communicates with the same ranks
 
     @property
     def leads(self) -> bool:
-        """Whether this rank writes and prints."""
+        """Return True on the rank that writes and prints."""
         return self.rank == 0
 
     # --- shares of a batch ---
 
     def rows(self, count: int, micro: int | None = None, rank: int | None = None) -> RowIndices:
-        """The rows of a batch of ``count`` that a rank (this one) has, a micro-batch of ``micro`` after the other."""
+        """Return this rank's rows, or ``rank``'s, of a batch of ``count`` in micro-batches of ``micro``."""
         size = micro or count
         mine = self.rank if rank is None else rank
         parts = [np.arange(start + mine, min(start + size, count), self.size) for start in range(0, count, size)]
         return np.concatenate(parts) if parts else np.arange(0)
 
     def parts(self, count: int, micro: int | None = None) -> list[tuple[int, slice]]:
-        """For each micro-batch: its images on all ranks, and where this rank's are among its ``rows``."""
+        """Return for each micro-batch its images on all ranks, and the slice of this rank's ``rows``."""
         found, done = [], 0
         for start in range(0, count, micro or count):
             images = min(micro or count, count - start)
@@ -54,7 +54,7 @@ class World:
         return found
 
     def check_batch(self, count: int, micro: int | None = None) -> None:
-        """Refuse a batch in which a rank would have no image."""
+        """Raise UserError if a rank would have no image of the batch."""
         size = micro or count
         smallest = min(size, count % size or size)
         if smallest < self.size:
@@ -64,49 +64,49 @@ class World:
                 f"type runtime.devices={smallest} or less, or another batch"
             )
 
-    # --- what the ranks tell each other: nothing here ---
+    # --- collectives, trivial in one process ---
 
     def broadcast_object(self, make: Callable[[], T]) -> T:
-        """What ``make`` returns on rank 0, which alone calls it."""
+        """Return the value of ``make`` on rank 0, the only rank that calls it."""
         return make()
 
     def all_gather_object(self, value: T) -> list[T]:
-        """The values of all ranks, on every rank."""
+        """Return the values of all ranks, on every rank."""
         return [value]
 
     def agree(self, what: str, value: object) -> None:
-        """Raise UserError where the ranks differ in ``what``."""
+        """Raise UserError if the ranks differ in ``what``."""
 
     def stops(self, wanted: bool) -> bool:
-        """Whether all ranks stop here, at this boundary between steps: some rank wanted it by the boundary before."""
+        """Return True if all ranks stop at this boundary between steps: some rank wanted to at the one before."""
         return wanted
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
-        """``tensor`` summed over the ranks, in place."""
+        """Sum ``tensor`` over the ranks in place; return it."""
         return tensor
 
     def all_reduce_async(self, tensor: Tensor) -> Any:
-        """Begin to sum ``tensor`` over the ranks, in place; ``wait`` takes what is returned."""
+        """Begin to sum ``tensor`` over the ranks in place; return a handle for ``wait``."""
 
     def wait(self, work: Any) -> None:
         """Wait for the end of ``all_reduce_async``."""
 
     def all_gather(self, tensor: Tensor) -> Tensor:
-        """(ranks ...): the tensors of all ranks, which have one shape."""
+        """Return (ranks ...), the tensors of all ranks, which have one shape."""
         return tensor[None]
 
     def whole(self, mine: Tensor, rows: Sequence[RowIndices]) -> Tensor:
-        """A batch from the parts that the ranks have: ``mine`` are its rows ``rows[rank]``."""
+        """Return a batch from the ranks' parts; ``mine`` are its rows ``rows[rank]``."""
         return mine
 
     def broadcast_(self, tensors: Iterable[Tensor]) -> None:
-        """Overwrite tensors by those of rank 0."""
+        """Overwrite tensors with those of rank 0."""
 
-    def on_peer_lost(self, say: Callable[[BaseException], object]) -> None:
-        """What rank 0 does before it is ended because another rank is gone and it waits for it."""
+    def on_peer_lost(self, act: Callable[[BaseException], object]) -> None:
+        """Call ``act`` on rank 0 before it is ended because it waits for a lost rank."""
 
     def shutdown(self, error: BaseException | None = None) -> None:
-        """Tell the others that this rank is through, or what it failed of."""
+        """Notify the other ranks that this one has ended, with its error if it failed."""
 
 
 ALONE = World()

@@ -47,8 +47,8 @@ def time_inference(
 ) -> Timing:
     """Time a prediction on the model's device: two warm-up passes, then 5 to 50 repeats within ``budget_s``.
 
-    ``wrap_predict``: what a recipe makes of a forward pass, as several views of the image, and costs accordingly.
-    Every repeat is synchronised. Slow networks are given their five repeats beyond the budget.
+    ``wrap_predict`` are a recipe's wrappers of the forward pass, such as several views of an image; their cost counts.
+    Every repeat is synchronised. Slow networks have five repeats too, beyond the budget.
     """
     device = next(model.parameters()).device
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -84,7 +84,7 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory_mib(device: torch.device) -> float:
-    """On a GPU, the most that tensors held since the reset; on a CPU, the process's largest resident set so far."""
+    """Return the peak of tensors' memory since the reset on a GPU, the process's peak resident set on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / MIB
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

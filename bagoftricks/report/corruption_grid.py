@@ -9,7 +9,14 @@ from torch import Tensor
 from bagoftricks.data.decode import decode
 from bagoftricks.data.transforms import fit
 from bagoftricks.errors import DataError, UserError
-from bagoftricks.robustness.corruptions import CORRUPTIONS, EXTRA, corrupt, resave_as_jpeg, smallest_side
+from bagoftricks.robustness.corruptions import (
+    CORRUPTIONS,
+    EXTRA,
+    CorruptionOptions,
+    corrupt,
+    resave_as_jpeg,
+    smallest_side,
+)
 from bagoftricks.robustness.protocols import find_protocol
 from bagoftricks.robustness.request import find_frost
 from bagoftricks.robustness.scoring import SEVERITIES
@@ -41,9 +48,10 @@ def write_grid(image: str, out: str, settings: CorruptionSettings, size: int) ->
             raise UserError(f"image_size={size}: {name} needs {least} pixels or more: type image_size={least}")
     clean = fit(pixels, size, size)[None]
     frost = find_frost(settings.frost) if settings.frost else None
+    options = CorruptionOptions(constants, settings.seed, frost)
 
     def made(name: str, severity: int) -> UInt8[Tensor, "1 3 S S"]:
-        changed = corrupt(clean, name, severity, [0], constants=constants, seed=settings.seed, frost=frost)
+        changed = corrupt(clean, name, severity, [0], options)
         quality = protocol.jpeg_quality if protocol else None
         return changed if quality is None else resave_as_jpeg(changed, quality)
 

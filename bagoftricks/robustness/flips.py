@@ -1,7 +1,7 @@
-"""Count how often a network changes its mind within a sequence of slightly changed images.
+"""Count how often a network's prediction changes within a sequence of slightly changed images.
 
 The flip probability of a perturbation is the share of compared pairs of frames whose predictions differ, over all
-images (Hendrycks and Dietterich 2019, section 3.4). Counts stay on the device until all is counted.
+images (Hendrycks and Dietterich 2019, section 3.4). Counts stay on the device until the end.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def count_flips(predictions: Iterable[Int64[Tensor, "... B"]], *, with_first: bool) -> Int64[Tensor, "..."]:
-    """How many predictions differ from the first frame's (``with_first``), or from those of the frame before.
+    """Count the predictions that differ from the first frame's (``with_first``), or from the frame's before.
 
     ``predictions`` has the classes of each frame in turn, for several networks at once if there are more dimensions.
     """
@@ -28,7 +28,7 @@ def count_flips(predictions: Iterable[Int64[Tensor, "... B"]], *, with_first: bo
 
 
 def pairs(items: Iterable[T], *, with_first: bool) -> Iterable[tuple[T, T]]:
-    """Each item but the first beside what it is compared with."""
+    """Return each item but the first, after the item that it is compared with."""
     turn = iter(items)
     known = next(turn)
     for item in turn:

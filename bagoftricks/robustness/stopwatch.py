@@ -1,4 +1,4 @@
-"""Time the parts of an evaluation without waiting for the device in it."""
+"""Time the parts of an evaluation without waiting for the device."""
 
 import time
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import torch
 
 
 class Stopwatch:
-    """Seconds by the name of the part. On a GPU they are taken from events, which are read at the end."""
+    """Seconds by the name of the part. On a GPU they come from events, which are read at the end."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -30,7 +30,7 @@ class Stopwatch:
         self.host[part] = self.host.get(part, 0.0) + time.perf_counter() - start
 
     def seconds(self) -> dict[str, float]:
-        """All parts so far; waits for the device."""
+        """Return the seconds of all parts so far; wait for the device."""
         total = dict(self.host)
         if self.events:
             torch.cuda.synchronize(self.device)

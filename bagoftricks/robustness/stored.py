@@ -22,12 +22,12 @@ from bagoftricks.data.stream import worker_count
 from bagoftricks.errors import DataError, did_you_mean
 
 LABELS = "labels.npy"
-ENDS = 2**20  # bytes at either end of an array's file that go into its digest
+ENDS = 2**20  # bytes at either end of an array's file that enter its digest
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """CIFAR-10-C: one array of bytes for each corruption, the severities one after the other."""
+    """Arrays of CIFAR-10-C: one of bytes for each corruption, the severities one after the other."""
 
     root: Path
     labels: Labels  # of one severity
@@ -42,7 +42,7 @@ class Arrays:
 
 @dataclass(frozen=True)
 class ArraySplit:
-    """One severity of one corruption, read from the disk when it is asked for."""
+    """Split of one severity of one corruption, read from the disk on demand."""
 
     images: npt.NDArray[np.uint8]  # uint8 (N, H, W, 3), mapped into memory
     labels: Labels
@@ -53,12 +53,12 @@ class ArraySplit:
 
 @dataclass(frozen=True)
 class Folders:
-    """ImageNet-C: ``<corruption>/<severity>/<class>/<image>``."""
+    """Folders of ImageNet-C: ``<corruption>/<severity>/<class>/<image>``."""
 
     root: Path
 
     def split(self, corruption: str, severity: int, classes: Sequence[str]) -> FileSplit:
-        """The files in the order of the classes and of their names. Raises DataError for a class that is not known."""
+        """Return the files in the order of classes and names; raise DataError for an unknown class."""
         folder = self.root / corruption / str(severity)
         paths: list[str] = []
         labels: list[int] = []
@@ -79,7 +79,7 @@ StoredSplit = ArraySplit | FileSplit
 
 @dataclass(frozen=True)
 class StoredSet:
-    """A stored set that has all the corruptions it was asked for."""
+    """Stored set that has all requested corruptions."""
 
     source: Arrays | Folders
     digest: str  # of names and sizes, and of the arrays' ends
@@ -90,7 +90,7 @@ class StoredSet:
 
 @cache
 def find_stored(root: str, corruptions: tuple[str, ...], severities: tuple[int, ...]) -> StoredSet:
-    """The stored set below ``root``. Raises DataError that names what is missing or has a wrong shape."""
+    """Return the stored set below ``root``; raise DataError that names a missing or malformed file."""
     folder = Path(root).expanduser()
     if not folder.is_dir():
         raise DataError(f"corruptions.stored={root}: no such folder")
@@ -110,7 +110,7 @@ def find_stored(root: str, corruptions: tuple[str, ...], severities: tuple[int, 
 
 
 def read_array(path: Path) -> npt.NDArray[Any]:
-    """An array that is left on the disk; pickled objects are refused, never loaded."""
+    """Map an array into memory; pickled objects are refused, never loaded."""
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
     except (OSError, ValueError, EOFError) as error:
@@ -119,7 +119,7 @@ def read_array(path: Path) -> npt.NDArray[Any]:
 
 
 def centred(image: UInt8[Tensor, "3 H W"], size: int, where: str) -> UInt8[Tensor, "3 S S"]:
-    """The centre of a stored image, which is never resized: a resize would be a corruption of its own."""
+    """Return the centre of a stored image, never resized: a resize would be another corruption."""
     if image.shape[1:] == (size, size):
         return image
     if min(image.shape[1:]) < size:
@@ -178,7 +178,7 @@ def _names_and_sizes(folder: Path) -> str:
 
 @dataclass(frozen=True)
 class _Stored:
-    """A map from rows to images, for worker processes."""
+    """Map-style data set of stored images, for worker processes."""
 
     split: StoredSplit
     size: int
@@ -190,7 +190,7 @@ class _Stored:
 def stored_batches(
     split: StoredSplit, rows: Labels, size: int, batch_size: int, workers: int
 ) -> Iterator[UInt8[Tensor, "B 3 S S"]]:
-    """The images of these rows in their order, on the host. Files are decoded in worker processes."""
+    """Yield the images of these rows in their order, on the host; decode files in worker processes."""
     wanted = _Stored(split, size)
     loader: DataLoader[Tensor] = DataLoader(
         wanted,  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
 """Count a network's errors on every cell: a corruption at a severity, or the flips of its predictions in sequences.
 
-What is counted survives the process.
+The counts can be saved and restored.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,15 +16,15 @@ from bagoftricks.robustness.stopwatch import Stopwatch
 
 Cell = tuple[str, int]  # corruption and severity
 CLEAN: Cell = ("clean", 0)
-Judge = Callable[[Iterable[Int64[Tensor, "copies B"]]], Int64[Tensor, " copies"]]  # from predictions to how many count
+Judge = Callable[[Iterable[Int64[Tensor, "copies B"]]], Int64[Tensor, " copies"]]  # counts errors or flips
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Images of one cell, on the device: one batch, or the frames of a sequence in turn."""
+    """Images of one cell on the device: one batch, or the frames of a sequence."""
 
-    cell: int  # its number
-    stop: int  # rows of the data that are done with it
+    cell: int  # index of the cell
+    stop: int  # rows of the data that are done after it
     frames: Iterable[UInt8[Tensor, "B 3 S S"]]
     judge: Judge
     judged: int  # images, or pairs of frames
@@ -32,34 +32,34 @@ class Piece:
 
 @dataclass
 class Tally:
-    """Errors of each copy of the weights on each cell. The counts stay on the device until they are asked for."""
+    """Errors of each weight set on each cell. The counts stay on the device until they are read."""
 
     cells: Sequence[Cell]
     copies: Sequence[str]
     device: torch.device
     wrong: Int64[Tensor, "copies cells"] = field(init=False)
     seen: list[int] = field(init=False)  # images of each cell, or pairs of frames
-    stop: list[int] = field(init=False)  # rows that are done in each cell: of those, broken images were not seen
+    stop: list[int] = field(init=False)  # rows done in each cell, broken images included
 
     def __post_init__(self) -> None:
         self.wrong = torch.zeros(len(self.copies), len(self.cells), dtype=torch.int64, device=self.device)
         self.seen, self.stop = [0] * len(self.cells), [0] * len(self.cells)
 
     def add(self, piece: Piece, misses: Int64[Tensor, " copies"]) -> None:
-        """Count a piece; ``misses`` are the errors or flips of each copy, not waited for."""
+        """Count a piece; ``misses`` are each weight set's errors or flips, still on the device."""
         self.wrong[:, piece.cell] += misses
         self.seen[piece.cell] += piece.judged
         self.stop[piece.cell] = piece.stop
 
     def errors(self, copy: str) -> dict[Cell, float]:
-        """The error of a copy on each cell, or its flips in it, in percent."""
+        """Return the errors of a weight set on each cell, or its flips, in percent."""
         wrong = self.wrong[self.copies.index(copy)].tolist()
         return {
             cell: 100 * count / seen for cell, count, seen in zip(self.cells, wrong, self.seen, strict=True) if seen
         }
 
     def state(self) -> dict[str, Any]:
-        """All of it as plain values; waits for the device."""
+        """Return the counts as plain values; wait for the device."""
         return {
             "cells": [list(cell) for cell in self.cells],
             "copies": list(self.copies),
@@ -69,7 +69,7 @@ class Tally:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go on from ``state``. Raises ValueError where it is not of such a tally."""
+        """Restore ``state``; raise ValueError if it belongs to other cells or weights."""
         wrong, seen, stop = torch.tensor(state["wrong"]), list(state["seen"]), list(state["stop"])
         same = [tuple(cell) for cell in state["cells"]] == list(self.cells) and state["copies"] == list(self.copies)
         if not same or wrong.shape != self.wrong.shape or not len(seen) == len(stop) == len(self.cells):
@@ -85,9 +85,9 @@ def count_errors(
     watch: Stopwatch,
     after: Callable[[], object],
 ) -> None:
-    """Predict every piece with every copy of the weights; ``after`` is called after each piece.
+    """Predict every piece with every weight set, and call ``after`` after each piece.
 
-    Nothing waits for the device here. ``prepare`` makes bytes what the network sees.
+    Nothing waits for the device here. ``prepare`` turns bytes into the network's input.
     """
 
     def predictions(frames: Iterable[UInt8[Tensor, "B 3 S S"]]) -> Iterator[Int64[Tensor, "copies B"]]:
@@ -103,12 +103,12 @@ def count_errors(
 
 
 def count_misses(labels: Int64[Tensor, " B"]) -> Judge:
-    """The judge of a single batch: how many predictions are not its labels."""
+    """Return the judge of a single batch, which counts the predictions that differ from its labels."""
     return lambda predictions: next(iter(predictions)).ne(labels).sum(-1)
 
 
 def by_corruption(errors: Mapping[Cell, float]) -> dict[str, list[float]]:
-    """The errors of each corruption in the order of the severities, without the clean images."""
+    """Return the errors of each corruption in the order of the severities, without the clean images."""
     found: dict[str, list[float]] = {}
     for (corruption, severity), error in sorted(errors.items(), key=lambda item: item[0][1]):
         if severity:

@@ -14,7 +14,7 @@ from bagoftricks.data.augment import send
 from bagoftricks.data.sources import Labels
 from bagoftricks.errors import DataError
 from bagoftricks.rng import Key
-from bagoftricks.robustness.corruptions import corrupt, resave_as_jpeg
+from bagoftricks.robustness.corruptions import CorruptionOptions, corrupt, resave_as_jpeg
 from bagoftricks.robustness.flips import count_flips
 from bagoftricks.robustness.perturbations import compared_with_first, frame_count, frames, middle
 from bagoftricks.robustness.request import EvaluationRequest
@@ -135,15 +135,8 @@ def corrupted(
         return images
     name, severity = cell
     protocol = asked.protocol
-    made = corrupt(
-        images,
-        name,
-        severity,
-        torch.from_numpy(indices),
-        constants=protocol.constants,
-        seed=asked.settings.seed,
-        frost=asked.frost,
-    )
+    options = CorruptionOptions(protocol.constants, asked.settings.seed, asked.frost)
+    made = corrupt(images, name, severity, torch.from_numpy(indices), options)
     return made if protocol.jpeg_quality is None else resave_as_jpeg(made, protocol.jpeg_quality)
 
 

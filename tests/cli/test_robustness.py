@@ -23,7 +23,7 @@ CORRUPTED = ["corruptions=small_c", "corruptions.limit=12"]
 NAME = "small_c[limit=12]"
 
 
-def dimmer(batch, name, severity, indices, *, constants, seed=0, frost=None):
+def dimmer(batch, name, severity, indices, options):
     return (batch * (1 - severity / 6)).to(torch.uint8)
 
 

@@ -22,7 +22,17 @@ from scipy.stats import ks_2samp, wilcoxon
 from bagoftricks.data.decode import decode
 from bagoftricks.data.transforms import fit
 from bagoftricks.rng import Key
-from bagoftricks.robustness.corruptions import CORRUPTIONS, Frost, blur, corrupt, digital, glass, noise, weather
+from bagoftricks.robustness.corruptions import (
+    CORRUPTIONS,
+    CorruptionOptions,
+    Frost,
+    blur,
+    corrupt,
+    digital,
+    glass,
+    noise,
+    weather,
+)
 from bagoftricks.robustness.corruptions.draws import Stream
 from bagoftricks.robustness.corruptions.motion import _add_gathered, _add_slices, _add_small
 from bagoftricks.robustness.corruptions.table import CORRUPTION_TABLE, draw_nothing
@@ -325,7 +335,7 @@ def both(kind, name, severity, arrays, replay, first=0):
     """The statistics of the images corrupted with our draws (of image numbers from ``first`` on) and the original's."""
     row, frost, clean = CORRUPTION_TABLE[name].rows(kind)[severity - 1], original_frost(name), as_bytes(arrays)
     numbers = range(first, first + len(arrays))
-    ours = corrupt(clean, name, severity, numbers, constants=kind, frost=frost)
+    ours = corrupt(clean, name, severity, numbers, CorruptionOptions(kind, frost=frost))
     theirs = CORRUPTION_TABLE[name].apply(clean, injected(kind, name, severity, arrays, row, replay, frost), row)
     return zip(statistics(ours, clean), statistics(theirs, clean), strict=True)
 

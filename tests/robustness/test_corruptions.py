@@ -6,7 +6,15 @@ from scipy.stats import ks_2samp
 
 from bagoftricks.errors import UserError
 from bagoftricks.rng import Key
-from bagoftricks.robustness.corruptions import CORRUPTIONS, EXTRA, Frost, corrupt, resave_as_jpeg, smallest_side
+from bagoftricks.robustness.corruptions import (
+    CORRUPTIONS,
+    EXTRA,
+    CorruptionOptions,
+    Frost,
+    corrupt,
+    resave_as_jpeg,
+    smallest_side,
+)
 from bagoftricks.robustness.corruptions.draws import Stream
 from bagoftricks.robustness.corruptions.edges import distance_to
 from bagoftricks.robustness.corruptions.extra import Saturation, saturate
@@ -26,15 +34,16 @@ def photographs(count=8, side=32):
 @pytest.mark.parametrize("name", CORRUPTION_TABLE)
 def test_an_image_depends_on_its_index_and_not_on_its_batch(name):
     images, indices = photographs(64), list(range(100, 164))
-    whole = corrupt(images, name, 3, indices, constants="cifar")
+    whole = corrupt(images, name, 3, indices, CorruptionOptions(constants="cifar"))
     assert whole.dtype == torch.uint8
     assert whole.shape == images.shape
     order = torch.randperm(64, generator=torch.Generator().manual_seed(1))
-    permuted = corrupt(images[order], name, 3, [indices[i] for i in order], constants="cifar")
+    permuted = corrupt(images[order], name, 3, [indices[i] for i in order], CorruptionOptions(constants="cifar"))
     assert torch.equal(permuted, whole[order])
     for size in (1, 7):
         parts = [
-            corrupt(images[s : s + size], name, 3, indices[s : s + size], constants="cifar") for s in range(0, 64, size)
+            corrupt(images[s : s + size], name, 3, indices[s : s + size], CorruptionOptions(constants="cifar"))
+            for s in range(0, 64, size)
         ]
         assert torch.equal(torch.cat(parts), whole)
 
@@ -46,10 +55,16 @@ def test_batches_of_1_7_and_64_give_the_same_bits(name, side, constants):
     """At every severity, as the protocols corrupt and save them."""
     images = photographs(64, side)
     for severity in SEVERITIES:
-        whole = corrupt(images, name, severity, range(64), constants=constants)
+        whole = corrupt(images, name, severity, range(64), CorruptionOptions(constants=constants))
         for size in (1, 7):
             made = [
-                corrupt(images[s : s + size], name, severity, range(s, min(64, s + size)), constants=constants)
+                corrupt(
+                    images[s : s + size],
+                    name,
+                    severity,
+                    range(s, min(64, s + size)),
+                    CorruptionOptions(constants=constants),
+                )
                 for s in range(0, 64, size)
             ]
             assert torch.equal(torch.cat(made), whole)
@@ -74,7 +89,7 @@ def test_bad_input_is_told_in_one_line():
     with pytest.raises(UserError, match="from 1 to 5, not 6"):
         corrupt(images, "shot_noise", 6, [0])
     with pytest.raises(UserError, match="no constants 'imagenett'; did you mean 'imagenet'"):
-        corrupt(images, "shot_noise", 1, [0], constants="imagenett")
+        corrupt(images, "shot_noise", 1, [0], CorruptionOptions(constants="imagenett"))
 
 
 def test_severities_and_constants_are_the_published_ones():
@@ -110,7 +125,7 @@ def test_streams_of_images_severities_and_lanes_differ():
     grey = torch.full((2, 3, 16, 16), 120, dtype=torch.uint8)
     first = corrupt(grey, "gaussian_noise", 1, [0, 1])
     assert not torch.equal(first[0], first[1])
-    assert not torch.equal(first, corrupt(grey, "gaussian_noise", 1, [0, 1], seed=1))
+    assert not torch.equal(first, corrupt(grey, "gaussian_noise", 1, [0, 1], CorruptionOptions(seed=1)))
     words = Stream(Key(0), [0, 1], torch.device("cpu")).words(0, 4096).double()
     assert abs(torch.corrcoef(words)[0, 1]) < 0.06
     assert abs(torch.corrcoef(torch.stack([words[0, 1:], words[0, :-1]]))[0, 1]) < 0.06
@@ -140,9 +155,9 @@ def test_frost_is_said_to_be_generated_or_original(tmp_path):
     original = Frost.from_folder(tmp_path)
     assert original.describe() == "original"
     black = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
-    assert corrupt(black, "frost", 2, [0], frost=original)[0, :, 0, 0].tolist()[0] in (5, 6)
+    assert corrupt(black, "frost", 2, [0], CorruptionOptions(frost=original))[0, :, 0, 0].tolist()[0] in (5, 6)
     with pytest.raises(UserError, match="cover images below 36 x 40"):
-        corrupt(torch.zeros(1, 3, 36, 36, dtype=torch.uint8), "frost", 2, [0], frost=original)
+        corrupt(torch.zeros(1, 3, 36, 36, dtype=torch.uint8), "frost", 2, [0], CorruptionOptions(frost=original))
 
 
 def test_images_too_small_are_told_with_the_smallest_size():

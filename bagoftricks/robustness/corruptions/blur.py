@@ -42,7 +42,7 @@ class Zoom(NamedTuple):
 
 
 def defocus_blur(images: ByteImages, draws: None, row: Defocus) -> ByteImages:
-    """A disk, its rim softened; borders mirrored without the edge pixel."""
+    """Blur with a disk of softened rim; mirror borders without the edge pixel."""
     height, width = images.shape[-2:]
     disk, hair = _disk(row, images.device)
     around = disk.shape[-1] // 2
@@ -59,7 +59,7 @@ def defocus_blur(images: ByteImages, draws: None, row: Defocus) -> ByteImages:
 
 
 def defocus_side(row: Defocus) -> int:
-    """The mirrored border must lie inside the image."""
+    """Return the smallest side: the mirrored border must lie inside the image."""
     return _disk(row, torch.device("cpu"))[0].shape[-1] // 2 + 1
 
 
@@ -73,8 +73,8 @@ def _disk(row: Defocus, device: torch.device) -> tuple[Float[Tensor, "1 1 side s
     kernel = (disk / disk.sum())[np.ix_(*[pixels.mirrored(side, len(disk))] * 2)]
     for _ in range(2):  # down, then across
         kernel = sum(weight * kernel[i : i + len(disk)] for i, weight in enumerate(soft)).T
-    kernel[kernel < 1e-12] = 0  # denormals would slow the convolution down three times
-    # The definition's fp32 weights miss one by a rounding, which decides what becomes of flat areas.
+    kernel[kernel < 1e-12] = 0  # denormals would make the convolution three times slower
+    # The definition's fp32 weights miss one by a rounding, which decides the values of flat areas.
     missing = kernel.sum(dtype=np.float64) - 1
     rim = int(np.abs(offsets[kernel.any(0)]).max())
     kernel = kernel[around - rim : around + rim + 1, around - rim : around + rim + 1]
@@ -89,23 +89,23 @@ def _mirror(height: int, width: int, around: int, device: torch.device) -> Tenso
 
 
 def draw_angles(stream: Stream, images: ByteImages, row: Motion) -> npt.NDArray[np.float64]:
-    """Degrees in [-45, 45), shape (n,)."""
+    """Draw degrees in [-45, 45), shape (n,)."""
     return stream.scalars(0)[:, 0] * 90 - 45
 
 
 def motion_blur(images: ByteImages, angles: npt.NDArray[np.float64], row: Motion) -> ByteImages:
-    """ImageMagick's: half a Gaussian along a line of whole offsets, border pixels repeated."""
+    """Blur as ImageMagick does: half a Gaussian along a line of whole offsets, border pixels repeated."""
     return pixels.truncate(drag(images.float(), angles, row.radius, row.sigma).add_(CUT_AT_16_BITS))
 
 
 def zoom_blur(images: ByteImages, draws: None, row: Zoom) -> ByteImages:
-    """The mean of the image and of it zoomed by each factor, from 1 on."""
+    """Average the image and its zooms by each factor, from 1 on."""
     height, width = images.shape[-2:]
     return from_columns(_zooms(height, width, row, images.device).apply(to_columns(images)).add_(HAIR), images)
 
 
 def zoom_side(row: Zoom) -> int:
-    """The innermost crop must keep two pixels to interpolate between."""
+    """Return the smallest side: the innermost crop must keep two pixels to interpolate between."""
     return 2
 
 
@@ -113,7 +113,7 @@ def zoom_side(row: Zoom) -> int:
 def _zooms(height: int, width: int, row: Zoom, device: torch.device) -> pixels.Taps:
     factors = np.arange(1, row.stop, row.step)
     sources, weights = [np.arange(height * width)[:, None]], [np.full((height * width, 1), 2 / (len(factors) + 1))]
-    for factor in factors[1:]:  # the first one is 1: the image again
+    for factor in factors[1:]:  # the first factor is 1: the image itself
         (up, down), (left, right) = zoomed(height, factor), zoomed(width, factor)
         for rows, by_row in (up, down):
             for columns, by_column in (left, right):
@@ -126,7 +126,7 @@ Tap = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
 
 
 def zoomed(size: int, factor: float) -> tuple[Tap, Tap]:
-    """Both neighbours and their weights for each coordinate of a side, zoomed about the middle and cut to size.
+    """Return both neighbours and their weights for each coordinate of a side, zoomed about the middle and cut to size.
 
     The crop's first and last pixels fall on those of the zoomed side (SciPy's zoom), which is then trimmed.
     """
@@ -140,6 +140,6 @@ def zoomed(size: int, factor: float) -> tuple[Tap, Tap]:
 
 
 def gaussian_blur(images: ByteImages, draws: None, row: Sigma) -> ByteImages:
-    """scikit-image's Gaussian."""
+    """Blur with scikit-image's Gaussian."""
     height, width = images.shape[-2:]
     return from_columns(pixels.blur_columns(to_columns(images), height, width, row.sigma), images)

@@ -1,6 +1,7 @@
-"""Corrupt images: bytes in, bytes out, in chunks that fit into the cache, each image's draws its own."""
+"""Corrupt images: bytes in, bytes out, in chunks that fit into the cache, with each image's own draws."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import UInt8
@@ -15,7 +16,19 @@ from bagoftricks.robustness.scoring import SEVERITIES
 
 CONSTANTS = ("imagenet", "cifar")
 PIXELS_AT_ONCE_ON_CPU = 8 * 224 * 224  # pixels of a chunk on a CPU: it fits into the cache
-AT_ONCE_ON_DEVICE = 64 * 224 * 224  # elsewhere: few launches
+AT_ONCE_ON_DEVICE = 64 * 224 * 224  # pixels of a chunk on other devices: few launches
+
+
+@dataclass(frozen=True)
+class CorruptionOptions:
+    """Options that all corruptions of an evaluation share."""
+
+    constants: str = "imagenet"  # of the severities: imagenet (made for 224 pixels) or cifar (for 32)
+    seed: int = 0
+    frost: Frost | None = None  # pictures of frost; None: generated ones
+
+
+DEFAULT_OPTIONS = CorruptionOptions()
 
 
 def corrupt(
@@ -23,26 +36,23 @@ def corrupt(
     name: str,
     severity: int,
     indices: Sequence[int] | Tensor,
-    *,
-    constants: str = "imagenet",
-    seed: int = 0,
-    frost: Frost | None = None,
+    options: CorruptionOptions = DEFAULT_OPTIONS,
 ) -> UInt8[Tensor, "B 3 H W"]:
-    """``images``, RGB, under the corruption ``name`` at ``severity`` 1 to 5, on their device.
+    """Apply the corruption ``name`` at ``severity`` 1 to 5 to RGB ``images``, on their device.
 
-    ``indices`` are the images' numbers in their data set (on a host: numbers on a device would have to be waited for).
-    Draws depend on (seed, name, severity, index) alone, so an image's result does not depend on its batch.
-    ``constants`` are ``imagenet`` (made for 224 pixels) or ``cifar`` (for 32). ``frost`` are the pictures of that
-    corruption, made up by default. The result is truncated to bytes and not compressed: see ``resave_as_jpeg``.
+    ``indices`` are the images' numbers in their data set, on the host (reading them from a device would wait for it).
+    Draws depend on (seed, name, severity, index) alone, so an image's result does not depend on its batch. The result
+    is truncated to bytes and not compressed: see ``resave_as_jpeg``.
 
     Raises UserError for an unknown name, severity or set of constants, and for images too small.
     """
+    constants, frost = options.constants, options.frost
     entry, row = _entry(name), _row(name, severity, constants)
     if len(indices) != len(images):
         raise ValueError(f"{len(images)} images need as many indices, not {len(indices)}")
     _check_size(images, name, severity, constants)
     numbers = [int(index) for index in indices]
-    key = Key(seed).fold("corruption", name, severity)
+    key = Key(options.seed).fold("corruption", name, severity)
     pixels = PIXELS_AT_ONCE_ON_CPU if images.device.type == "cpu" else AT_ONCE_ON_DEVICE
     count = max(1, pixels // images[0, 0].numel()) if len(images) else 1
     result = torch.empty(images.shape, dtype=torch.uint8, device=images.device)
@@ -55,7 +65,7 @@ def corrupt(
 
 
 def smallest_side(name: str, constants: str = "imagenet") -> int:
-    """The shortest side, in pixels, of images that ``name`` takes at every severity."""
+    """Return the shortest side, in pixels, of images that ``name`` accepts at every severity."""
     return max(_entry(name).smallest(row) for row in _entry(name).rows(_known(constants)))
 
 

@@ -27,7 +27,7 @@ class FactorRow(NamedTuple):
 
 
 def contrast(images: ByteImages, draws: None, row: FactorRow) -> ByteImages:
-    """(x - mean) c + mean, with each channel's own mean; as a table for each channel, in fp64."""
+    """Compute (x - mean) c + mean with each channel's own mean, by a table for each channel in fp64."""
     count, channels, height, width = images.shape
     grey = torch.arange(256, dtype=torch.float64, device=images.device) / 255
     sums = images.flatten(2).sum(2, dtype=torch.int64)
@@ -42,7 +42,7 @@ class Elastic(NamedTuple):
     """Constants of the elastic transform, in pixels."""
 
     alpha: float  # factor of the smoothed field
-    sigma: float  # of its Gaussian
+    sigma: float  # standard deviation of the smoothing
     affine: float  # largest shift of three points
 
 
@@ -54,7 +54,7 @@ class Bend(NamedTuple):
 
 
 def draw_bend(stream: Stream, images: ByteImages, row: Elastic) -> Bend:
-    """Shifts uniform in [-affine, affine), fields uniform in (-1, 1)."""
+    """Draw shifts uniform in [-affine, affine) and fields uniform in (-1, 1)."""
     shifts = (stream.scalars(0, 6) * 2 - 1).reshape(-1, 3, 2) * row.affine
     words = pixels.turned(stream.words(1, images.shape[-2] * images.shape[-1]))
     fields = words.view(torch.int16).float().add_(0.5).mul_(2 / HALF_WORD_LEVELS).view(len(words), -1, 2)
@@ -62,7 +62,7 @@ def draw_bend(stream: Stream, images: ByteImages, row: Elastic) -> Bend:
 
 
 def elastic_transform(images: ByteImages, bend: Bend, row: Elastic) -> ByteImages:
-    """An affine map of three points (borders mirrored), then a smooth displacement (borders doubled)."""
+    """Apply an affine map of three points (borders mirrored), then a smooth displacement (borders doubled)."""
     height, width = images.shape[-2:]
     theta = torch.from_numpy(_theta(bend.shifts, height, width)).to(images.device, non_blocking=True)
     places = _affine_grid(theta, height, width)
@@ -77,7 +77,7 @@ def elastic_transform(images: ByteImages, bend: Bend, row: Elastic) -> ByteImage
 
 
 def _affine_grid(theta: Float[Tensor, "n 2 3"], height: int, width: int) -> Float[Tensor, "n h w 2"]:
-    """PyTorch's affine_grid with corners aligned; without its product of matrices, which costs twice the sampling."""
+    """Compute PyTorch's affine_grid with aligned corners, without its matrix product, as costly as two samplings."""
     y, x = (
         torch.linspace(-1, 1, side, device=theta.device).view(shape)
         for side, shape in ((height, (-1, 1)), (width, (-1,)))
@@ -91,14 +91,14 @@ def _affine_grid(theta: Float[Tensor, "n 2 3"], height: int, width: int) -> Floa
 
 @lru_cache(maxsize=8)
 def _centres(height: int, width: int, device: torch.device) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:
-    """The columns' and the rows' centres in grid_sample's coordinates."""
+    """Return the columns' and the rows' centres in grid_sample's coordinates."""
     y, x = (((torch.arange(side, dtype=torch.float64) * 2 + 1) / side - 1).float() for side in (height, width))
     columns, rows = torch.meshgrid(x, y, indexing="xy")
     return columns.contiguous().to(device), rows.contiguous().to(device)
 
 
 def _theta(shifts: npt.NDArray[np.float64], height: int, width: int) -> npt.NDArray[np.float32]:
-    """grid_sample's matrices (n, 2, 3) of the affine maps that take three points to their shifted places.
+    """Return grid_sample's matrices (n, 2, 3) of the affine maps from three points to their shifted places.
 
     As in the definition, points are built from (height, width) and then read as (x, y).
     """
@@ -115,12 +115,12 @@ def _theta(shifts: npt.NDArray[np.float64], height: int, width: int) -> npt.NDAr
 
 
 def elastic_side(row: Elastic) -> int:
-    """Three points apart, and a coordinate that is not divided by nothing."""
+    """Return the smallest side: three points apart, and coordinates that are not divided by 0."""
     return 3
 
 
 def _smooth(fields: Columns, height: int, width: int, sigma: float) -> Columns:
-    """SciPy's Gaussian, cut at three standard deviations, borders doubled."""
+    """Smooth with SciPy's Gaussian, cut at three standard deviations, borders doubled."""
     radius = int(3 * sigma + 0.5)
     if radius <= WIDE:
         weights = pixels.gaussian_weights(sigma, radius)
@@ -134,10 +134,10 @@ def _smooth(fields: Columns, height: int, width: int, sigma: float) -> Columns:
 
 @lru_cache(maxsize=16)
 def _thin(height: int, width: int, sigma: float, radius: int, device: torch.device) -> tuple[pixels.Taps, ...]:
-    """A wide smoothing as products of thin matrices: down and across into few numbers, and back across and down."""
+    """Factor a wide smoothing into thin matrices: down and across into few numbers, then back across and down."""
     (tall, flat), (wide, narrow) = (_factors(size, sigma, radius) for size in (height, width))
     rank = len(flat)
-    one_row = np.arange(rank)[:, None, None]  # each kept row is smoothed across for itself
+    one_row = np.arange(rank)[:, None, None]  # each kept row is smoothed across by itself
 
     def across(matrix: npt.NDArray[np.float64]) -> pixels.Taps:
         count, size = matrix.shape
@@ -151,7 +151,7 @@ def _thin(height: int, width: int, sigma: float, radius: int, device: torch.devi
 
 
 def _factors(size: int, sigma: float, radius: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The smoothing of a side as left (size, rank) @ right (rank, size), without its negligible part."""
+    """Return the smoothing of a side as left (size, rank) @ right (rank, size), without its negligible part."""
     smoothing = np.zeros((size, size))
     sources = pixels.symmetric(np.arange(size)[:, None] + np.arange(-radius, radius + 1), size)
     np.add.at(smoothing, (np.arange(size)[:, None], sources), pixels.gaussian_weights(sigma, radius))
@@ -167,15 +167,15 @@ class Scale(NamedTuple):
 
 
 def pixelate(images: ByteImages, draws: None, row: Scale) -> ByteImages:
-    """Averaged down and repeated up by PIL, its box filter in both directions; on the host.
+    """Average down with PIL's box filter and repeat up, on the host.
 
-    The three channels go through as one grey image above each other: no layout changes, and the same bytes.
+    The three channels are processed as one tall grey image: the layout does not change, and the bytes are the same.
     """
     _, channels, height, width = images.shape
     down, across = int(height * row.scale), int(width * row.scale)
     result = torch.empty(images.shape, dtype=torch.uint8)
     for image, pixelated in zip(images.cpu().flatten(1, 2).numpy(), result.flatten(1, 2).numpy(), strict=True):
-        # Across first, as PIL does with a square photograph; left to itself it takes a tall image down first.
+        # Across first, as PIL does with a square photograph; by default it reduces a tall image down first.
         narrow = Image.fromarray(image).resize((across, channels * height), Image.Resampling.BOX)
         tiny = narrow.resize((across, channels * down), Image.Resampling.BOX)
         pixelated[:] = np.asarray(tiny.resize((width, channels * height), Image.Resampling.NEAREST))
@@ -183,7 +183,7 @@ def pixelate(images: ByteImages, draws: None, row: Scale) -> ByteImages:
 
 
 def pixelate_side(row: Scale) -> int:
-    """At least one pixel remains."""
+    """Return the smallest side: at least one pixel must remain."""
     return int(np.ceil(1 / row.scale))
 
 
@@ -194,5 +194,5 @@ class Quality(NamedTuple):
 
 
 def jpeg_compression(images: ByteImages, draws: None, row: Quality) -> ByteImages:
-    """libjpeg-turbo at 4:2:0, written and read."""
+    """Compress and decode with libjpeg-turbo at 4:2:0."""
     return resave_as_jpeg(images, row.quality)

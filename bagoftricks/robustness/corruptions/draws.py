@@ -19,12 +19,12 @@ from torch import Tensor
 from bagoftricks.rng import Key
 
 MULTIPLY_1, MULTIPLY_2 = 0x7FEB352D, 0x846CA68B - 2**32  # of the 32-bit mixer lowbias32 (Wellons 2018), as int32
-HALF_WORD_LEVELS = 1 << 16  # of a half word
+HALF_WORD_LEVELS = 1 << 16  # values of a half word
 
 
 @dataclass(frozen=True)
 class Stream:
-    """The draws of some images in one corruption and severity. A *lane* names a field, so that fields are independent.
+    """Draws of some images in one corruption and severity. A *lane* names a field, so that fields are independent.
 
     ``scalars`` are made on the host (they choose offsets and files); whole fields are made on ``device``.
     """
@@ -34,11 +34,11 @@ class Stream:
     device: torch.device
 
     def scalars(self, lane: int, count: int = 1) -> npt.NDArray[np.float64]:
-        """``count`` numbers in [0, 1) for each image, shape (n, count), on the host."""
+        """Return ``count`` numbers in [0, 1) for each image, shape (n, count), on the host."""
         return self.key.fold(lane).uniform(self.indices, count)
 
     def words(self, lane: int, count: int) -> Int32[Tensor, "n count"]:
-        """``count`` words of 32 random bits for each image."""
+        """Return ``count`` words of 32 random bits for each image."""
         pair = self.key.fold(lane).words(self.indices, 1).view(np.int32)  # two halves of 64 bits
         halves = torch.from_numpy(pair).to(self.device, non_blocking=True)
         first, second = halves[:, :1], halves[:, 1:]
@@ -51,23 +51,23 @@ class Stream:
         return words
 
     def halves(self, lane: int, *shape: int) -> Int16[Tensor, "n ..."]:
-        """Uniform integers in [-32768, 32767] for each image, two from a word."""
+        """Return uniform integers in [-32768, 32767] for each image, two from a word."""
         count = prod(shape)
         return self.words(lane, -(-count // 2)).view(torch.int16)[:, :count].view(-1, *shape)
 
     def normal(self, lane: int, *shape: int) -> Float[Tensor, "n ..."]:
-        """Standard normal numbers: the 2^16 midpoints of equal shares, scaled to variance 1; at most 4.32 in size."""
+        """Return standard normal numbers, 2^16 midpoints of equal shares scaled to variance 1, at most 4.32 in size."""
         which = self.halves(lane, *shape).int().add_(HALF_WORD_LEVELS // 2)
         return torch.index_select(_quantiles(self.device), 0, which.view(-1)).view(which.shape)
 
     def uniform(self, lane: int, *shape: int) -> Float[Tensor, "n ..."]:
-        """Uniform numbers in (-1, 1), 2^16 midpoints of equal shares."""
+        """Return uniform numbers in (-1, 1), 2^16 midpoints of equal shares."""
         return self.halves(lane, *shape).float().add_(0.5).mul_(2 / HALF_WORD_LEVELS)
 
 
 @lru_cache(maxsize=32)
 def _counters(count: int, device: torch.device) -> Int32[Tensor, "1 count"]:
-    """The numbers 0 to count - 1, each mixed once, so that the words of neighbours have nothing in common."""
+    """Return the numbers 0 to count - 1, each mixed once, so that the words of neighbours are unrelated."""
     numbers = np.arange(1, count + 1, dtype=np.uint32) * np.uint32(0x9E3779B9)
     numbers ^= numbers >> np.uint32(16)
     numbers *= np.uint32(MULTIPLY_1)

@@ -5,12 +5,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-GROWTH = 16  # pixels that a weak edge may lie from a strong one: followed so far, where OpenCV follows it to its end
+GROWTH = 16  # pixels over which a weak edge is followed from a strong one; OpenCV follows it to its end
 Layer = Float[Tensor, "n h w"]
 
 
 def canny(grey: Layer, low: float, high: float) -> Bool[Tensor, "n h w"]:
-    """Canny's edges as OpenCV finds them: Sobel gradients, |dx| + |dy|, thinned, weak ones next to strong ones."""
+    """Find Canny's edges as OpenCV does: Sobel gradients, |dx| + |dy|, thinned, weak ones next to strong ones."""
     g = F.pad(grey, (1, 1, 1, 1), mode="replicate")
     down = g[:, :-2] + 2 * g[:, 1:-1] + g[:, 2:]
     across = g[:, :, :-2] + 2 * g[:, :, 1:-1] + g[:, :, 2:]
@@ -24,7 +24,7 @@ def canny(grey: Layer, low: float, high: float) -> Bool[Tensor, "n h w"]:
 
 
 def _dilated(mask: Bool[Tensor, "n h w"]) -> Bool[Tensor, "n h w"]:
-    """With the eight neighbours."""
+    """Add the eight neighbours of each true pixel."""
     wide = mask.clone()
     wide[:, :, 1:] |= mask[:, :, :-1]
     wide[:, :, :-1] |= mask[:, :, 1:]
@@ -35,7 +35,7 @@ def _dilated(mask: Bool[Tensor, "n h w"]) -> Bool[Tensor, "n h w"]:
 
 
 def _thin(size: Layer, dx: Layer, dy: Layer) -> Bool[Tensor, "n h w"]:
-    """Where the gradient is largest along its own direction, of four."""
+    """Return a mask of the pixels whose gradient is largest along its own direction, of four."""
     height, width = size.shape[1:]
     around = F.pad(size, (1, 1, 1, 1))
 
@@ -54,7 +54,7 @@ def _thin(size: Layer, dx: Layer, dy: Layer) -> Bool[Tensor, "n h w"]:
 
 
 def distance_to(edges: Bool[Tensor, "n h w"], farthest: int) -> Layer:
-    """Pixels to the nearest edge, at most ``farthest``: Euclidean, where OpenCV adds up steps of a 5 x 5 mask."""
+    """Return the Euclidean distance to the nearest edge, at most ``farthest``; OpenCV sums steps of a 5 x 5 mask."""
     height, width = edges.shape[1:]
     along = torch.where(edges, 0.0, float(farthest))
     for step in (1, 2, 4, 8, 16):  # the nearest edge in the column: the minimum of |y| + value over all shifts

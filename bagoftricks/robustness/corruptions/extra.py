@@ -13,7 +13,7 @@ from bagoftricks.robustness.corruptions.edges import canny, distance_to
 from bagoftricks.robustness.corruptions.pixels import HAIR, ByteImages, to_columns, truncate
 
 WATER, MUD = (175.0, 238.0, 238.0), (63.0, 42.0, 20.0)  # red, green, blue in grey levels
-FARTHEST = 20  # pixels from an edge, at which distances end
+FARTHEST = 20  # largest distance from an edge, in pixels
 BEVEL = ((-2, -1, 0), (-1, 1, 1), (0, 1, 2))
 SpatterLayer = Float[Tensor, "n h w"]
 
@@ -30,12 +30,12 @@ class Spatter(NamedTuple):
 
 
 def draw_spatter(stream: Stream, images: ByteImages, row: Spatter) -> SpatterLayer:
-    """The layer of noise that becomes drops."""
+    """Draw the layer of noise that becomes drops."""
     return stream.normal(0, *images.shape[2:]).mul_(row.deviation).add_(row.mean)
 
 
 def spatter(images: ByteImages, layer: SpatterLayer, row: Spatter) -> ByteImages:
-    """Drops of water that shine on one side, or splashes of mud."""
+    """Add drops of water that shine on one side, or splashes of mud."""
     blurred = _blur(layer, row.sigma)
     blurred = torch.where(blurred < row.threshold, 0, blurred)
     values = images.float()
@@ -60,7 +60,7 @@ def _blur(layer: SpatterLayer, sigma: float) -> SpatterLayer:
 
 
 def _bevel(drops: SpatterLayer) -> SpatterLayer:
-    """The distance to the drops' edges, its histogram flattened, lit from one side; 0 to 255."""
+    """Return the distance to the drops' edges, its histogram flattened, lit from one side; 0 to 255."""
     distance = distance_to(canny(drops, 50, 150), FARTHEST)
     level = _equalised(_filtered(distance, ((1, 1, 1),) * 3).div_(9).add_(HAIR).floor_())
     lit = _filtered(level, BEVEL).clamp_(0, 255)
@@ -68,7 +68,7 @@ def _bevel(drops: SpatterLayer) -> SpatterLayer:
 
 
 def _filtered(layer: SpatterLayer, weights: tuple[tuple[int, ...], ...]) -> SpatterLayer:
-    """A 3 x 3 filter of whole weights, borders mirrored."""
+    """Apply a 3 x 3 filter of whole weights, borders mirrored."""
     height, width = layer.shape[1:]
     padded = F.pad(layer, (1, 1, 1, 1), mode="reflect")
     result = torch.zeros_like(layer)
@@ -79,19 +79,19 @@ def _filtered(layer: SpatterLayer, weights: tuple[tuple[int, ...], ...]) -> Spat
 
 
 def _equalised(level: SpatterLayer) -> SpatterLayer:
-    """Histogram equalisation of each image's whole levels up to FARTHEST, as OpenCV's."""
+    """Equalise the histogram of each image's whole levels up to FARTHEST, as OpenCV does."""
     flat = level.flatten(1).long()
     shares = torch.zeros((len(flat), FARTHEST + 1), device=level.device)
     shares = shares.scatter_add_(1, flat, torch.ones_like(level).flatten(1)).double()
     total = level[0].numel()
     reached = shares.cumsum(1)
-    lowest = torch.where(reached > 0, reached, total).amin(1, keepdim=True)  # how many have the lowest level there is
+    lowest = torch.where(reached > 0, reached, total).amin(1, keepdim=True)  # pixels at the lowest level
     table = ((reached - lowest).clamp_(min=0) * (255 / (total - lowest).clamp(min=1))).round_().float()
     return table.gather(1, flat).view(level.shape)
 
 
 def spatter_side(row: Spatter) -> int:
-    """Mirrored borders need a neighbour."""
+    """Return the smallest side: mirrored borders need a neighbour."""
     return 2
 
 
@@ -103,7 +103,7 @@ class Saturation(NamedTuple):
 
 
 def saturate(images: ByteImages, draws: None, row: Saturation) -> ByteImages:
-    """HSV's saturation scaled and raised, hue and value kept. Grey pixels have red's hue, as in scikit-image."""
+    """Scale and raise HSV's saturation, keep hue and value. Grey pixels have red's hue, as in scikit-image."""
     values = images.float()
     highest, lowest = values.amax(1, keepdim=True), values.amin(1, keepdim=True)
     span = highest - lowest

@@ -1,4 +1,4 @@
-"""Pictures of frost: made up, or the original ones from a folder of the user's."""
+"""Pictures of frost: generated, or the original ones from a folder of the user."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -30,7 +30,7 @@ Picture = UInt8[Tensor, "3 _ _"]
 
 
 class Frost:
-    """Five textures, each drawn with equal chance, and where they come from. ``endless`` ones go on at their edges."""
+    """Textures of frost, five of equal chance, and their source. ``endless`` ones continue at their edges."""
 
     def __init__(self, pictures: Sequence[Picture], source: str, endless: bool) -> None:
         self.pictures, self.source, self.endless = list(pictures), source, endless
@@ -39,14 +39,14 @@ class Frost:
     @staticmethod
     @lru_cache(maxsize=1)
     def made_up() -> "Frost":
-        """Textures made from keyed noise, the same everywhere: see docs/corruptions.md for how near they come."""
+        """Generate textures from keyed noise; docs/corruptions.md compares them with the original pictures."""
         return Frost([_texture(number) for number in range(USED)], "generated", endless=True)
 
     @staticmethod
     def from_folder(folder: Path | str) -> "Frost":
-        """The original pictures, frost1.png to frost6.jpg, as they lie in hendrycks/robustness.
+        """Read the original pictures, frost1.png to frost6.jpg of hendrycks/robustness.
 
-        Raises UserError that names the files that are missing.
+        Raises UserError that names the missing files.
         """
         missing = [name for name in FILES if not (Path(folder) / name).is_file()]
         if missing:
@@ -57,13 +57,13 @@ class Frost:
         return Frost([_read(Path(folder) / name) for name in FILES[:USED]], "original", endless=False)
 
     def describe(self) -> str:
-        """For the record: ``generated`` or ``original``."""
+        """Return ``generated`` or ``original``, for the record."""
         return self.source
 
     def crops(
         self, draws: npt.NDArray[np.float64], height: int, width: int, scale: float, device: torch.device
     ) -> UInt8[Tensor, "n 3 height width"]:
-        """A crop for each row of three draws in [0, 1): which picture, from which row, from which column."""
+        """Return a crop for each row of three draws in [0, 1): picture, row and column."""
         pictures = self._at(scale, device)
         crops = []
         for which, down, across in draws.tolist():
@@ -87,7 +87,7 @@ class Frost:
             )
 
     def _at(self, scale: float, device: torch.device) -> list[Picture]:
-        """The pictures in another size: bilinear without smoothing, as OpenCV's default."""
+        """Return the pictures in another size: bilinear without smoothing, as OpenCV's default."""
         if (scale, device) not in self._scaled:
             made = self.pictures
             if scale != 1:
@@ -107,7 +107,7 @@ def _read(path: Path) -> Picture:
 
 
 def _texture(number: int) -> Picture:
-    """Noise whose power falls with frequency, with veins where it crosses its mean; colours and contrast as listed."""
+    """Make noise whose power falls with frequency, with veins at its mean; colours and contrast as listed."""
     (red, green, blue), deviation, slope = LOOKS[number]
     key = Key(number).fold("frost texture")
     smooth, veins = (_field(key.fold(part).numpy().normal(size=(SIDE, SIDE)), slope) for part in ("base", "veins"))
@@ -119,7 +119,7 @@ def _texture(number: int) -> Picture:
 
 
 def _field(white: npt.NDArray[np.float64], slope: float) -> npt.NDArray[np.float64]:
-    """White noise on a torus given power f^-slope, with mean 0 and deviation 1."""
+    """Give white noise on a torus the power f^-slope, mean 0 and deviation 1."""
     down, across = np.fft.fftfreq(len(white))[:, None], np.fft.rfftfreq(len(white))
     frequency = np.hypot(down, across)
     frequency[0, 0] = np.inf

@@ -1,4 +1,4 @@
-"""Glass blur: pixels take the colour of a near one, one after the other, between two Gaussian blurs."""
+"""Glass blur: pixels take the colour of a nearby one, one after the other, between two Gaussian blurs."""
 
 from typing import NamedTuple
 
@@ -25,14 +25,14 @@ class Glass(NamedTuple):
 
 
 class Moves(NamedTuple):
-    """For each visited pixel (rows and columns from max_delta + 1 to side - max_delta) whose colour it takes."""
+    """Offsets to the pixel that each visited one copies (rows and columns from max_delta + 1 to side - max_delta)."""
 
     down: Displacements
     right: Displacements
 
 
 def draw_moves(stream: Stream, images: ByteImages, row: Glass) -> Moves:
-    """Offsets in [-max_delta, max_delta), uniform up to 2^-16."""
+    """Draw offsets in [-max_delta, max_delta), uniform up to 2^-16."""
     height, width = (side - 2 * row.max_delta for side in images.shape[-2:])
     pairs = stream.halves(0, row.iterations, height, width, 2).int().add_(HALF_WORD_LEVELS // 2)
     offsets = pairs.mul_(2 * row.max_delta).bitwise_right_shift_(16).sub_(row.max_delta)
@@ -40,7 +40,7 @@ def draw_moves(stream: Stream, images: ByteImages, row: Glass) -> Moves:
 
 
 def glass_blur(images: ByteImages, moves: Moves, row: Glass) -> ByteImages:
-    """Blur, cut to bytes, move pixels about, blur.
+    """Blur, cut to bytes, move pixels, blur again.
 
     Pixels are visited from the last to the first. The definition means to swap two pixels, but its two views alias, so
     the visited pixel takes the other's colour and the other keeps its own.
@@ -58,12 +58,12 @@ def glass_blur(images: ByteImages, moves: Moves, row: Glass) -> ByteImages:
 
 
 def glass_side(row: Glass) -> int:
-    """At least one pixel is visited."""
+    """Return the smallest side: at least one pixel must be visited."""
     return 2 * row.max_delta + 1
 
 
 def _sources(moves: Moves, height: int, width: int, delta: int) -> Int32[Tensor, "n pixels"]:
-    """Which pixel's first colour each pixel ends with, as an index into all pixels of the chunk.
+    """Return for each pixel the one whose first colour it ends with, as an index into all pixels of the chunk.
 
     A visited pixel's parent is the one it copies. A parent behind it in the order of rows was overwritten before, so
     its own parent counts; one in front still has its first colour. Following parents is a pointer chase, which
@@ -79,7 +79,7 @@ def _sources(moves: Moves, height: int, width: int, delta: int) -> Int32[Tensor,
 
 
 def _chased(down: Displacements, right: Displacements, height: int, width: int, delta: int) -> Int32[Tensor, "pixels"]:
-    """The sources of some images, as indices into all their pixels."""
+    """Return the sources of some images, as indices into all their pixels."""
     every = torch.arange(len(down) * height * width, dtype=torch.int32, device=down.device)
     first = every
     for turn in range(down.shape[1]):
@@ -92,7 +92,7 @@ def _chased(down: Displacements, right: Displacements, height: int, width: int, 
 
 
 def _chase(parent: Int32[Tensor, "pixels"], own: Int32[Tensor, "pixels"], doublings: int) -> Int32[Tensor, "pixels"]:
-    """The pixel whose first colour arrives; chains longer than 2^doublings have a chance below 1e-8 for an image."""
+    """Return the pixels whose first colour arrives; chains beyond 2^doublings have a chance below 1e-8 per image."""
     total = len(own)
     # Pixel p has the nodes p (its last colour) and total + p (its first). A parent not yet overwritten is a first.
     node = torch.where(parent > own, parent, parent + total)

@@ -1,4 +1,4 @@
-"""JPEG, the corruption and the step by which ImageNet-C was stored: libjpeg-turbo, chroma at half resolution."""
+"""JPEG, as a corruption and as the storage of ImageNet-C: libjpeg-turbo, chroma at half resolution."""
 
 from io import BytesIO
 
@@ -8,14 +8,14 @@ from PIL import Image
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
-STORED_QUALITY = 85  # of the published ImageNet-C; CIFAR-10-C was stored without loss
+STORED_QUALITY = 85  # JPEG quality of the published ImageNet-C; CIFAR-10-C was stored without loss
 
 
 def resave_as_jpeg(images: UInt8[Tensor, "B 3 H W"], quality: int = STORED_QUALITY) -> UInt8[Tensor, "B 3 H W"]:
-    """Images compressed with ``quality`` (4:2:0) and decoded again, as the published ImageNet-C was stored.
+    """Compress images with ``quality`` (4:2:0) and decode them, as the published ImageNet-C was stored.
 
-    PIL writes them (its encoder is the faster), torchvision reads them; both use libjpeg-turbo. On the host: images
-    on another device are fetched and sent back.
+    PIL writes them (its encoder is faster), torchvision reads them; both use libjpeg-turbo on the host. Images on
+    another device are copied there and back.
     """
     result = torch.empty(images.shape, dtype=torch.uint8)
     for index, planes in enumerate(images.cpu().numpy()):

@@ -13,11 +13,11 @@ from torch import Tensor
 FloatImages = Float[Tensor, "n c h w"]
 Padded = Float[Tensor, "n c padded_h padded_w"]
 Offsets = list[list[list[int]]]  # (y, x) of each image's taps
-SMALL_PIXELS = 64 * 64  # pixels; below, PyTorch's calls cost more than their sums
+SMALL_PIXELS = 64 * 64  # pixels below which PyTorch's calls cost more than their sums
 
 
 def drag(values: FloatImages, angles: npt.NDArray[np.float64], radius: int, sigma: float) -> FloatImages:
-    """``values`` smeared along ``angles`` (degrees, one for each image): one-sided Gaussian, border pixels repeated.
+    """Smear ``values`` along ``angles`` (degrees, one for each image): one-sided Gaussian, border pixels repeated.
 
     Tap i lies at the whole offset next to (i cos, i sin) and weighs exp(-i^2 / 2 sigma^2), normalised.
     """
@@ -34,14 +34,14 @@ def drag(values: FloatImages, angles: npt.NDArray[np.float64], radius: int, sigm
 
 
 def _offsets(count: int, angles: npt.NDArray[np.float64], along: Callable[[float], float]) -> npt.NDArray[np.int64]:
-    """Of each image's taps, along one axis, in whole pixels."""
+    """Return the offsets of each image's taps along one axis, in whole pixels."""
     steps = np.array([along(radians(angle)) for angle in angles.tolist()])
     offsets: npt.NDArray[np.int64] = np.ceil(steps[:, None] * np.arange(count) - 0.5).astype(np.int64)
     return offsets
 
 
 def _add_slices(padded: Padded, values: FloatImages, offsets: Offsets, weights: list[float]) -> FloatImages:
-    """Image by image: each tap is one slice of the padded image."""
+    """Add image by image: each tap is one slice of the padded image."""
     height, width = values.shape[-2:]
     result = torch.zeros_like(values)
     for image, total, line in zip(padded, result, offsets, strict=True):
@@ -51,7 +51,7 @@ def _add_slices(padded: Padded, values: FloatImages, offsets: Offsets, weights: 
 
 
 def _add_small(padded: Padded, values: FloatImages, offsets: Offsets, weights: list[float]) -> FloatImages:
-    """As ``_add_slices``, in NumPy."""
+    """Add as ``_add_slices`` does, in NumPy."""
     height, width = values.shape[-2:]
     result = np.zeros(values.shape, np.float32)
     part = np.empty(values.shape[1:], np.float32)
@@ -64,7 +64,7 @@ def _add_small(padded: Padded, values: FloatImages, offsets: Offsets, weights: l
 
 
 def _add_gathered(padded: Padded, values: FloatImages, offsets: Offsets, weights: list[float]) -> FloatImages:
-    """All images together, tap by tap: few launches on an accelerator."""
+    """Add all images together, tap by tap: few launches on an accelerator."""
     height, width = values.shape[-2:]
     across = padded.shape[-1]
     flat = padded.flatten(2)

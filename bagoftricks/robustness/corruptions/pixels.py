@@ -1,7 +1,7 @@
-"""What the corruptions share: layouts, linear maps of pixels, and the one conversion back to bytes.
+"""Shared code of the corruptions: layouts, linear maps of pixels, and the one conversion back to bytes.
 
-*Columns* hold a chunk with the batch innermost, shape (H * W, images * channels): what moves whole pixels then moves
-rows of memory, whatever the border or the zoom, and an image's arithmetic does not depend on its neighbours.
+*Columns* hold a chunk with the batch innermost, shape (H * W, images * channels): moving whole pixels then moves rows
+of memory, for any border or zoom, and an image's arithmetic does not depend on its neighbours.
 """
 
 from collections.abc import Callable
@@ -19,45 +19,45 @@ from torch import Tensor
 ByteImages = UInt8[Tensor, "n 3 h w"]
 Columns = Float[Tensor, "pixels columns"]
 HAIR = 2e-5
-"""Added, in grey levels, where fp64 lands on or above a whole level and fp32 below: flat areas would lose one."""
+"""Grey levels added where fp64 gives a whole level or more and fp32 less: flat areas would lose one."""
 Border = Callable[[npt.NDArray[np.int64], int], npt.NDArray[np.int64]]
 
 
 def truncate(values: Float[Tensor, "n 3 h w"]) -> ByteImages:
-    """Values in grey levels, clipped and cut (not rounded) to bytes, as the definition does. Overwrites ``values``."""
+    """Clip grey levels and cut them (without rounding) to bytes, as the definition does. Overwrites ``values``."""
     return values.clamp_(0, 255).to(torch.uint8)
 
 
 def turned(matrix: Tensor) -> Tensor:
-    """The transpose, copied; with the plain strides even of a single row, which views of other types need."""
+    """Return a copy of the transpose; even a single row has the plain strides that views of other types need."""
     return matrix.t().clone(memory_format=torch.contiguous_format)
 
 
 def to_columns(images: UInt8[Tensor, "n c h w"] | Float[Tensor, "n c h w"]) -> Columns:
-    """Images with the batch innermost, as fp32."""
+    """Return images with the batch innermost, as fp32."""
     return turned(images.view(-1, images.shape[-2] * images.shape[-1]).float())
 
 
 def from_columns(values: Columns, images: ByteImages) -> ByteImages:
-    """Grey levels with the batch innermost, truncated, in the shape of ``images``. Overwrites ``values``."""
+    """Truncate grey levels with the batch innermost, to the shape of ``images``. Overwrites ``values``."""
     return turned(values.clamp_(0, 255)).to(torch.uint8).view(images.shape)
 
 
 class Taps(NamedTuple):
-    """A linear map of rows: row p of the result sums ``weights`` times the rows ``sources``, from starts[p] on."""
+    """Linear map of rows: row p of the result sums ``weights`` times the rows ``sources``, from starts[p] on."""
 
     sources: Int32[Tensor, "taps"]
     starts: Int32[Tensor, "rows"]
     weights: Float[Tensor, "taps"]
 
     def apply(self, rows: Columns) -> Float[Tensor, "rows columns"]:
-        """The map of each column of ``rows``; taps are added in their order, so columns are independent."""
+        """Map each column of ``rows``; taps are added in their order, so columns are independent."""
         bags = F.embedding_bag(self.sources, rows, self.starts, mode="sum", per_sample_weights=self.weights)
         return bags  # noqa: RET504
 
 
 def taps(sources: npt.NDArray[np.int64], weights: npt.NDArray[np.float64], device: torch.device) -> Taps:
-    """``sources`` and ``weights`` of shape (rows, taps)."""
+    """Make a map from ``sources`` and ``weights`` of shape (rows, taps)."""
     rows, count = sources.shape
     starts = torch.arange(0, rows * count, count, dtype=torch.int32, device=device)
     flat = torch.from_numpy(sources.astype(np.int32).reshape(-1)).to(device)
@@ -65,24 +65,24 @@ def taps(sources: npt.NDArray[np.int64], weights: npt.NDArray[np.float64], devic
 
 
 def nearest(index: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
-    """a a | a b c | c c."""
+    """Repeat the border: a a | a b c | c c."""
     return np.clip(index, 0, size - 1)
 
 
 def symmetric(index: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
-    """b a | a b c | c b: SciPy's 'reflect'."""
+    """Double the border: b a | a b c | c b, SciPy's 'reflect'."""
     folded = index % (2 * size)
     return np.minimum(folded, 2 * size - 1 - folded)
 
 
 def mirrored(index: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
-    """c b | a b c | b a: OpenCV's default, reflect_101."""
+    """Mirror the border: c b | a b c | b a, OpenCV's default, reflect_101."""
     folded = index % max(1, 2 * size - 2)
     return np.minimum(folded, 2 * size - 2 - folded)
 
 
 def gaussian_weights(sigma: float, radius: int) -> npt.NDArray[np.float64]:
-    """Gaussian of ``2 * radius + 1`` taps that sum to one."""
+    """Return a Gaussian of ``2 * radius + 1`` taps that sum to one."""
     offsets = np.arange(-radius, radius + 1)
     weights = np.exp(-0.5 * (offsets / sigma) ** 2) if sigma > 0 else (offsets == 0).astype(float)
     normalised: npt.NDArray[np.float64] = weights / weights.sum()
@@ -90,7 +90,7 @@ def gaussian_weights(sigma: float, radius: int) -> npt.NDArray[np.float64]:
 
 
 def blur_columns(values: Columns, height: int, width: int, sigma: float) -> Columns:
-    """scikit-image's ``gaussian``: border pixels repeated, cut at four standard deviations."""
+    """Blur with scikit-image's ``gaussian``: border pixels repeated, cut at four standard deviations."""
     radius = int(4 * sigma + 0.5)
     return separable_filter(values, height, width, gaussian_weights(sigma, radius), nearest) if radius else values
 
@@ -98,7 +98,7 @@ def blur_columns(values: Columns, height: int, width: int, sigma: float) -> Colu
 def separable_filter(
     values: Columns, height: int, width: int, weights: npt.NDArray[np.float64], border: Border
 ) -> Columns:
-    """Filtered down, then across, with the same odd number of weights."""
+    """Filter down, then across, with the same odd number of weights."""
     down, across = _separable_taps(height, width, tuple(weights.tolist()), border, values.device)
     moved = down.apply(values.view(height, -1)).view(values.shape)
     return across.apply(moved)
@@ -118,7 +118,7 @@ def _separable_taps(
 
 
 def smooth_kernel_1d(size: int, sigma: float) -> npt.NDArray[np.float64]:
-    """OpenCV's ``getGaussianKernel``."""
+    """Return OpenCV's ``getGaussianKernel``."""
     weights = np.array([exp(-((i - (size - 1) / 2) ** 2) / (2 * sigma**2)) for i in range(size)])
     normalised: npt.NDArray[np.float64] = weights / weights.sum()
     return normalised

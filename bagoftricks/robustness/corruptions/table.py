@@ -1,4 +1,4 @@
-"""The table of corruptions: for each name how to draw, how to apply, both sets of constants and the smallest side.
+"""Table of corruptions: for each name its draw, its function, both sets of constants and the smallest side.
 
 Constants: make_imagenet_c.py and make_cifar_c.py of Hendrycks and Dietterich, github.com/hendrycks/robustness.
 """
@@ -16,26 +16,26 @@ CORRUPTIONS = (
     *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
     *("snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression"),
 )
-"""The fifteen of mCE, in the paper's order."""
+"""Fifteen corruptions of mCE, in the paper's order."""
 EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
-"""The four held out for validation."""
+"""Four corruptions held out for validation."""
 
 
 def draw_nothing(stream: Stream, images: ByteImages, row: Any) -> None:
-    """Of corruptions without randomness."""
+    """Draw nothing: the draw function of deterministic corruptions."""
 
 
 def any_side(row: Any) -> int:
-    """The smallest side of corruptions that take every image."""
+    """Return the smallest side of corruptions that accept every image."""
     return 1
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """One kind of corruption: ``apply(images, draw(stream, images, row), row)`` for the row of a severity.
+    """Kind of corruption: ``apply(images, draw(stream, images, row), row)`` for the row of a severity.
 
-    ``smallest(row)`` is the shortest side of an image, in pixels, that it can take. ``textures`` says that ``draw``
-    takes pictures of frost as a fourth argument.
+    ``smallest(row)`` is the shortest accepted side of an image, in pixels. With ``textures``, ``draw`` takes pictures
+    of frost as a fourth argument.
     """
 
     draw: Callable[..., Any]
@@ -46,7 +46,7 @@ class Corruption:
     textures: bool = False
 
     def rows(self, constants: str) -> SeverityRows:
-        """The constants of severities 1 to 5."""
+        """Return the constants of severities 1 to 5."""
         return self.imagenet if constants == "imagenet" else self.cifar
 
 

@@ -16,7 +16,7 @@ from bagoftricks.robustness.corruptions.motion import drag
 from bagoftricks.robustness.corruptions.pixels import HAIR, ByteImages, truncate
 
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV
-WIBBLE = 100.0  # amplitude of fog's first level is its square
+WIBBLE = 100.0  # square root of the amplitude of fog's first level
 
 
 class Snow(NamedTuple):
@@ -28,25 +28,25 @@ class Snow(NamedTuple):
     threshold: float
     radius: int
     sigma: float
-    mix: float  # weight of the photograph, against its whitened self
+    mix: float  # weight of the photograph; the rest is its whitened version
 
 
 class Flakes(NamedTuple):
-    """For each image the middle of the layer of noise that is zoomed into snow, and the fall's direction in degrees."""
+    """Middle of each image's layer of noise, which is zoomed into snow, and the direction of the fall in degrees."""
 
     layer: Float[Tensor, "n rows columns"]
     angles: npt.NDArray[np.float64]
 
 
 def draw_flakes(stream: Stream, images: ByteImages, row: Snow) -> Flakes:
-    """Only the crop that is zoomed is drawn; angles are uniform in [-135, -45)."""
+    """Draw only the crop that is zoomed, and angles uniform in [-135, -45)."""
     rows, columns = (ceil(side / row.zoom) for side in images.shape[-2:])
     layer = stream.normal(0, rows, columns).mul_(row.deviation).add_(row.mean)
     return Flakes(layer, stream.scalars(1)[:, 0] * 90 - 135)
 
 
 def snow(images: ByteImages, flakes: Flakes, row: Snow) -> ByteImages:
-    """Blurred noise and the same upside down, added to a whitened photograph."""
+    """Add blurred noise and its upside-down copy to a whitened photograph."""
     height, width = images.shape[-2:]
     layer = _zoom(_zoom(flakes.layer, height, row.zoom, 1), width, row.zoom, 2)
     layer = torch.where(layer < row.threshold, 0, layer).clamp_(0, 1).mul_(255).floor_()  # stored in 8 bits
@@ -58,7 +58,7 @@ def snow(images: ByteImages, flakes: Flakes, row: Snow) -> ByteImages:
 
 
 def _zoom(layer: Float[Tensor, "n rows columns"], size: int, factor: float, axis: int) -> Tensor:
-    """One axis of the crop zoomed to ``size``."""
+    """Zoom one axis of the crop to ``size``."""
     crop = layer.shape[axis]
     start = (size - crop) // 2
     (first, near), (second, far) = zoomed(size, factor)
@@ -80,13 +80,13 @@ class FrostMix(NamedTuple):
 
 
 def draw_frost(stream: Stream, images: ByteImages, row: FrostMix, frost: Frost | None) -> ByteImages:
-    """A crop of one of five pictures, at its own scale."""
+    """Draw a crop of one of five pictures, at its own scale."""
     pictures = frost or Frost.made_up()
     return pictures.crops(stream.scalars(0, 3), images.shape[-2], images.shape[-1], row.scale, images.device)
 
 
 def frost(images: ByteImages, crops: ByteImages, row: FrostMix) -> ByteImages:
-    """A weighted sum."""
+    """Return the weighted sum of the photograph and the frost."""
     return truncate(images.float().mul_(row.image).add_(crops, alpha=row.frost))
 
 
@@ -102,7 +102,7 @@ class Fog(NamedTuple):
 
 
 def draw_fog(stream: Stream, images: ByteImages, row: Fog) -> Levels:
-    """Uniform numbers in (-1, 1) for each level of the map: for the squares, then for both sets of diamonds."""
+    """Draw numbers uniform in (-1, 1) for each level of the map: the squares, then both sets of diamonds."""
     side = _map_side(images, row)
     numbers = stream.uniform(0, side * side - 1)
     levels, start = [], 0
@@ -113,7 +113,7 @@ def draw_fog(stream: Stream, images: ByteImages, row: Fog) -> Levels:
 
 
 def fog(images: ByteImages, levels: Levels, row: Fog) -> ByteImages:
-    """A plasma fractal added, and the whole brought back to the photograph's brightest value.
+    """Add a plasma fractal, and scale the sum back to the photograph's brightest value.
 
     The map is normalised before it is cut to the photograph.
     """
@@ -132,7 +132,7 @@ def _map_side(images: ByteImages, row: Fog) -> int:
 
 
 def _plasma(levels: Levels, decay: float) -> Float[Tensor, "n side side"]:
-    """Diamond-square on a torus: each level doubles the grid and adds noise of amplitude 100^2 / decay^(2 level)."""
+    """Run diamond-square on a torus: each level doubles the grid, adds noise of amplitude 100^2 / decay^(2 level)."""
     grid = torch.zeros_like(levels[0][:, 0])
     wibble = WIBBLE
     for noise in levels:
@@ -154,7 +154,7 @@ class Lift(NamedTuple):
 
 
 def brightness(images: ByteImages, draws: None, row: Lift) -> ByteImages:
-    """HSV's value raised, hue and saturation kept: all channels of a pixel scaled alike; black becomes grey."""
+    """Raise HSV's value, keep hue and saturation: all channels of a pixel are scaled alike; black becomes grey."""
     values = images.float()
     brightest = values.amax(1, keepdim=True)
     raised = (brightest + 255 * row.value).clamp_(max=255)

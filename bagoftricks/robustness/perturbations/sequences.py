@@ -1,4 +1,4 @@
-"""The perturbations whose sequences are made from single images: bytes in, frame by frame out.
+"""Perturbations whose sequences are made from single images: bytes in, frame by frame out.
 
 Semantics and constants are those of ``ImageNet-P/create_p/make_imagenet_p.py`` and ``make_cifar_p.py`` in
 github.com/hendrycks/robustness (revisions e0377d4 and 3d6c46d), of difficulty 1.
@@ -22,11 +22,11 @@ from bagoftricks.robustness.corruptions.weather import Lift, brightness
 from bagoftricks.robustness.perturbations.warps import Frame, middle, tilted, translated, turned_and_scaled
 
 SEQUENCE_CONSTANTS = ("imagenet", "cifar")
-ZOOM_STEP = 0.004  # of zoom blur's factors
+ZOOM_STEP = 0.004  # step of zoom blur's factors
 
 
 class Constants(NamedTuple):
-    """What differs between ImageNet-P, made for 224 pixels, and CIFAR-10-P, made for 32."""
+    """Constants of ImageNet-P, made for 224 pixels, or of CIFAR-10-P, made for 32."""
 
     sigma: float  # of Gaussian noise, of intensities in [0, 1]
     photons: float  # of shot noise, at full intensity
@@ -48,17 +48,17 @@ FRAMES = 31
 
 
 class Scene(NamedTuple):
-    """Images whose sequence is made, and their draws."""
+    """Images of a sequence, and their draws."""
 
-    images: ByteImages  # whole: warps bring pixels into view from outside of the middle
-    side: int  # of a frame
+    images: ByteImages  # whole images: warps move pixels into view from outside the middle
+    side: int  # side of a frame
     key: Key
     indices: Sequence[int]
     row: Constants
 
     @property
     def view(self) -> Frame:
-        """The middle of the images."""
+        """Return the middle of the images."""
         return middle(self.images, self.side)
 
     def stream(self, frame: int) -> Stream:
@@ -66,7 +66,7 @@ class Scene(NamedTuple):
 
 
 def _gaussian_noise(scene: Scene) -> Iterator[Frame]:
-    """The image, then 30 times the image with other noise."""
+    """Yield the image, then 30 times the image with other noise."""
     row, view = Sigma(scene.row.sigma), scene.view
     yield view
     for frame in range(1, FRAMES):
@@ -74,7 +74,7 @@ def _gaussian_noise(scene: Scene) -> Iterator[Frame]:
 
 
 def _shot_noise(scene: Scene) -> Iterator[Frame]:
-    """The image, then 30 times other counts of photons."""
+    """Yield the image, then 30 times other counts of photons."""
     row, view = Photons(scene.row.photons), scene.view
     yield view
     for frame in range(1, FRAMES):
@@ -82,7 +82,7 @@ def _shot_noise(scene: Scene) -> Iterator[Frame]:
 
 
 def _motion_blur(scene: Scene) -> Iterator[Frame]:
-    """Dragged the same way at another angle in each frame."""
+    """Yield the image blurred at another angle in each frame."""
     row, view = scene.row, scene.view
     for frame in range(row.motion_frames):
         degrees = float((frame - row.motion_frames + 1) * row.motion_step)
@@ -90,7 +90,7 @@ def _motion_blur(scene: Scene) -> Iterator[Frame]:
 
 
 def _zoom_blur(scene: Scene) -> Iterator[Frame]:
-    """The mean of the image and of all the zooms so far, each of which is cut to bytes."""
+    """Yield the mean of the image and all zooms so far, each cut to bytes."""
     columns, view = to_columns(scene.images), scene.view
     yield view
     total = view.int()
@@ -100,34 +100,34 @@ def _zoom_blur(scene: Scene) -> Iterator[Frame]:
 
 
 def _brightness(scene: Scene) -> Iterator[Frame]:
-    """From darker to brighter."""
+    """Yield frames from darker to brighter."""
     view = scene.view
     for frame in range(FRAMES):
         yield brightness(view, None, Lift((frame - FRAMES // 2) * scene.row.brightness_step))
 
 
 def _translate(scene: Scene) -> Iterator[Frame]:
-    """From left to right, a pixel at a time."""
+    """Yield frames moved from left to right, a pixel at a time."""
     for shift in scene.row.shifts:
         yield translated(scene.images, scene.side, shift)
 
 
 def _rotate(scene: Scene) -> Iterator[Frame]:
-    """Clockwise, a degree at a time."""
+    """Yield frames turned clockwise, a degree at a time."""
     columns = to_columns(scene.images)
     for frame in range(FRAMES):
         yield turned_and_scaled(columns, scene.images, scene.side, frame - FRAMES // 2, 1)
 
 
 def _tilt(scene: Scene) -> Iterator[Frame]:
-    """About both axes at once."""
+    """Yield frames tilted about both axes at once."""
     columns = to_columns(scene.images)
     for frame in range(FRAMES):
         yield tilted(columns, scene.images, scene.side, (frame - FRAMES // 2) * scene.row.tilt_step)
 
 
 def _scale(scene: Scene) -> Iterator[Frame]:
-    """From smaller to larger."""
+    """Yield frames from smaller to larger."""
     columns, row = to_columns(scene.images), scene.row
     for frame in range(FRAMES):
         yield turned_and_scaled(columns, scene.images, scene.side, 0, row.scale_from + row.scale_step * frame)
@@ -156,12 +156,12 @@ def frames(
     constants: str = "imagenet",
     seed: int = 0,
 ) -> Iterator[UInt8[Tensor, "B 3 side side"]]:
-    """The frames of the perturbation ``name``, one after the other, on the images' device.
+    """Yield the frames of the perturbation ``name`` on the images' device.
 
-    ``side``: of the frames, which show the middle of the images; by default the images' shorter side. ImageNet-P cuts
-    224 pixels out of images whose shorter side has 256, so that the warps bring in what lay outside.
+    Frames show the middle of the images and have the side ``side``, by default the images' shorter side. ImageNet-P
+    cuts 224 pixels out of images whose shorter side has 256, so the warps move outer pixels into view.
     ``indices`` are the images' numbers in their data set, on a host. Draws depend on (seed, name, frame, index) alone.
-    A frame is not written to by the next ones. ``constants`` are ``imagenet`` or ``cifar``.
+    Later frames do not overwrite a frame. ``constants`` are ``imagenet`` or ``cifar``.
 
     Raises UserError for an unknown name or set of constants, and for images smaller than the frames.
     """
@@ -178,21 +178,21 @@ def frames(
 
 
 def frame_count(name: str, constants: str = "imagenet") -> int:
-    """How many frames a sequence has. Raises UserError for an unknown name or set of constants."""
+    """Return the number of frames of a sequence; raise UserError for an unknown name or set of constants."""
     _known(name, constants)
     row = SEQUENCE_TABLE[constants]
     return {"motion_blur": row.motion_frames, "translate": len(row.shifts)}.get(name, FRAMES)
 
 
 def smallest_frame(constants: str) -> int:
-    """The shortest side, in pixels, of frames that a sequence does not move out of view."""
+    """Return the shortest side, in pixels, of frames that no sequence moves out of view."""
     return abs(SEQUENCE_TABLE[constants].shifts.start) + 1
 
 
 def compared_with_first(name: str) -> bool:
-    """Whether a frame's prediction is compared with the first frame's, not with that of the frame before.
+    """Return True if predictions are compared with the first frame's, not with those of the frame before.
 
-    So ``flip_prob`` in ``ImageNet-P/test.py`` does with noise, whose frames have no order.
+    ``flip_prob`` in ``ImageNet-P/test.py`` does so for noise, whose frames have no order.
     """
     return name.endswith("noise")
 

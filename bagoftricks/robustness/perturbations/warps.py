@@ -1,4 +1,4 @@
-"""Moved, turned, scaled and tilted images, of which the middle is kept: what comes into view lay outside.
+"""Move, turn, scale and tilt images and keep the middle: outer pixels come into view.
 
 Coordinates are (x, y) of pixel centres from 0 on, in fp64 on the host. Each pixel of a frame is a sum of four pixels of
 the image, the same ones for every image: an image's arithmetic does not depend on its neighbours.
@@ -21,13 +21,13 @@ Places = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]  # x and y in t
 
 
 def middle(images: ByteImages, side: int) -> Frame:
-    """The square of ``side`` pixels in the middle, as torchvision's CenterCrop cuts it."""
+    """Return the square of ``side`` pixels in the middle, as torchvision's CenterCrop does."""
     top, left = _corner(images.shape[-2], side), _corner(images.shape[-1], side)
     return images[..., top : top + side, left : left + side].contiguous()
 
 
 def translated(images: ByteImages, side: int, right: int) -> Frame:
-    """The middle of the images moved to the right by whole pixels; black comes in where an image ends."""
+    """Return the middle of the images moved to the right by whole pixels, black beyond the images."""
     width = images.shape[-1]
     moved = torch.zeros_like(images)
     if abs(right) < width:
@@ -37,9 +37,9 @@ def translated(images: ByteImages, side: int, right: int) -> Frame:
 
 
 def turned_and_scaled(columns: Columns, images: ByteImages, side: int, degrees: float, scale: float) -> Frame:
-    """Turned clockwise by ``degrees`` and scaled about the middle, bilinear; black beyond the image.
+    """Turn clockwise by ``degrees`` and scale about the middle, bilinear; black beyond the image.
 
-    As torchvision 0.2 had PIL do it: about the pixel (W / 2, H / 2), border pixels held for half a pixel, values cut.
+    The warp is torchvision 0.2's by PIL: about the pixel (W / 2, H / 2), borders held for half a pixel, values cut.
     ``columns`` are the images with the batch innermost.
     """
     made = _affine_taps(images.shape[-2], images.shape[-1], side, degrees, scale, images.device)
@@ -47,16 +47,16 @@ def turned_and_scaled(columns: Columns, images: ByteImages, side: int, degrees: 
 
 
 def tilted(columns: Columns, images: ByteImages, side: int, degrees: float) -> Frame:
-    """Turned by ``degrees`` about the x axis and the y axis in space and seen in perspective.
+    """Turn by ``degrees`` about the x axis and the y axis in space, and view in perspective.
 
-    It fades to black at borders. Values are rounded, as OpenCV does it.
+    Frames fade to black at borders. Values are rounded, as in OpenCV.
     """
     made = _tilt_taps(images.shape[-2], images.shape[-1], side, degrees, images.device)
     return _frame(columns, made, images, side, 0.5)
 
 
 def tilt_matrix(height: int, width: int, degrees: float) -> Matrix:
-    """From an image's places to those of the tilted one, homogeneous, shape (3, 3).
+    """Return the homogeneous matrix (3, 3) from an image's places to those of the tilted one.
 
     The image lies one pixel behind the plane at the distance of its diagonal: even untilted it is seen a bit smaller.
     """
@@ -94,7 +94,7 @@ def _tilt_taps(height: int, width: int, side: int, degrees: float, device: torch
 
 
 def _four(places: Places, inside: npt.NDArray[np.bool_], height: int, width: int, device: torch.device) -> Taps:
-    """The neighbours of each place, those beyond the image with weight 0."""
+    """Return the neighbours of each place, those beyond the image with weight 0."""
     (x, y), sources, weights = places, [], []
     left, top = np.floor(x), np.floor(y)
     for row, by_row in ((top, 1 - (y - top)), (top + 1, y - top)):
@@ -106,7 +106,7 @@ def _four(places: Places, inside: npt.NDArray[np.bool_], height: int, width: int
 
 
 def _grid(height: int, width: int, side: int) -> Places:
-    """x and y of the pixels in the middle, row by row."""
+    """Return x and y of the pixels in the middle, row by row."""
     y, x = np.mgrid[:side, :side].astype(np.float64)
     return x.reshape(-1) + _corner(width, side), y.reshape(-1) + _corner(height, side)
 
