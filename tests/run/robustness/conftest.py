@@ -16,9 +16,9 @@ from bagoftricks.settings import CorruptionSettings, DataSettings, ModelSettings
 LEAST = {"glass_blur": 4}
 
 
-def darker(image_batch, name, severity, indices, *, constants, seed=0, frost=None):
+def darker(image_batch, name, severity, indices, options):
     """Every image by an amount of its own, so that a wrong index shows."""
-    key = Key(seed).fold("darker", name, severity)
+    key = Key(options.seed).fold("darker", name, severity)
     amount = torch.from_numpy(key.uniform(np.asarray(indices), 1)).float().view(-1, 1, 1, 1)
     return (image_batch * (1 - severity * amount / 6)).to(torch.uint8)
 

@@ -9,6 +9,7 @@ import torch
 from bagoftricks.data import find_dataset
 from bagoftricks.data.augment import Finish
 from bagoftricks.errors import RunElsewhere, UserError
+from bagoftricks.robustness.corruptions import CorruptionOptions
 from bagoftricks.robustness.scoring import alexnet, mce
 from bagoftricks.run import corrupted as recording
 from bagoftricks.run.corrupted_images import chosen_rows
@@ -49,7 +50,7 @@ def test_the_errors_are_those_of_a_plain_loop_over_the_corrupted_images(evaluate
     labels = torch.from_numpy(val.labels[rows])
     for name, severity in (("gaussian_noise", 1), ("jpeg_compression", 5)):
         images = torch.stack([val.image(int(row)) for row in rows])
-        batch = finish(darker(images, name, severity, rows, constants="cifar"), labels)
+        batch = finish(darker(images, name, severity, rows, CorruptionOptions("cifar")), labels)
         wrong = (predict(batch.images).argmax(1) != labels).sum().item()
         assert result_of(record)["copies"]["last"]["errors"][name][severity - 1] == 100 * wrong / 12
     last = result_of(record)["copies"]["last"]
