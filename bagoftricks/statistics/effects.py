@@ -22,7 +22,7 @@ from statsmodels.regression.linear_model import OLS  # type: ignore[import-untyp
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.statistics.paired import ROUNDING, Values, holm, require_finite, t_interval, t_p_value
 
-Run = tuple[frozenset[str], int, float]  # the tricks that are on, the seed, the score
+ScoredRun = tuple[frozenset[str], int, float]  # the tricks that are on, the seed, the score
 Term = tuple[str, ...]  # ("mixup",) is a main effect, ("cosine", "mixup") an interaction, () the mean
 
 DEPENDENT = 1e-8  # entries of a projection, where they are not 0, are far larger: columns hold 1 and -1
@@ -56,7 +56,7 @@ class _Estimate:
 
 
 def factorial_effects(
-    runs: Sequence[Run], tricks: Sequence[str], *, interactions: bool = True, confidence: float = 0.95
+    runs: Sequence[ScoredRun], tricks: Sequence[str], *, interactions: bool = True, confidence: float = 0.95
 ) -> list[Effect]:
     """Main effects, then two-way interactions unless they are left out, of a full or fractional two-level design.
 
@@ -109,7 +109,7 @@ def _name(tricks: Sequence[str]) -> str:
     return " + ".join(tricks) or "baseline"
 
 
-def _require_runs(runs: Sequence[Run], tricks: Sequence[str]) -> None:
+def _require_runs(runs: Sequence[ScoredRun], tricks: Sequence[str]) -> None:
     seen = set()
     for on, seed, score in runs:
         run = f"{_name(sorted(on))}, seed {seed}"
@@ -123,7 +123,7 @@ def _require_runs(runs: Sequence[Run], tricks: Sequence[str]) -> None:
         raise UserError("no runs, so there are no effects: run the design first")
 
 
-def _design(runs: Sequence[Run], terms: Sequence[Term]) -> tuple[Values, Values]:
+def _design(runs: Sequence[ScoredRun], terms: Sequence[Term]) -> tuple[Values, Values]:
     """One row per run: an indicator per seed, and a column of ±1 per term."""
     seeds = sorted({seed for _, seed, _ in runs})
     blocks = [[float(seed == block) for block in seeds] for _, seed, _ in runs]
