@@ -1,7 +1,7 @@
-"""Everything a trick may touch.
+"""Edits: the typed changes that a trick can make to a recipe.
 
 A trick never sees the trainer, the model or another trick. It returns edits; ``compose`` merges them by the rule
-printed next to each class. A trick that needs a new kind of edit is a change of the architecture: write an ADR.
+printed next to each class. A new kind of edit is a change of the architecture: write an ADR for it.
 
 Shapes: B batch, K classes, H height, W width.
 """
@@ -50,7 +50,7 @@ class Batch:
         return Batch(images, self.targets[rows], None if self.teacher is None else self.teacher[rows])
 
     def blend(self, other: "Batch", weight: float | Float[Tensor, " B"]) -> "Batch":
-        """``weight * self + (1 - weight) * other`` of images, targets and teacher alike; one weight, or one a row."""
+        """Return ``weight * self + (1 - weight) * other``: images, targets and teacher; one weight, or one per row."""
 
         def lerp(a: Tensor, b: Tensor) -> Tensor:
             w = weight.view(-1, *[1] * (a.ndim - 1)) if isinstance(weight, Tensor) else weight
@@ -63,9 +63,9 @@ class Batch:
 
 
 class Part(Enum):
-    """A replaceable constructor of the network, with the arguments the network calls it with.
+    """A replaceable constructor of a piece of the network; each comment gives its arguments and its result.
 
-    ``site`` is a ``layers.Site``: where in the network the part stands, and the parts it is itself made of.
+    ``site`` is a ``layers.Site``: the place in the network, and the constructors of the other parts there.
     """
 
     STEM = "stem"  # (width, stride, site) -> Module: (B 3 H W) -> (B width H/stride W/stride)
@@ -74,7 +74,7 @@ class Part(Enum):
     SHORTCUT = "shortcut"  # (c_in, c_out, stride, site) -> Module: a projection shortcut
     STRIDE = "bottleneck stride"  # (stride) -> (stride of a bottleneck's first 1x1, stride of its 3x3)
     CONV3 = "bottleneck 3x3"  # (c_in, c_out, stride, groups, site) -> Module, with its norm and activation
-    DOWN = "strided convolution"  # (channels, stride, site) -> Module after a convolution that gives up its stride
+    DOWN = "strided convolution"  # (channels, stride, site) -> Module after a convolution that leaves the stride to it
     GATE = "channel gate"  # (channels, site) -> Module on a residual branch, before the addition; gates chain
     NORM = "norm"  # (channels) -> Module
     ACT = "activation"  # () -> Module
@@ -86,11 +86,11 @@ class Part(Enum):
     LOGIT_SCALE = "logit scale"  # (scale) -> scale of the logits
 
 
-CHAINED = {Part.GATE}  # parts that several tricks may add to; they follow each other in name order
+CHAINED = {Part.GATE}  # parts that several tricks may add to; applied in the order of the tricks' names
 
 
 class Role(Enum):
-    """What a module is to its block: tricks select parameters by role or by module type, never by name."""
+    """Function of a module in its block: tricks select parameters by role or by module type, never by name."""
 
     CLOSING_NORM = "closing_norm"  # the last norm of a residual branch, before the addition
 
@@ -100,7 +100,7 @@ class BatchPhase(IntEnum):
 
     ERASE = 1
     MIX = 2
-    RESIZE = 3  # last, so that what is erased and mixed is so at the full size
+    RESIZE = 3  # last, so that images are erased and mixed at their full size
 
 
 class GradPhase(IntEnum):
@@ -117,7 +117,7 @@ class Origin(Enum):
     WARMUP_END = "warmup_end"
 
 
-Select: TypeAlias = Callable[[nn.Module, str], bool]  # (owning module, parameter name within it) -> touched?
+Select: TypeAlias = Callable[[nn.Module, str], bool]  # (owning module, parameter name within it) -> True to select it
 LossFn: TypeAlias = Callable[[Logits, Targets], Tensor]
 Predict: TypeAlias = Callable[[Images], Logits]
 ParamGroup: TypeAlias = dict[str, Any]  # an optimiser's: parameters, lr, peak_lr, weight_decay
@@ -140,7 +140,7 @@ class InitParams:  # applied in name order after the baseline's initialisation
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InitFromImages:  # applied in name order after InitParams
     select: Select
-    images: int  # how many of the training images, not augmented but normalised, are looked at
+    images: int  # number of training images to read, normalised and not augmented
     init: Callable[[Tensor, Images], object]  # in place
 
 
@@ -153,11 +153,11 @@ class FreezeParams:  # independent; a frozen parameter keeps its starting value,
 class MapImages:  # exclusive; bytes to bytes, after crop, flip and jitter, keyed by sample; on the host
     apply: Callable[[UInt8[Tensor, "B 3 H W"], Float[Tensor, "B n"]], UInt8[Tensor, "VB 3 H W"]]
     draws: int  # uniform numbers in [0, 1) for each image
-    views: int = 1  # images made of one; the first view of every image comes first, then the second of every image
+    views: int = 1  # images made from one; the first views of all images come first, then the second views
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SetFlip:  # exclusive; which training images are flipped, where the data's are
+class SetFlip:  # exclusive; the choice of flipped training images, for data with data.flip=true
     draw: Callable[[Float64, int], Float64]  # (draws of the first pass, passes before) -> draws; below 1/2: flipped
 
 
@@ -165,7 +165,7 @@ class SetFlip:  # exclusive; which training images are flipped, where the data's
 class MapBatch:  # ordered by phase, then by trick name
     phase: BatchPhase
     apply: Callable[[Batch, Key], Batch]
-    reads: int = 1  # batches read for one that is returned; the step count stays
+    reads: int = 1  # batches read for each one returned; the number of steps stays the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +179,7 @@ class SetLoss:  # exclusive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScaleLoss:  # multiplied: the weight of the loss on the targets beside the added terms
+class ScaleLoss:  # multiplied: the weight of the loss on the targets, relative to the added terms
     factor: float
 
 
@@ -190,13 +190,13 @@ class AddLossTerm:  # summed; the logits are those of all views
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetTeacher:  # exclusive; fills Batch.teacher
-    source: str  # which network: resolved by bagoftricks.run.teacher
+    source: str  # as typed; bagoftricks.run.teacher finds the network
     temperature: float  # of the softmax of its logits
-    online: bool  # True: it sees the training batch as the network does; False: each image once, before the run
+    online: bool  # True: it reads each training batch as the network does; False: each image once, before the run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SplitBatch:  # exclusive; the gradient is summed over micro-batches of at most so many images
+class SplitBatch:  # exclusive; the gradient is summed over micro-batches of at most this many images
     images: int
 
 
@@ -215,12 +215,12 @@ class SetDecay:  # exclusive; (step since the origin, steps from the origin to t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetWarmup:  # exclusive; factor of the peak learning rate for each of the first steps
-    steps: Callable[[], int]  # how many, once the length of the run is known
+    steps: Callable[[], int]  # number of warm-up steps; called once the length of the run is known
     factor: Callable[[int, int], float]  # (step, steps) -> factor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SetPrecision:  # exclusive; the dtype of autocast, and whether the loss is scaled
+class SetPrecision:  # exclusive; the dtype of autocast, and the scaling of the loss
     dtype: torch.dtype
     loss_scale: float | None = None  # None: no scaling; 0: dynamic; else the fixed factor
 
@@ -237,13 +237,13 @@ class MapGrads:  # ordered by phase, then by trick name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AverageWeights:  # independent: each adds one evaluated copy of the weights
+class AverageWeights:  # independent: each adds one evaluated weight set
     weight: Callable[[int], float]  # share of the new weights in the average at its update n = 1, 2, ...
-    # (steps before the first update, steps between updates), once the length of the run is known; the average starts
-    # from the weights of the first of them
+    # (steps before the first update, steps between updates); called once the length of the run is known. The average
+    # starts as the weights at its first update.
     times: Callable[[], tuple[int, int]] = lambda: (0, 1)
-    refresh_norms: bool = False  # measure the batch norms' statistics anew for the copy, instead of averaging them
-    pull: bool = False  # at each update, the training goes on from the copy
+    refresh_norms: bool = False  # measure the batch norms' statistics instead of averaging them
+    pull: bool = False  # at each update, the trained weights are set to the averaged ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,10 +290,11 @@ Edit: TypeAlias = (
 
 
 def mark(module: nn.Module, role: Role) -> nn.Module:
-    """Declare the role of ``module``, for selectors."""
+    """Set the role of ``module``, for selectors; return the module."""
     module.role = role  # type: ignore[assignment]
     return module
 
 
 def has_role(module: nn.Module, role: Role) -> bool:
+    """Return True if ``module`` was marked with ``role``."""
     return getattr(module, "role", None) is role

@@ -1,6 +1,6 @@
 """The composed training procedure: plain values and callables.
 
-Where a claim can turn out to touch nothing in a given network, the claim keeps the name of its trick, for the error.
+Edits that may select nothing in a given network keep the name of their trick, for the error message.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,7 +34,9 @@ from bagoftricks.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    parts: Mapping[Part, tuple[tuple[str | None, Callable[..., Any]], ...]]  # None: nobody needs the part to be built
+    """Merged edits of all tricks of a run: everything that the trainer and the loaders vary."""
+
+    parts: Mapping[Part, tuple[tuple[str | None, Callable[..., Any]], ...]]  # None: the part may stay unused
     inits: tuple[tuple[str, InitParams], ...]
     image_inits: tuple[tuple[str, InitFromImages], ...]
     frozen: tuple[tuple[str, FreezeParams], ...]
@@ -60,5 +62,5 @@ class Recipe:
 
 
 def test_pixels(settings: Settings, recipe: Recipe) -> int:
-    """The side of the images that the network is evaluated, counted and timed on."""
+    """Return the side in pixels of the images on which the network is evaluated, counted and timed."""
     return recipe.test_size.size if recipe.test_size else settings.pixels

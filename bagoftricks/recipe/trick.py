@@ -1,4 +1,4 @@
-"""The contract of a trick: a dataclass of hyper-parameters that returns the edits they mean."""
+"""The contract of a trick: a dataclass of hyper-parameters that returns edits."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -39,11 +39,12 @@ class Clock:
 
     @property
     def length(self) -> Length:
-        """The length of the run, known once its data is. Edits read it when they are applied, never when made."""
+        """Return the length of the run, known once its data is: for the callables of an edit, not for ``edits``."""
         assert self._length is not None, "no run has begun: a trick may read the length in the callables of its edits"
         return self._length
 
     def begin(self, length: Length) -> None:
+        """Set the length of the run."""
         self._length = length
 
     def set(self, step: int) -> None:
@@ -68,9 +69,11 @@ class Task:
 
 @runtime_checkable
 class Trick(Protocol):
-    """What ``compose`` asks of a trick."""
+    """Protocol of a trick: hyper-parameters that return edits."""
 
-    def edits(self, task: Task) -> Iterable[Edit]: ...
+    def edits(self, task: Task) -> Iterable[Edit]:
+        """Return the edits that the trick makes to the recipe of ``task``."""
+        ...
 
 
 @dataclass_transform(kw_only_default=True)
@@ -79,9 +82,9 @@ def trick(
 ) -> Callable[[T], T]:
     """Make a class of hyper-parameters a trick: a slotted, keyword-only dataclass that cites its source.
 
-    ``warns`` names other tricks that it goes with but should not, and says why (a literal: the card shows it).
-    ``overlaps`` says how it trains for corruptions that robustness is measured on; a table marks such rows.
-    ``overlaps_if`` names the hyper-parameter without which it does not.
+    ``warns`` gives, by name, the tricks that it composes with but should not, with the reasons (a literal: the card
+    shows it). ``overlaps`` is the reason why it trains for corruptions that robustness is measured on; tables mark such
+    rows. ``overlaps_if`` is the name of a hyper-parameter; there is no overlap while it is zero, empty or false.
 
     The class lives in ``tricks/<family>/<name>.py``. Its fields need literal defaults and a docstring each: the
     command line reads its schema and its help from the source, without importing torch (``catalogue``).
@@ -112,7 +115,7 @@ class Duration:
 def duration(trick: Trick, field_name: str, *, least: int = 0) -> Callable[[Length], int]:
     """Read a time written as ``5 epochs``, ``500 steps`` or ``10 %`` (the space is optional); return its steps.
 
-    With ``least`` above 0, a time of nothing is refused, and a shorter one than ``least`` steps is ``least`` steps.
+    With ``least`` above 0, a time of 0 is refused, and a time below ``least`` steps is rounded up to ``least``.
     """
     match = re.fullmatch(DURATION, getattr(trick, field_name))
     require(trick, field_name, match is not None, "as '5 epochs', '500 steps' or '10%'")
@@ -144,19 +147,19 @@ def moments(trick: Trick, field_name: str) -> Callable[[Length], list[float]]:
         require(trick, field_name, rising, "increasing, as '30 60 90 epochs', '500 steps' or '25% 50% 75%'")
         return times
 
-    if len({time.unit.rstrip("s") for time in found}) <= 1:  # of one unit: no length is needed to compare them
+    if len({time.unit.rstrip("s") for time in found}) <= 1:  # in one unit, they can be compared without the length
         steps(Length(1, 100))
     return steps
 
 
 def require(trick: Trick, field_name: str, holds: bool, expected: str) -> None:
-    """Refuse a hyper-parameter that is out of range, naming the override that sets it."""
+    """Raise UserError with the override to change, unless the condition on a hyper-parameter ``holds``."""
     if not holds:
         raise UserError(f"{_override(trick, field_name)}: must be {expected}")
 
 
 def require_choice(trick: Trick, field_name: str) -> None:
-    """Refuse a value that is not one of the field's ``Literal`` choices."""
+    """Raise UserError if the value is not one of the field's ``Literal`` choices."""
     hint = get_type_hints(type(trick))[field_name]
     assert get_origin(hint) is Literal, f"{field_name} of {type(trick).__name__} lists no choices"
     value, choices = getattr(trick, field_name), get_args(hint)

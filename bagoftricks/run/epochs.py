@@ -94,7 +94,7 @@ class Training:
         trainer, progress, keeper, (train, val) = self.trainer, self.progress, self.checkpointer, self.loaders
         trainer.refresh_norms(islice(keeper.interruptible(train.epoch(progress.epoch)), REFRESH_BATCHES))
         rows: EpochRows = []
-        for name, model in trainer.copies().items():
+        for name, model in trainer.weight_sets().items():
             scores = accuracy(predictor(trainer.recipe, model), keeper.interruptible(val.epoch(0)), trainer.world)
             about = {"epoch": progress.epoch, "copy": name, "steps": trainer.steps_done, "train_loss": mean_loss}
             rows.append({**about, **scores, "train_seconds": progress.train_seconds})

@@ -266,7 +266,7 @@ class Run:
         broken = sorted({file for files in skipped for file in files})
 
         def write() -> Record:
-            for name, model in training.trainer.copies().items():
+            for name, model in training.trainer.weight_sets().items():
                 path = self.store.weights(self.id, name)
                 write_whole(path, weights_writer(model.state_dict()), before=self.require_lease)
             record = self.make_record(training, self.measure(training, memory), broken)

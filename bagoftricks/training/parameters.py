@@ -15,7 +15,7 @@ MATRICES = (nn.modules.conv._ConvNd, nn.Linear)
 
 
 def owned_parameters(model: nn.Module) -> Iterable[tuple[nn.Module, str, str, nn.Parameter]]:
-    """(owning module, name within it, full name, parameter) for each parameter."""
+    """Yield (owning module, name within it, full name, parameter) for each parameter."""
     for prefix, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             yield module, name, f"{prefix}.{name}", parameter
@@ -23,10 +23,10 @@ def owned_parameters(model: nn.Module) -> Iterable[tuple[nn.Module, str, str, nn
 
 @torch.no_grad()
 def initialise(model: nn.Module, inits: Sequence[tuple[str, InitParams]], key: Key) -> None:
-    """Give every parameter its starting value: the baseline's, then the tricks'.
+    """Set every parameter to its initial value: the baseline's, then the tricks'.
 
     Convolutions and linear layers: Xavier uniform, U[-a, a] with a = sqrt(6 / (fan_in + fan_out)), biases 0
-    (He et al. 2019, section 2). Draws are keyed by the parameter's name: a trick that adds a layer moves no other.
+    (He et al. 2019, section 2). Draws are keyed by the parameter's name: an added layer changes no other.
     """
     for module, name, full_name, parameter in owned_parameters(model):
         if isinstance(module, MATRICES):
@@ -44,7 +44,7 @@ def initialise(model: nn.Module, inits: Sequence[tuple[str, InitParams]], key: K
 def initialise_from_images(
     model: nn.Module, inits: Sequence[tuple[str, InitFromImages]], sample: Callable[[int], Images]
 ) -> None:
-    """Give the parameters that are made of training images their values; ``sample`` returns the first n of them."""
+    """Set the parameters that are computed from training images; ``sample`` returns the first n images."""
     for _, edit in inits:
         chosen = [parameter for module, name, _, parameter in owned_parameters(model) if edit.select(module, name)]
         images = sample(edit.images)
@@ -53,7 +53,7 @@ def initialise_from_images(
 
 
 def freeze(model: nn.Module, frozen: Sequence[tuple[str, FreezeParams]]) -> None:
-    """Take the gradient from the parameters that keep their starting values."""
+    """Set ``requires_grad`` to False for the parameters that keep their initial values."""
     for _, edit in frozen:
         for module, name, _, parameter in owned_parameters(model):
             if edit.select(module, name):
@@ -63,7 +63,7 @@ def freeze(model: nn.Module, frozen: Sequence[tuple[str, FreezeParams]]) -> None
 def check_selectors(model: nn.Module, recipe: Recipe) -> None:
     """Raise NoEffectError for a trick that selects none of this network's parameters.
 
-    Raises ConflictError where one trick freezes what another one initialises or scales.
+    Raises ConflictError if one trick freezes parameters that another one initialises.
     """
     inits: list[tuple[str, InitParams | InitFromImages]] = [*recipe.inits, *recipe.image_inits]
     claims: list[tuple[str, Sequence[tuple[str, InitParams | InitFromImages | ScaleParams | FreezeParams]]]] = [
@@ -93,9 +93,9 @@ def _overlap(model: nn.Module, one: Select, other: Select) -> bool:
 def param_groups(
     model: nn.Module, scales: Sequence[tuple[str, ScaleParams]], *, lr: float, weight_decay: float
 ) -> list[ParamGroup]:
-    """One optimiser group per distinct (learning rate, weight decay), frozen parameters left out.
+    """Return one optimiser group per distinct (learning rate, weight decay), without frozen parameters.
 
-    Scales multiply, so their order is irrelevant.
+    Scales multiply, so their order does not matter.
     """
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for module, name, _, parameter in owned_parameters(model):

@@ -1,4 +1,4 @@
-"""What a training step depends on, as tensors by name and plain values, taken out and put back bit for bit."""
+"""State of a training, as tensors by name and plain values: saved and loaded bit for bit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,17 +19,17 @@ class TrainingState:
 
 
 def with_prefix(prefix: str, tensors: Tensors) -> dict[str, Tensor]:
-    """Each tensor under ``prefix`` and its name."""
+    """Return the tensors with ``prefix`` before their names."""
     return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
 
 
 def below(prefix: str, tensors: Tensors) -> dict[str, Tensor]:
-    """The tensors whose names begin with ``prefix``, without it."""
+    """Return the tensors whose names begin with ``prefix``, and remove it from the names."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def like(tensor: Tensor, device: torch.device) -> Tensor:
-    """A copy on ``device`` with the same type and the same order in memory."""
+    """Return a copy on ``device`` with the same dtype and the same strides."""
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device).copy_(tensor)
 
 
@@ -37,7 +37,7 @@ def like(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def load_module(module: nn.Module, tensors: Tensors) -> None:
-    """Overwrite the values of a network, in its own memory. Raises ValueError for tensors of another one."""
+    """Overwrite the values of a network in place. Raises ValueError for tensors of another network."""
     own = module.state_dict()
     wrong = sorted(set(own) ^ set(tensors)) or [
         name for name, tensor in tensors.items() if (tensor.shape, tensor.dtype) != (own[name].shape, own[name].dtype)
@@ -51,9 +51,9 @@ def load_module(module: nn.Module, tensors: Tensors) -> None:
 
 
 def optimizer_state(optimizer: optim.Optimizer) -> tuple[dict[str, Tensor], list[list[Any]]]:
-    """The tensors of each parameter's state, and all its entries in order: [parameter, name, value; None: a tensor].
+    """Return the tensors of the optimiser's state, and its entries in order: [parameter, name, value or None].
 
-    Groups and their settings are left out: the recipe makes them again.
+    The value None stands for a tensor. Parameter groups are left out: the recipe builds them again.
     """
     tensors: dict[str, Tensor] = {}
     entries: list[list[Any]] = []
@@ -69,8 +69,8 @@ def optimizer_state(optimizer: optim.Optimizer) -> tuple[dict[str, Tensor], list
 def load_optimizer(optimizer: optim.Optimizer, tensors: Tensors, entries: list[list[Any]]) -> None:
     """Overwrite the state of a fresh optimiser.
 
-    PyTorch's own loading casts to the parameter's type and forgets the order in memory; it says on which device a
-    tensor belongs, the rest is put back as it was.
+    PyTorch's own loading casts tensors to the parameter's dtype and loses their strides; only the device that it
+    chooses is used, and the saved tensors are copied there unchanged.
     """
     state: dict[int, dict[str, object]] = {}
     for index, name, value in entries:
@@ -88,7 +88,7 @@ def load_optimizer(optimizer: optim.Optimizer, tensors: Tensors, entries: list[l
 
 
 def scaler_tensors(scaler: torch.amp.GradScaler) -> dict[str, Tensor]:
-    """The scale and the steps since it grew, on the device: the scaler's own ``state_dict`` would wait for it."""
+    """Return the scale and the steps since it grew, on the device: the scaler's ``state_dict`` waits for it."""
     if not scaler.is_enabled():
         return {}
     found = {"scale": scaler._scale, "growth": scaler._growth_tracker}
@@ -96,6 +96,7 @@ def scaler_tensors(scaler: torch.amp.GradScaler) -> dict[str, Tensor]:
 
 
 def load_scaler(scaler: torch.amp.GradScaler, tensors: Tensors) -> None:
+    """Overwrite the scale and the steps since it grew."""
     if tensors:
-        kept = {"scale": tensors["scale"].item(), "_growth_tracker": int(tensors["growth"].item())}
-        scaler.load_state_dict({**scaler.state_dict(), **kept})
+        saved = {"scale": tensors["scale"].item(), "_growth_tracker": int(tensors["growth"].item())}
+        scaler.load_state_dict({**scaler.state_dict(), **saved})

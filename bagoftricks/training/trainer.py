@@ -1,4 +1,4 @@
-"""The training loop. It names no trick: everything that varies comes from the recipe."""
+"""The training step: it runs a recipe and names no trick."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,8 +39,8 @@ class TrainerSetup:
     key: Key
     lr: float  # peak learning rate before the tricks scale it
     weight_decay: float
-    sample: Callable[[int], Images] | None = None  # first n training images, normalised, not augmented
-    teacher: Predict | None = None  # logits of a teacher that sees the network's batches
+    sample: Callable[[int], Images] | None = None  # returns the first n training images, normalised, not augmented
+    teacher: Predict | None = None  # returns the logits of an online teacher
     start: Callable[[nn.Module], None] | None = None  # overwrites the initial weights
     world: World = ALONE
     whole: bool = False  # ranks receive whole batches and take their rows, instead of their rows only
@@ -51,7 +51,7 @@ class Trainer:
     """One run's model, optimiser and averaged weights, and the step that advances them."""
 
     def __init__(self, recipe: Recipe, model: nn.Module, task: Task, length: Length, setup: TrainerSetup) -> None:
-        """Initialise ``model`` in place, and begin the clock of ``task``."""
+        """Initialise ``model`` in place, and set the length of the clock of ``task``."""
         self.recipe, self.model, self.task, self.length = recipe, model, task, length
         self.key, self.teacher, self.world, self.whole = setup.key, setup.teacher, setup.world, setup.whole
         task.clock.begin(length)
@@ -65,7 +65,7 @@ class Trainer:
                 synchronise_norms(model, world)
         self.gradients = MeanGradients(world, model.parameters()) if world.size > 1 else None
         self.device = next(model.parameters()).device
-        self.forward: Forward = model  # or the network compiled, which has its parameters
+        self.forward: Forward = model  # or the compiled network, which shares its parameters
         groups = param_groups(model, recipe.param_scales, lr=setup.lr, weight_decay=setup.weight_decay)
         self.optimizer = recipe.optimizer(groups)
         self.averages = {name: Average(model, edit) for name, edit in recipe.averages}
@@ -108,7 +108,7 @@ class Trainer:
         return losses[0]
 
     def mapped(self, batch: Batch, step: int) -> tuple[Batch, int]:
-        """What the network sees of the batch here, with its teacher's opinion, and the images of the whole batch."""
+        """Map the batch, take this rank's rows and attach teacher probabilities; return (batch, global size)."""
         for name, apply in self.recipe.map_batch:
             batch = apply(batch, self.key.fold(name, step))
         batch, images = self.share(batch, self.recipe.micro_batch)
@@ -118,7 +118,7 @@ class Trainer:
         return batch, images
 
     def share(self, batch: Batch, micro: int | None = None) -> tuple[Batch, int]:
-        """The rows of a batch that are this rank's, and how many all ranks have."""
+        """Return this rank's rows of a batch, and the number of images on all ranks."""
         if self.world.size == 1:
             return batch, len(batch)
         if not self.whole:
@@ -128,9 +128,9 @@ class Trainer:
         return batch[rows], len(batch)
 
     def backward(self, batch: Batch, key: Key, images: int | None = None) -> Tensor:
-        """Add the gradient of the loss to the parameters', a micro-batch at a time; return the loss.
+        """Add the gradient of the loss to ``.grad``, one micro-batch at a time; return the loss.
 
-        ``images`` are those of the batch on all ranks, if not all are here. The mean of the ranks' losses is its loss.
+        ``images``: the number of images on all ranks. The loss of the batch is the mean of the ranks' losses.
         """
         images = images or len(batch)
         parts, total, noise = self.world.parts(images, self.recipe.micro_batch), None, self.task.noise
@@ -149,14 +149,14 @@ class Trainer:
         return total
 
     def descend(self, loss: Tensor, *, last: bool) -> None:
-        """Add the gradient of the loss of a micro-batch, the ``last`` one of its batch or not."""
+        """Add the gradient of a micro-batch's loss; after the ``last`` one, the ranks average their gradients."""
         if self.gradients is not None:
             self.gradients.backward(loss, last=last)
         else:
             loss.backward()  # type: ignore[no-untyped-call]
 
     def objective(self, batch: Batch) -> Tensor:
-        """The loss and its added terms, in fp32 whatever the precision of the network."""
+        """Return the loss with its added terms, in fp32 at any precision of the network."""
         targets: Targets = batch.targets
         for map_targets in self.recipe.map_targets:
             targets = map_targets(targets)
@@ -168,27 +168,27 @@ class Trainer:
             loss = loss * self.recipe.loss_weight
         return sum((term(logits, batch) for term in self.recipe.loss_terms), loss)
 
-    def copies(self) -> dict[str, nn.Module]:
-        """The evaluated copies of the weights by name: at least ``{"last": model}``; averages that began."""
+    def weight_sets(self) -> dict[str, nn.Module]:
+        """Return the networks to evaluate by name: ``last``, and each average that has begun."""
         return {"last": self.model, **{name: a.model for name, a in self.averages.items() if a.updates >= 0}}
 
     def state(self) -> TrainingState:
-        """All that the next step depends on beside the batch and the recipe; the tensors are the live ones."""
+        """Return everything the next step reads, except the batch and the recipe. The tensors are not copied."""
         tensors = with_prefix("model.", self.model.state_dict())
         for name, average in self.averages.items():
             tensors |= with_prefix(f"average.{name}.", average.model.state_dict())
-        kept, entries = optimizer_state(self.optimizer)
+        moments, entries = optimizer_state(self.optimizer)
         values = {
             "steps": self.steps_done,
             "updates": {name: average.updates for name, average in self.averages.items()},
             "optimizer": entries,
         }
         return TrainingState(
-            tensors | with_prefix("optimizer.", kept) | with_prefix("scaler.", scaler_tensors(self.scaler)), values
+            tensors | with_prefix("optimizer.", moments) | with_prefix("scaler.", scaler_tensors(self.scaler)), values
         )
 
     def load(self, state: TrainingState) -> None:
-        """Go on from ``state``, bit for bit. Raises ValueError where it is not of such a trainer."""
+        """Resume from ``state``, bit for bit. Raises ValueError if it is of another network or recipe."""
         load_module(self.model, below("model.", state.tensors))
         for name, average in self.averages.items():
             load_module(average.model, below(f"average.{name}.", state.tensors))
@@ -198,7 +198,7 @@ class Trainer:
         self.steps_done = state.values["steps"]
 
     def refresh_norms(self, batches: Iterable[Batch]) -> None:
-        """Measure the batch norms' statistics of the copies that ask for it on ``batches``; else read none of them."""
+        """Measure batch norms' statistics on ``batches`` for the averages with ``refresh_norms``; read none without."""
         stale = [a.model for a in self.averages.values() if a.edit.refresh_norms and a.updates >= 0]
         if stale:
             with autocast(self.recipe.precision, self.device):
@@ -208,12 +208,12 @@ class Trainer:
 
 
 def start_parameters(model: nn.Module, recipe: Recipe, setup: TrainerSetup) -> float:
-    """Give the parameters their starting values; return the seconds of those made of images, part of the training."""
+    """Set the initial values; return the seconds spent on those computed from images, part of the training time."""
     check_selectors(model, recipe)
     initialise(model, recipe.inits, setup.key.fold("init"))
     began = time.perf_counter()
     if recipe.image_inits:
-        assert setup.sample is not None, "a part of this network is made of training images"
+        assert setup.sample is not None, "this network computes initial values from training images"
         initialise_from_images(model, recipe.image_inits, setup.sample)
     seconds = time.perf_counter() - began
     if setup.start is not None:
@@ -223,19 +223,19 @@ def start_parameters(model: nn.Module, recipe: Recipe, setup: TrainerSetup) -> f
 
 
 class Average:
-    """Averaged weights that follow the trained ones, or pull them back. Running statistics are averaged too."""
+    """Average of the trained weights, running statistics included; with ``pull``, it is copied back to them."""
 
     def __init__(self, model: nn.Module, edit: AverageWeights) -> None:
         self.edit, self.model = edit, deepcopy(model).requires_grad_(False)
         self.first, self.every = edit.times()
-        self.updates = 0 if self.first == 0 else -1  # -1: not begun
+        self.updates = 0 if self.first == 0 else -1  # -1: the average has not begun
         pairs = list(zip(self.model.state_dict().values(), model.state_dict().values(), strict=True))
         self.floats = [pair for pair in pairs if pair[0].is_floating_point()]
         self.counts = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     @torch.no_grad()
     def follow(self, steps_done: int) -> None:
-        """Move towards the trained weights, when it is time."""
+        """Move the average towards the trained weights, if an update is due after ``steps_done`` steps."""
         since = steps_done - self.first
         if since < 0 or since % self.every:
             return
@@ -250,10 +250,10 @@ class Average:
 
 @torch.no_grad()
 def measure_norms(models: Sequence[nn.Module], batches: Iterable[Images]) -> None:
-    """Set the batch norms' running statistics to the means of those of ``batches``.
+    """Set the batch norms' running statistics to the means over ``batches``.
 
-    All else is in evaluation mode meanwhile, so that nothing is dropped or drawn: the statistics are those of the
-    network that is evaluated. Each batch is read once for all models.
+    All other modules are in evaluation mode, so that nothing is dropped or drawn: the statistics are those of the
+    evaluated network. Each batch is read once for all models.
     """
     norms = [norm for model in models for norm in model.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm)]
     modes, momenta = [model.training for model in models], [norm.momentum for norm in norms]
@@ -274,7 +274,7 @@ def measure_norms(models: Sequence[nn.Module], batches: Iterable[Images]) -> Non
 
 
 def predictor(recipe: Recipe, model: nn.Module) -> Predict:
-    """The prediction function every metric is computed with: inference mode, the recipe's precision, fp32 logits."""
+    """Return the function from images to logits behind every metric: inference mode, fp32 logits."""
     model.eval()
     device = next(model.parameters()).device
 
@@ -290,11 +290,12 @@ def predictor(recipe: Recipe, model: nn.Module) -> Predict:
 
 
 def autocast(precision: SetPrecision | None, device: torch.device) -> AbstractContextManager[object]:
+    """Return the context of mixed precision, one that does nothing without it."""
     return torch.autocast(device.type, precision.dtype) if precision else nullcontext()
 
 
 def gradient_scaler(precision: SetPrecision | None, device: torch.device) -> torch.amp.GradScaler:
-    """Loss scaling against the underflow of fp16 gradients; a step whose gradients overflow is skipped."""
+    """Return the scaler that keeps fp16 gradients from underflow; it skips a step whose gradients overflow."""
     scale = precision.loss_scale if precision else None
     if precision and precision.dtype is torch.float16 and device.type == "cpu":
         raise UserError("fp16 needs a GPU: on a CPU, use tricks.mixed_precision.dtype=bf16")

@@ -87,10 +87,10 @@ def the_class(name: str) -> type:
 
 
 def evaluated(tricks: dict[str, Trick], network: Network | None = None, steps: int = 2) -> Tensor:
-    """All that some steps leave behind: the weights of every copy, and what the last ones predict."""
+    """All that some steps leave behind: every weight set, and the predictions of the last one."""
     trainer = trained(tricks, steps, network)
     predictions = predictor(trainer.recipe, trainer.model)(make_batch(step=99, pixels=trainer.pixels).images)
-    return torch.cat([*(flat(copy) for copy in trainer.copies().values()), predictions.flatten()])
+    return torch.cat([*(flat(model) for model in trainer.weight_sets().values()), predictions.flatten()])
 
 
 def changes_the_images_alone(name: str) -> bool:

@@ -40,8 +40,8 @@ def tricks_of(names):
 def whole(trainer):
     """Everything that the next steps and the evaluation depend on, as comparable values."""
     state = trainer.state()
-    copies = {f"{name}/{k}": v for name, model in trainer.copies().items() for k, v in model.state_dict().items()}
-    return {**state.tensors, **copies}, state.values, [t.stride() for t in state.tensors.values()]
+    sets = {f"{name}/{k}": v for name, model in trainer.weight_sets().items() for k, v in model.state_dict().items()}
+    return {**state.tensors, **sets}, state.values, [t.stride() for t in state.tensors.values()]
 
 
 def assert_same(one, other):

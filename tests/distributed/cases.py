@@ -38,18 +38,20 @@ class Case:
 
 @dataclass(frozen=True)
 class Trained:
-    """Each step's loss, and the weights and statistics of every evaluated copy."""
+    """Each step's loss, and the weights and statistics of every weight set."""
 
     losses: list[float]
-    copies: dict[str, Tensors]
+    weight_sets: dict[str, Tensors]
 
     def distance(self, other: "Trained") -> float:
-        """The greatest relative difference of a copy, all its tensors in one vector."""
-        return max(relative(flat(self.copies[name]), flat(other.copies[name])) for name in self.copies)
+        """The greatest relative difference of a weight set, all its tensors in one vector."""
+        return max(relative(flat(self.weight_sets[name]), flat(other.weight_sets[name])) for name in self.weight_sets)
 
     def equals(self, other: "Trained") -> bool:
         pairs = [
-            (self.copies[copy][name], other.copies[copy][name]) for copy in self.copies for name in self.copies[copy]
+            (tensor, other.weight_sets[name][key])
+            for name, tensors in self.weight_sets.items()
+            for key, tensor in tensors.items()
         ]
         return self.losses == other.losses and all(torch.equal(a, b) for a, b in pairs)
 
@@ -84,8 +86,8 @@ def train(world: World, case: Case) -> Trained:
 
     losses = [loss.item() for loss in trainer.epoch(batches(range(case.steps)))]
     trainer.refresh_norms(batches(range(case.steps, case.steps + 3)))
-    copies = {name: {k: v.clone() for k, v in model.state_dict().items()} for name, model in trainer.copies().items()}
-    return Trained(losses, copies)
+    sets = trainer.weight_sets().items()
+    return Trained(losses, {name: {k: v.clone() for k, v in model.state_dict().items()} for name, model in sets})
 
 
 def gradients(world: World, tricks: tuple[str, ...]) -> Tensors:

@@ -220,7 +220,7 @@ def test_a_run_and_its_averages_start_from_the_file(tmp_path):
     source = randomise(build_model(TINY, {}, num_classes=CLASSES, image_size=PIXELS)).state_dict()
     save_file(source, tmp_path / "start.safetensors")
     average = Fake([AverageWeights(weight=lambda updates: 0.5)])
-    for model in trainer_from(tmp_path / "start.safetensors", {"average": average}).copies().values():
+    for model in trainer_from(tmp_path / "start.safetensors", {"average": average}).weight_sets().values():
         assert all(torch.equal(tensor, source[name]) for name, tensor in model.state_dict().items())
 
 

@@ -157,7 +157,7 @@ def test_an_average_starts_at_the_initial_weights_and_moves_by_one_minus_its_dec
     # rho^2 w0 + (1 - rho) (rho w1 + w2), with w = 1, 0.81, 0.5751.
     trainer = number_trainer(ema=[moving(0.5)])
     weights(trainer, 2)
-    assert trainer.copies()["ema"].w.item() == pytest.approx(0.25 + 0.25 * 0.81 + 0.5 * 0.5751)
+    assert trainer.weight_sets()["ema"].w.item() == pytest.approx(0.25 + 0.25 * 0.81 + 0.5 * 0.5751)
 
 
 def test_an_average_includes_the_statistics_of_norms():
@@ -173,7 +173,7 @@ def test_an_average_includes_the_statistics_of_norms():
     recipe = compose({"ema": Fake([moving(0.5)])}, task)
     trainer = Trainer(recipe, Normed(), task, task.clock.length, TrainerSetup(key=KEY, lr=0.1, weight_decay=0.0))
     trainer.step(make_batch(step=0))
-    average = trainer.copies()["ema"].norm
+    average = trainer.weight_sets()["ema"].norm
     before = average.running_mean.clone()
     trainer.step(make_batch(step=1))
     torch.testing.assert_close(average.running_mean, (before + trainer.model.norm.running_mean) / 2)
@@ -186,10 +186,10 @@ def test_an_average_leaves_the_weights_alone():
 def test_each_average_is_a_copy_of_its_own():
     trainer = number_trainer(fast=[moving(0.1)], slow=[moving(0.9)])
     weights(trainer, 3)
-    copies = trainer.copies()
-    assert list(copies) == ["last", "fast", "slow"]
-    assert copies["last"] is trainer.model
-    assert copies["fast"].w < copies["slow"].w
+    sets = trainer.weight_sets()
+    assert list(sets) == ["last", "fast", "slow"]
+    assert sets["last"] is trainer.model
+    assert sets["fast"].w < sets["slow"].w
 
 
 def test_an_average_can_begin_late_and_move_at_intervals():
@@ -198,7 +198,8 @@ def test_an_average_can_begin_late_and_move_at_intervals():
     seen = []
     for step in range(5):
         trainer.step(make_batch(step=step))
-        seen.append((trainer.model.w.item(), trainer.copies()["late"].w.item() if "late" in trainer.copies() else None))
+        late = trainer.weight_sets().get("late")
+        seen.append((trainer.model.w.item(), None if late is None else late.w.item()))
     w = [weight for weight, _ in seen]
     assert [average for _, average in seen] == [None, w[1], w[1], *[pytest.approx((w[1] + w[3]) / 2)] * 2]
 

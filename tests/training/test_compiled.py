@@ -78,8 +78,8 @@ def test_a_compiled_run_is_the_eager_one_to_rounding(tricks, unchecked):
     compile_on(fast.forward, fast.model, grey_images(4 if tricks else 8, 8, CPU, channels_last=True))
     torch.testing.assert_close(steps(fast), steps(eager), rtol=1e-5, atol=1e-5)
     assert list(fast.model.state_dict()) == list(eager.model.state_dict())
-    for name, copy in eager.copies().items():
-        torch.testing.assert_close(fast.copies()[name].state_dict(), copy.state_dict(), rtol=1e-4, atol=1e-5)
+    for name, model in eager.weight_sets().items():
+        torch.testing.assert_close(fast.weight_sets()[name].state_dict(), model.state_dict(), rtol=1e-4, atol=1e-5)
     assert fast.forward is not fast.model
     images = torch.randn(8, 3, 8, 8, generator=KEY.generator())
     for made in (eager, fast):

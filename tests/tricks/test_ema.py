@@ -22,7 +22,7 @@ def test_the_closed_form(decay, every):
     theta = weights_of_each_step(trainer, 8)[::every]
     n = len(theta) - 1
     expected = decay**n * theta[0] + (1 - decay) * sum(decay ** (n - i) * theta[i] for i in range(1, n + 1))
-    torch.testing.assert_close(flat(trainer.copies()["ema"]), expected)
+    torch.testing.assert_close(flat(trainer.weight_sets()["ema"]), expected)
 
 
 def test_pages_numbers_are_the_defaults():
@@ -36,14 +36,14 @@ def test_constant_weights_are_their_own_average():
     trainer = make_trainer({"ema": create("ema", every=1)}, lr=0.0, weight_decay=0.0)
     for step in range(5):
         trainer.step(make_batch(step=step))
-    assert torch.equal(flat(trainer.copies()["ema"]), flat(trainer.model))
+    assert torch.equal(flat(trainer.weight_sets()["ema"]), flat(trainer.model))
 
 
 def test_running_statistics_are_averaged_and_counts_are_copied():
     trainer = make_trainer({"ema": create("ema", decay=0.5, every=1)})
     for step in range(3):
         trainer.step(make_batch(step=step))
-    norms = [[m for m in model.modules() if isinstance(m, nn.BatchNorm2d)] for model in trainer.copies().values()]
+    norms = [[m for m in model.modules() if isinstance(m, nn.BatchNorm2d)] for model in trainer.weight_sets().values()]
     for last, average in zip(*norms, strict=True):
         assert average.num_batches_tracked == last.num_batches_tracked == 3
         assert not torch.equal(average.running_var, last.running_var)
@@ -58,11 +58,11 @@ def test_a_copy_of_whole_numbers_moves_with_the_network():
     assert average.model.count == 7
 
 
-def test_the_optimiser_and_the_training_never_see_the_copy():
+def test_the_optimiser_and_the_training_never_see_the_average():
     trainer = trained(create_all(["ema"]), 6)
-    copy = trainer.copies()["ema"]
+    average = trainer.weight_sets()["ema"]
     trained_ones = {p.data_ptr() for group in trainer.optimizer.param_groups for p in group["params"]}
-    assert not any(p.requires_grad or p.data_ptr() in trained_ones for p in copy.parameters())
+    assert not any(p.requires_grad or p.data_ptr() in trained_ones for p in average.parameters())
     assert torch.equal(flat(trainer.model), run({}, 6))
 
 

@@ -104,7 +104,7 @@ def test_an_averaged_copy_predicts_what_the_network_predicts_when_it_follows_at_
     for epoch in range(2):
         for _ in trainer.epoch([make_batch(step=epoch)]):
             pass
-        last, copy = (predictor(trainer.recipe, model)(seen) for model in trainer.copies().values())
+        last, copy = (predictor(trainer.recipe, model)(seen) for model in trainer.weight_sets().values())
         assert torch.equal(last, copy)
 
 

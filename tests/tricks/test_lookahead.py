@@ -30,7 +30,7 @@ def test_with_a_constant_share_it_is_the_algorithm_of_zhang(every, steps):
     for step in range(steps):
         trainer.step(make_batch(step=step))
     slow, fast = by_hand(every, 0.5, steps)
-    torch.testing.assert_close(flat(trainer.copies()["lookahead"]), slow)
+    torch.testing.assert_close(flat(trainer.weight_sets()["lookahead"]), slow)
     torch.testing.assert_close(flat(trainer.model), fast)
 
 
@@ -44,14 +44,14 @@ def test_airbenchs_shares_are_the_defaults():
 
 def test_after_an_update_the_training_goes_on_from_the_copy():
     trainer = trained(create_all(["lookahead"]), 5)
-    assert torch.equal(flat(trainer.model), flat(trainer.copies()["lookahead"]))
+    assert torch.equal(flat(trainer.model), flat(trainer.weight_sets()["lookahead"]))
     trainer.step(make_batch(step=9))
-    assert not torch.equal(flat(trainer.model), flat(trainer.copies()["lookahead"]))
+    assert not torch.equal(flat(trainer.model), flat(trainer.weight_sets()["lookahead"]))
 
 
 def test_statistics_are_pulled_too_and_the_gradients_stay():
     trainer = trained(create_all(["lookahead"]), 5)
-    both = zip(trainer.model.modules(), trainer.copies()["lookahead"].modules(), strict=True)
+    both = zip(trainer.model.modules(), trainer.weight_sets()["lookahead"].modules(), strict=True)
     norms = [(a, b) for a, b in both if isinstance(a, nn.BatchNorm2d)]
     assert norms
     assert all(torch.equal(a.running_var, b.running_var) for a, b in norms)

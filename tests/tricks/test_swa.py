@@ -37,17 +37,17 @@ def test_it_is_the_plain_mean_of_the_sampled_weights():
     for step in range(10):
         trainer.step(make_batch(step=step))
         seen.append(flat(trainer.model))
-    torch.testing.assert_close(flat(trainer.copies()["swa"]), torch.stack(seen[1::2]).mean(0))
+    torch.testing.assert_close(flat(trainer.weight_sets()["swa"]), torch.stack(seen[1::2]).mean(0))
 
 
 def test_there_is_no_copy_before_the_first_sample():
     trainer = make_trainer({"swa": create("swa", start="50%", every="1 steps")})
     for step in range(4):
         trainer.step(make_batch(step=step))
-    assert list(trainer.copies()) == ["last"]
+    assert list(trainer.weight_sets()) == ["last"]
     trainer.refresh_norms(pytest.fail("a batch was read") for _ in range(1))
     trainer.step(make_batch(step=4))
-    assert torch.equal(flat(trainer.copies()["swa"]), flat(trainer.model))
+    assert torch.equal(flat(trainer.weight_sets()["swa"]), flat(trainer.model))
 
 
 def test_a_run_whose_copies_average_their_statistics_reads_no_batch():
@@ -60,7 +60,7 @@ def test_the_statistics_are_those_of_pytorchs_update_bn(training):
     trainer = make_trainer({"swa": create("swa", start="1 steps", every="1 steps")})
     for step in range(3):
         trainer.step(make_batch(step=step))
-    copy = trainer.copies()["swa"]
+    copy = trainer.weight_sets()["swa"]
     copy.train(training)
     images = [batch.images for batch in batches(4)]
     trainer.refresh_norms(batches(4))
@@ -80,7 +80,7 @@ def test_the_statistics_of_two_copies_are_measured_on_the_same_batches():
     trainer = make_trainer(names)
     trainer.step(make_batch())
     trainer.refresh_norms(batches(3))
-    one, two = (trainer.copies()[name].state_dict() for name in names)
+    one, two = (trainer.weight_sets()[name].state_dict() for name in names)
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert any(name.endswith("num_batches_tracked") and value == 3 for name, value in one.items())
 
