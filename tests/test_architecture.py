@@ -18,7 +18,7 @@ LAYERS = (
     {
         "errors": "all errors, in one tree",
         "rng": "keyed random draws",
-        "started": "ranks that somebody else has started",
+        "started": "ranks that were started together",
         "image_ops": "operations on batches of images",
     },
     {"settings": "typed settings of a run", "distributed": "several processes, one run"},
