@@ -16,7 +16,7 @@ from bagoftricks.robustness.stopwatch import Stopwatch
 
 Cell = tuple[str, int]  # corruption and severity
 CLEAN: Cell = ("clean", 0)
-Judge = Callable[[Iterable[Int64[Tensor, "copies B"]]], Int64[Tensor, " copies"]]  # counts errors or flips
+Judge = Callable[[Iterable[Int64[Tensor, "sets B"]]], Int64[Tensor, " sets"]]  # counts errors or flips
 
 
 @dataclass(frozen=True)
@@ -35,25 +35,25 @@ class Tally:
     """Errors of each weight set on each cell. The counts stay on the device until they are read."""
 
     cells: Sequence[Cell]
-    copies: Sequence[str]
+    weights: Sequence[str]  # names of the weight sets
     device: torch.device
-    wrong: Int64[Tensor, "copies cells"] = field(init=False)
+    wrong: Int64[Tensor, "sets cells"] = field(init=False)
     seen: list[int] = field(init=False)  # images of each cell, or pairs of frames
     stop: list[int] = field(init=False)  # rows done in each cell, broken images included
 
     def __post_init__(self) -> None:
-        self.wrong = torch.zeros(len(self.copies), len(self.cells), dtype=torch.int64, device=self.device)
+        self.wrong = torch.zeros(len(self.weights), len(self.cells), dtype=torch.int64, device=self.device)
         self.seen, self.stop = [0] * len(self.cells), [0] * len(self.cells)
 
-    def add(self, piece: Piece, misses: Int64[Tensor, " copies"]) -> None:
+    def add(self, piece: Piece, misses: Int64[Tensor, " sets"]) -> None:
         """Count a piece; ``misses`` are each weight set's errors or flips, still on the device."""
         self.wrong[:, piece.cell] += misses
         self.seen[piece.cell] += piece.judged
         self.stop[piece.cell] = piece.stop
 
-    def errors(self, copy: str) -> dict[Cell, float]:
+    def errors(self, weights: str) -> dict[Cell, float]:
         """Return the errors of a weight set on each cell, or its flips, in percent."""
-        wrong = self.wrong[self.copies.index(copy)].tolist()
+        wrong = self.wrong[self.weights.index(weights)].tolist()
         return {
             cell: 100 * count / seen for cell, count, seen in zip(self.cells, wrong, self.seen, strict=True) if seen
         }
@@ -62,7 +62,7 @@ class Tally:
         """Return the counts as plain values; wait for the device."""
         return {
             "cells": [list(cell) for cell in self.cells],
-            "copies": list(self.copies),
+            "weights": list(self.weights),
             "wrong": self.wrong.tolist(),
             "seen": self.seen,
             "stop": self.stop,
@@ -71,7 +71,7 @@ class Tally:
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore ``state``; raise ValueError if it belongs to other cells or weights."""
         wrong, seen, stop = torch.tensor(state["wrong"]), list(state["seen"]), list(state["stop"])
-        same = [tuple(cell) for cell in state["cells"]] == list(self.cells) and state["copies"] == list(self.copies)
+        same = [tuple(cell) for cell in state["cells"]] == list(self.cells) and state["weights"] == list(self.weights)
         if not same or wrong.shape != self.wrong.shape or not len(seen) == len(stop) == len(self.cells):
             raise ValueError("the counts are of other cells")
         self.wrong, self.seen, self.stop = wrong.to(self.device), seen, stop
@@ -90,7 +90,7 @@ def count_errors(
     Nothing waits for the device here. ``prepare`` turns bytes into the network's input.
     """
 
-    def predictions(frames: Iterable[UInt8[Tensor, "B 3 S S"]]) -> Iterator[Int64[Tensor, "copies B"]]:
+    def predictions(frames: Iterable[UInt8[Tensor, "B 3 S S"]]) -> Iterator[Int64[Tensor, "sets B"]]:
         for frame in frames:
             with watch("predict"):
                 images = prepare(frame)

@@ -150,7 +150,7 @@ def make_result(asked: EvaluationRequest, tally: Tally, subject: Subject, second
         **asked.about(),
         "count": tally.seen[tally.cells.index(CLEAN)],
         "data_digest": subject.data.digest,
-        "copies": {copy: scores(tally.errors(copy), asked) for copy in tally.copies},
+        "copies": {copy: scores(tally.errors(copy), asked) for copy in tally.weights},
         "seconds": dict(seconds),
         "environment": {
             **{key: everywhere[key] for key in ("device", "threads", "torch", "torchvision", "bagoftricks")},
