@@ -16,6 +16,9 @@ HELD = (
     *("cli/docs", "distributed/", "errors", "image_ops", "measure/", "rng", "started"),
     *("robustness/corruptions/", "robustness/flips", "robustness/perturbations/", "robustness/scoring"),
     *("robustness/stopwatch", "robustness/stored", "robustness/tally"),
+    *("recipe/", "training/", "run/__init__", "run/carry_out", "run/check", "run/corrupted_images", "run/epochs"),
+    *("run/execute", "run/failures", "run/keeper", "run/loading", "run/prepare", "run/rank", "run/reporter"),
+    *("run/signals", "run/start", "run/teacher", "run/watch"),
     *("tricks/tweak", "tricks/efficiency", "tricks/refine", "tricks/regularize"),
 )
 FILES = [file for file in TREES if file.startswith(HELD)]

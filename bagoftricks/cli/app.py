@@ -53,7 +53,7 @@ def guarded_main(program: str, action: Callable[[], int | None]) -> int:
     try:
         return _guarded(program, action)
     except KeyboardInterrupt as error:
-        print(f"{program}: {str(error) or 'interrupted'}; the same command goes on", file=sys.stderr)
+        print(f"{program}: {str(error) or 'interrupted'}: type the same command again to resume", file=sys.stderr)
         return INTERRUPTED
 
 

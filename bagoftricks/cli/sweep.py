@@ -237,7 +237,9 @@ def how_it_ended(runs: "Sequence[PlannedRun]", store: "Store") -> int:
         print(f"bot-sweep: {len(unevaluated)} evaluations failed; the same command tries them again", file=sys.stderr)
     stopped = [run for run in runs if at[run.id] not in (RunState.DONE, RunState.FAILED) and run not in unevaluated]
     if stopped:
-        print(f"bot-sweep: {len(stopped)} runs were interrupted; the same command goes on", file=sys.stderr)
+        print(
+            f"bot-sweep: {len(stopped)} runs were interrupted: type the same command again to resume", file=sys.stderr
+        )
     return INTERRUPTED if stopped else FAILED if failed or unevaluated else DONE
 
 

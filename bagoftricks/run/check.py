@@ -1,4 +1,4 @@
-"""Refuse a wrong choice of tricks, network or device before any data is looked at."""
+"""Checks of the tricks, the network and the device, before any data is read."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from bagoftricks.tricks.catalogue import card, create
 
 @dataclass(frozen=True)
 class Checked:
-    """Tricks that compose, fit the network and fit the device, and the recipe that they make."""
+    """Tricks that compose and fit the network and the device, with their recipe."""
 
     settings: Settings
     tricks: dict[str, Trick]
@@ -32,7 +32,7 @@ class Checked:
 
     @cached_property
     def network(self) -> nn.Module:
-        """The network with shapes but without storage, built once."""
+        """Return the network on the meta device (shapes without storage), built once."""
         with torch.device("meta"):
             model = build_model(
                 self.settings.model,
@@ -46,10 +46,10 @@ class Checked:
     def with_data(self, num_classes: int, class_counts: tuple[int, ...] | None = None) -> "Checked":
         """Compose the tricks again, now that the classes of the data are known."""
         task = replace(self.task, num_classes=num_classes, class_counts=class_counts)
-        found = replace(self, task=task, recipe=compose(self.tricks, task))
+        checked = replace(self, task=task, recipe=compose(self.tricks, task))
         if num_classes == self.task.num_classes and "network" in vars(self):
-            vars(found)["network"] = self.network
-        return found
+            vars(checked)["network"] = self.network
+        return checked
 
 
 def check(settings: Settings, *, train: bool = True) -> Checked:
@@ -75,7 +75,7 @@ def discouraged_pairs(names: Iterable[str]) -> list[str]:
     """Return a warning for each pair of tricks that compose but should not be combined, by their cards."""
     chosen = list(names)
     return [
-        f"trick '{name}' beside '{other}': {why}"
+        f"trick '{name}' with '{other}': {why}"
         for name in chosen
         for other, why in card(name).warns.items()
         if other in chosen

@@ -1,4 +1,4 @@
-"""The epochs of a run: train, evaluate, keep the rows."""
+"""The epochs of a run: train, evaluate, collect the rows of metrics."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from bagoftricks.run.start import Seconds
 from bagoftricks.settings import Settings
 from bagoftricks.training.trainer import Trainer, predictor
 
-REFRESH_BATCHES = 50  # on which the batch norms' statistics of averaged weights are measured
+REFRESH_BATCHES = 50  # to measure the batch norms' statistics of averaged weights on
 CURVE = ("epoch", "steps", "copy", "train_seconds", "top1")
 
 
@@ -29,7 +29,7 @@ class Training:
     settings: Settings
     checkpointer: RunCheckpointer
     reporter: Reporter
-    save: Callable[[EpochRows], object]  # is given the rows of all evaluated epochs
+    save: Callable[[EpochRows], object]  # writes the rows of all evaluated epochs
     seconds: Seconds = field(default_factory=Seconds)
 
     @property
@@ -45,7 +45,7 @@ class Training:
         return self.checkpointer.loaders
 
     def run(self) -> None:
-        """Train and evaluate the epochs that are left."""
+        """Train and evaluate the remaining epochs."""
         progress, epochs, every = self.progress, self.settings.epochs, self.settings.runtime.eval_every
         while progress.epoch <= epochs:
             mean_loss = self.train_epoch()
@@ -60,8 +60,8 @@ class Training:
         self.checkpointer.end_of_epoch()
 
     def train_epoch(self) -> float:
-        """Take the steps of an epoch that are left; return the mean loss. Only the end waits for the device."""
-        trainer, progress, keeper, train = self.trainer, self.progress, self.checkpointer, self.loaders[0]
+        """Take the remaining steps of an epoch; return the mean loss. Only the end waits for the device."""
+        trainer, progress, checkpointer, train = self.trainer, self.progress, self.checkpointer, self.loaders[0]
         before, start = progress.train_seconds, time.perf_counter()
         at = progress.taken
 
@@ -72,7 +72,7 @@ class Training:
                     yield batch
             except RuntimeError as error:
                 if is_dead_worker(error):
-                    keeper.worker_died()
+                    checkpointer.worker_died()
                 raise
 
         for loss in trainer.epoch(batches()):
@@ -80,34 +80,35 @@ class Training:
             progress.taken, progress.train_seconds = at + 1, before + time.perf_counter() - start
             self.reporter.step()
             if trainer.world.leads:  # the other ranks have the same loss
-                keeper.watch.see(trainer.steps_done, loss)
-            keeper.step()
+                checkpointer.watch.check(trainer.steps_done, loss)
+            checkpointer.step()
         synchronise(trainer.device)
-        keeper.watch.flush()
+        checkpointer.watch.flush()
         progress.taken, progress.train_seconds = len(train), before + time.perf_counter() - start
         if progress.total is None:
-            raise DataError(f"epoch {progress.epoch}: there was not one readable image; look at data.root")
+            raise DataError(f"epoch {progress.epoch}: no training image could be read; check data.root")
         return progress.total.item() / len(train)
 
     def evaluate(self, mean_loss: float) -> EpochRows:
         """Score every weight set on the validation images; return a row for each."""
-        trainer, progress, keeper, (train, val) = self.trainer, self.progress, self.checkpointer, self.loaders
-        trainer.refresh_norms(islice(keeper.interruptible(train.epoch(progress.epoch)), REFRESH_BATCHES))
+        trainer, progress, (train, val) = self.trainer, self.progress, self.loaders
+        interruptible = self.checkpointer.interruptible
+        trainer.refresh_norms(islice(interruptible(train.epoch(progress.epoch)), REFRESH_BATCHES))
         rows: EpochRows = []
         for name, model in trainer.weight_sets().items():
-            scores = accuracy(predictor(trainer.recipe, model), keeper.interruptible(val.epoch(0)), trainer.world)
+            scores = accuracy(predictor(trainer.recipe, model), interruptible(val.epoch(0)), trainer.world)
             about = {"epoch": progress.epoch, "copy": name, "steps": trainer.steps_done, "train_loss": mean_loss}
             rows.append({**about, **scores, "train_seconds": progress.train_seconds})
         return rows
 
 
 def final_metrics(rows: EpochRows, epochs: int) -> dict[str, Any]:
-    """The last epoch's scores: of the last weights at the top, of averaged copies under ``copies``."""
+    """Return the last epoch's scores: of the last weights at the top, of the averages under ``copies``."""
     scores = {row["copy"]: {key: row[key] for key in SCORES} for row in rows if row["epoch"] == epochs}
     last = scores.pop("last")
     return {**last, "copies": scores} if scores else last
 
 
 def learning_curve(rows: EpochRows) -> list[dict[str, Any]]:
-    """When each copy of the weights had which top-1, in seconds of training: it tells the time to an accuracy."""
+    """Return the top-1 of each weight set by seconds of training, from which the time to an accuracy follows."""
     return [{key: row[key] for key in CURVE} for row in rows]

@@ -18,14 +18,14 @@ from bagoftricks.recipe.recipe import test_pixels
 from bagoftricks.run.check import discouraged_pairs, slow_arithmetic
 from bagoftricks.run.environment import deterministic, environment
 from bagoftricks.run.epochs import Training, final_metrics, learning_curve
-from bagoftricks.run.failures import explained, is_out_of_memory, loss_failure, release_memory, smaller
+from bagoftricks.run.failures import expected_failure, is_out_of_memory, loss_failure, release_memory, smaller
 from bagoftricks.run.keeper import RunCheckpointer, numerics_environment
 from bagoftricks.run.loading import loaders, teacher_logits, teacher_online, teacher_warnings
 from bagoftricks.run.prepare import Prepared, prepare
 from bagoftricks.run.reporter import Reporter
 from bagoftricks.run.signals import Signals
 from bagoftricks.run.start import Seconds, compile_step, make_trainer, warm_up
-from bagoftricks.run.watch import keep_evidence
+from bagoftricks.run.watch import write_evidence
 from bagoftricks.settings import Settings
 from bagoftricks.store.checkpoints import FOLDER, Checkpoints, remove_leftovers
 from bagoftricks.store.files import remove_temporaries, weights_writer, write_whole
@@ -56,8 +56,9 @@ class Run:
     def carry_out(self) -> Record:
         """Return the record of the run: the stored one, or a new one after training.
 
-        Raises UserError before any image is decoded, RunElsewhere while another process trains the run,
-        TrainingFailed for a loss that is not finite. A run that does not finish leaves a mark of how it ended.
+        Raises UserError before any image is decoded, RunElsewhere while another process trains the run, and
+        TrainingFailed for an expected failure, such as a loss that is not finite.
+        If the run fails, the store notes how.
         """
         self.prepare()
         if record := self.finished():
@@ -68,7 +69,7 @@ class Run:
         self.claim()
         with self.lease:
             if record := self.finished():
-                return record  # finished between the look and the claim
+                return record  # finished before the lease was taken
             self.clear_traces()
             with self.marked_outcome(), deterministic(self.settings.runtime.deterministic):
                 self.world.on_peer_lost(lambda error: self.store.mark_failed(self.id, f"{error}", ""))
@@ -91,7 +92,7 @@ class Run:
         return self.world.broadcast_object(lambda: None if self.settings.rerun else self.store.record(self.id))
 
     def claim(self) -> None:
-        """Take the lease of the run. Raises RunElsewhere while another process has it."""
+        """Take the lease of the run. Raises RunElsewhere while another process holds it."""
         lease = self.store.claim(self.id) if self.world.leads else NullLease()
         if lease is None:
             raise RunElsewhere(f"run {self.id} is being trained by another process: wait for it, or change a setting")
@@ -115,9 +116,9 @@ class Run:
 
     @contextmanager
     def marked_outcome(self) -> Iterator[None]:
-        """If the block raises, record how the run ended, unless another process took it over.
+        """Record how the run ended if the block raises, unless another process took it over.
 
-        An expected failure becomes a TrainingFailed that says what to type.
+        An expected failure is raised as TrainingFailed, whose message has what to type.
         """
         try:
             yield
@@ -127,7 +128,7 @@ class Run:
             self.signals.pass_on()
             raise
         except BaseException as error:
-            failure = explained(error, self.settings)
+            failure = expected_failure(error, self.settings)
             if self.lease.held():
                 text = f"{failure or error}" or type(error).__name__
                 self.store.mark_failed(self.id, text, traceback.format_exc())
@@ -138,7 +139,7 @@ class Run:
     # --- train ---
 
     def train(self) -> Record:
-        """Train, measure and record; in smaller pieces each time memory runs out, if auto_micro_batch allows it."""
+        """Train, measure and record; with auto_micro_batch, again in smaller micro-batches if memory runs out."""
         images: int | None = None
         automatic = self.settings.runtime.auto_micro_batch
         if automatic and self.world.size > 1:
@@ -154,8 +155,8 @@ class Run:
                 if images is None or not is_out_of_memory(error):
                     raise
             self.reporter.note(
-                f"warning: out of memory with {before} images at a time: going on with {images}; batch norm's "
-                "statistics are of fewer images now, so the result is another (the record says so)"
+                f"warning: out of memory with {before} images at a time: continuing with {images}; batch norm now "
+                "uses the statistics of fewer images, so the result changes (the record lists it)"
             )
             release_memory()
 
@@ -179,7 +180,7 @@ class Run:
         return self.record(training)
 
     def announce(self) -> None:
-        """Note the data, the device and every warning."""
+        """Report the data, the device and every warning."""
         prepared, runtime = self.prepared, self.settings.data
         train, val = prepared.data.train.labels, prepared.data.val.labels
         self.reporter.note(
@@ -223,13 +224,13 @@ class Run:
         return Training(self.settings, checkpointer, self.reporter, save, seconds)
 
     def loss_failure(self, error: LossNotFinite, training: Training) -> TrainingFailed:
-        """Keep the evidence of a loss that is not finite; return the failure that names it."""
+        """Write the evidence of a loss that is not finite; return the failure that names its file."""
         path = self.store.folder(self.id) / EVIDENCE
         if self.world.leads:
-            with suppress(Exception):  # the loss is the news
+            with suppress(Exception):  # the loss is the error to report
                 training.checkpointer.wait()
             with suppress(OSError):
-                keep_evidence(path, error, training.checkpointer, self.settings.seed)
+                write_evidence(path, error, training.checkpointer, self.settings.seed)
         return loss_failure(error, training.trainer.length, path)
 
     # --- measure ---
@@ -278,7 +279,7 @@ class Run:
     def make_record(self, training: Training, cost: dict[str, Any], skipped: list[str]) -> Record:
         """Return the record of the trained run."""
         prepared, settings, data, progress = self.prepared, self.settings, self.prepared.data, training.progress
-        found = {"devices": self.world.size, "continuations": progress.continuations, **progress.reduced()}
+        processes = {"devices": self.world.size, "continuations": progress.continuations, **progress.reductions()}
         return Record(
             id=self.id,
             status="done",
@@ -297,7 +298,7 @@ class Run:
             epochs=settings.epochs,
             metrics=final_metrics(progress.rows, settings.epochs),
             cost=cost,
-            environment={**environment(prepared.device), **found},
+            environment={**environment(prepared.device), **processes},
             command=self.command,
             config=asdict(settings),
         )

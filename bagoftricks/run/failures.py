@@ -1,4 +1,4 @@
-"""What went wrong, in one line that says what to type instead; None for what only we can mend."""
+"""Expected failures of a run: one line each, with what to type."""
 
 import gc
 import re
@@ -12,18 +12,18 @@ from bagoftricks.recipe.trick import Length
 from bagoftricks.settings import Settings
 from bagoftricks.store.files import DISK_FULL
 
-GOES_ON = "then the same command goes on from the last checkpoint"
+RESUME = "run the same command to resume from the last checkpoint"
 FEWEST = 4  # images at a time
 
 
-def explained(error: BaseException, settings: Settings, place: str = "") -> TrainingFailed | None:
-    """The expected failure that ``error`` is, else None; ``place`` says how far the run was."""
+def expected_failure(error: BaseException, settings: Settings) -> TrainingFailed | None:
+    """Return the failure to report for ``error``, None if the error is not an expected one."""
     message = str(error)
     if is_out_of_memory(error):
-        return TrainingFailed(f"{out_of_memory(settings)}{place}: {LESS_MEMORY}")
+        return TrainingFailed(f"{out_of_memory(settings)}: {LESS_MEMORY}")
     if is_dead_worker(error):
         return TrainingFailed(
-            f"a process that prepares images died{place} (killed, or out of memory?): {GOES_ON}; "
+            f"a process that prepares images died (killed, or out of memory?): {RESUME}; "
             f"runtime.workers={max(0, settings.runtime.workers // 2)} needs less memory"
         )
     if isinstance(error, RuntimeError) and (found := re.search(r"(\S+) does not have a deterministic impl", message)):
@@ -33,19 +33,19 @@ def explained(error: BaseException, settings: Settings, place: str = "") -> Trai
         )
     if isinstance(error, RuntimeError) and "CUBLAS_WORKSPACE_CONFIG" in message:
         return TrainingFailed(
-            "runtime.deterministic=true: cuBLAS was started before without a fixed workspace; start the command with "
-            "CUBLAS_WORKSPACE_CONFIG=:4096:8 in the environment"
+            "runtime.deterministic=true: cuBLAS runs without a fixed workspace already; put "
+            "CUBLAS_WORKSPACE_CONFIG=:4096:8 into the environment of the command"
         )
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         if error.errno in DISK_FULL:
-            return TrainingFailed(f"{where}the disk is full{place}: make room, {GOES_ON}")
-        return TrainingFailed(f"{where}{last_line(error)}{place}: once that is mended, {GOES_ON}")
+            return TrainingFailed(f"{where}the disk is full: make room and {RESUME}")
+        return TrainingFailed(f"{where}{last_line(error)}: fix it and {RESUME}")
     return None
 
 
 def loss_failure(error: LossNotFinite, length: Length, path: Path) -> TrainingFailed:
-    """Return the failure that a loss that is not finite is; ``path`` holds the evidence."""
+    """Return the failure to report for a loss that is not finite; ``path`` holds the evidence."""
     return TrainingFailed(
         f"the training loss is {error.losses[error.step]} at step {error.step:,} of {length.total_steps:,} (epoch "
         f"{(error.step - 1) // length.steps_per_epoch + 1}): type a lower lr=, or add +efficiency=warmup; {path} has "
@@ -54,18 +54,19 @@ def loss_failure(error: LossNotFinite, length: Length, path: Path) -> TrainingFa
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """A GPU's memory, or the host's where the system refuses it."""
+    """Return True if a GPU's memory, or the host's, did not suffice."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and bool(re.search(r"can't allocate memory|not enough memory", str(error)))
 
 
 def smaller(images: int) -> int | None:
-    """Half as many images at a time; None where that would be too few for batch norm to be trained."""
+    """Return half as many images at a time, None if that is too few to train batch norm."""
     return images // 2 if images // 2 >= FEWEST else None
 
 
 def release_memory() -> None:
+    """Free the memory that no object uses any more."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -78,7 +79,7 @@ LESS_MEMORY = (
 
 
 def out_of_memory(settings: Settings) -> str:
-    """What did not fit."""
+    """Return the sizes that did not fit into memory."""
     size = ""
     if torch.cuda.is_available():
         with suppress(RuntimeError):
@@ -89,10 +90,11 @@ def out_of_memory(settings: Settings) -> str:
 
 
 def is_dead_worker(error: BaseException) -> bool:
+    """Return True if a process that prepares images died."""
     return isinstance(error, RuntimeError) and "DataLoader worker" in str(error)
 
 
 def last_line(error: BaseException) -> str:
-    """The message of an error; one from a worker process has its traceback in front."""
+    """Return the last line of an error's message: errors of worker processes begin with a traceback."""
     text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
     return str(text).splitlines()[-1]

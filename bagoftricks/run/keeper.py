@@ -1,4 +1,4 @@
-"""Keeps a run safe between its steps: saves it when it is time or when it is asked to stop, and finds it again."""
+"""Checkpoints of a run: saved between two steps when due or when the run stops, and loaded to resume it."""
 
 import json
 import time
@@ -17,38 +17,39 @@ from bagoftricks.store.checkpoints import Checkpoints
 from bagoftricks.training.state import TrainingState, like, with_prefix
 from bagoftricks.training.trainer import Trainer
 
-EpochRows = list[dict[str, Any]]  # one row per epoch and evaluated copy: metrics.csv
+EpochRows = list[dict[str, Any]]  # one row per epoch and weight set: metrics.csv
 T = TypeVar("T")
 TOTAL = "progress.total"
 
 
 @dataclass
 class Progress:
-    """How far a run has got: with the trainer's state, all that it needs to go on."""
+    """Progress of a run: with the trainer's state, everything that it needs to resume."""
 
-    epoch: int = 1  # that is trained or, once all its steps are taken, evaluated
-    taken: int = 0  # steps of the epoch's plan that are over
+    epoch: int = 1  # being trained or, once all its steps are taken, evaluated
+    taken: int = 0  # steps of the epoch's plan, skipped ones included
     total: Tensor | None = None  # sum of their losses, on the device
     rows: EpochRows = field(default_factory=list)
     train_seconds: float = 0.0
-    wall_seconds: float = 0.0  # of the processes before this one
+    wall_seconds: float = 0.0  # of earlier processes
     continuations: int = 0
-    micro_batches: list[list[int]] = field(default_factory=list)  # [steps done, images at a time from then on]
+    micro_batches: list[list[int]] = field(default_factory=list)  # [steps done, images at a time after them]
 
-    def reduced(self) -> dict[str, Any]:
-        """For the record: whether the memory did not suffice for the images that the recipe takes at a time."""
+    def reductions(self) -> dict[str, Any]:
+        """Return the reductions of the micro-batch after memory ran out, for the record."""
         return {"micro_batches": self.micro_batches} if self.micro_batches else {}
 
     def end_epoch(self, rows: EpochRows) -> None:
+        """Add the rows of the epoch and move to the next one."""
         self.epoch, self.taken, self.total, self.rows = self.epoch + 1, 0, None, self.rows + rows
 
 
 @dataclass
 class RunCheckpointer:
-    """Checkpoints of a run in training: saved when due or when asked to stop, and found again."""
+    """Checkpoints of one run: saved when due or when the run stops, and loaded to resume it."""
 
     identity: Mapping[str, object]
-    numerics: Mapping[str, object]  # versions and device: they decide the last bits
+    numerics: Mapping[str, object]  # versions and device, on which the last bits depend
     trainer: Trainer
     loaders: tuple[Loader, Loader]
     checkpoints: Checkpoints
@@ -77,41 +78,42 @@ class RunCheckpointer:
         self.checkpoints.wait()
 
     def step(self) -> None:
-        """Between two steps."""
-        if self.asked_to_stop():
+        """Stop or save between two steps, if requested or due."""
+        if self.stop_requested():
             self.stop()
         if self.checkpoints.due(self.trainer.steps_done):
             self.save()
 
     def end_of_epoch(self) -> None:
-        """After the last step of an epoch, before its evaluation, and again after the last evaluation."""
-        if self.asked_to_stop():
+        """Stop or save after the last step of an epoch, before its evaluation, and after the last evaluation."""
+        if self.stop_requested():
             self.stop()
         if self.checkpoints.due(self.trainer.steps_done, end_of_epoch=True):
             self.save()
 
     def interruptible(self, items: Iterable[T]) -> Iterator[T]:
-        """The batches of an evaluation, which can be interrupted between them: it is done again.
+        """Yield the batches of an evaluation; stop between two of them if requested. A resumed run repeats it.
 
-        Ranks have other batches each, and do not stop before they are through with them.
+        Ranks evaluate different batches, and stop only after the evaluation.
         """
         for item in items:
             if self.signals.caught is not None and self.trainer.world.size == 1:
                 self.stop()
             yield item
 
-    def asked_to_stop(self) -> bool:
-        """Whether a signal, to any of the ranks, asks to stop."""
+    def stop_requested(self) -> bool:
+        """Return True if any rank received a signal to stop."""
         world = self.trainer.world
         return world.stops(self.signals.caught is not None or world.stop_asked)
 
     def save(self) -> None:
+        """Save a checkpoint of the present step."""
         self.checkpoints.save(self.trainer.steps_done, self.state(), finite=TOTAL)
 
     def worker_died(self) -> None:
-        """Between two steps, after the loss of a process that prepares images: stop, or save what there is.
+        """Stop, or save a checkpoint, after a process that prepares images died.
 
-        A signal to all processes of the run may be noted a moment after its effect on the others.
+        A signal to all processes of the run may reach this one a moment after the others.
         """
         for _ in range(20):
             if self.signals.caught is not None:
@@ -121,53 +123,56 @@ class RunCheckpointer:
         self.checkpoints.wait()
 
     def stop(self) -> None:
-        """Save, and leave the training."""
+        """Save a checkpoint and raise Interrupted."""
         self.save()
         self.checkpoints.wait()
         signal = self.signals.caught
-        how = f"by {signal.name} " if signal else ""
+        cause = f"by {signal.name} " if signal else ""
         raise Interrupted(
-            f"interrupted {how}at step {self.trainer.steps_done:,} of {self.trainer.length.total_steps:,}"
+            f"interrupted {cause}at step {self.trainer.steps_done:,} of {self.trainer.length.total_steps:,}"
         )
 
     def state(self) -> TrainingState:
+        """Return the tensors and values of a checkpoint."""
         trained, progress = self.trainer.state(), self.progress
         tensors = {} if progress.total is None else {TOTAL: progress.total}
         wall = progress.wall_seconds + time.perf_counter() - self.began
-        kept = {name: value for name, value in vars(progress).items() if name != "total"}
+        plain = {name: value for name, value in vars(progress).items() if name != "total"}
         values = {
             "identity": self.identity,
             "made_with": self.numerics,
             "trainer": trained.values,
-            "progress": {**kept, "wall_seconds": wall},
+            "progress": {**plain, "wall_seconds": wall},
             "skipped": [list(loader.skipped) for loader in self.loaders],
         }
         return TrainingState(with_prefix("trainer.", trained.tensors) | tensors, values)
 
     def resume(self, note: Callable[[str], object]) -> bool:
-        """Go on from the last checkpoint that is whole; False where there is none.
+        """Resume from the last intact checkpoint; return False if there is none.
 
-        Raises UserError where it is of another run, or of a newer version.
+        Raises UserError if it belongs to another run or a newer version.
         """
-        found = self.trainer.world.broadcast_object(lambda: self.checkpoints.newest(note))
-        if found is None:
+        newest = self.trainer.world.broadcast_object(lambda: self.checkpoints.newest(note))
+        if newest is None:
             return False
-        path, state = found
-        refuse_another(str(path), state.values.get("identity"), json.loads(json.dumps(self.identity)))
+        path, state = newest
+        require_same_run(str(path), state.values.get("identity"), json.loads(json.dumps(self.identity)))
         try:
             self._load(state)
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path} does not fit this run ({error}): type rerun=true to start it anew") from error
+            raise UserError(
+                f"{path} does not fit this run ({error}): type rerun=true to start from the beginning"
+            ) from error
         for name, value in state.values["made_with"].items():
             if value != self.numerics.get(name):
                 note(
-                    f"warning: until here the run had {name} {value}, now it has {self.numerics.get(name)}: "
-                    "its last bits may be others than those of a run that was not interrupted"
+                    f"warning: the checkpoint was made with {name} {value}, now it is {self.numerics.get(name)}: "
+                    "the last bits of the result may differ from those of an uninterrupted run"
                 )
         return True
 
     def reduce(self, images: int) -> None:
-        """Compute the gradient of at most so many images at a time from here on, and of fewer than before."""
+        """Compute the gradient of at most ``images`` images at a time from here on, and of fewer than before."""
         if self.progress.micro_batches:
             images = min(images, self.progress.micro_batches[-1][1] // 2)
         self.trainer.recipe = replace(self.trainer.recipe, micro_batch=images)
@@ -187,20 +192,20 @@ class RunCheckpointer:
         self.checkpoints.saved_step = self.trainer.steps_done
 
 
-def refuse_another(path: str, theirs: Any, ours: Mapping[str, object]) -> None:
-    """Raise UserError with what is different between the run of a checkpoint and this one."""
+def require_same_run(path: str, theirs: Any, ours: Mapping[str, object]) -> None:
+    """Raise UserError with the differences, if the checkpoint of ``path`` belongs to another run."""
     different = [
         f"{name}={there} there, {here} here" for name, there, here in differences(theirs, ours) if there != here
     ]
     if different:
         raise UserError(
-            f"{path} is of another run ({'; '.join(different[:3])}{'; ...' if len(different) > 3 else ''}): "
-            "move it away, or type rerun=true to start anew"
+            f"{path} belongs to another run ({'; '.join(different[:3])}{'; ...' if len(different) > 3 else ''}): "
+            "move it away, or type rerun=true to start from the beginning"
         )
 
 
 def differences(theirs: Any, ours: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """The leaves of two nested dictionaries, side by side."""
+    """Yield (name, their value, our value) for each leaf of two nested dictionaries."""
     if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
         for key in sorted({*theirs, *ours}):
             below = f"{name}.{key}" if name else str(key)
@@ -210,7 +215,7 @@ def differences(theirs: Any, ours: Any, name: str = "") -> Iterator[tuple[str, A
 
 
 def numerics_environment(device: torch.device, devices: int = 1) -> dict[str, str | int]:
-    """What decides the last bits of a result beside the run itself."""
+    """Return the versions and the hardware on which the last bits of a result depend."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({_instructions()})"
     return {"torch": torch.__version__, "device": name, "devices": devices, "threads": torch.get_num_threads()}
 

@@ -1,4 +1,4 @@
-"""What a prepared run reads: its batches, and what its teacher says of them."""
+"""The batches of a prepared run, and the logits of its teacher."""
 
 from bagoftricks.data import Dataset, Loader, eval_loader, find_dataset, train_loader
 from bagoftricks.data.augment import Finish
@@ -12,12 +12,12 @@ from bagoftricks.run.teacher import Online, TeacherLogits, precompute_logits
 from bagoftricks.settings import Settings
 
 
-def loaders(prepared: Prepared, said: TeacherLogits | None = None, world: World = ALONE) -> tuple[Loader, Loader]:
-    """The training batches, with what a teacher said of them, and the validation batches: this rank's share."""
+def loaders(prepared: Prepared, logits: TeacherLogits | None = None, world: World = ALONE) -> tuple[Loader, Loader]:
+    """Return the loaders of this rank's training images, with the teacher's probabilities, and validation images."""
     settings, data, device = prepared.settings, prepared.data, prepared.checked.device
     runtime, size = settings.runtime, settings.pixels
     finish = Finish(settings.data, prepared.num_classes, device, channels_last=runtime.channels_last)
-    recipe, asked = prepared.recipe, prepared.recipe.teacher
+    recipe, edit = prepared.recipe, prepared.recipe.teacher
     train = train_loader(
         data.train,
         settings.data,
@@ -29,7 +29,7 @@ def loaders(prepared: Prepared, said: TeacherLogits | None = None, world: World 
         flips=recipe.flip[1] if recipe.flip else None,
         key=Key(settings.seed),
         workers=runtime.workers,
-        teacher=said.probabilities(asked.temperature, device) if said and asked else None,
+        teacher=logits.probabilities(edit.temperature, device) if logits and edit else None,
         on_device=runtime.data_on_device,
         shares=Shares(world, recipe.micro_batch, whole=world.size > 1 and bool(recipe.map_batch)),
     )
@@ -41,7 +41,7 @@ def loaders(prepared: Prepared, said: TeacherLogits | None = None, world: World 
 def val_loader(
     settings: Settings, finish: Finish, data: Dataset, *, size: int, short_side: int | None, world: World = ALONE
 ) -> Loader:
-    """The validation images, each of them once, cropped from ``short_side`` (by default size / 0.875) to ``size``."""
+    """Return the loader of the validation images, cropped from ``short_side`` (default size / 0.875) to ``size``."""
     runtime = settings.runtime
     return eval_loader(
         data.val,
@@ -57,6 +57,7 @@ def val_loader(
 
 
 def teacher_warnings(prepared: Prepared) -> list[str]:
+    """Return a warning if the teacher was trained on other data."""
     teacher = prepared.teacher
     if teacher is None or teacher.data in (None, prepared.data.digest):
         return []
@@ -64,35 +65,35 @@ def teacher_warnings(prepared: Prepared) -> list[str]:
 
 
 def teacher_online(prepared: Prepared) -> Predict | None:
-    """The teacher that sees the training batches."""
-    settings, device, teacher, asked = (
+    """Return the teacher that reads the training batches, None if it does not."""
+    settings, device, teacher, edit = (
         prepared.settings,
         prepared.checked.device,
         prepared.teacher,
         prepared.recipe.teacher,
     )
-    if teacher is None or asked is None or not asked.online:
+    if teacher is None or edit is None or not edit.online:
         return None
     precision = teacher.precision_for(prepared.recipe.precision, device)
     return Online(teacher, settings.data, device, precision, channels_last=settings.runtime.channels_last)
 
 
 def teacher_logits(prepared: Prepared, world: World = ALONE) -> TeacherLogits | None:
-    """What the teacher says of each training image, before the run. Rank 0 asks it."""
-    settings, device, teacher, asked = (
+    """Return the logits of an offline teacher for each training image; rank 0 computes them, None without one."""
+    settings, device, teacher, edit = (
         prepared.settings,
         prepared.checked.device,
         prepared.teacher,
         prepared.recipe.teacher,
     )
-    if teacher is None or asked is None or asked.online:
+    if teacher is None or edit is None or edit.online:
         return None
-    # Kept decoded, images have the student's size: those of another size are read again.
+    # Decoded images in a cache have the student's size: a teacher of another size reads them from their source.
     data = prepared.data if teacher.pixels == settings.pixels else find_dataset(settings.data)
     precision = teacher.precision_for(prepared.recipe.precision, device)
 
-    def ask() -> TeacherLogits:
-        said = precompute_logits(teacher, data, settings, device, precision, prepared.num_classes)
-        return said if world.size == 1 else TeacherLogits(said.logits.cpu(), said.seconds)
+    def compute() -> TeacherLogits:
+        result = precompute_logits(teacher, data, settings, device, precision, prepared.num_classes)
+        return result if world.size == 1 else TeacherLogits(result.logits.cpu(), result.seconds)
 
-    return world.broadcast_object(ask)
+    return world.broadcast_object(compute)

@@ -1,4 +1,4 @@
-"""A run that is known to be possible, before anything is decoded."""
+"""A run whose settings and data are checked, before any image is decoded."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +19,7 @@ from bagoftricks.store.store import Store
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that is known to be possible, with its recipe and its id."""
+    """A run whose settings and data are checked, with its recipe and its id."""
 
     settings: Settings
     checked: Checked
@@ -63,8 +63,8 @@ def prepare(settings: Settings, checked: Checked | None = None, data: Dataset | 
     num_classes = class_count(settings, data)
     counts = np.bincount(data.train.labels, minlength=num_classes)
     checked = checked.with_data(num_classes, tuple(counts.tolist()))
-    evaluation, asked = request_from(settings, checked.recipe), checked.recipe.teacher
-    teacher = find_teacher(asked.source, Store(settings.store), num_classes) if asked else None
+    evaluation, edit = request_from(settings, checked.recipe), checked.recipe.teacher
+    teacher = find_teacher(edit.source, Store(settings.store), num_classes) if edit else None
     identity = run_identity(
         settings,
         checked.tricks,
@@ -77,7 +77,7 @@ def prepare(settings: Settings, checked: Checked | None = None, data: Dataset | 
 
 
 def class_count(settings: Settings, data: Dataset) -> int:
-    """Return the outputs of the network: the requested number, else the data's classes."""
+    """Return the number of outputs of the network: the requested one, else the number of classes."""
     if settings.num_classes is None:
         return len(data.classes)
     if settings.num_classes < len(data.classes):

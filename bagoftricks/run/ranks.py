@@ -1,7 +1,7 @@
-"""A run on several devices: start the ranks, hand them the settings in a file, and relay what rank 0 reports.
+"""A run on several devices: start the ranks with the settings in a file, and relay the progress that rank 0 sends.
 
-``python -m torch.distributed.run`` starts them as ``bagoftricks.run.rank``, so that it does not matter what
-this process is: a command, a job of a multirun or of a scheduler, a worker of a sweep. Rank 0 holds a connection to it.
+``python -m torch.distributed.run`` starts them as ``bagoftricks.run.rank``, so that this process can be anything: a
+command, a job of a multirun or of a scheduler, a worker of a sweep. Rank 0 holds a connection to it.
 """
 
 import json
@@ -36,31 +36,31 @@ from bagoftricks.settings import Settings
 from bagoftricks.started import other_rank
 from bagoftricks.store.store import Record, RunState, Store
 
-SETTINGS, OUTPUT, TELLS = "settings.json", "output.txt", "tells"
-TOLD = ("note", "begin", "step", "epoch", "end")  # what a reporter is told
-LEAVING_SECONDS = 20.0  # between what rank 0 says last and its end, after a good one
-FAILING_SECONDS = 3.0  # after any other
+SETTINGS, OUTPUT, SOCKET = "settings.json", "output.txt", "socket"
+REPORTS = ("note", "begin", "step", "epoch", "end")  # methods of a reporter that rank 0 may call
+LEAVING_SECONDS = 20.0  # between the last message of rank 0 and its end, after success
+FAILING_SECONDS = 3.0  # after a failure
 
 
 # --- in the process that starts the ranks ---
 
 
 def execute_on_ranks(settings: Settings, reporter: Reporter, command: str, ranks: int) -> Record:
-    """Start ``ranks`` ranks and wait for the record. Raises what rank 0 raised, RankFailed where it said nothing."""
+    """Start ``ranks`` ranks and return the record. Raises the error of rank 0, RankFailed if it sent none."""
     store = Store(settings.store)
     store.writable()
     prepared = prepare(settings)
-    refuse_unshared(prepared, ranks)
+    check_ranks(prepared, ranks)
     name = prepared.id
     if not settings.rerun and (record := store.record(name)):
-        reporter.note(f"run {name} is finished: this is its record (rerun=true trains it anew)")
+        reporter.note(f"run {name} is finished: this is its record (rerun=true trains it again)")
         return record
     signals = Signals()
     with signals, tempfile.TemporaryDirectory(prefix="bot-") as folder:
         last = RankLauncher(Path(folder), settings, command, ranks).watch(reporter, signals)
     if last is not None:
         error = error_from_message(last, known=(TrainingFailed, RunElsewhere))
-        if store.state(name) is RunState.MISSING:  # rank 0 could not leave a mark
+        if store.state(name) is RunState.MISSING:  # rank 0 could not record its failure
             store.mark_failed(name, f"{error}", last["trace"])
         if isinstance(error, KeyboardInterrupt):
             signals.pass_on()
@@ -70,32 +70,32 @@ def execute_on_ranks(settings: Settings, reporter: Reporter, command: str, ranks
     return record
 
 
-def refuse_unshared(prepared: Prepared, ranks: int) -> None:
-    """Raise UserError for a batch, or groups of images in it, that so many ranks cannot share."""
+def check_ranks(prepared: Prepared, ranks: int) -> None:
+    """Raise UserError if ``ranks`` ranks cannot share the batch, its groups of images, or the GPUs here."""
     settings, micro = prepared.settings, prepared.recipe.micro_batch
-    together = World()
-    together.size = ranks
-    together.check_batch(settings.batch_size, micro)
-    check_groups(prepared.checked.network, together, settings.batch_size, micro)
+    world = World()
+    world.size = ranks
+    world.check_batch(settings.batch_size, micro)
+    check_groups(prepared.checked.network, world, settings.batch_size, micro)
     gpus, name = torch.cuda.device_count(), settings.runtime.device
     if name.startswith("cuda:"):
-        raise UserError(f"runtime.device={name}: is one GPU, runtime.devices={ranks} asks for more; type device=cuda")
+        raise UserError(f"runtime.device={name}: is one GPU, runtime.devices={ranks} needs more; type device=cuda")
     if prepared.checked.device.type == "cuda" and ranks > gpus:
         raise UserError(f"runtime.devices={ranks}: there are {gpus} GPUs here; type runtime.devices={gpus} or less")
 
 
 class RankLauncher:
-    """The processes of one run, and the connection to the first of them."""
+    """Ranks of one run as processes, with a connection to rank 0."""
 
     def __init__(self, folder: Path, settings: Settings, command: str, ranks: int) -> None:
         self.folder, self.stopping = folder, False
         self.first: tuple[Connection, int] | None = None  # rank 0's connection and process
         values = {"settings": asdict(settings), "command": command}
         (folder / SETTINGS).write_text(json.dumps(values), encoding="utf-8")
-        self.listener = Listener(str(folder / TELLS), family="AF_UNIX")
+        self.listener = Listener(str(folder / SOCKET), family="AF_UNIX")
         with open(folder / OUTPUT, "wb") as output:
             self.agent = subprocess.Popen(
-                starter(ranks, folder / SETTINGS),
+                rank_command(ranks, folder / SETTINGS),
                 env=child_environment(ranks),
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -104,29 +104,29 @@ class RankLauncher:
             )
 
     def watch(self, reporter: Reporter, signals: Signals) -> Message | None:
-        """Pass on what rank 0 tells, and the signals that come, until it says how it ended: None for well."""
+        """Relay the reports of rank 0 and the signals of this process; return the error of rank 0, None without one."""
         try:
-            connection = self._await_first(signals)
+            connection = self._connect(signals)
             if connection is None:
-                return self._silent_end()
+                return self._lost()
             while True:
                 self._pass_on(signals)
                 if not connection.poll(0.2):
                     continue
-                what, *about = json.loads(connection.recv_bytes())
-                if what == "over":
-                    ended: Message | None = about[0]
-                    self._let_go(LEAVING_SECONDS if ended is None else FAILING_SECONDS)
-                    return ended
-                if what in TOLD:
-                    getattr(reporter, what)(*about)
+                kind, *values = json.loads(connection.recv_bytes())
+                if kind == "over":
+                    error: Message | None = values[0]
+                    self._await_end(LEAVING_SECONDS if error is None else FAILING_SECONDS)
+                    return error
+                if kind in REPORTS:
+                    getattr(reporter, kind)(*values)
         except (EOFError, ConnectionError):
-            return self._silent_end()
+            return self._lost()
         finally:
             self._kill()
 
-    def _await_first(self, signals: Signals) -> Connection | None:
-        """The connection of rank 0; None where the ranks end before it is there."""
+    def _connect(self, signals: Signals) -> Connection | None:
+        """Return the connection of rank 0, None if the ranks end before it connects."""
         while self.agent.poll() is None:
             if signals.caught is not None:
                 raise KeyboardInterrupt  # nothing has begun
@@ -141,29 +141,29 @@ class RankLauncher:
             self.stopping = True
             self.first[0].send_bytes(b"stop")
 
-    def _let_go(self, seconds: float) -> None:
-        """Let the ranks end by themselves."""
+    def _await_end(self, seconds: float) -> None:
+        """Wait for the ranks to end by themselves."""
         with suppress(subprocess.TimeoutExpired):
             self.agent.wait(seconds)
 
-    def _silent_end(self) -> Message:
-        """What is to be said where rank 0 is gone without a word."""
-        self._let_go(FAILING_SECONDS)
+    def _lost(self) -> Message:
+        """Return the error to report if rank 0 ended without a message."""
+        self._await_end(FAILING_SECONDS)
         lines = (self.folder / OUTPUT).read_text(encoding="utf-8", errors="replace").splitlines()
         output = "\n".join(lines[-40:])
         if self.first is None:
             return {"kind": "", "name": "RankFailed", "text": "the ranks could not be started", "trace": output}
         died = re.search(r"exitcode\s*: -(\d+) \(pid: (\d+)\)", output)
-        how = (
+        cause = (
             f"by {signal.Signals(int(died[1])).name}"
             if died and int(died[2]) == self.first[1]
             else "or its machine was lost"
         )
-        text = f"rank 0 (process {self.first[1]}) was killed {how}"
+        text = f"rank 0 (process {self.first[1]}) was killed {cause}"
         return {"kind": "expected", "name": "RankLost", "text": text, "trace": output}
 
     def _kill(self) -> None:
-        """End what is left. Ranks end by themselves when the one that started them, or rank 0, is gone."""
+        """Kill the launcher of the ranks. The ranks end when it, or rank 0, is gone."""
         if self.agent.poll() is None:
             self.agent.kill()
             self.agent.wait()
@@ -173,12 +173,12 @@ class RankLauncher:
 
 
 def _socket_of(listener: Listener) -> Any:
-    """What can be waited for: the standard library has no time limit for ``accept``."""
+    """Return the socket to wait for: ``accept`` of the standard library has no time limit."""
     return listener._listener._socket  # type: ignore[attr-defined]
 
 
-def starter(ranks: int, settings: Path) -> list[str]:
-    """The command that starts the ranks on this machine."""
+def rank_command(ranks: int, settings: Path) -> list[str]:
+    """Return the command that starts the ranks on this machine."""
     rendezvous = ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", f"--rdzv-id={uuid4().hex}"]
     return [
         *(sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}", "--local-addr=127.0.0.1"),
@@ -187,47 +187,48 @@ def starter(ranks: int, settings: Path) -> list[str]:
 
 
 def child_environment(ranks: int) -> dict[str, str]:
-    """This process's environment, with the threads shared out, and without what it says of ranks around it."""
-    strange = ("RANK", "WORLD_SIZE", "MASTER_", "LOCAL_", "GROUP_", "ROLE_", "TORCHELASTIC_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(strange)}
-    kept["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // ranks))
+    """Return the environment of the ranks: this process's, without its own rank, and with the threads divided."""
+    own_rank = ("RANK", "WORLD_SIZE", "MASTER_", "LOCAL_", "GROUP_", "ROLE_", "TORCHELASTIC_")
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(own_rank)}
+    variables["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // ranks))
     if sys.platform == "linux":
-        kept.setdefault("GLOO_SOCKET_IFNAME", "lo")  # a machine's own name need not be known to it
-    return kept
+        variables.setdefault("GLOO_SOCKET_IFNAME", "lo")  # a machine may not resolve its own name
+    return variables
 
 
 # --- in each rank ---
 
 
 class Relay:
-    """A reporter that tells the process that has started the ranks."""
+    """A reporter that sends each call to the process that started the ranks."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
     def note(self, text: str) -> None:
-        self.tell("note", text)
+        self.send("note", text)
 
     def begin(self, run_id: str, steps: int, done: int) -> None:
-        self.tell("begin", run_id, steps, done)
+        self.send("begin", run_id, steps, done)
 
     def step(self) -> None:
-        self.tell("step")
+        self.send("step")
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        self.tell("epoch", dict(row))
+        self.send("epoch", dict(row))
 
     def end(self) -> None:
-        self.tell("end")
+        self.send("end")
 
-    def tell(self, what: str, *about: Any) -> None:
-        with suppress(OSError):  # nobody is left to tell: ``heed`` sees to that
-            self.connection.send_bytes(json.dumps([what, *about]).encode())
+    def send(self, kind: str, *values: Any) -> None:
+        """Send one message; if the other process is gone, ``listen_for_stop`` ends this one."""
+        with suppress(OSError):
+            self.connection.send_bytes(json.dumps([kind, *values]).encode())
 
 
-def as_rank(path: Path) -> int:
-    """What a rank does that ``Ranks`` has started with the settings in this file; its exit status."""
-    for name in ("SIGTERM", "SIGINT", "SIGUSR2"):  # whoever started the ranks says when to stop
+def run_as_rank(path: Path) -> int:
+    """Carry out the run with the settings in the file ``path`` as one of its ranks; return the exit status."""
+    for name in ("SIGTERM", "SIGINT", "SIGUSR2"):  # the process that started the ranks sends "stop"
         if number := getattr(signal, name, None):
             signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=exit_with_parent, args=(os.getppid(),), daemon=True).start()
@@ -235,32 +236,32 @@ def as_rank(path: Path) -> int:
     settings = Settings.of(values["settings"])
     relay = None
     if not other_rank():
-        relay = Relay(Client(str(path.parent / TELLS), family="AF_UNIX"))
+        relay = Relay(Client(str(path.parent / SOCKET), family="AF_UNIX"))
         relay.connection.send_bytes(str(os.getpid()).encode())
-    ended: Message | None = None
+    failure: Message | None = None
     try:
         world = join(find_device(settings.runtime.device))
         if relay is not None:
             threading.Thread(target=listen_for_stop, args=(relay.connection, world), daemon=True).start()
-            world.on_peer_lost(lambda error: relay.tell("over", error_message(error)))
+            world.on_peer_lost(lambda error: relay.send("over", error_message(error)))
         with in_ranks(world):
             execute(settings, relay or SilentReporter(), values["command"], None, world)
     except BaseException as error:
-        ended = error_message(error)
+        failure = error_message(error)
     if relay is not None:
-        relay.tell("over", ended)
-    return 0 if ended is None else 1
+        relay.send("over", failure)
+    return 0 if failure is None else 1
 
 
-def exit_with_parent(starter: int) -> None:
-    """End with the process that has started this one."""
-    while os.getppid() == starter:
+def exit_with_parent(parent: int) -> None:
+    """End this process when its ``parent`` has ended."""
+    while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
 
 
 def listen_for_stop(connection: Connection, world: World) -> None:
-    """Note when the starting process asks to stop, and end with it."""
+    """Set ``world.stop_asked`` when the starting process sends "stop"; end this process when it has ended."""
     try:
         while connection.recv_bytes():
             world.stop_asked = True

@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop. They are noted, and the run looks between its steps."""
+"""Signals that stop a run. They are recorded, and the run checks for them between its steps."""
 
 import signal
 import threading
@@ -6,28 +6,28 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
-# A scheduler's, submitit's (which says so before it takes the machine away) and Ctrl-C.
+# From a scheduler, from submitit (before it takes the machine away), and from Ctrl-C.
 STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR2", "SIGINT") if hasattr(signal, name))
 
 
 class Signals:
-    """Notes the signals that ask to stop, while its block lasts; a second Ctrl-C quits at once.
+    """Record of the stopping signals that arrive during its block; a second Ctrl-C quits at once.
 
-    Python runs handlers in the main thread alone: anywhere else, nothing is noted. A signal that the process was
-    started to ignore stays ignored.
+    Python runs handlers in the main thread only: in any other thread, nothing is recorded. A signal that the process
+    ignores stays ignored.
     """
 
     def __init__(self) -> None:
         self.caught: signal.Signals | None = None
         self._frame: FrameType | None = None
-        self._again = False  # whether Ctrl-C was typed before
+        self._again = False  # True after a first Ctrl-C
         self._earlier: dict[int, Any] = {}
 
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():
             for number in STOPPING:
                 if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                    self._earlier[number] = signal.signal(number, self._note)
+                    self._earlier[number] = signal.signal(number, self._record)
         return self
 
     def __exit__(
@@ -37,16 +37,16 @@ class Signals:
             signal.signal(number, handler)
 
     def pass_on(self) -> None:
-        """Call the handler that was there before, as submitit's, which has the job queued again and ends the process.
+        """Call the earlier handler: submitit's, for one, puts the job into the queue again and ends the process.
 
-        One that only interrupts is left out: the run is interrupted already.
+        Its KeyboardInterrupt is dropped: the run is interrupted already.
         """
         handler = self._earlier.get(self.caught or 0)
         if callable(handler) and self.caught is not signal.SIGINT:
             with suppress(KeyboardInterrupt):
                 handler(self.caught, self._frame)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT:
             if self._again:
                 raise KeyboardInterrupt

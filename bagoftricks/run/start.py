@@ -1,4 +1,4 @@
-"""What a run needs before its first step: a network on its device, a trainer, warm-up and compilation."""
+"""Preparation of the first step: the network on its device, the trainer, warm-up and compilation."""
 
 import time
 from collections.abc import Callable
@@ -22,14 +22,14 @@ from bagoftricks.training.trainer import Trainer, TrainerSetup, autocast
 
 @dataclass
 class Seconds:
-    """Time spent before the clock of the training; None for what a run does without."""
+    """Time spent before the clock of the training starts; None for steps that a run leaves out."""
 
     warmup: float | None = None
     compile: float | None = None
-    teacher: float | None = None  # to compute its logits of all training images
+    teacher: float | None = None  # for its logits of all training images
 
     def known(self) -> dict[str, float]:
-        """Return the known ones under their names in a record."""
+        """Return the times of the steps that ran, under their names in a record."""
         return {f"{name}_seconds": value for name, value in vars(self).items() if value is not None}
 
 
@@ -42,7 +42,7 @@ def make_trainer(
     world: World = ALONE,
     whole: bool = False,
 ) -> Trainer:
-    """Build the network on the device, and the trainer of the composed recipe. Parameters are those of TrainerSetup."""
+    """Build the network on the device and return its trainer. The keyword parameters are those of TrainerSetup."""
     settings, checked = prepared.settings, prepared.checked
     recipe, spec = checked.recipe, settings.model
     model = build_model(spec, recipe.parts, num_classes=prepared.num_classes, image_size=settings.pixels)
@@ -62,27 +62,29 @@ def make_trainer(
 
 
 def warm_up(make: Callable[[], Trainer], train: Loader, steps: int) -> float:
-    """Take ``steps`` steps with a trainer that is thrown away, from all over the run; the seconds they took.
+    """Take ``steps`` steps, spread over the run, with a trainer that is thrown away; return the seconds.
 
-    What is done once in a process (compilation, the choice of kernels, the first memory) is then done before the clock
-    of the run. Draws are keyed, so the run itself is the same bit for bit.
+    Work that a process does once (compilation, the choice of kernels, the first allocations) is then done before the
+    clock of the run starts. Draws are keyed, so the result of the run is the same bit for bit.
     """
     if not steps:
         return 0.0
     start, trainer = time.perf_counter(), make()
     trainer.model.train()
     for step, batch in enumerate(islice(train.epoch(0), steps)):
-        trainer.steps_done = step * trainer.length.total_steps // steps  # every size and phase of the run comes by
+        trainer.steps_done = step * trainer.length.total_steps // steps  # to meet every image size and phase of the run
         trainer.step(batch)
     synchronise(trainer.device)
     return time.perf_counter() - start
 
 
 def compile_step(settings: Settings, trainer: Trainer) -> float:
-    """Let the trainer's forward and backward pass be compiled, before the clock of the training runs; the seconds."""
+    """Compile the trainer's forward and backward pass, before the clock of the training starts; return the seconds."""
     recipe, runtime = trainer.recipe, settings.runtime
     if trainer.world.size > 1:
-        raise UserError("runtime.compile=true: is for runs on one device; type runtime.compile=false or devices=1")
+        raise UserError(
+            "runtime.compile=true: works on one device only; type runtime.compile=false or runtime.devices=1"
+        )
     views = recipe.map_images[1].views if recipe.map_images else 1
     count = views * min(recipe.micro_batch or settings.batch_size, settings.batch_size)
     images = grey_images(count, settings.pixels, trainer.device, channels_last=runtime.channels_last)

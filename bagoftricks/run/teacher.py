@@ -1,7 +1,7 @@
-"""The teacher of a run: find it, name it by what it holds, and let it speak. Nothing is downloaded.
+"""The teacher of a run: found by its source, identified by a digest, evaluated. Nothing is downloaded.
 
-A teacher is its weights with what they need to be used: a network, the size and the normalisation of its images. Its
-digest covers all of these, so a run's id depends on what the teacher is and not on where it lies.
+A teacher is a file of weights with the network, the size and the normalisation of the images that they need. Its
+digest covers all of these, so a run's id depends on the contents of the teacher and not on its path.
 """
 
 import json
@@ -39,12 +39,12 @@ from bagoftricks.tricks.catalogue import create
 
 KEY = "tricks.distill.teacher"  # as it is typed
 FORMS = f"{KEY}=run:ID (a finished run), file:PATH, torchvision:NAME:PATH or timm:NAME:PATH"
-TEACHERS = "teachers"  # folder of what teachers said, inside a store
+TEACHERS = "teachers"  # folder of the logits of teachers, inside a store
 
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """A network with its weights, and how it wants its images."""
+    """A network with its weights, and the size and normalisation of its images."""
 
     source: str
     digest: str
@@ -55,68 +55,73 @@ class Teacher:
     std: tuple[float, ...]
     precision: SetPrecision | None = None
     run: str | None = None
-    data: str | None = None  # digest of the data that it was trained on, where a record tells
+    data: str | None = None  # digest of the data that it was trained on, if a record has it
 
     def about(self) -> dict[str, Any]:
-        """For the record of the run that learns from it."""
+        """Return the facts for the record of the run that learns from it."""
         return {"source": self.source, "digest": self.digest, "run": self.run}
 
     def cost(self) -> dict[str, int]:
+        """Return the parameters and the multiply-adds of the network."""
         with torch.device("meta"):
             network = self.build()
         return {"teacher_params": count_params(network), "teacher_macs": count_macs(network, self.pixels)}
 
     def network(self, device: torch.device, *, channels_last: bool) -> nn.Module:
-        """The network with its weights, ready to be asked."""
+        """Return the network with its weights, in evaluation mode on ``device``."""
         network = self.build()
         network.load_state_dict(read_tensors(self.weights))
         return to_device(network, device, channels_last=channels_last).eval().requires_grad_(False)
 
     def precision_for(self, student: SetPrecision | None, device: torch.device) -> SetPrecision | None:
-        """The student's, else its own; fp16 is left to GPUs."""
+        """Return the student's precision, else the teacher's own; no fp16 on a CPU."""
         chosen = student or self.precision
         return None if chosen and chosen.dtype is torch.float16 and device.type == "cpu" else chosen
 
 
 def find_teacher(source: str, store: Store, num_classes: int) -> Teacher:
-    """The teacher called ``source``, its weights checked against its network and ``num_classes``."""
+    """Return the teacher of ``source``, after a check of its weights against its network and ``num_classes``."""
     kind, _, rest = source.partition(":")
     if not source:
         raise UserError(f"{KEY} is not set: name the network to learn from with {FORMS}")
     if not rest or kind not in ("run", "file", "torchvision", "timm"):
-        raise _error(source, f"is no teacher; type {FORMS}")
+        raise _error(source, f"names no teacher; type {FORMS}")
     if kind in ("torchvision", "timm"):
         return _of_library(source, kind, rest, num_classes)
     folder, file = _run_file(source, store, rest) if kind == "run" else _own_file(source, rest)
     return _of_run(source, folder, file, num_classes)
 
 
-# --- a run of this program ---
+# --- a run of bagoftricks ---
 
 
 def _run_file(source: str, store: Store, name: str) -> tuple[Path, str]:
-    """Folder and file of ``ID`` or ``ID@COPY``; the beginning of the id will do."""
-    prefix, _, copy = name.partition("@")
+    """Return the folder and the file of ``ID`` or ``ID@WEIGHTS``; the beginning of the id is enough."""
+    prefix, _, weight_set = name.partition("@")
     found = sorted(path.parent for path in store.root.glob(f"*/{RECORD}") if path.parent.name.startswith(prefix))
     if not prefix or not found:
         raise _error(source, f"there is no such finished run in store={store.root}; bot-table lists the ids")
     if len(found) > 1:
-        raise _error(source, f"{len(found)} runs begin so ({', '.join(f.name for f in found[:3])}...): type more of it")
-    file = WEIGHTS if copy in ("", "last") else f"{copy}.{WEIGHTS}"
+        raise _error(
+            source, f"{len(found)} runs begin with it ({', '.join(f.name for f in found[:3])}...): type more of the id"
+        )
+    file = WEIGHTS if weight_set in ("", "last") else f"{weight_set}.{WEIGHTS}"
     if not (found[0] / file).is_file():
         known = sorted(path.name.removesuffix(WEIGHTS).rstrip(".") or "last" for path in found[0].glob(f"*{WEIGHTS}"))
-        raise _error(source, f"the run has no weights of that name ({', '.join(known) or 'it has none at all'})")
+        raise _error(source, f"the run has no weights '{weight_set}' (it has {', '.join(known) or 'none'})")
     return found[0], file
 
 
 def _own_file(source: str, name: str) -> tuple[Path, str]:
-    """Folder and file of a run's folder or of a weights file in it."""
+    """Return the folder and the file of a run's folder or of a weights file in it."""
     path = Path(name).expanduser()
     path = path / WEIGHTS if path.is_dir() else path
     if not path.is_file():
         raise _error(source, f"there is no file {path}")
     if not (path.parent / RECORD).is_file():
-        raise _error(source, f"there is no {RECORD} beside it to tell its network; type torchvision:NAME:PATH or timm:")
+        raise _error(
+            source, f"its folder has no {RECORD} to name its network; type torchvision:NAME:PATH or timm:NAME:PATH"
+        )
     return path.parent, path.name
 
 
@@ -132,7 +137,7 @@ def _of_run(source: str, folder: Path, file: str, num_classes: int) -> Teacher:
     _check_classes(source, classes, num_classes)
     model = {name: value for name, value in asdict(settings.model).items() if (name, value) != ("widths", [])}
     facts = {"model": model, "tricks": record.tricks, "classes": classes}
-    return _named(
+    return _identified(
         facts,
         source=source,
         weights=folder / file,
@@ -147,7 +152,7 @@ def _of_run(source: str, folder: Path, file: str, num_classes: int) -> Teacher:
 
 
 def _settings(source: str, record: Record) -> Settings:
-    """The settings that a record keeps."""
+    """Return the settings of a record."""
     parts = {
         "data": DataSettings,
         "model": ModelSettings,
@@ -179,7 +184,7 @@ def _of_library(source: str, library: str, rest: str, num_classes: int) -> Teach
             source, f"there is no file '{file}'; type {library}:NAME:PATH with weights that are on this machine"
         )
     build, pixels, mean, std = (_torchvision if library == "torchvision" else _timm)(source, name, num_classes)
-    return _named(
+    return _identified(
         {"library": library, "name": name, "classes": num_classes},
         source=source,
         weights=path,
@@ -198,7 +203,7 @@ def _torchvision(source: str, name: str, num_classes: int) -> Described:
 
     try:
         preset = models.get_model_weights(name).DEFAULT.transforms()
-        pixels = int(preset.crop_size[0])  # what is no classifier has none
+        pixels = int(preset.crop_size[0])  # only classifiers have one
     except (ValueError, AttributeError) as error:
         raise _error(source, f"torchvision has no classifier '{name}'") from error
 
@@ -214,22 +219,22 @@ def _timm(source: str, name: str, num_classes: int) -> Described:
         import timm
     except ImportError as error:
         raise _error(source, "timm is not installed; type pip install timm") from error
-    about = timm.get_pretrained_cfg(name)
-    if about is None:
+    config = timm.get_pretrained_cfg(name)
+    if config is None:
         raise _error(source, f"timm has no network '{name}'")
 
     def build() -> nn.Module:
         network: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes)
         return network
 
-    return build, int(about.input_size[-1]), tuple(about.mean), tuple(about.std)
+    return build, int(config.input_size[-1]), tuple(config.mean), tuple(config.std)
 
 
-# --- what all of them share ---
+# --- all sources ---
 
 
-def _named(facts: Mapping[str, object], **parts: Any) -> Teacher:
-    """The teacher with its digest, after a check that its weights fit its network."""
+def _identified(facts: Mapping[str, object], **parts: Any) -> Teacher:
+    """Return the teacher with its digest, after a check of its weights against its network."""
     facts = {**facts, "pixels": parts["pixels"], "mean": parts["mean"], "std": parts["std"]}
     stat = parts["weights"].stat()
     shapes, weights_digest = _read_once(str(parts["weights"].resolve()), stat.st_mtime_ns, stat.st_size)
@@ -242,13 +247,13 @@ def _named(facts: Mapping[str, object], **parts: Any) -> Teacher:
 
 @cache
 def _read_once(path: str, changed: int, size: int) -> tuple[dict[str, tuple[int, ...]], str]:
-    """Shapes and digest of a file of weights; a study asks for each of its runs."""
+    """Return the shapes and the digest of a file of weights, read once for all runs of a study."""
     tensors = read_tensors(Path(path))
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}, digest_of(tensors)
 
 
 def digest_of(tensors: Mapping[str, Tensor]) -> str:
-    """A name for the names, types, shapes and bytes of tensors, in whatever order a file has them."""
+    """Return the digest of the names, dtypes, shapes and bytes of tensors, in any order of the file."""
     digest = blake2b(digest_size=16)
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
@@ -264,26 +269,26 @@ def _check_classes(source: str, teacher: int, student: int) -> None:
 
 
 def _check_shapes(source: str, wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse weights of another network, or of this one with another number of classes."""
+    """Raise UserError for weights of another network, or of another number of classes."""
     other = [name for name in wanted if name in found and wanted[name] != found[name]]
     if set(wanted) == set(found) and not other:
         return
     heads = {(found[name][0], wanted[name][0]) for name in other if found[name][1:] == wanted[name][1:]}
     if set(wanted) == set(found) and len(heads) == 1:
         _check_classes(source, *heads.pop())
-    strange = sorted((set(wanted) ^ set(found)) | set(other))
-    raise _error(source, f"its weights are not of its network: {len(strange)} tensors differ, as {strange[0]}")
+    differing = sorted((set(wanted) ^ set(found)) | set(other))
+    raise _error(source, f"its weights do not fit its network: {len(differing)} tensors differ, such as {differing[0]}")
 
 
 def _error(source: str, why: str) -> UserError:
     return UserError(f"{KEY}={source}: {why}")
 
 
-# --- what it says ---
+# --- logits ---
 
 
 class Online:
-    """Logits of a teacher that sees the student's images, converted to what it is used to."""
+    """Logits of a teacher for the student's images, converted to the teacher's normalisation and size."""
 
     def __init__(
         self,
@@ -321,6 +326,7 @@ class TeacherLogits:
     seconds: float
 
     def probabilities(self, temperature: float, device: torch.device) -> Float[Tensor, "N K"]:
+        """Return the probabilities of each image at ``temperature``."""
         return (self.logits.to(device) / temperature).softmax(1)
 
 
@@ -332,36 +338,36 @@ def precompute_logits(
     precision: SetPrecision | None,
     num_classes: int,
 ) -> TeacherLogits:
-    """What the teacher says of each training image, prepared as its own validation images are; kept in the store.
+    """Return the teacher's logits for each training image, prepared like its validation images, and store them.
 
-    One file serves every temperature. The row of an image that cannot be read is not a number, and never looked at.
+    One file serves every temperature. Rows of images that cannot be read are NaN and never used.
     """
     facts = [teacher.digest, data.digest, str(precision.dtype) if precision else "fp32"]
     name = blake2b(json.dumps(facts).encode(), digest_size=10).hexdigest()
     path = Store(settings.store).root / TEACHERS / f"{name}.safetensors"
     shape = (len(data.train.labels), num_classes)
-    if (kept := _kept(path, shape)) is not None:
-        return kept
+    if (stored := _stored_logits(path, shape)) is not None:
+        return stored
     start = time.perf_counter()
-    about, runtime = replace(settings.data, mean=[*teacher.mean], std=[*teacher.std]), settings.runtime
-    online = Online(teacher, about, device, precision, channels_last=runtime.channels_last)
-    finish = Finish(about, num_classes, device, channels_last=runtime.channels_last)
+    preparation, runtime = replace(settings.data, mean=[*teacher.mean], std=[*teacher.std]), settings.runtime
+    online = Online(teacher, preparation, device, precision, channels_last=runtime.channels_last)
+    finish = Finish(preparation, num_classes, device, channels_last=runtime.channels_last)
     sizes = {"size": teacher.pixels, "batch_size": runtime.eval_batch_size, "workers": runtime.workers}
     logits = torch.full(shape, float("nan"), device=device)
-    for rows, images in images_in_order(data.train, about, finish, **sizes):
+    for rows, images in images_in_order(data.train, preparation, finish, **sizes):
         logits[torch.from_numpy(rows).to(device)] = online(images)
     synchronise(device)
-    said = TeacherLogits(logits, time.perf_counter() - start)
-    write_whole(path, lambda file: save_file({"logits": logits.cpu()}, file, {"seconds": repr(said.seconds)}))
-    return said
+    result = TeacherLogits(logits, time.perf_counter() - start)
+    write_whole(path, lambda file: save_file({"logits": logits.cpu()}, file, {"seconds": repr(result.seconds)}))
+    return result
 
 
-def _kept(path: Path, shape: tuple[int, int]) -> TeacherLogits | None:
-    """What was said before, unless the file is missing, damaged or of another shape."""
+def _stored_logits(path: Path, shape: tuple[int, int]) -> TeacherLogits | None:
+    """Return the logits in the file, None if it is missing, damaged or of another shape."""
     try:
         with safe_open(path, "pt") as file:
             logits = file.get_tensor("logits")
-            said = TeacherLogits(logits, float(file.metadata()["seconds"]))
+            stored = TeacherLogits(logits, float(file.metadata()["seconds"]))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         return None
-    return said if tuple(logits.shape) == shape else None
+    return stored if tuple(logits.shape) == shape else None

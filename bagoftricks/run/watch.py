@@ -1,4 +1,4 @@
-"""Finds the first loss that is not finite, without making the step wait for the device."""
+"""Detection of the first loss that is not finite, without waiting for the device at each step."""
 
 import json
 import math
@@ -20,17 +20,17 @@ EVERY = 32  # steps whose losses are read from a GPU at once
 
 
 class LossWatch:
-    """Is told every loss. On a CPU each is looked at; on a GPU some at a time, once their copy has arrived."""
+    """Check of every loss: on a CPU at once, on a GPU several at a time, after they were copied to the host."""
 
     def __init__(self) -> None:
         self.recent: list[tuple[int, Tensor]] = []
         self.known: dict[int, float] = {}
         self._copied: tuple[list[int], Tensor, torch.cuda.Event] | None = None
 
-    def see(self, step: int, loss: Tensor) -> None:
-        """Raises LossNotFinite, on a GPU some steps later."""
+    def check(self, step: int, loss: Tensor) -> None:
+        """Raise LossNotFinite at the first non-finite loss, on a GPU some steps later."""
         if not loss.is_cuda:
-            self._look([step], [loss.item()])
+            self._check_values([step], [loss.item()])
             return
         self.recent.append((step, loss))
         if self._copied is not None and self._copied[2].query():  # type: ignore[no-untyped-call]
@@ -39,7 +39,7 @@ class LossWatch:
             self._send()
 
     def flush(self) -> None:
-        """Look at all losses that were not looked at yet; waits for the device."""
+        """Check all remaining losses; wait for the device."""
         if self._copied is not None:
             self._arrived()
         if self.recent:
@@ -58,9 +58,9 @@ class LossWatch:
         steps, host, event = self._copied
         event.synchronize()
         self._copied = None
-        self._look(steps, host.tolist())
+        self._check_values(steps, host.tolist())
 
-    def _look(self, steps: list[int], losses: list[float]) -> None:
+    def _check_values(self, steps: list[int], losses: list[float]) -> None:
         for step, loss in zip(steps, losses, strict=True):
             self.known[step] = loss
             if not math.isfinite(loss):
@@ -69,8 +69,8 @@ class LossWatch:
             del self.known[step]
 
 
-def keep_evidence(path: Path, error: LossNotFinite, checkpointer: "RunCheckpointer", seed: int) -> None:
-    """Write what is known of a loss that is not finite."""
+def write_evidence(path: Path, error: LossNotFinite, checkpointer: "RunCheckpointer", seed: int) -> None:
+    """Write the facts about a loss that is not finite to ``path``, as JSON."""
     found = evidence(error, checkpointer.trainer, checkpointer.loaders[0].plan, seed)
     found["checkpoints_before"] = [step for step in checkpointer.checkpoints.steps() if step < error.step]
     text = json.dumps(found, indent=2) + "\n"
@@ -78,9 +78,9 @@ def keep_evidence(path: Path, error: LossNotFinite, checkpointer: "RunCheckpoint
 
 
 def evidence(error: LossNotFinite, trainer: Trainer, plan: StepPlan, seed: int) -> dict[str, object]:
-    """What there is to look at: the step's samples and draws, the losses before it, the gradients as they are now.
+    """Return the step's samples and draws, the losses before it, and the present gradients.
 
-    On a GPU, ``gradients_of_step`` may be some steps later.
+    On a GPU, ``gradients_of_step`` may be some steps later than the loss.
     """
     epoch, step = divmod(error.step - 1, trainer.length.steps_per_epoch)
     parts = next(plan.steps(epoch, step), [])

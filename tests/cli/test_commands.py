@@ -151,7 +151,7 @@ def test_an_interrupt_is_status_75(bot, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("bagoftricks.run.prepare.check", interrupt)
-    assert "interrupted; the same command goes on" in one_line(bot("bot-train", *FAST), status=75)
+    assert "interrupted: type the same command again to resume" in one_line(bot("bot-train", *FAST), status=75)
 
 
 def test_a_preset_adds_its_tricks_and_the_command_line_has_the_last_word(bot):

@@ -50,7 +50,7 @@ SPECS = {
 @pytest.mark.parametrize(("rule", "name", "other"), WARNED)
 def test_a_combination_that_is_known_to_hurt_or_to_mean_less_is_a_warning_with_its_reason(rule, name, other):
     (warning,) = discouraged_pairs([name, other])
-    assert warning == f"trick '{name}' beside '{other}': {card(name).warns[other]}"
+    assert warning == f"trick '{name}' with '{other}': {card(name).warns[other]}"
 
 
 @pytest.mark.parametrize("name", [n for n in FAMILY_OF if card(n).warns])

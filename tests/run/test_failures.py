@@ -18,7 +18,7 @@ import torch
 from bagoftricks.cli.app import explain
 from bagoftricks.errors import DataError, Interrupted, LossNotFinite, RunElsewhere, TrainingFailed
 from bagoftricks.run.execute import execute
-from bagoftricks.run.failures import explained
+from bagoftricks.run.failures import expected_failure
 from bagoftricks.run.loading import loaders
 from bagoftricks.run.prepare import prepare
 from bagoftricks.run.watch import EVERY, LossWatch
@@ -113,10 +113,10 @@ def test_the_first_of_many_losses_that_arrive_together_is_named(monkeypatch):
 
     monkeypatch.setattr(watch, "_send", send)
     for step in range(1, 2 * EVERY):
-        watch.see(step, arriving(float("nan") if step in (5, 6, 40) else 1.0))
+        watch.check(step, arriving(float("nan") if step in (5, 6, 40) else 1.0))
     arrived.append(True)
     with pytest.raises(LossNotFinite) as found:
-        watch.see(2 * EVERY, arriving(1.0))
+        watch.check(2 * EVERY, arriving(1.0))
     assert found.value.step == 5
     assert sorted(found.value.losses) == [1, 2, 3, 4, 5]
 
@@ -158,7 +158,7 @@ def test_fewer_images_at_a_time_are_the_trick_of_that_name_and_recorded(tmp_path
     record = execute(settings, reporter, "bot-train")
     assert record.environment["micro_batches"] == [[0, 4]]
     assert record.metrics == wanted.metrics
-    assert [note for note in reporter.notes if "so the result is another" in note]
+    assert [note for note in reporter.notes if "so the result changes" in note]
 
 
 @pytest.mark.slow
@@ -208,7 +208,7 @@ def test_a_checkpoint_that_cannot_be_written_fails_the_run_and_leaves_the_one_be
 
     with monkeypatch.context() as patch:
         patch.setattr(*names[where], full)
-        failed(settings, rf"checkpoints: a checkpoint cannot be written \({said}.*the same command goes on")
+        failed(settings, rf"checkpoints: a checkpoint cannot be written \({said}.*run the same command to resume")
     assert {path: path.read_bytes() for path in files(tmp_path / "two")} == before
     record = execute(settings, Stopping(), "bot-train")
     assert same(left_behind(tmp_path / "one", whole), left_behind(tmp_path / "two", record))
@@ -242,7 +242,7 @@ def test_a_full_disk_leaves_a_failed_run_that_goes_on_later(tmp_path, monkeypatc
     with monkeypatch.context() as patch:
         for module in ("run.execute", "store.store"):
             patch.setattr(f"bagoftricks.{module}.write_whole", full)
-        folder = failed(settings, rf"{name}: the disk is full: make room, then the same command goes on")
+        folder = failed(settings, rf"{name}: the disk is full: make room and run the same command to resume")
     assert not (folder / "record.json").exists()
     assert not list(folder.glob(".*"))
     record = execute(settings, Stopping(), "bot-train")
@@ -344,7 +344,7 @@ def test_the_death_of_a_worker_is_said_and_nothing_is_lost(tmp_path, photos):
                     os.kill(process.pid, signal.SIGKILL)
                 time.sleep(0.3)
 
-    failed(two, r"a process that prepares images died.*the same command goes on", Killing())
+    failed(two, r"a process that prepares images died.*run the same command to resume", Killing())
     record = execute(two, Stopping(), "bot-train")
     assert same(left_behind(tmp_path / "one", whole), left_behind(tmp_path / "two", record))
 
@@ -382,13 +382,13 @@ def test_deterministic_algorithms_are_asked_for_while_the_run_lasts(tmp_path, mo
 
 def test_an_operation_without_a_deterministic_form_is_named():
     message = "adaptive_avg_pool2d_backward_cuda does not have a deterministic implementation, but you set"
-    failure = explained(RuntimeError(message), Settings())
+    failure = expected_failure(RuntimeError(message), Settings())
     assert str(failure).startswith("runtime.deterministic=true: adaptive_avg_pool2d_backward_cuda has no deterministic")
 
 
-def test_what_only_we_can_mend_is_not_explained():
-    assert explained(KeyError("bug"), Settings()) is None
-    assert explained(RuntimeError("shape mismatch"), Settings()) is None
+def test_an_error_that_is_a_bug_is_not_an_expected_failure():
+    assert expected_failure(KeyError("bug"), Settings()) is None
+    assert expected_failure(RuntimeError("shape mismatch"), Settings()) is None
 
 
 @pytest.mark.slow

@@ -154,14 +154,14 @@ def test_the_checkpoint_of_another_run_is_refused_with_what_differs(tmp_path):
         execute(tiny(tmp_path, seed=3, weight_decay=0.5), Stopping(), "bot-train")
 
 
-def test_another_version_of_torch_is_told(tmp_path, monkeypatch):
+def test_another_version_of_torch_is_noted(tmp_path, monkeypatch):
     settings = tiny(tmp_path)
     with pytest.raises(Interrupted):
         execute(settings, Stopping(4), "bot-train")
     monkeypatch.setattr(torch, "__version__", "9.9")
     last = Stopping()
     execute(settings, last, "bot-train")
-    assert any("now it has 9.9" in note for note in last.notes)
+    assert any("now it is 9.9" in note for note in last.notes)
 
 
 def test_no_checkpoints_are_made_where_none_are_wanted(tmp_path):

@@ -131,7 +131,7 @@ def test_a_signal_to_all_processes_of_a_run_saves_it_and_is_status_75(tmp_path, 
     assert out == ""
     assert "Traceback" not in err
     assert f"interrupted by {number.name} at step" in err.splitlines()[-1]
-    assert err.splitlines()[-1].endswith("the same command goes on")
+    assert err.splitlines()[-1].endswith("type the same command again to resume")
     (path,) = files(tmp_path / "store")
     assert f"at step {int(path.stem):,} of" in err
 

@@ -318,18 +318,18 @@ def test_a_network_of_timm_is_a_teacher(library, store):
     [
         ("", r"tricks.distill.teacher is not set: name the network to learn from with tricks.distill.teacher=run:ID "
              r"\(a finished run\), file:PATH, torchvision:NAME:PATH or timm:NAME:PATH"),
-        ("resnet50", r"tricks.distill.teacher=resnet50: is no teacher; type tricks.distill.teacher=run:ID .*"),
+        ("resnet50", r"tricks.distill.teacher=resnet50: names no teacher; type tricks.distill.teacher=run:ID .*"),
         ("run:zzz", r".*=run:zzz: there is no such finished run in store=.*; bot-table lists the ids"),
         ("run:@ema", r".*: there is no such finished run .*"),
-        ("{run}@ema", r".*@ema: the run has no weights of that name \(last\)"),
+        ("{run}@ema", r".*@ema: the run has no weights 'ema' \(it has last\)"),
         ("file:{library}/nothing", r".*: there is no file .*/nothing"),
-        ("file:{library}/ten.pth", r".*: there is no record.json beside it to tell its network; type .*"),
+        ("file:{library}/ten.pth", r".*: its folder has no record.json to name its network; type .*"),
         ("torchvision:resnet18", r".*: there is no file ''; type torchvision:NAME:PATH with weights .*"),
         ("torchvision:resnet999:{library}/ten.pth", r".*: torchvision has no classifier 'resnet999'"),
         ("torchvision:fcn_resnet50:{library}/ten.pth", r".*: torchvision has no classifier 'fcn_resnet50'"),
         ("timm:resnet999:{library}/ten.pth", r".*: timm has no network 'resnet999'"),
         (f"{SQUEEZE}/eleven.pth", ".*: the teacher has 11 classes, this run 10; a background class is not supported"),
-        (f"{SQUEEZE}/timm.pth", ".*: its weights are not of its network: .* tensors differ, as .*"),
+        (f"{SQUEEZE}/timm.pth", ".*: its weights do not fit its network: .* tensors differ, such as .*"),
         (f"{SQUEEZE}/code.pth", r".*code.pth: refused, .* holds more than tensors, which could run code; .*"),
         (f"{SQUEEZE}/text.safetensors", r".*text.safetensors: is damaged, or no file of safetensors .*"),
     ],
@@ -343,7 +343,7 @@ def test_a_beginning_that_several_runs_share_is_refused(store, run):
     folder = store / run.removeprefix("run:")
     shutil.copytree(folder, folder.with_name(f"{folder.name}1"))
     with pytest.raises(
-        UserError, match=rf": 2 runs begin so \({folder.name}, {folder.name}1\.\.\.\): type more of it$"
+        UserError, match=rf": 2 runs begin with it \({folder.name}, {folder.name}1\.\.\.\): type more of the id$"
     ):
         prepare(student(store, run))
 
@@ -361,7 +361,7 @@ def test_a_teacher_of_other_classes_is_refused_with_both_numbers(store, run):
 
 def test_weights_that_are_not_of_the_recorded_network_are_refused(store, run):
     change_weights(store / run.removeprefix("run:"), lambda tensors: tensors.pop("head.bias"))
-    with pytest.raises(UserError, match=r"its weights are not of its network: 1 tensors differ, as head\.bias$"):
+    with pytest.raises(UserError, match=r"its weights do not fit its network: 1 tensors differ, such as head\.bias$"):
         prepare(student(store, run))
 
 
