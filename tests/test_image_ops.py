@@ -35,7 +35,7 @@ ENHANCERS = {
 
 
 def pil(image: Image.Image, do: Do, fill: int = 128, resample: Image.Resampling = Image.Resampling.NEAREST):
-    """The operation as the papers' code has it done, by PIL."""
+    """Return the operation as the papers' code has it done, by PIL."""
     op, by, colour = do.op, do.amount, (fill,) * 3
     matrices = {
         Op.SHEAR_X: (1, by, 0, 0, 1, 0),

@@ -112,7 +112,7 @@ def test_a_numpy_generator_starts_at_the_same_place_each_time():
     assert (Key(0).numpy().random(5) != Key(1).numpy().random(5)).all()
 
 
-# Golden values: whoever changes one changes every result there is, and must say so.
+# Golden values: a change of one changes every result there is, and belongs into the changelog.
 
 
 def test_the_bits_of_a_key_never_change():

@@ -1,4 +1,4 @@
-"""What ranks are asked to do, for tests and for the long runs by hand."""
+"""Work of ranks, for tests and for the long runs by hand."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -44,7 +44,7 @@ class Trained:
     weight_sets: dict[str, Tensors]
 
     def distance(self, other: "Trained") -> float:
-        """The greatest relative difference of a weight set, all its tensors in one vector."""
+        """Return the greatest relative difference of a weight set, all its tensors in one vector."""
         return max(relative(flat(self.weight_sets[name]), flat(other.weight_sets[name])) for name in self.weight_sets)
 
     def equals(self, other: "Trained") -> bool:
@@ -65,7 +65,7 @@ def relative(one: Tensor, other: Tensor) -> float:
 
 
 def train(world: World, case: Case) -> Trained:
-    """Train a tiny network on made-up batches, of which each rank is given its rows."""
+    """Train a tiny network on made-up batches; each rank has its rows."""
     made = {name: {**helpers.FITTING.get(name, {}), **case.params.get(name, {})} for name in case.tricks}
     tricks = {name: create(name, **params) for name, params in made.items()}
     task = helpers.make_task(batch_size=case.batch, total_steps=case.steps, steps_per_epoch=max(1, case.steps // 2))
@@ -91,7 +91,7 @@ def train(world: World, case: Case) -> Trained:
 
 
 def gradients(world: World, tricks: tuple[str, ...]) -> Tensors:
-    """The gradient of one batch in fp64."""
+    """Return the gradient of one batch in fp64."""
     trainer = helpers.make_trainer(helpers.create_all(tricks), world=world)
     model = trainer.model.double()
     if world.size > 1:
@@ -132,7 +132,7 @@ def read(world: World, *, batch: int, micro: int | None, reads: int, whole: bool
 
 
 def evaluate(world: World, batch: int) -> dict[str, float]:
-    """The scores of fixed weights on all images."""
+    """Return the scores of fixed weights on all images."""
     data = DataSettings(image_size=SIDE, crop="none")
     finish = Finish(data, helpers.CLASSES, torch.device("cpu"), channels_last=True)
     val = eval_loader(split(), data, finish, size=SIDE, batch_size=batch, workers=0, world=world)

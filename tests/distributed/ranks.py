@@ -13,7 +13,7 @@ PRELOAD = ["bagoftricks.study.launch", "torchvision", "sklearn.datasets", "torch
 
 
 def on_ranks(size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """What ``function(world, *arguments)`` returns on each rank. It and what it takes and returns can be pickled."""
+    """Return the values of ``function(world, *arguments)`` on each rank; all can be pickled."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     port = free_port()

@@ -65,7 +65,7 @@ def test_torchrun_does_the_same_to_the_last_bit(tmp_path, undisturbed):
 
 
 def started(folder, *arguments):
-    """A run that has seen an epoch."""
+    """Return a run that has seen an epoch."""
     process = subprocess.Popen(
         [*TRAIN, *LONG, *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

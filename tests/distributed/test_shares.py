@@ -1,4 +1,4 @@
-"""How ranks share a batch: facts that need no second process."""
+"""Shares of a batch: facts that need no second process."""
 
 import numpy as np
 import pytest

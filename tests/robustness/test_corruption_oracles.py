@@ -242,7 +242,7 @@ def test_snow_falls_twice_and_whitens(images):
 
 
 def injected(kind, name, severity, arrays, row, replay, frost):
-    """The reference's own draws in our form."""
+    """Return the reference's own draws in our form."""
     drawn = [replay.draws(kind, name, severity, index, array) for index, array in enumerate(arrays)]
 
     def stack(get):
@@ -283,7 +283,7 @@ RANDOM = [name for name in CORRUPTIONS if CORRUPTION_TABLE[name].draw is not dra
 
 @pytest.fixture
 def replay(monkeypatch):
-    """The numbers that the original program draws."""
+    """Return the numbers that the original program draws."""
     monkeypatch.syspath_prepend(os.environ["BAGOFTRICKS_GOLDEN"])
     import replay_draws
 
@@ -332,7 +332,7 @@ def statistics(images, clean):
 
 
 def both(kind, name, severity, arrays, replay, first=0):
-    """The statistics of the images corrupted with our draws (of image numbers from ``first`` on) and the original's."""
+    """Return the statistics of images corrupted with our draws (image numbers from ``first`` on) and the original's."""
     row, frost, clean = CORRUPTION_TABLE[name].rows(kind)[severity - 1], original_frost(name), as_bytes(arrays)
     numbers = range(first, first + len(arrays))
     ours = corrupt(clean, name, severity, numbers, CorruptionOptions(kind, frost=frost))

@@ -16,7 +16,7 @@ ROWS = np.arange(200)
 
 
 def flipped(epoch: int, pass_: int = 0, *, alternate: bool = True, rows: np.ndarray = ROWS) -> np.ndarray:
-    """Which of the rows are flipped in an epoch, told from marked images."""
+    """Return a mask of the rows that are flipped in an epoch, from marked images."""
     data = DataSettings(crop="none", jitter="none")
     flips = the_edit("alternating_flip") if alternate else None
     augment = Augment.from_settings(data, 2, Key(3), flips=flips)

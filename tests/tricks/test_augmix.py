@@ -34,7 +34,7 @@ def draws(policy, count):
 
 
 def row_of(weight, chains):
-    """The draws of one mixture: its weight, equal shares, and chains as lists of (operation, level draw, sign)."""
+    """Return the draws of one mixture: weight, equal shares, and chains as lists of (operation, level draw, sign)."""
     row = [weight, *[0.5] * len(chains)]
     for chain in chains:
         steps = [((OPS.index(op) + 0.5) / len(OPS), level, sign) for op, level, sign in chain]

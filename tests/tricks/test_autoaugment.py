@@ -35,7 +35,7 @@ def trick_and_plan(draws, side=32, **params):
 
 
 def draw_of(sub_policy, count=25):
-    """The first draw of an image that gets the sub-policy (counted from 1, as in the papers' tables)."""
+    """Return the first draw of an image that gets the sub-policy (counted from 1, as in the papers' tables)."""
     return (sub_policy - 0.5) / count
 
 

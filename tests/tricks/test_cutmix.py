@@ -22,7 +22,7 @@ def numbered(rows: int, pixels: int = 8, *, teacher: bool = False) -> Batch:
 
 
 def own_share(batch: Batch) -> Tensor:
-    """The share of each image's pixels that are its own."""
+    """Return the share of each image's pixels that are its own."""
     own = torch.arange(float(len(batch))).view(-1, 1, 1, 1)
     return (batch.images == own).float().mean((1, 2, 3))
 

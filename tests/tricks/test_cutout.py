@@ -11,7 +11,7 @@ FORMATS = [torch.contiguous_format, torch.channels_last]
 
 
 def hidden(count=4000, shape=(32, 32), key=KEY, **params):
-    """Which pixels of each image are hidden, as (n, H, W)."""
+    """Return a mask (n, H, W) of the hidden pixels."""
     given = Batch(torch.ones(count, 3, *shape), torch.eye(count))
     images = the_edit("cutout", **params).apply(given, key).images
     assert ((images == 0) | (images == 1)).all()
@@ -20,7 +20,7 @@ def hidden(count=4000, shape=(32, 32), key=KEY, **params):
 
 
 def boxes(masks):
-    """(top, left, height, width) of what is hidden, which must be a rectangle."""
+    """Return (top, left, height, width) of the hidden pixels, which must form a rectangle."""
     rows, columns = masks.any(2), masks.any(1)
     assert (masks == rows[:, :, None] & columns[:, None, :]).all()
     return np.stack([rows.argmax(1), columns.argmax(1), rows.sum(1), columns.sum(1)], 1)

@@ -34,7 +34,7 @@ def edits(kind, **params):
 
 
 def term(**params):
-    """The soft term as a function of the student's logits and the teacher's probabilities."""
+    """Return the soft term as a function of the student's logits and the teacher's probabilities."""
     (edit,) = edits(AddLossTerm, **params)
 
     def soft(logits, probabilities):
@@ -45,7 +45,7 @@ def term(**params):
 
 
 def objective(tricks, batch):
-    """The loss of the composed recipe for a network whose logits are the first columns of the pixels."""
+    """Return the loss of the composed recipe for a network whose logits are the first columns of the pixels."""
     trainer = make_trainer(tricks)
     trainer.forward = lambda images: images.flatten(1)[:, :CLASSES]
     return trainer.objective(batch)

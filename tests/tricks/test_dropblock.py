@@ -23,13 +23,13 @@ def late_task(progress: float = 1.0) -> Task:
 
 
 def layer(stage: int = 4, *, task: Task | None = None, path: str = "net.here", stages: int = 4, **params) -> nn.Module:
-    """The layer of one place, by default at the end of a run."""
+    """Return the layer of one place, by default at the end of a run."""
     (edit,) = create("dropblock", **params).edits(task or late_task())
     return edit.build(8, site(stage=stage, stages=stages, path=path))
 
 
 def zeros(drop: nn.Module, *shape: int) -> Tensor:
-    """Where ones are dropped."""
+    """Return a mask of the dropped ones."""
     return drop(torch.ones(shape)) == 0
 
 
@@ -147,7 +147,7 @@ def test_the_place_and_the_step_name_the_mask(other, same):
 
 
 def scales(depths: list[int], **more) -> list[set[float]]:
-    """The factors of the layers of each stage, and how many there are."""
+    """Return the factors of the layers of each stage, and how many there are."""
     spec = ModelSettings(name="n", depths=depths, width=8, **more)
     model = build_model(spec, parts_of("dropblock"), num_classes=5, image_size=32)
     return [{m.scale for m in stage.modules() if hasattr(m, "scale")} for stage in model.stages]

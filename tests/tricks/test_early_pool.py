@@ -12,7 +12,7 @@ POSITIONS = ["before_norm", "before_activation"]
 
 
 def pooled_conv(position: str, act: type[nn.Module] | None = None) -> nn.Sequential:
-    """The part with the weights of ``baseline``, some scales of its norm negative."""
+    """Return the part with the weights of ``baseline``, some scales of its norm negative."""
     ((_, build),) = parts_of("early_pool", position=position)[Part.POOLED_CONV]
     return with_weights(build(3, 8, site()))
 

@@ -11,7 +11,7 @@ PAGE = 97  # steps of 512 images in an epoch of CIFAR-10
 
 
 def rates(epochs, warmup=None, **params):
-    """The factor at every step."""
+    """Return the factor at every step."""
     tricks = {"linear_decay": create("linear_decay", **params)}
     if warmup:
         tricks["warmup"] = create("warmup", epochs=warmup, max_share=1.0)

@@ -8,7 +8,7 @@ from tests.helpers import create_all, flat, make_batch, make_task, make_trainer,
 
 
 def by_hand(every: int, share: float, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(slow, fast) weights of Zhang et al.'s algorithm around the baseline's steps."""
+    """Return (slow, fast) weights of Zhang et al.'s algorithm around the baseline's steps."""
     plain = make_trainer({})
     slow = [p.detach().clone() for p in plain.model.state_dict().values()]
     for step in range(1, steps + 1):

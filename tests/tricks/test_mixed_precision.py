@@ -18,7 +18,7 @@ INFINITE = {"infinite": Fake([AddLossTerm(term=lambda logits, batch: logits.sum(
 
 
 def dtypes(model: nn.Module, kind: type[nn.Module]) -> list[torch.dtype]:
-    """The dtypes of the outputs of the modules of ``kind``, filled in as they are used."""
+    """Return the dtypes of the outputs of the modules of ``kind``, filled in as they are used."""
     seen: list[torch.dtype] = []
     for module in model.modules():
         if isinstance(module, kind):
@@ -81,7 +81,7 @@ def test_fp16_on_a_cpu_is_refused_with_what_to_type_instead():
 
 
 def gradients(tricks: dict[str, Trick]) -> Tensor:
-    """The gradients as the backward pass leaves them, before the optimiser unscales them."""
+    """Return the gradients as the backward pass leaves them, before the optimiser unscales them."""
     seen: list[Tensor] = []
 
     def compute(model: nn.Module, backward: Callable[[], None]) -> None:

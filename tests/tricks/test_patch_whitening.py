@@ -25,7 +25,7 @@ def smooth_images(count: int = 20, pixels: int = 12) -> Tensor:
 
 
 def patches(images: Tensor) -> Tensor:
-    """(n, 27)"""
+    """Return the patches, (n, 27)."""
     return F.unfold(images, 3).transpose(1, 2).reshape(-1, 27)
 
 
@@ -35,7 +35,7 @@ def the_init(**params: float) -> InitFromImages:
 
 
 def filters(images: Tensor, **params: float) -> Tensor:
-    """The 27 filters as rows, (27, 27)."""
+    """Return the 27 filters as rows, (27, 27)."""
     edit = the_init(**params)
     side = int(params.get("kernel", 3))
     made = torch.zeros(3 * side**2 * (2 if params.get("mirrored") else 1), 3, side, side, dtype=images.dtype)

@@ -15,7 +15,7 @@ def strided_block(name: str) -> nn.Module:
 
 
 def read_positions(name: str) -> torch.Tensor:
-    """Which positions of an 8x8 input reach the 3x3 of a block that halves the map."""
+    """Return the positions of an 8x8 input that reach the 3x3 of a block that halves the map."""
     block, x = strided_block(name), torch.ones(1, 16, 8, 8, requires_grad=True)
     block.conv2(block.conv1(x)).sum().backward()
     return x.grad.abs().sum((0, 1)) > 0

@@ -10,7 +10,7 @@ CONFLICTS = ["resnet_b", "resnet_c"]  # contains both
 
 
 def pooled(x: Tensor) -> Tensor:
-    """What the 1x1 of the shortcut reads."""
+    """Return the input of the shortcut's 1x1."""
     shortcut = parts_of("resnet_d")[Part.SHORTCUT][0][1](x.shape[1], 8, 2, site())
     return shortcut.pool(x)
 
@@ -20,7 +20,7 @@ def tiny(name: str) -> nn.Module:
 
 
 def read_positions(name: str, size: int) -> Tensor:
-    """Which positions of the input reach the projection's output."""
+    """Return the positions of the input that reach the projection's output."""
     shortcut, x = tiny(name).stages[1][0].shortcut.eval(), torch.ones(1, 16, size, size, requires_grad=True)
     shortcut(x).sum().backward()
     return x.grad.abs().sum((0, 1)) > 0

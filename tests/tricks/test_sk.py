@@ -17,7 +17,7 @@ every_form = pytest.mark.parametrize("branches", FORMS)
 
 
 def kernel(c_in: int = 6, channels: int = 6, stride: int = 1, groups: int = 1, **params) -> nn.Module:
-    """A selective kernel whose norms matter, in eval mode."""
+    """Return a selective kernel whose norms matter, in eval mode."""
     where = site(**({"parts": params.pop("parts")} if "parts" in params else {}))
     module = the_edit("sk", **params).build(c_in, channels, stride, groups, where)
     rng = KEY.fold("kernel").generator()
@@ -37,7 +37,7 @@ def maps(channels: int = 6, size: int = 7) -> Tensor:
 
 @torch.no_grad()
 def the_equation(module: nn.Module, x: Tensor, stride: int) -> Tensor:
-    """The split form, written out with matrices."""
+    """Return the split form, written out with matrices."""
 
     def normed(y: Tensor, norm: nn.BatchNorm2d) -> Tensor:
         scale, shift, mean, var = (

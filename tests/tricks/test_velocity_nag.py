@@ -12,7 +12,7 @@ GROUP = {"lr": 0.1, "weight_decay": 0.01}
 
 
 def both(lr, steps):
-    """The same descent with the velocity's form and with PyTorch's."""
+    """Return the same descent with the velocity's form and with PyTorch's."""
     ours, theirs = (torch.linspace(-1, 1, 12).view(3, 4).requires_grad_() for _ in range(2))
     descend(optimizer_of("velocity_nag", [{"params": [ours], **GROUP}]), [ours], range(steps), lr=lr)
     pytorch = optim.SGD([{"params": [theirs], **GROUP}], momentum=0.9, nesterov=True)

@@ -15,9 +15,9 @@ class BiasScale:
     """
 
     lr: float = 64.0
-    """factor of the learning rate, above 0"""
+    """factor of the biases' learning rate, above 0"""
     decay: float = 0.015625
-    """factor of the weight decay, 0 or more"""
+    """factor of the biases' weight decay, 0 or more"""
     convolutions: bool = False
     """biases of convolutions too"""
 

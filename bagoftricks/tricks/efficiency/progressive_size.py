@@ -24,7 +24,7 @@ class ProgressiveSize:
     stages: int = 2
     """number of smaller sizes before the full one"""
     multiple: int = 4
-    """pixels that every side is rounded up to a multiple of"""
+    """number of pixels that divides every side: sides are rounded up to its multiples"""
 
     def __post_init__(self) -> None:
         require(self, "start", 0 < self.start < 1, "in (0, 1) (leave progressive_size out for whole images)")
