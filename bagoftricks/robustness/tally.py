@@ -5,7 +5,6 @@ The counts can be saved and restored.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from jaxtyping import Int64, UInt8
@@ -28,6 +27,17 @@ class Piece:
     frames: Iterable[UInt8[Tensor, "B 3 S S"]]
     judge: Judge
     judged: int  # images, or pairs of frames
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Counts of a tally as plain values, for a file."""
+
+    cells: list[list[str | int]]
+    weights: list[str]
+    wrong: list[list[int]]
+    seen: list[int]
+    stop: list[int]
 
 
 @dataclass
@@ -58,20 +68,15 @@ class Tally:
             cell: 100 * count / seen for cell, count, seen in zip(self.cells, wrong, self.seen, strict=True) if seen
         }
 
-    def state(self) -> dict[str, Any]:
+    def counts(self) -> Counts:
         """Return the counts as plain values; wait for the device."""
-        return {
-            "cells": [list(cell) for cell in self.cells],
-            "weights": list(self.weights),
-            "wrong": self.wrong.tolist(),
-            "seen": self.seen,
-            "stop": self.stop,
-        }
+        cells: list[list[str | int]] = [list(cell) for cell in self.cells]
+        return Counts(cells, list(self.weights), self.wrong.tolist(), self.seen, self.stop)
 
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Restore ``state``; raise ValueError if it belongs to other cells or weights."""
-        wrong, seen, stop = torch.tensor(state["wrong"]), list(state["seen"]), list(state["stop"])
-        same = [tuple(cell) for cell in state["cells"]] == list(self.cells) and state["weights"] == list(self.weights)
+    def load(self, counts: Counts) -> None:
+        """Restore ``counts``; raise ValueError if they belong to other cells or weights."""
+        wrong, seen, stop = torch.tensor(counts.wrong), list(counts.seen), list(counts.stop)
+        same = [tuple(cell) for cell in counts.cells] == list(self.cells) and counts.weights == list(self.weights)
         if not same or wrong.shape != self.wrong.shape or not len(seen) == len(stop) == len(self.cells):
             raise ValueError("the counts are of other cells")
         self.wrong, self.seen, self.stop = wrong.to(self.device), seen, stop

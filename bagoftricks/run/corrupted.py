@@ -22,7 +22,7 @@ from bagoftricks.robustness.request import EvaluationRequest, is_recorded, reque
 from bagoftricks.robustness.result import Result, of_copy, parts
 from bagoftricks.robustness.scoring import mce, mean_error, relative_mce
 from bagoftricks.robustness.stopwatch import Stopwatch
-from bagoftricks.robustness.tally import CLEAN, Cell, Tally, by_corruption, count_errors
+from bagoftricks.robustness.tally import CLEAN, Cell, Counts, Tally, by_corruption, count_errors
 from bagoftricks.run.corrupted_images import piece_count, pieces
 from bagoftricks.run.environment import environment
 from bagoftricks.run.evaluation import Subject
@@ -199,7 +199,7 @@ class Unfinished:
             found = json.loads(self.path.read_text(encoding="utf-8"))
             if found["digest"] != self.digest:
                 raise ValueError("they are of other weights, other images or another protocol")
-            self.tally.load(found["tally"])
+            self.tally.load(Counts(**found["tally"]))
             self.pieces, seconds = int(found["pieces"]), dict(found["seconds"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             reporter.note(f"{self.path}: the unfinished counts are not used: {error}")
@@ -210,7 +210,8 @@ class Unfinished:
         return seconds
 
     def save(self, seconds: Mapping[str, float]) -> None:
-        found = {"digest": self.digest, "tally": self.tally.state(), "pieces": self.pieces, "seconds": dict(seconds)}
+        tally = asdict(self.tally.counts())
+        found = {"digest": self.digest, "tally": tally, "pieces": self.pieces, "seconds": dict(seconds)}
         text = json.dumps(found)
         write_whole(self.path, lambda path: path.write_text(text, encoding="utf-8"))
         self.saved = time.monotonic()
