@@ -42,6 +42,7 @@ class Batch:
 
     @property
     def views(self) -> int:
+        """Number of views of each image."""
         return len(self.images) // len(self.targets)
 
     def __getitem__(self, rows: Tensor | slice) -> "Batch":
@@ -127,7 +128,7 @@ ParamGroup: TypeAlias = dict[str, Any]  # an optimiser's: parameters, lr, peak_l
 class SetPart:  # exclusive per part, but for the CHAINED ones
     part: Part
     build: Callable[..., Any]
-    why: str = ""  # said in a conflict: what the other trick is to be replaced by
+    why: str = ""  # for the message of a conflict: the replacement of the other trick
     optional: bool = False  # True: the trick has an effect in a network that does not build the part, too
 
 

@@ -120,9 +120,9 @@ def duration(trick: Trick, field_name: str, *, least: int = 0) -> Callable[[Leng
     match = re.fullmatch(DURATION, getattr(trick, field_name))
     require(trick, field_name, match is not None, "as '5 epochs', '500 steps' or '10%'")
     assert match is not None
-    found = Duration(float(match[1]), match[2])
-    require(trick, field_name, found.number > 0 or not least, "longer than 0")
-    return lambda length: max(least, round(found.steps(length)))
+    time = Duration(float(match[1]), match[2])
+    require(trick, field_name, time.number > 0 or not least, "longer than 0")
+    return lambda length: max(least, round(time.steps(length)))
 
 
 def moments(trick: Trick, field_name: str) -> Callable[[Length], list[float]]:
@@ -131,23 +131,23 @@ def moments(trick: Trick, field_name: str) -> Callable[[Length], list[float]]:
     A number without a unit has the unit of the next one. Times of different units are compared when the length of the
     run is known.
     """
-    found: list[Duration] = []
+    durations: list[Duration] = []
     unit = ""
     for part in reversed(re.split(r", ?| (?=\d)", getattr(trick, field_name))):
         match = re.fullmatch(f"{DURATION}?", part)
         unit = (match[2] or unit) if match else ""
         if match is None or not unit:
-            found = []
+            durations = []
             break
-        found.insert(0, Duration(float(match[1]), unit))
+        durations.insert(0, Duration(float(match[1]), unit))
 
     def steps(length: Length) -> list[float]:
-        times = [time.steps(length) for time in found]
+        times = [time.steps(length) for time in durations]
         rising = bool(times) and all(before < after for before, after in pairwise([0.0, *times]))
         require(trick, field_name, rising, "increasing, as '30 60 90 epochs', '500 steps' or '25% 50% 75%'")
         return times
 
-    if len({time.unit.rstrip("s") for time in found}) <= 1:  # in one unit, they can be compared without the length
+    if len({time.unit.rstrip("s") for time in durations}) <= 1:  # one unit: comparable without the length
         steps(Length(1, 100))
     return steps
 

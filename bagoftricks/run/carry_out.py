@@ -1,4 +1,4 @@
-"""The front door of a run: choose the processes that train it, and evaluate it on corrupted images if requested."""
+"""Entry point of a run: choose the processes that train it, and evaluate it on corrupted images if requested."""
 
 from bagoftricks.data import Dataset
 from bagoftricks.distributed import in_ranks, join, requested_ranks

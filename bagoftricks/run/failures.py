@@ -26,9 +26,9 @@ def expected_failure(error: BaseException, settings: Settings) -> TrainingFailed
             f"a process that prepares images died (killed, or out of memory?): {RESUME}; "
             f"runtime.workers={max(0, settings.runtime.workers // 2)} needs less memory"
         )
-    if isinstance(error, RuntimeError) and (found := re.search(r"(\S+) does not have a deterministic impl", message)):
+    if isinstance(error, RuntimeError) and (op := re.search(r"(\S+) does not have a deterministic impl", message)):
         return TrainingFailed(
-            f"runtime.deterministic=true: {found[1]} has no deterministic form on this device; leave out the trick or "
+            f"runtime.deterministic=true: {op[1]} has no deterministic form on this device; leave out the trick or "
             "the network that uses it, or runtime.deterministic"
         )
     if isinstance(error, RuntimeError) and "CUBLAS_WORKSPACE_CONFIG" in message:

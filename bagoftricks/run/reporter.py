@@ -6,17 +6,22 @@ from typing import Any, Protocol, runtime_checkable
 
 @runtime_checkable
 class Reporter(Protocol):
-    """Receive the progress of one run."""
+    """Receiver of the progress of one run."""
 
-    def note(self, text: str) -> None: ...
+    def note(self, text: str) -> None:
+        """Receive a line of information or a warning."""
 
-    def begin(self, run_id: str, steps: int, done: int) -> None: ...
+    def begin(self, run_id: str, steps: int, done: int) -> None:
+        """Receive the start of a training: its steps, and those done by earlier processes."""
 
-    def step(self) -> None: ...
+    def step(self) -> None:
+        """Receive the end of a step."""
 
-    def epoch(self, row: Mapping[str, Any]) -> None: ...
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """Receive the metrics of one weight set after an epoch."""
 
-    def end(self) -> None: ...
+    def end(self) -> None:
+        """Receive the end of the training, finished or not."""
 
 
 class SilentReporter:

@@ -71,9 +71,9 @@ class LossWatch:
 
 def write_evidence(path: Path, error: LossNotFinite, checkpointer: "RunCheckpointer", seed: int) -> None:
     """Write the facts about a loss that is not finite to ``path``, as JSON."""
-    found = evidence(error, checkpointer.trainer, checkpointer.loaders[0].plan, seed)
-    found["checkpoints_before"] = [step for step in checkpointer.checkpoints.steps() if step < error.step]
-    text = json.dumps(found, indent=2) + "\n"
+    facts = evidence(error, checkpointer.trainer, checkpointer.loaders[0].plan, seed)
+    facts["checkpoints_before"] = [step for step in checkpointer.checkpoints.steps() if step < error.step]
+    text = json.dumps(facts, indent=2) + "\n"
     write_whole(path, lambda file: file.write_text(text, encoding="utf-8"))
 
 

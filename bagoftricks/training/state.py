@@ -91,8 +91,8 @@ def scaler_tensors(scaler: torch.amp.GradScaler) -> dict[str, Tensor]:
     """Return the scale and the steps since it grew, on the device: the scaler's ``state_dict`` waits for it."""
     if not scaler.is_enabled():
         return {}
-    found = {"scale": scaler._scale, "growth": scaler._growth_tracker}
-    return {name: tensor for name, tensor in found.items() if tensor is not None}
+    state = {"scale": scaler._scale, "growth": scaler._growth_tracker}
+    return {name: tensor for name, tensor in state.items() if tensor is not None}
 
 
 def load_scaler(scaler: torch.amp.GradScaler, tensors: Tensors) -> None:

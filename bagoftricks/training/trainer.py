@@ -86,7 +86,7 @@ class Trainer:
         factor = recipe.schedule(step)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
-        batch, images = self.mapped(batch, step)
+        batch, images = self.prepare_batch(batch, step)
         losses: list[Tensor] = []
 
         def backward() -> None:
@@ -104,20 +104,20 @@ class Trainer:
         mean(self.world, [losses[0], *own_statistics(self.model, self.world)])
         self.steps_done += 1
         for average in self.averages.values():
-            average.follow(self.steps_done)
+            average.update(self.steps_done)
         return losses[0]
 
-    def mapped(self, batch: Batch, step: int) -> tuple[Batch, int]:
+    def prepare_batch(self, batch: Batch, step: int) -> tuple[Batch, int]:
         """Map the batch, take this rank's rows and attach teacher probabilities; return (batch, global size)."""
         for name, apply in self.recipe.map_batch:
             batch = apply(batch, self.key.fold(name, step))
-        batch, images = self.share(batch, self.recipe.micro_batch)
+        batch, images = self.own_rows(batch, self.recipe.micro_batch)
         if self.teacher is not None and self.recipe.teacher is not None and self.recipe.teacher.online:
             logits = self.teacher(batch.images[: len(batch)])
             batch = Batch(batch.images, batch.targets, (logits / self.recipe.teacher.temperature).softmax(1))
         return batch, images
 
-    def share(self, batch: Batch, micro: int | None = None) -> tuple[Batch, int]:
+    def own_rows(self, batch: Batch, micro: int | None = None) -> tuple[Batch, int]:
         """Return this rank's rows of a batch, and the number of images on all ranks."""
         if self.world.size == 1:
             return batch, len(batch)
@@ -141,14 +141,14 @@ class Trainer:
                 noise.images, noise.share = together, slice(self.world.rank, None, self.world.size)
                 noise.over_devices = self.world.all_reduce
             loss = self.objective(rows) * (len(rows) * self.world.size / images)
-            self.descend(self.scaler.scale(loss), last=part + 1 == len(parts))
+            self.add_gradient(self.scaler.scale(loss), last=part + 1 == len(parts))
             total = loss.detach() if total is None else total + loss.detach()
         if self.gradients is not None:
             self.gradients.finish()
         assert total is not None
         return total
 
-    def descend(self, loss: Tensor, *, last: bool) -> None:
+    def add_gradient(self, loss: Tensor, *, last: bool) -> None:
         """Add the gradient of a micro-batch's loss; after the ``last`` one, the ranks average their gradients."""
         if self.gradients is not None:
             self.gradients.backward(loss, last=last)
@@ -202,7 +202,7 @@ class Trainer:
         stale = [a.model for a in self.averages.values() if a.edit.refresh_norms and a.updates >= 0]
         if stale:
             with autocast(self.recipe.precision, self.device):
-                measure_norms(stale, (self.share(batch)[0].images for batch in batches))
+                measure_norms(stale, (self.own_rows(batch)[0].images for batch in batches))
             for model in stale:
                 mean(self.world, own_statistics(model, self.world))
 
@@ -234,7 +234,7 @@ class Average:
         self.counts = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     @torch.no_grad()
-    def follow(self, steps_done: int) -> None:
+    def update(self, steps_done: int) -> None:
         """Move the average towards the trained weights, if an update is due after ``steps_done`` steps."""
         since = steps_done - self.first
         if since < 0 or since % self.every:

@@ -54,7 +54,7 @@ def test_a_copy_of_whole_numbers_moves_with_the_network():
     model.register_buffer("count", torch.tensor(2))
     average = Average(model, the_edit("ema", every=1))
     model.count += 5
-    average.follow(1)
+    average.update(1)
     assert average.model.count == 7
 
 

@@ -52,7 +52,7 @@ def test_a_mean_colour_stays():
 def test_it_comes_after_the_square_that_cutout_hides():
     made = {"cutout": create("cutout", size=8), "progressive_size": create("progressive_size")}
     trainer = make_trainer(made)
-    batch, _ = trainer.mapped(make_batch(pixels=16), 0)
+    batch, _ = trainer.prepare_batch(make_batch(pixels=16), 0)
     assert batch.images.shape[-1] == 8
     hidden = (batch.images == 0).all(1).sum((1, 2))
     assert (hidden >= 4).all()  # of the 4x4 that remain of the square, those the antialiasing leaves alone
