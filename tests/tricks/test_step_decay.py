@@ -18,7 +18,8 @@ def schedule(*others, task=LONG, **params):
 @pytest.mark.parametrize("steps", [10, 103, 6000])
 def test_its_defaults_are_the_decay_of_the_baseline(steps):
     task = make_task(total_steps=steps)
-    assert [schedule(task=task)(s) for s in range(steps)] == [compose({}, task).schedule(s) for s in range(steps)]
+    made, baseline = schedule(task=task), compose({}, task).schedule
+    assert [made(step) for step in range(steps)] == [baseline(step) for step in range(steps)]
 
 
 @pytest.mark.parametrize("others", [[], ["warmup"]])
