@@ -4,17 +4,18 @@ Imports no torch. Each field's docstring is its help text.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Optional
 
 from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.plugins import load_plugins
+from bagoftricks.registry import all_cards, find_card, make_object
 
 # OmegaConf reads Optional[int], not Literal and not every int | None.
 # ruff: noqa: UP045
 
 
-KINDS = ("resnet", "resnet9", "mobilenet_v1", "cifarnet", "torchvision", "timm")
-SMALL = 64  # pixels up to which crop=auto pads
+SMALL_IMAGE = 64  # pixels up to which crop=auto pads, and networks keep the resolution in the stem
 JITTER_OVERLAPS = {  # jitter -> the corruptions that it trains for
     "hsv": "colour jitter changes brightness and saturation, as the corruptions brightness and saturate do",
     "bcs": "colour jitter changes brightness, contrast and saturation, as the corruptions of these names do",
@@ -26,6 +27,34 @@ METRICS = ("top1", "time_to_accuracy")
 def choose(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise UserError(f"{name}={value}: must be one of {', '.join(choices)}{did_you_mean(value, choices)}")
+
+
+CHOSEN_BY = {"dataset": ("data", "name", "digits"), "network": ("model", "kind", "resnet")}
+
+
+def make_part(of: str, values: Mapping[str, Any]) -> Any:
+    """Return the data set or network that ``values`` describe, without fields that only others of its kind have."""
+    group, key, default = CHOSEN_BY[of]
+    card = find_card(of, values.get(key) or default)
+    base = DataSettings if of == "dataset" else ModelSettings
+    own = {f.name for f in fields(base)} | {f.name for f in card.fields}
+    others = {f.name for other in all_cards(of).values() for f in other.fields}
+    for name in values:
+        if name not in own | others:
+            raise UserError(f"there is no setting {group}.{name}{did_you_mean(name, own)}")
+    return make_object(card, {name: value for name, value in values.items() if name in own and name != key})
+
+
+def network_settings(kind: str = "resnet", **values: Any) -> "ModelSettings":
+    """Return the settings of a network of this kind."""
+    made: ModelSettings = make_part("network", {"kind": kind, **values})
+    return made
+
+
+def dataset_settings(name: str = "digits", **values: Any) -> "DataSettings":
+    """Return the settings of a data set."""
+    made: DataSettings = make_part("dataset", {"name": name, **values})
+    return made
 
 
 def positive(**values: float) -> None:
@@ -45,14 +74,13 @@ def check_measure(metric: str, target: float, price_per_hour: Optional[float]) -
 
 @dataclass(kw_only=True)
 class DataSettings:
-    """A data set and the preparation of its images."""
+    """A data set and the preparation of its images: the fields that all data sets share.
 
-    name: str = "digits"
-    """digits, cifar10, cifar100, or imagefolder (a folder per class; ImageNet is one)"""
-    root: Optional[str] = None
-    """folder of the data; for imagefolder, with train/ and val/ (or test/) below it, or with the classes at once"""
-    val_root: Optional[str] = None
-    """a second folder of classes to validate on, instead of root/val or root/test"""
+    A data set is a subclass marked with ``@dataset(name=...)``, with fields of its own and ``find``.
+    """
+
+    name: str = ""
+    """name of the data set, as data=NAME sets it"""
     holdout: float = 0.0
     """share of the training images held out for validation instead of the validation split, in [0, 1)"""
     limit: Optional[int] = None
@@ -92,7 +120,6 @@ class DataSettings:
     disk (also images that are streamed, as far as a third of the free space goes), or none"""
 
     def __post_init__(self) -> None:
-        choose("data.name", self.name, ("digits", "cifar10", "cifar100", "imagefolder"))
         choose("data.crop", self.crop, ("auto", "pad", "area", "none"))
         choose("data.pad_mode", self.pad_mode, ("zeros", "reflect"))
         choose("data.jitter", self.jitter, ("auto", "hsv", "bcs", "none"))
@@ -114,9 +141,13 @@ class DataSettings:
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise UserError("data.mean and data.std: must have three numbers each, and every std must be positive")
 
+    def find(self) -> Any:
+        """Return the data set (a data.Dataset); decode nothing. Raises DataError if it is missing. Each has its own."""
+        raise UserError(f"data.name={self.name}: is not a data set")
+
     def crop_at(self, size: int) -> str:
         """The crop of training images of ``size`` pixels, ``auto`` resolved."""
-        return self.crop if self.crop != "auto" else "pad" if size <= SMALL else "area"
+        return self.crop if self.crop != "auto" else "pad" if size <= SMALL_IMAGE else "area"
 
     def jitter_at(self, size: int) -> str:
         """The colour jitter of training images of ``size`` pixels, ``auto`` resolved."""
@@ -129,55 +160,32 @@ class DataSettings:
 
 @dataclass(kw_only=True)
 class ModelSettings:
-    """A network: a ResNet (He et al. 2016) in the plain form A, with the stride in the first 1x1, or another kind."""
+    """A network: the fields that all networks share.
+
+    A network is a subclass marked with ``@network(kind=...)``, with fields of its own and ``build``.
+    """
 
     name: str = "resnet14_laptop"
-    """its name in records and tables"""
-    kind: str = "resnet"
-    """family of the network: resnet, resnet9 (Page 2019; it has a width alone), mobilenet_v1 (likewise), cifarnet
-    (Jordan 2024; it has widths alone), torchvision or timm (which have a network alone)"""
-    network: str = ""
-    """the library's name of a torchvision or timm network, as model=timm/NAME sets it"""
-    block: str = "bottleneck"
-    """basic (two 3x3) or bottleneck (1x1, 3x3, 1x1)"""
-    depths: list[int] = field(default_factory=lambda: [1, 1, 1, 1])
-    """blocks in each stage"""
-    width: int = 16
-    """channels of the stem and of the first stage; each later stage has twice as many; MobileNet's stem, 32 for 1.0"""
-    widths: list[int] = field(default_factory=list)
-    """cifarnet: channels of the stem and of each block, which halves the map"""
-    groups: int = 1
-    """groups of a bottleneck's 3x3; ResNeXt's cardinality when above 1"""
-    group_width: int = 64
-    """channels of each group in the first stage, at a stage width of 64"""
-    stem: str = "auto"
-    """imagenet (7x7 stride 2, max-pool), small (3x3 stride 1, no pool), or auto: small up to 64 pixels"""
+    """name of the network in records and tables"""
+    kind: str = ""
+    """kind of the network, whose settings it has"""
     weights: Optional[str] = None
-    """local file of weights to start from: ours, or a state dict of torchvision or timm (.safetensors or .pth)"""
+    """local file of initial weights: ours, or a state dict of torchvision or timm (.safetensors or .pth)"""
     new_head: bool = False
-    """start the last linear layer anew instead of from the file of weights, as for other classes"""
+    """initialise the last linear layer instead of reading it from the file of weights, as for other classes"""
 
     def __post_init__(self) -> None:
-        choose("model.kind", self.kind, KINDS)
-        choose("model.block", self.block, ("basic", "bottleneck"))
-        choose("model.stem", self.stem, ("auto", "imagenet", "small"))
-        positive(**{"model.width": self.width, "model.groups": self.groups, "model.group_width": self.group_width})
-        positive(**{f"model.depths[{i}]": d for i, d in enumerate(self.depths)})
-        positive(**{f"model.widths[{i}]": w for i, w in enumerate(self.widths)})
-        if (self.kind == "cifarnet") != (len(self.widths) > 1):
-            wanted = "must be two or more, as [24,64,256,256]" if self.kind == "cifarnet" else "cifarnet alone has them"
-            raise UserError(f"model.widths={self.widths} with model.kind={self.kind}: {wanted}")
-        if not self.depths:
-            raise UserError("model.depths=[]: needs at least one stage")
-        if self.block == "basic" and (self.groups, self.group_width) != (1, 64):
-            name, value = ("groups", self.groups) if self.groups > 1 else ("group_width", self.group_width)
-            raise UserError(f"model.{name}={value}: needs model.block=bottleneck; a basic block has no groups")
-        if self.width * self.group_width < 64:
-            raise UserError(f"model.group_width={self.group_width}: leaves no channel at model.width={self.width}")
-        if self.kind in ("torchvision", "timm") and not self.network:
-            raise UserError(f"model={self.kind}: which of its networks? Type model={self.kind}/NAME")
         if self.new_head and not self.weights:
-            raise UserError("model.new_head=true: the head always starts anew without model.weights=FILE; leave it out")
+            raise UserError(
+                "model.new_head=true: the head is always initialised without model.weights=FILE; leave it out"
+            )
+
+    def build(self, num_classes: int, *, image_size: int, parts: Any) -> Any:
+        """Return the network (an nn.Module) for images of ``image_size`` pixels, not yet initialised. Each has its own.
+
+        ``parts`` (a models.parts.Parts) gives the constructors that tricks choose.
+        """
+        raise UserError(f"model.kind={self.kind}: is not a kind of network")
 
 
 @dataclass(kw_only=True)
@@ -270,8 +278,8 @@ class CorruptionSettings:
 class Settings:
     """One run. All here makes its identity, but for runtime, corruptions, and what tables show and where they lie."""
 
-    data: DataSettings = field(default_factory=DataSettings)
-    model: ModelSettings = field(default_factory=ModelSettings)
+    data: DataSettings = field(default_factory=lambda: make_part("dataset", {"name": "digits"}))
+    model: ModelSettings = field(default_factory=lambda: make_part("network", {"kind": "resnet"}))
     tricks: dict[str, Any] = field(default_factory=dict)
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
     corruptions: CorruptionSettings = field(default_factory=CorruptionSettings)
@@ -299,6 +307,8 @@ class Settings:
     """share of right answers that metric=time_to_accuracy measures the training time to"""
     price_per_hour: Optional[float] = None
     """of the device, in any currency: the table shows what training and 10,000 predictions cost"""
+    plugins: list[str] = field(default_factory=list)
+    """files and modules that register tricks, networks, data sets or protocols: [my_tricks.py,package.module]"""
     rerun: bool = False
     """train again even though the run has a finished record"""
     measure: bool = True
@@ -322,9 +332,24 @@ class Settings:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Settings":
-        """The settings that ``dataclasses.asdict`` made ``values`` of. Raises TypeError for another version's."""
-        groups: dict[str, Any] = {f.name: f.default_factory for f in fields(cls) if is_dataclass(f.default_factory)}
-        return cls(**{name: groups[name](**value) if name in groups else value for name, value in values.items()})
+        """Return the settings from which ``dataclasses.asdict`` made ``values``, also those of an earlier version.
+
+        Raises UserError for fields that no version has.
+        """
+        load_plugins(values.get("plugins", ()))
+        made = dict(values)
+        made["data"] = make_part("dataset", values.get("data", {}))
+        made["model"] = make_part("network", values.get("model", {}))
+        for name, group in (("runtime", RuntimeSettings), ("corruptions", CorruptionSettings)):
+            made[name] = group(**values.get(name, {}))
+        try:
+            return cls(**made)
+        except TypeError as error:
+            raise UserError(f"these settings are of another version of bagoftricks ({error})") from error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by value, so that another process loads plug-ins first."""
+        return Settings.of, (asdict(self),)
 
     @property
     def pixels(self) -> int:

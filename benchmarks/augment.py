@@ -30,11 +30,11 @@ from bagoftricks.measure.speed import synchronise
 from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.trick import Task
 from bagoftricks.rng import Key
-from bagoftricks.settings import DataSettings
+from bagoftricks.settings import dataset_settings
 from bagoftricks.tricks.catalogue import create
 
 COUNT, CLASSES, SIDE, PAD, WORKERS = 50_000, 10, 32, 4, 2
-SETTINGS = DataSettings(mean=[125.31, 122.95, 113.87], std=[62.99, 62.09, 66.70], crop="pad", pad=PAD)
+SETTINGS = dataset_settings(mean=[125.31, 122.95, 113.87], std=[62.99, 62.09, 66.70], crop="pad", pad=PAD)
 KEY = Key(0)
 
 NORMALISE = v2.Normalize([m / 255 for m in SETTINGS.mean], [s / 255 for s in SETTINGS.std], inplace=True)

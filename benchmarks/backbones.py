@@ -25,12 +25,12 @@ from bagoftricks.measure.speed import synchronise
 from bagoftricks.models import build_model
 from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.trick import Task
-from bagoftricks.settings import ModelSettings
+from bagoftricks.settings import ModelSettings, network_settings
 from bagoftricks.tricks.catalogue import create
 
 DEPTHS = [3, 4, 6, 3]
-RESNET50 = ModelSettings(name="resnet50", depths=DEPTHS, width=64)
-RESNEXT50 = ModelSettings(name="resnext50", depths=DEPTHS, width=64, groups=32, group_width=4)
+RESNET50 = network_settings(name="resnet50", depths=DEPTHS, width=64)
+RESNEXT50 = network_settings(name="resnext50", depths=DEPTHS, width=64, groups=32, group_width=4)
 theirs = partial(ResNet, Bottleneck, DEPTHS)
 Tricks = dict[str, dict[str, object]]
 

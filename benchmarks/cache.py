@@ -16,12 +16,12 @@ import torch
 
 from bagoftricks.data import cache, eval_loader, find_dataset
 from bagoftricks.data.augment import Finish
-from bagoftricks.settings import DataSettings
+from bagoftricks.settings import dataset_settings
 
 
 def load(folder: str, size: int, how: str) -> tuple[float, float]:
     """Seconds to list the files, and to have the images of both splits in memory."""
-    data = DataSettings(name="imagefolder", root=folder, cache=how)
+    data = dataset_settings(name="imagefolder", root=folder, cache=how)
     start = time.perf_counter()
     found = find_dataset(data)
     listed = time.perf_counter()

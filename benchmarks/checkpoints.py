@@ -21,13 +21,13 @@ from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import Batch
 from bagoftricks.recipe.trick import Length, Task
 from bagoftricks.rng import Key
-from bagoftricks.settings import ModelSettings, RuntimeSettings
+from bagoftricks.settings import RuntimeSettings, network_settings
 from bagoftricks.store.checkpoints import Checkpoints
 from bagoftricks.training.state import TrainingState
 from bagoftricks.training.trainer import Trainer, TrainerSetup
 
 BATCH, PIXELS, CLASSES = 128, 32, 10
-NETWORK = ModelSettings(name="resnet14_cifar", block="basic", depths=[2, 2, 2])  # conf/model/resnet14_cifar.yaml
+NETWORK = network_settings(name="resnet14_cifar", block="basic", depths=[2, 2, 2])  # conf/model/resnet14_cifar.yaml
 
 
 def make_trainer(device: torch.device, steps: int) -> Trainer:

@@ -19,7 +19,7 @@ from torch import Tensor
 from bagoftricks.data.augment import Augment
 from bagoftricks.data.sources import FileSplit
 from bagoftricks.rng import Key
-from bagoftricks.settings import DataSettings
+from bagoftricks.settings import dataset_settings
 
 SIZE, QUALITY, NOISE = 224, 90, 4.0
 
@@ -39,7 +39,7 @@ def enlarged(path: Path, short_side: int, folder: Path) -> Path:
 
 
 def augment(way: str, decode: str) -> Augment:
-    data = DataSettings(crop="area", jitter="none", pca=0.0, decode=decode)
+    data = dataset_settings(crop="area", jitter="none", pca=0.0, decode=decode)
     return Augment.from_settings(data, SIZE, Key(0)) if way == "train" else Augment.plain(data, SIZE)
 
 

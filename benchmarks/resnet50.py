@@ -29,14 +29,14 @@ from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import Batch
 from bagoftricks.recipe.trick import Length, Task
 from bagoftricks.rng import Key
-from bagoftricks.settings import DataSettings, ModelSettings
+from bagoftricks.settings import dataset_settings, network_settings
 from bagoftricks.training.compiled import compile_on, compiled, grey_images
 from bagoftricks.training.trainer import Trainer, TrainerSetup
 from bagoftricks.tricks.catalogue import create
 
 CLASSES = 1000
-FULL = ModelSettings(name="resnet50", depths=[3, 4, 6, 3], width=64)
-SMALL = ModelSettings(name="small", depths=[1, 1, 1, 1], width=16)
+FULL = network_settings(name="resnet50", depths=[3, 4, 6, 3], width=64)
+SMALL = network_settings(name="small", depths=[1, 1, 1, 1], width=16)
 
 
 def ours(given: argparse.Namespace, device: torch.device) -> Trainer:
@@ -86,7 +86,7 @@ def speed(step: Callable[[Batch], Tensor], batches: list[Batch], device: torch.d
 
 def fed(trainer: Trainer, given: argparse.Namespace, device: torch.device, decode: str) -> list[float]:
     """Images a second with batches made of photographs, in each round after the first."""
-    data = DataSettings(name="imagefolder", root=str(given.photographs), holdout=0.01, decode=decode)
+    data = dataset_settings(name="imagefolder", root=str(given.photographs), holdout=0.01, decode=decode)
     found = find_dataset(data)
     finish = Finish(data, CLASSES, device, channels_last=True)
     loader = train_loader(

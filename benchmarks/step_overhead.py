@@ -23,16 +23,16 @@ from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import Batch
 from bagoftricks.recipe.trick import Length, Task
 from bagoftricks.rng import Key
-from bagoftricks.settings import ModelSettings
+from bagoftricks.settings import network_settings
 from bagoftricks.training.trainer import Trainer, TrainerSetup
 from bagoftricks.tricks.catalogue import create
 
 FULL = ("warmup", "no_bias_decay", "zero_gamma", "cosine", "label_smoothing", "mixup")
 CASES = {  # name: (network, tricks, pixels, batch)
-    "digits, baseline": (ModelSettings(), (), 8, 32),
-    "digits, six tricks": (ModelSettings(), FULL, 8, 32),
-    "CIFAR, baseline": (ModelSettings(block="basic", depths=[2, 2, 2]), (), 32, 128),
-    "CIFAR, six tricks": (ModelSettings(block="basic", depths=[2, 2, 2]), FULL, 32, 128),
+    "digits, baseline": (network_settings(), (), 8, 32),
+    "digits, six tricks": (network_settings(), FULL, 8, 32),
+    "CIFAR, baseline": (network_settings(block="basic", depths=[2, 2, 2]), (), 32, 128),
+    "CIFAR, six tricks": (network_settings(block="basic", depths=[2, 2, 2]), FULL, 32, 128),
 }
 CLASSES, LR, DECAY, SMOOTHING, ALPHA = 10, 0.1, 1e-4, 0.1, 0.2
 

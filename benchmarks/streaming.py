@@ -30,7 +30,7 @@ from bagoftricks.data.plan import StepPlan
 from bagoftricks.data.sources import FileSplit
 from bagoftricks.data.stream import StreamLoader, prepare_batches
 from bagoftricks.rng import Key
-from bagoftricks.settings import DataSettings
+from bagoftricks.settings import DataSettings, dataset_settings
 
 Epoch = Callable[[int], Iterable[Tensor]]
 Way = Callable[[int], Epoch]  # of a number of workers
@@ -38,7 +38,7 @@ Way = Callable[[int], Epoch]  # of a number of workers
 
 def settings(decode: str) -> DataSettings:
     """A crop, a resize and a flip, nothing else."""
-    return DataSettings(crop="area", jitter="none", pca=0.0, decode=decode)
+    return dataset_settings(crop="area", jitter="none", pca=0.0, decode=decode)
 
 
 def ours(files: FileSplit, size: int, batch: int, decode: str) -> Way:

@@ -17,16 +17,16 @@ from bagoftricks.recipe.edits import Batch, Edit, Part, SetOptimizer
 from bagoftricks.recipe.recipe import Recipe
 from bagoftricks.recipe.trick import Length, Task, Trick
 from bagoftricks.rng import Key
-from bagoftricks.settings import ModelSettings
+from bagoftricks.settings import ModelSettings, network_settings
 from bagoftricks.training.parameters import check_selectors
 from bagoftricks.training.trainer import Trainer, TrainerSetup
 from bagoftricks.tricks.catalogue import create
 
 CLASSES, PIXELS, BATCH = 5, 16, 8
-TINY = ModelSettings(name="tiny", depths=[1, 1], width=4)
-RESNET50 = ModelSettings(name="resnet50", depths=[3, 4, 6, 3], width=64)
-TINY_BIG_LITTLE = ModelSettings(name="tiny_big_little", depths=[2, 2, 2, 1], width=4)
-TINY9 = ModelSettings(name="tiny9", kind="resnet9", width=4)
+TINY = network_settings(name="tiny", depths=[1, 1], width=4)
+RESNET50 = network_settings(name="resnet50", depths=[3, 4, 6, 3], width=64)
+TINY_BIG_LITTLE = network_settings(name="tiny_big_little", depths=[2, 2, 2, 1], width=4)
+TINY9 = network_settings(name="tiny9", kind="resnet9", width=4)
 KEY = Key(0)
 Network = tuple[ModelSettings, int]
 NETWORKS: list[Network] = [  # tiny networks with the size of their images: a trick must have an effect on one of them

@@ -21,7 +21,13 @@ LAYERS = (
         "started": "ranks that were started together",
         "image_ops": "operations on batches of images",
     },
-    {"settings": "typed settings of a run", "distributed": "several processes, one run"},
+    {
+        "registry": "cards of everything that can be added, and the decorators that register it",
+        "distributed": "several processes, one run",
+    },
+    {"folders": "folders of YAML files, ours and the user's"},
+    {"plugins": "files and modules that the user adds"},
+    {"settings": "typed settings of a run"},
     {"recipe": "the algebra: edits, trick, compose, recipe"},
     {"models": "networks built from parts; weights in and out"},
     {

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from bagoftricks.cli.arguments import normalise_arguments
 from bagoftricks.cli.conf import conf_dir
+from bagoftricks.cli.extend import extend, hydra_arguments, without_extensions
 from bagoftricks.cli.help import text
 from bagoftricks.errors import UserError
+from bagoftricks.plugins import extension_arguments
 from bagoftricks.started import other_rank, ranks_started
 from bagoftricks.store.files import DISK_FULL
 from bagoftricks.tricks.catalogue import family_of
@@ -30,16 +32,17 @@ Job = Callable[["Settings", str], None]  # the settings, and the command that ma
 def launch(program: str, job: Job, finish: Callable[[], None], argv: list[str] | None = None) -> int:
     """Compose the settings of ``argv`` and hand them to ``job``, once for each job of a multirun; the exit status."""
     arguments = sys.argv[1:] if argv is None else argv
-    if {"-h", "--help"} & set(arguments):
-        print(text(program))
-        return DONE
 
     def action() -> int:
+        rest = extend(arguments)
+        if {"-h", "--help"} & set(rest):
+            print(text(program))
+            return DONE
         if ranks_started() > 1 and {"-m", "--multirun"} & set(arguments):
             raise UserError(
                 f"-m under torchrun: its ranks share one run; type {program} -m ... runtime.devices=N instead"
             )
-        status = _guarded(program, lambda: _run_hydra(program, normalise_arguments(arguments), job))
+        status = _guarded(program, lambda: _run_hydra(program, normalise_arguments(rest), job))
         return max(status, _guarded(program, finish))
 
     return guarded_main(program, action)
@@ -69,7 +72,7 @@ def _run_hydra(program: str, arguments: list[str], job: Job) -> int:
     def task(config: "DictConfig") -> None:
         nonlocal worst
         hydra_config = HydraConfig.get()
-        command = shlex.join([program, *hydra_config.overrides.task])
+        command = shlex.join([program, *without_extensions(hydra_config.overrides.task), *extension_arguments()])
 
         def run() -> None:
             job(to_settings(config), command)
@@ -81,6 +84,7 @@ def _run_hydra(program: str, arguments: list[str], job: Job) -> int:
             worst = max(worst, _guarded(command if swept else program, run))  # a failed job does not stop the others
 
     register(arguments)
+    arguments = [*hydra_arguments(), *arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here as exceptions, instead of Hydra's own page
     sys.argv = [program, *arguments]
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task)()

@@ -11,10 +11,11 @@ from typing import Any, get_args, get_type_hints
 
 from bagoftricks.cli.conf import YAML_GROUPS, groups, options
 from bagoftricks.errors import UserError, did_you_mean
-from bagoftricks.settings import Settings
+from bagoftricks.registry import all_cards
+from bagoftricks.settings import CHOSEN_BY, Settings
 from bagoftricks.study.experiment import OVERRIDE
-from bagoftricks.tricks import FAMILIES, FAMILY_OF
-from bagoftricks.tricks.catalogue import card, family_of
+from bagoftricks.tricks import FAMILIES
+from bagoftricks.tricks.catalogue import card, families, family_of
 
 FLAGS_WITH_VALUE = {
     "--cfg",
@@ -42,7 +43,6 @@ FLAGS = {
     "--version",
 }
 INFO, INFO_ABOUT = {"--info", "-i"}, {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
-LIBRARIES = ("timm", "torchvision")  # whose networks are model=LIBRARY/NAME
 PLAIN_LIST = re.compile(r"\[?[\w, ]*\]?")
 
 
@@ -105,10 +105,13 @@ def _network(value: str, multirun: bool) -> list[str]:
     libraries, names = {pair[0] for pair in pairs}, [pair[2] for pair in pairs]
     if len(libraries) > 1:
         raise UserError(f"model={value}: a sweep takes networks of one library, and no others; sweep them apart")
-    if not libraries <= set(LIBRARIES):
+    known = sorted(
+        name for name, found in all_cards("network").items() if any(f.name == "network" for f in found.fields)
+    )
+    if not libraries <= set(known):
         library = libraries.pop()
-        meant = did_you_mean(library, LIBRARIES)
-        raise UserError(f"model={value}: '{library}' is no library of networks{meant} ({', '.join(LIBRARIES)})")
+        meant = did_you_mean(library, known)
+        raise UserError(f"model={value}: '{library}' is no library of networks{meant} ({', '.join(known)})")
     if not all(re.fullmatch(r"[\w.-]+", name) for name in names):
         raise UserError(f"model={value}: type the library and its name of the network, as model=timm/resnet50d")
     return [f"model={libraries.pop()}", f"model.network={','.join(names)}"]
@@ -124,7 +127,7 @@ def _check_options(group: str, value: str | None, multirun: bool) -> None:
         return
     for name in re.findall(r"[^\s,\[\]'\"]+", value):
         if name not in options(group):
-            where = f"; it belongs to {FAMILY_OF[name]}: type +{FAMILY_OF[name]}={name}" if name in FAMILY_OF else ""
+            where = f"; it belongs to {families()[name]}: type +{families()[name]}={name}" if name in families() else ""
             meant = where or did_you_mean(name, options(group)) or _other_family(name, group)
             raise UserError(f"{group} has no option '{name}'{meant} ({', '.join(options(group))})")
 
@@ -137,9 +140,9 @@ def _is_sweep(value: str) -> bool:
 def _other_family(name: str, group: str) -> str:
     if group not in FAMILIES:
         return ""
-    meant = did_you_mean(name, FAMILY_OF)
+    meant = did_you_mean(name, families())
     near = re.search(r"'(\w+)'", meant)
-    return f"{meant[:-1]} of {FAMILY_OF[near[1]]}?" if near else ""
+    return f"{meant[:-1]} of {families()[near[1]]}?" if near else ""
 
 
 def _setting(sign: str, key: str, value: str | None, multirun: bool) -> str:
@@ -182,9 +185,19 @@ def _text(value: str, multirun: bool) -> str:
     return "'" + value.replace("'", "\\'") + "'"
 
 
-@cache
 def setting_types() -> dict[str, Any]:
-    """Every setting as it is typed, e.g. ``data.root``, with its type."""
+    """Return every setting as it is typed, such as ``data.root``, with its type."""
+    own = {
+        f"{group}.{field.name}": field.type
+        for of, (group, _, _) in CHOSEN_BY.items()
+        for card in all_cards(of).values()
+        for field in card.fields
+    }
+    return _shared_types() | own
+
+
+@cache
+def _shared_types() -> dict[str, Any]:
     return _types(Settings)
 
 
@@ -202,8 +215,8 @@ def _types(schema: type, prefix: str = "") -> dict[str, Any]:
 def _meant(word: str, rest: str = "") -> str:
     """What to type instead of an unknown key."""
     name = word.lstrip("+~").partition("=")[0]
-    if name in FAMILY_OF:
-        return f": '{name}' is a trick, type +{FAMILY_OF[name]}={name}"
+    if name in families():
+        return f": '{name}' is a trick, type +{families()[name]}={name}"
     candidates = [*groups(), *setting_types()]
     tails = {candidate.rpartition(".")[2]: candidate for candidate in candidates}
     near = did_you_mean(name, candidates) or did_you_mean(name, tails)
@@ -211,4 +224,4 @@ def _meant(word: str, rest: str = "") -> str:
     if found and rest:
         full = tails.get(found[1], found[1])
         return f"; did you mean '{'+' if full in FAMILIES else ''}{full}{rest}'?"
-    return near or did_you_mean(name, FAMILY_OF) or " (bot-train --help lists them)"
+    return near or did_you_mean(name, families()) or " (bot-train --help lists them)"

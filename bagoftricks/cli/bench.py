@@ -4,6 +4,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from bagoftricks.cli.app import guarded_main, launch
+from bagoftricks.cli.extend import extend
 
 if TYPE_CHECKING:
     from bagoftricks.settings import Settings
@@ -14,7 +15,7 @@ PAPERS = {"image_size": "224", "num_classes": "1000"}
 def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     if any(argument.startswith("experiment=") for argument in arguments) and not {"-h", "--help"} & set(arguments):
-        return guarded_main("bot-bench", lambda: print(experiment_costs(arguments)))
+        return guarded_main("bot-bench", lambda: print(experiment_costs(extend(arguments))))
     given = {argument.lstrip("+").partition("=")[0] for argument in arguments}
     if not given & {"data", "preset"}:
         arguments = [*arguments, *(f"{key}={value}" for key, value in PAPERS.items() if key not in given)]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from bagoftricks.cli.arguments import normalise_arguments
 from bagoftricks.cli.conf import conf_dir
+from bagoftricks.cli.extend import hydra_arguments
 
 if TYPE_CHECKING:
     from bagoftricks.settings import Settings
@@ -18,5 +19,6 @@ def compose_settings(overrides: Sequence[str]) -> "Settings":
 
     arguments = normalise_arguments(list(overrides))
     register(arguments)
+    arguments = [*hydra_arguments(), *arguments]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return to_settings(compose("config", overrides=arguments))

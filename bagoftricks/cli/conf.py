@@ -1,10 +1,12 @@
-"""Where the YAML groups are and what they hold. Imports nothing that takes time."""
+"""Folders of YAML groups and experiments, ours and the user's, and their options. Imports nothing that takes time."""
 
 import re
-from functools import cache
 from pathlib import Path
 
-from bagoftricks.tricks import FAMILIES, FAMILY_OF
+from bagoftricks.folders import shipped_folder, yaml_files
+from bagoftricks.registry import added_cards
+from bagoftricks.tricks import FAMILIES
+from bagoftricks.tricks.catalogue import families
 
 YAML_GROUPS = {
     "data": "data sets and the preparation of their images",
@@ -13,21 +15,20 @@ YAML_GROUPS = {
     "corruptions": "protocols of an evaluation on corrupted images, after training",
 }
 
+CARDS = {"data": "dataset", "model": "network", "corruptions": "protocol"}  # a plug-in's need no YAML of their own
 
-@cache
+
 def conf_dir() -> Path:
-    """``conf/`` inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
+    """Return ``conf/`` inside the installed package, or next to it in a checkout."""
+    return shipped_folder("conf")
 
 
-@cache
 def options(group: str) -> dict[str, str]:
-    """The options of a group with a line about each: tricks by family, or YAML files by their first comment."""
+    """Return the options of a group with a line about each: tricks by family, or YAML files by their first comment."""
     if group in FAMILIES:
-        return {name: "" for name, family in FAMILY_OF.items() if family == group}
-    files = sorted((conf_dir() / group).glob("*.yaml"))
-    return {file.stem: _first_comment(file) for file in files}
+        return {name: "" for name, family in families().items() if family == group}
+    plugins = {name: card.summary for name, card in added_cards(CARDS[group]).items()} if group in CARDS else {}
+    return plugins | {file.stem: _first_comment(file) for file in yaml_files(group)}
 
 
 def groups() -> list[str]:

@@ -3,8 +3,9 @@
 import ast
 from pathlib import Path
 
+from bagoftricks.registry import Card, HyperParameter
 from bagoftricks.tricks import FAMILIES
-from bagoftricks.tricks.catalogue import Card, HyperParameter, cards
+from bagoftricks.tricks.catalogue import cards
 
 COMMAND = "python -m bagoftricks.cli.docs"
 BEGIN, END = f"<!-- table of tricks: {COMMAND} -->", "<!-- end of the table -->"

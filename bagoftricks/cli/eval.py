@@ -1,10 +1,11 @@
 """bot-eval: the metrics of a finished run or of a file of weights, without training."""
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bagoftricks.cli.app import guarded_main, launch
+from bagoftricks.cli.extend import extend
 from bagoftricks.cli.help import text
 from bagoftricks.errors import UserError, did_you_mean
 
@@ -86,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
         show()
 
     try:
-        asked = EvalArguments.of(arguments)
+        asked = EvalArguments.of(extend(arguments))
     except UserError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
@@ -147,14 +148,15 @@ def _evaluate_run(asked: EvalArguments, prefix: str) -> "tuple[Settings, list[di
     overrides = _parsed(asked.rest)
     from omegaconf import OmegaConf
 
-    from bagoftricks.cli.schema import to_settings
+    from bagoftricks.cli.schema import settings_schema, to_settings
     from bagoftricks.run.evaluation import subject_of_run
     from bagoftricks.settings import Settings
     from bagoftricks.store.store import Store
 
     store = overrides.get("store") or Settings().store
     record = Store(store).find(prefix)
-    of_run = OmegaConf.merge(OmegaConf.structured(Settings), record.config)
+    config = asdict(Settings.of(record.config))
+    of_run = OmegaConf.merge(OmegaConf.structured(settings_schema()), config)
     trained = to_settings(of_run)  # type: ignore[arg-type]
     OmegaConf.update(of_run, "store", store)
     for name in ("format", "rerun", "corruptions"):

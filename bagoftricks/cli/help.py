@@ -6,8 +6,9 @@ from textwrap import fill
 
 from bagoftricks import settings
 from bagoftricks.cli.conf import YAML_GROUPS, options
+from bagoftricks.registry import all_cards, fields_of
 from bagoftricks.tricks import FAMILIES
-from bagoftricks.tricks.catalogue import cards, documented
+from bagoftricks.tricks.catalogue import cards
 
 USAGE = {
     "bot-train": """bot-train: train one network with any combination of tricks, and leave a record.
@@ -22,6 +23,7 @@ usage:
   bot-train ... corruptions=cifar10_c                        the error on corrupted images too, of a finished run alone
 
   +group=a or '+group=[a,b]' switches tricks on, group=[a] replaces a preset's; key=value changes a setting.
+  plugins=[my_tricks.py] and --config-dir DIR, on any command, add your own tricks, networks, data sets and YAML files.
   -m runs every combination of the values given with commas; --cfg job shows the composed settings, trains nothing.
   A run that was interrupted or killed goes on where it was with the same command (rerun=true: from the beginning).
   Exit status: 0 done, 2 wrong input, 1 a failure, 75 interrupted.""",
@@ -80,21 +82,35 @@ def _tricks(family: str) -> list[str]:
 
 def _settings() -> list[str]:
     source = ast.parse(Path(settings.__file__).read_text(encoding="utf-8"))
-    classes = {node.name: documented(node) for node in source.body if isinstance(node, ast.ClassDef)}
+    classes = {node.name: fields_of(node) for node in source.body if isinstance(node, ast.ClassDef)}
     lines = []
-    for prefix, made in {"": settings.Settings(), **_NESTED}.items():
-        for name, (_, doc) in classes[type(made).__name__].items():
-            if doc:
-                head = f"{prefix}{name}={_typed(getattr(made, name))}"
-                lines.append("\n" + fill(f"{head:34} {doc}", 118, initial_indent="  ", subsequent_indent=" " * 37))
+    for prefix, name in GROUPS.items():
+        lines += [_line(f"{prefix}{field.name}", field.default, field.doc) for field in classes[name] if field.doc]
+        for of, (group, _, _) in settings.CHOSEN_BY.items():
+            if prefix == f"{group}.":
+                lines += _own_settings(of, group)
     return lines
 
 
-_NESTED = {
-    "data.": settings.DataSettings(),
-    "model.": settings.ModelSettings(),
-    "runtime.": settings.RuntimeSettings(),
-    "corruptions.": settings.CorruptionSettings(),
+def _own_settings(of: str, group: str) -> list[str]:
+    """Return the settings that single data sets or networks have."""
+    return [
+        _line(f"{group}.{field.name}", field.default, f"{field.doc} ({group}={card.name})")
+        for card in all_cards(of).values()
+        for field in card.fields
+    ]
+
+
+def _line(name: str, default: object, doc: str) -> str:
+    return "\n" + fill(f"{f'{name}={_typed(default)}':34} {doc}", 118, initial_indent="  ", subsequent_indent=" " * 37)
+
+
+GROUPS = {
+    "": "Settings",
+    "data.": "DataSettings",
+    "model.": "ModelSettings",
+    "runtime.": "RuntimeSettings",
+    "corruptions.": "CorruptionSettings",
 }
 
 

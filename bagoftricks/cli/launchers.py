@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bagoftricks.cli.arguments import normalise_arguments
 from bagoftricks.cli.conf import conf_dir
+from bagoftricks.cli.extend import hydra_arguments, without_extensions
 from bagoftricks.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def launch_with_plugin(runs: "Sequence[PlannedRun]", overrides: Sequence[str], v
     from bagoftricks.study.plan import state_of
 
     name = next((o.partition("=")[2] for o in overrides if o.startswith("hydra/launcher=")), "")
-    jobs = {run.id: normalise_arguments([*shlex.split(run.command)[1:], f"store={run.settings.store}"]) for run in runs}
+    jobs = {run.id: job_arguments(run) for run in runs}
     register([override for job in jobs.values() for override in job])
     array = [f"hydra.launcher.array_parallelism={slots}"] if name == "submitit_slurm" else []
     where = f"hydra.sweep.dir='{run_folder(runs)}'"
@@ -68,6 +69,12 @@ def launch_with_plugin(runs: "Sequence[PlannedRun]", overrides: Sequence[str], v
             launcher.launch([jobs[run.id] for run in batch], initial_job_idx=first)
             for run in batch:
                 view.finished(run, state_of(run, Store(run.settings.store)), 0.0)
+
+
+def job_arguments(run: "PlannedRun") -> list[str]:
+    """Return the overrides of one run as Hydra takes them."""
+    typed = without_extensions(shlex.split(run.command)[1:])
+    return [*hydra_arguments(), *normalise_arguments([*typed, f"store={run.settings.store}"])]
 
 
 def run_folder(runs: "Sequence[PlannedRun]") -> str:

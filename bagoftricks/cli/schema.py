@@ -1,40 +1,100 @@
-"""Hydra's schema: the settings, and each trick's hyper-parameters under ``tricks.<name>``."""
+"""Hydra's schema: the settings, and each trick's hyper-parameters under ``tricks.<name>``.
+
+``data`` and ``model`` hold the fields of every data set and network, those of plug-ins too, so that Hydra knows each of
+them; the fields of the chosen one are typed here, and another one's are refused.
+"""
 
 import re
+from collections.abc import Mapping
+from dataclasses import field, fields, make_dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from bagoftricks.cli.conf import conf_dir
-from bagoftricks.settings import Settings
-from bagoftricks.tricks import FAMILY_OF
-from bagoftricks.tricks.catalogue import card
+from bagoftricks.cli.conf import CARDS
+from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.folders import yaml_files
+from bagoftricks.plugins import load_plugins
+from bagoftricks.registry import added_cards, all_cards, find_card, schema_field
+from bagoftricks.settings import CHOSEN_BY, DataSettings, ModelSettings, Settings
+from bagoftricks.tricks.catalogue import card, families
+
+BASES = {"dataset": DataSettings, "network": ModelSettings}
 
 
 def register(arguments: list[str]) -> None:
-    """Make the settings and the tricks that these arguments can mean known to Hydra.
+    """Register the settings and the tricks that these arguments can mean with Hydra.
 
     A schema costs a millisecond, so tricks that neither the arguments nor a preset names are left out, unless Hydra
-    is to look for them itself (a glob, or shell completion).
+    looks for them itself (a glob, or shell completion).
     """
     store = ConfigStore.instance()
-    store.store(name="settings", node=Settings)
-    said = " ".join([*arguments, *(file.read_text(encoding="utf-8") for file in conf_dir().glob("preset/*.yaml"))])
-    names = FAMILY_OF if re.search(r"glob\(|-sc\b|--shell-completion", said) else re.findall(r"\w+", said)
+    store.store(name="settings", node=settings_schema())
+    for group, of in CARDS.items():  # a YAML file of the same name goes first
+        written = {file.stem for file in yaml_files(group)}
+        for name in added_cards(of).keys() - written:
+            store.store(group=group, name=name, node=option_node(of, name))
+    said = " ".join([*arguments, *(file.read_text(encoding="utf-8") for file in yaml_files("preset"))])
+    known = families()
+    names = known if re.search(r"glob\(|-sc\b|--shell-completion", said) else re.findall(r"\w+", said)
     for name in dict.fromkeys(names):
-        if name in FAMILY_OF:
+        if name in known:
             found = card(name)
             store.store(group=found.family, name=name, node=found.schema(), package=f"tricks.{name}")
 
 
+def option_node(of: str, name: str) -> dict[str, str]:
+    """Return the option of a group that chooses a plug-in's part by its name."""
+    return {"protocol": name} if of == "protocol" else {CHOSEN_BY[of][1]: name, "name": name}
+
+
+def settings_schema() -> type:
+    """Return ``Settings`` with the fields of every data set and network; a field that was not typed is None."""
+    groups = {CHOSEN_BY[of][0]: union_schema(of) for of in BASES}
+    made: list[tuple[str, Any, Any]] = [
+        (f.name, groups[f.name], group_field(groups[f.name])) if f.name in groups else (f.name, f.type, f)
+        for f in fields(Settings)
+    ]
+    return make_dataclass("Settings", made, kw_only=True)
+
+
+def group_field(group: type) -> Any:
+    """Return a field that makes a group for each instance."""
+    return field(default_factory=group)
+
+
+def union_schema(of: str) -> type:
+    """Return the shared fields of a group, and every one's own."""
+    base = BASES[of]
+    own = {f.name for card in all_cards(of).values() for f in card.fields}
+    return make_dataclass(
+        base.__name__, [schema_field(name, Any, None) for name in sorted(own)], bases=(base,), kw_only=True
+    )
+
+
 def to_settings(config: DictConfig) -> Settings:
-    """Plain values; ranges are checked on the way. Nothing below the command line sees a DictConfig."""
-    typed = OmegaConf.to_object(config)
-    assert isinstance(typed, Settings)
-    typed.tricks = {name: _plain(params) for name, params in typed.tricks.items()}
-    return typed
+    """Return plain values; ranges are checked on the way. Nothing below the command line sees a DictConfig."""
+    values: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    load_plugins(values["plugins"])
+    for of, (group, key, default) in CHOSEN_BY.items():
+        values[group] = typed_group(of, values[group], values[group].get(key) or default)
+    return Settings.of(values)
 
 
-def _plain(params: Any) -> dict[str, Any]:
-    return dict(params) if isinstance(params, dict) else dict(vars(params))
+def typed_group(of: str, values: Mapping[str, Any], chosen: str) -> dict[str, Any]:
+    """Return the fields of a data set or network, its own converted to their types. Raises UserError for another's."""
+    group, card, base = CHOSEN_BY[of][0], find_card(of, chosen), BASES[of]
+    shared = {f.name for f in fields(base)}
+    own = {f.name: f for f in card.fields}
+    given = {name: value for name, value in values.items() if name not in shared and value is not None}
+    for name, value in given.items():
+        if name not in own:
+            has = f"its own settings: {', '.join(own)}" if own else "it has no settings of its own"
+            typed = str(value).replace(" ", "")
+            raise UserError(f"{group}.{name}={typed}: {chosen} has no '{name}'{did_you_mean(name, own)} ({has})")
+    of_card = card.schema()
+    schema = make_dataclass("Group", [(group, of_card, group_field(of_card))])
+    merged = OmegaConf.merge(OmegaConf.structured(schema), {group: given})
+    typed_values: dict[str, Any] = OmegaConf.to_container(merged)[group]  # type: ignore[index, call-overload, assignment]
+    return {**{name: values[name] for name in shared if name in values}, **{n: typed_values[n] for n in given}}

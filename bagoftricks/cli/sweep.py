@@ -10,6 +10,7 @@ import yaml
 
 from bagoftricks.cli.app import DONE, FAILED, INTERRUPTED, guarded_main
 from bagoftricks.cli.compose import compose_settings
+from bagoftricks.cli.extend import extend
 from bagoftricks.cli.launchers import is_launcher, launch_with_plugin
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.settings import METRICS
@@ -83,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     if {"-h", "--help"} & set(arguments):
         print(SWEEP_HELP)
         return 0
-    return guarded_main("bot-sweep", lambda: run(parse(arguments), arguments))
+    return guarded_main("bot-sweep", lambda: run(parse(extend(arguments)), arguments))
 
 
 def run(sweep: Sweep, arguments: Sequence[str]) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bagoftricks.cli.extend import extend
 from bagoftricks.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         print(TABLE_HELP)
         return 0
     try:
-        print(table(arguments), flush=True)
+        print(table(extend(arguments)), flush=True)
     except UserError as error:
         print(f"bot-table: {error}", file=sys.stderr)
         return 2

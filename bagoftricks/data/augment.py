@@ -14,7 +14,7 @@ from bagoftricks.data.decode import Box, decode_scaled
 from bagoftricks.data.sources import Labels, Split
 from bagoftricks.recipe.edits import Batch, Float64, MapImages, SetFlip
 from bagoftricks.rng import Key
-from bagoftricks.settings import SMALL, DataSettings
+from bagoftricks.settings import SMALL_IMAGE, DataSettings
 
 PassRows: TypeAlias = list[tuple[int, Labels]]  # a step's images: (pass, sample indices) pairs
 
@@ -148,7 +148,7 @@ class Augment:
             return self.size
         if self.short_side is not None:
             return self.short_side
-        return self.size if self.size <= SMALL else t.validation_side(self.size)
+        return self.size if self.size <= SMALL_IMAGE else t.validation_side(self.size)
 
     def _moved(self, image: UInt8[Tensor, "3 S S"], draws: Float[Tensor, " n"]) -> UInt8[Tensor, "3 S S"]:
         of = self._by_name(draws[None])

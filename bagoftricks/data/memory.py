@@ -17,7 +17,7 @@ from bagoftricks.data.transforms import pick
 from bagoftricks.distributed import ALONE, World
 from bagoftricks.errors import VanishedError
 from bagoftricks.recipe.edits import Batch, Images
-from bagoftricks.settings import SMALL, DataSettings
+from bagoftricks.settings import SMALL_IMAGE, DataSettings
 
 IN_MEMORY = 4 * 2**30  # bytes of small images that are kept decoded
 
@@ -86,7 +86,7 @@ def fits(images: Tensor, device: torch.device) -> bool:
 
 def prepared_whole(augment: Augment, count: int) -> bool:
     """Whether ``count`` images are small enough for memory and prepared a batch at a time."""
-    return augment.size <= SMALL and 3 * augment.size**2 * count <= IN_MEMORY and augment.crop != "area"
+    return augment.size <= SMALL_IMAGE and 3 * augment.size**2 * count <= IN_MEMORY and augment.crop != "area"
 
 
 def keep_decoded(data: Dataset) -> Dataset:

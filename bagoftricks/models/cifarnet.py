@@ -3,14 +3,17 @@
 Shapes: B batch, H height, W width. At widths 24, 64, 256, 256 and 32 pixels: 24x32x32, 64x16x16, 256x8x8, 256x4x4, 256.
 """
 
+from dataclasses import field
+
 import torch.nn.functional as F
 from torch import nn
 
-from bagoftricks.errors import TooSmall
+from bagoftricks.errors import TooSmall, UserError
 from bagoftricks.models.layers import ConvUnit, Site
 from bagoftricks.models.parts import Parts
 from bagoftricks.recipe.edits import Images, Logits, Part
-from bagoftricks.settings import ModelSettings
+from bagoftricks.registry import network
+from bagoftricks.settings import ModelSettings, positive
 
 CIFARNET_LOGIT_SCALE = 1 / 9  # Jordan's factor of the logits
 
@@ -22,7 +25,7 @@ class CifarNet(nn.Module):
     the identity as a start are switched on. There are no residual branches (airbench96 has some).
     """
 
-    def __init__(self, spec: ModelSettings, num_classes: int, *, image_size: int, parts: Parts) -> None:
+    def __init__(self, spec: "CifarNetSettings", num_classes: int, *, image_size: int, parts: Parts) -> None:
         super().__init__()
         stem, *widths = spec.widths
         smallest = 2 ** (len(widths) + 1)  # two pixels remain, one where the stem takes some
@@ -48,3 +51,20 @@ class CifarNet(nn.Module):
         features = F.adaptive_max_pool2d(self.blocks(self.stem(images)), 1).flatten(1)
         logits: Logits = self.head(self.head_drop(features)) * self.logit_scale
         return logits
+
+
+@network(kind="cifarnet")
+class CifarNetSettings(ModelSettings):
+    """CifarNet (Jordan 2024)."""
+
+    widths: list[int] = field(default_factory=lambda: [24, 64, 256, 256])
+    """channels of the stem and of each block, which halves the map"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(**{f"model.widths[{i}]": w for i, w in enumerate(self.widths)})
+        if len(self.widths) < 2:
+            raise UserError(f"model.widths={self.widths}: must be two or more, as [24,64,256,256]")
+
+    def build(self, num_classes: int, *, image_size: int, parts: Parts) -> nn.Module:
+        return CifarNet(self, num_classes, image_size=image_size, parts=parts)

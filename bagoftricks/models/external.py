@@ -18,6 +18,7 @@ from bagoftricks.errors import TooSmall, UserError, did_you_mean
 from bagoftricks.models.layers import Site
 from bagoftricks.models.parts import Parts
 from bagoftricks.recipe.edits import Part
+from bagoftricks.registry import network
 from bagoftricks.settings import ModelSettings
 
 OPTIONS: dict[str, dict[str, bool | int]] = {  # what some constructors need to build the network of the papers
@@ -30,7 +31,7 @@ _FITTING: set[tuple[str, int]] = set()  # networks and sizes of images that were
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
-def torchvision_network(spec: ModelSettings, num_classes: int, *, image_size: int, parts: Parts) -> nn.Module:
+def torchvision_network(spec: "TorchvisionSettings", num_classes: int, *, image_size: int, parts: Parts) -> nn.Module:
     """torchvision's classifier called ``spec.network``, the auxiliary heads of the Inceptions left out."""
     known = torchvision_models.list_models(module=torchvision_models)
     if spec.network not in known:
@@ -49,7 +50,7 @@ def torchvision_network(spec: ModelSettings, num_classes: int, *, image_size: in
     return _tried(model, spec.network, image_size)
 
 
-def timm_network(spec: ModelSettings, num_classes: int, *, image_size: int, parts: Parts) -> nn.Module:
+def timm_network(spec: "TimmSettings", num_classes: int, *, image_size: int, parts: Parts) -> nn.Module:
     """timm's classifier called ``spec.network``; it takes no part from any trick."""
     try:
         import timm
@@ -111,3 +112,35 @@ def _tried(model: nn.Module, name: str, image_size: int) -> nn.Module:
 def _refused(name: str, image_size: int, error: Exception) -> str:
     reason = str(error).strip().partition("\n")[0]
     return f"image_size={image_size}: {name} cannot take images of this size ({reason}); type a larger image_size="
+
+
+@network(kind="torchvision")
+class TorchvisionSettings(ModelSettings):
+    """A classifier of torchvision."""
+
+    network: str = ""
+    """torchvision's name of the network, as model=torchvision/NAME sets it"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.network:
+            raise UserError("model=torchvision: which of its networks? Type model=torchvision/NAME")
+
+    def build(self, num_classes: int, *, image_size: int, parts: Parts) -> nn.Module:
+        return torchvision_network(self, num_classes, image_size=image_size, parts=parts)
+
+
+@network(kind="timm")
+class TimmSettings(ModelSettings):
+    """A classifier of timm."""
+
+    network: str = ""
+    """timm's name of the network, as model=timm/NAME sets it"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.network:
+            raise UserError("model=timm: which of its networks? Type model=timm/NAME")
+
+    def build(self, num_classes: int, *, image_size: int, parts: Parts) -> nn.Module:
+        return timm_network(self, num_classes, image_size=image_size, parts=parts)

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from bagoftricks.models.layers import ConvNormAct, Site
 from bagoftricks.models.parts import Parts
-from bagoftricks.models.resnet import SMALL_IMAGE
 from bagoftricks.recipe.edits import Images, Logits, Part
-from bagoftricks.settings import ModelSettings
+from bagoftricks.registry import network
+from bagoftricks.settings import SMALL_IMAGE, ModelSettings, choose, positive
 
 FULL_WIDTH = 32  # channels of the first convolution at a width multiplier of 1
 BLOCKS = (  # (channels at full width, stride) of each separable convolution: table 1
@@ -27,7 +27,7 @@ class MobileNetV1(nn.Module):
     map before the pooling is then a sixteenth of the image's side, not a thirty-second.
     """
 
-    def __init__(self, spec: ModelSettings, num_classes: int, *, image_size: int, parts: Parts) -> None:
+    def __init__(self, spec: "MobileNetSettings", num_classes: int, *, image_size: int, parts: Parts) -> None:
         super().__init__()
         small = image_size <= SMALL_IMAGE if spec.stem == "auto" else spec.stem == "small"
         site = Site(parts, image_size, stages=len(BLOCKS), blocks=len(BLOCKS))
@@ -51,3 +51,21 @@ def depthwise_separable(c_in: int, c_out: int, stride: int, site: Site) -> nn.Se
     """A depthwise 3x3 with the stride, then a 1x1: (B c_in H W) -> (B c_out H/s W/s)."""
     depthwise = ConvNormAct(c_in, c_in, 3, stride, site.at("depthwise"), groups=c_in)
     return nn.Sequential(depthwise, ConvNormAct(c_in, c_out, 1, 1, site.at("pointwise")))
+
+
+@network(kind="mobilenet_v1")
+class MobileNetSettings(ModelSettings):
+    """MobileNet-V1 (Howard et al. 2017)."""
+
+    width: int = 32
+    """channels of the stem; 32 for a width multiplier of 1.0"""
+    stem: str = "auto"
+    """imagenet (stride 2), small (stride 1), or auto: small up to 64 pixels"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choose("model.stem", self.stem, ("auto", "imagenet", "small"))
+        positive(**{"model.width": self.width})
+
+    def build(self, num_classes: int, *, image_size: int, parts: Parts) -> nn.Module:
+        return MobileNetV1(self, num_classes, image_size=image_size, parts=parts)

@@ -3,16 +3,17 @@
 Shapes: B batch, H height, W width; a stage of width w has w channels (basic) or 4w (bottleneck).
 """
 
+from dataclasses import field
 from typing import ClassVar
 
 from torch import Tensor, nn
 
+from bagoftricks.errors import UserError
 from bagoftricks.models.layers import ConvUnit, Site, closing
 from bagoftricks.models.parts import Parts
 from bagoftricks.recipe.edits import Images, Logits, Part
-from bagoftricks.settings import ModelSettings
-
-SMALL_IMAGE = 64  # up to this many pixels, images keep their resolution in the stem
+from bagoftricks.registry import network
+from bagoftricks.settings import SMALL_IMAGE, ModelSettings, choose, positive
 
 
 class ResidualBlock(nn.Module):
@@ -102,7 +103,7 @@ class BottleneckMaker:
 class ResNet(nn.Module):
     """Stem, stages, pooling and a linear head."""
 
-    def __init__(self, spec: ModelSettings, num_classes: int, *, image_size: int, parts: Parts) -> None:
+    def __init__(self, spec: "ResNetSettings", num_classes: int, *, image_size: int, parts: Parts) -> None:
         super().__init__()
         small = image_size <= SMALL_IMAGE if spec.stem == "auto" else spec.stem == "small"
         block = Basic if spec.block == "basic" else BottleneckMaker(spec.groups, spec.group_width)
@@ -118,3 +119,38 @@ class ResNet(nn.Module):
         features = self.head_pool(self.stages(self.pool(self.stem(images))))
         logits: Logits = self.head(self.head_drop(features))
         return logits
+
+
+@network(kind="resnet")
+class ResNetSettings(ModelSettings):
+    """ResNet (He et al. 2016) in the plain form A, with the stride in the first 1x1."""
+
+    block: str = "bottleneck"
+    """basic (two 3x3) or bottleneck (1x1, 3x3, 1x1)"""
+    depths: list[int] = field(default_factory=lambda: [1, 1, 1, 1])
+    """blocks in each stage"""
+    width: int = 16
+    """channels of the stem and of the first stage; each later stage has twice as many"""
+    groups: int = 1
+    """groups of a bottleneck's 3x3; ResNeXt's cardinality if above 1"""
+    group_width: int = 64
+    """channels of each group in the first stage, at a stage width of 64"""
+    stem: str = "auto"
+    """imagenet (7x7 stride 2, max-pool), small (3x3 stride 1, no pool), or auto: small up to 64 pixels"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choose("model.block", self.block, ("basic", "bottleneck"))
+        choose("model.stem", self.stem, ("auto", "imagenet", "small"))
+        positive(**{"model.width": self.width, "model.groups": self.groups, "model.group_width": self.group_width})
+        positive(**{f"model.depths[{i}]": d for i, d in enumerate(self.depths)})
+        if not self.depths:
+            raise UserError("model.depths=[]: needs at least one stage")
+        if self.block == "basic" and (self.groups, self.group_width) != (1, 64):
+            name, value = ("groups", self.groups) if self.groups > 1 else ("group_width", self.group_width)
+            raise UserError(f"model.{name}={value}: needs model.block=bottleneck; a basic block has no groups")
+        if self.width * self.group_width < 64:
+            raise UserError(f"model.group_width={self.group_width}: leaves no channel at model.width={self.width}")
+
+    def build(self, num_classes: int, *, image_size: int, parts: Parts) -> nn.Module:
+        return ResNet(self, num_classes, image_size=image_size, parts=parts)

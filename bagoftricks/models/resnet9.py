@@ -10,7 +10,8 @@ from bagoftricks.errors import TooSmall
 from bagoftricks.models.layers import ConvUnit, Site
 from bagoftricks.models.parts import Parts
 from bagoftricks.recipe.edits import Images, Logits, Part
-from bagoftricks.settings import ModelSettings
+from bagoftricks.registry import network
+from bagoftricks.settings import ModelSettings, positive
 
 SMALLEST_RESNET9 = 8  # pixels: three layers halve the map
 PAGE_LOGIT_SCALE = 1 / 8  # Page's factor of the logits
@@ -37,7 +38,7 @@ class Residual(nn.Module):
 class ResNet9(nn.Module):
     """Stem, three layers that double the width and halve the map, global max-pool, a head without bias."""
 
-    def __init__(self, spec: ModelSettings, num_classes: int, *, image_size: int, parts: Parts) -> None:
+    def __init__(self, spec: "ResNet9Settings", num_classes: int, *, image_size: int, parts: Parts) -> None:
         super().__init__()
         if image_size < SMALLEST_RESNET9:
             raise TooSmall(
@@ -61,3 +62,18 @@ class ResNet9(nn.Module):
         features = F.adaptive_max_pool2d(self.layers(self.stem(images)), 1).flatten(1)
         logits: Logits = self.head(self.head_drop(features)) * self.logit_scale
         return logits
+
+
+@network(kind="resnet9")
+class ResNet9Settings(ModelSettings):
+    """ResNet-9 (Page 2019)."""
+
+    width: int = 64
+    """channels of the stem; each of the three layers doubles them"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(**{"model.width": self.width})
+
+    def build(self, num_classes: int, *, image_size: int, parts: Parts) -> nn.Module:
+        return ResNet9(self, num_classes, image_size=image_size, parts=parts)

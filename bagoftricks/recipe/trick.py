@@ -11,6 +11,7 @@ from typing_extensions import dataclass_transform
 
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.recipe.edits import Edit
+from bagoftricks.registry import snake_case
 from bagoftricks.rng import Noise
 
 T = TypeVar("T", bound=type[Any])
@@ -78,7 +79,13 @@ class Trick(Protocol):
 
 @dataclass_transform(kw_only_default=True)
 def trick(
-    *, paper: str, warns: Mapping[str, str] | None = None, overlaps: str = "", overlaps_if: str = ""
+    *,
+    paper: str,
+    family: str = "",
+    name: str = "",
+    warns: Mapping[str, str] | None = None,
+    overlaps: str = "",
+    overlaps_if: str = "",
 ) -> Callable[[T], T]:
     """Make a class of hyper-parameters a trick: a slotted, keyword-only dataclass that cites its source.
 
@@ -86,13 +93,16 @@ def trick(
     shows it). ``overlaps`` is the reason why it trains for corruptions that robustness is measured on; tables mark such
     rows. ``overlaps_if`` is the name of a hyper-parameter; there is no overlap while it is zero, empty or false.
 
-    The class lives in ``tricks/<family>/<name>.py``. Its fields need literal defaults and a docstring each: the
-    command line reads its schema and its help from the source, without importing torch (``catalogue``).
+    A trick of ours lives in ``tricks/<family>/<name>.py``; a plug-in's states its ``family`` (tweak, efficiency, refine
+    or regularize), and its ``name`` if that is not its class's in snake_case. Its fields need literal defaults and a
+    docstring each: the command line reads its schema and its help from the source (``registry``).
     """
 
     def register(cls: T) -> T:
         made = dataclass(kw_only=True, slots=True)(cls)
         made.paper, made.warns, made.overlaps, made.overlaps_if = paper, dict(warns or {}), overlaps, overlaps_if
+        ours = cls.__module__.startswith("bagoftricks.tricks.")
+        made.trick_name = cls.__module__.rpartition(".")[2] if ours else name or snake_case(cls.__name__)
         return made  # type: ignore[return-value]
 
     return register
@@ -169,4 +179,5 @@ def require_choice(trick: Trick, field_name: str) -> None:
 
 
 def _override(trick: Trick, field_name: str) -> str:
-    return f"tricks.{type(trick).__module__.rpartition('.')[2]}.{field_name}={getattr(trick, field_name)}"
+    name = getattr(trick, "trick_name", type(trick).__name__)
+    return f"tricks.{name}.{field_name}={getattr(trick, field_name)}"

@@ -4,11 +4,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from hashlib import blake2b
-from typing import Any
 
 from bagoftricks.distributed import requested_ranks
+from bagoftricks.plugins import plugin_digests
 from bagoftricks.recipe.trick import Trick
+from bagoftricks.registry import find_card
 from bagoftricks.settings import Settings
+from bagoftricks.tricks.catalogue import card
 
 RESULT_VERSION = 2  # raise it when the same settings give another result
 PLACES = ("root", "val_root", "cache")  # where the data lies; what it holds is in its digest
@@ -23,7 +25,7 @@ def run_identity(
     *,
     weights_digest: str | None = None,
     contents: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Every value that can change the run's result, defaults included, in a canonical form.
 
     ``weights_digest`` names what the file of weights to start from holds; where it lies is no part of the run.
@@ -41,27 +43,30 @@ def run_identity(
         "batch_size": settings.batch_size,
         "lr": settings.lr,
         "weight_decay": settings.weight_decay,
+        **_plugins(settings),
         **({"norm_devices": ranks} if ranks > 1 else {}),  # statistics of fewer images: another network learns
     }
 
 
-def _model(settings: Settings, weights_digest: str | None) -> dict[str, Any]:
-    """The network and its start. What a network does not have is left out, so that earlier runs keep their ids."""
-    model = asdict(settings.model)
-    start = {"weights": weights_digest, "new_head": model.pop("new_head")}
-    del model["weights"]
-    for name in ("network", "widths"):
-        if not model[name]:
-            del model[name]
-    return {**model, **start} if weights_digest else model
+def _model(settings: Settings, weights_digest: str | None) -> dict[str, object]:
+    """Return the network and its initial weights, by their contents."""
+    model = {k: v for k, v in asdict(settings.model).items() if k not in ("weights", "new_head")}
+    return {**model, "weights": weights_digest, "new_head": settings.model.new_head} if weights_digest else model
 
 
-def run_id(identity: dict[str, Any]) -> str:
+def _plugins(settings: Settings) -> dict[str, dict[str, str]]:
+    """Return the digests of the plug-ins that this run uses, nothing without one."""
+    cards = [*(card(name) for name in settings.tricks), find_card("network", settings.model.kind)]
+    used = plugin_digests([*cards, find_card("dataset", settings.data.name)])
+    return {"plugins": used} if used else {}
+
+
+def run_id(identity: dict[str, object]) -> str:
     """20 hexadecimal digits: among a million runs, two share an id with a chance below 1e-12."""
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return blake2b(canonical.encode(), digest_size=10).hexdigest()
 
 
-def hyper_parameters(trick: Trick, contents: Mapping[str, str]) -> dict[str, Any]:
-    values: dict[str, Any] = asdict(trick)  # type: ignore[call-overload]
+def hyper_parameters(trick: Trick, contents: Mapping[str, str]) -> dict[str, object]:
+    values: dict[str, object] = asdict(trick)  # type: ignore[call-overload]
     return {name: contents.get(value, value) if isinstance(value, str) else value for name, value in values.items()}

@@ -31,7 +31,7 @@ from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import Images, Logits, SetPrecision
 from bagoftricks.recipe.recipe import Recipe
 from bagoftricks.recipe.trick import Task
-from bagoftricks.settings import CorruptionSettings, DataSettings, ModelSettings, RuntimeSettings, Settings
+from bagoftricks.settings import DataSettings, Settings
 from bagoftricks.store.files import write_whole
 from bagoftricks.store.store import RECORD, WEIGHTS, Record, Store, read_record
 from bagoftricks.training.trainer import autocast
@@ -153,15 +153,9 @@ def _of_run(source: str, folder: Path, file: str, num_classes: int) -> Teacher:
 
 def _settings(source: str, record: Record) -> Settings:
     """Return the settings of a record."""
-    parts = {
-        "data": DataSettings,
-        "model": ModelSettings,
-        "runtime": RuntimeSettings,
-        "corruptions": CorruptionSettings,
-    }
     try:
-        return Settings(**{k: parts[k](**v) if k in parts else v for k, v in record.config.items()})
-    except TypeError as error:
+        return Settings.of(record.config)
+    except UserError as error:
         raise _error(source, f"its record is of another version of bagoftricks ({error})") from error
 
 

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 
 from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.registry import HyperParameter
 from bagoftricks.study.arms import Arm, Tricks
-from bagoftricks.tricks.catalogue import HyperParameter, card, family_of
+from bagoftricks.tricks.catalogue import card, family_of
 
 DESIGNS: tuple[str, ...] = (
     "stack",

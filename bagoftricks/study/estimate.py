@@ -65,4 +65,4 @@ def _kind_of(record: Record) -> tuple[object, ...]:
 def _kind(model: str, config: dict[str, object]) -> tuple[object, ...]:
     data = config["data"]
     assert isinstance(data, dict)
-    return (model, data["name"], data["root"], config["image_size"], config["batch_size"], config["epochs"])
+    return (model, data["name"], data.get("root"), config["image_size"], config["batch_size"], config["epochs"])

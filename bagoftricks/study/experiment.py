@@ -10,16 +10,17 @@ import csv
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
 from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.folders import shipped_folder, user_folders, yaml_files
+from bagoftricks.registry import HyperParameter, added_cards
 from bagoftricks.robustness.scoring import corruption_names
 from bagoftricks.study.arms import Arm, Tricks
-from bagoftricks.tricks.catalogue import HyperParameter, card, cards
+from bagoftricks.tricks.catalogue import card, cards
 
 T = TypeVar("T")
 
@@ -71,33 +72,23 @@ def load_experiment(name: str, scale: str) -> Experiment:
     )
 
 
-def experiment_names() -> list[str]:
-    """Every shipped experiment, as ``experiment=`` takes it."""
-    root = experiments_dir()
-    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
-
-
-def experiments_dir() -> Path:
-    """``experiments/`` inside the installed package, or beside it in a checkout."""
-    return _shipped("experiments")
-
-
-@cache
-def _shipped(folder: str) -> Path:
-    package = Path(__file__).resolve().parents[1]
-    return next(path for path in (package / folder, package.parent / folder) if path.is_dir())
+def experiment_files() -> dict[str, Path]:
+    """Return every experiment, ours and those of the user's folders, by the name that ``experiment=`` takes."""
+    roots = [shipped_folder("experiments"), *(folder / "experiments" for folder in user_folders())]
+    found = {p.relative_to(root).with_suffix("").as_posix(): p for root in roots for p in root.rglob("*.yaml")}
+    return dict(sorted(found.items()))
 
 
 def _find(name: str) -> Path:
     if name.endswith((".yaml", ".yml")):
         if not (path := Path(name).expanduser()).is_file():
-            raise UserError(f"experiment={name}: there is no such file; a name without .yaml means a shipped one")
+            raise UserError(f"experiment={name}: there is no such file; a name without .yaml means a known one")
         return path
-    if name not in (names := experiment_names()):
+    if name not in (known := experiment_files()):
         raise UserError(
-            f"there is no experiment '{name}'{did_you_mean(name, names)} ({', '.join(names)}, or a path to your .yaml)"
+            f"there is no experiment '{name}'{did_you_mean(name, known)} ({', '.join(known)}, or a path to your .yaml)"
         )
-    return experiments_dir() / f"{name}.yaml"
+    return known[name]
 
 
 # --- reading YAML into dataclasses: every reader takes the value and where it stands, for the error ---
@@ -158,9 +149,10 @@ def _targets(value: Any, where: str) -> Mapping[str, float]:
     return targets
 
 
-@cache
 def _options(group: str) -> tuple[str, ...]:
-    return tuple(sorted(path.stem for path in (_shipped("conf") / group).glob("*.yaml")))
+    kind = {"data": "dataset", "model": "network", "corruptions": "protocol"}.get(group)
+    plugins = added_cards(kind) if kind else {}
+    return tuple(sorted({*plugins, *(path.stem for path in yaml_files(group))}))
 
 
 def _key(reader: Callable[[Any, str], T], default: Any = MISSING) -> Any:
@@ -248,7 +240,7 @@ class _Published(NamedTuple):
 
 def _reference_path(table: Path, name: str) -> Path:
     """Beside the user's own YAML, or among those shipped."""
-    shipped = _shipped("report") / "references"
+    shipped = shipped_folder("report") / "references"
     for folder in (table.parent, shipped):
         if (path := folder / name).is_file():
             return path

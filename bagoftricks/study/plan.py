@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 
 from bagoftricks.errors import UserError
-from bagoftricks.settings import DataSettings, Settings
+from bagoftricks.plugins import extension_arguments
+from bagoftricks.settings import Settings, make_part
 from bagoftricks.store.files import write_whole
 from bagoftricks.store.lease import LEASE, is_live
 from bagoftricks.store.store import RunState, Store
@@ -66,7 +67,7 @@ def make_plan(arms: Sequence[Arm], seeds: Sequence[int], overrides: Sequence[str
 
     @cache
     def find_once(data: str) -> Any:
-        return find_dataset(DataSettings(**json.loads(data)))
+        return find_dataset(make_part("dataset", json.loads(data)))
 
     plain, parameters = split_parameters(overrides)
     base = compose(plain)
@@ -146,7 +147,7 @@ def trick_overrides(tricks: Tricks, base: Settings) -> list[str]:
 
 
 def bot_train(overrides: Sequence[str]) -> str:
-    return shlex.join(["bot-train", *overrides])
+    return shlex.join(["bot-train", *overrides, *extension_arguments()])
 
 
 def states(plan: Plan, store: Store) -> dict[str, RunState]:

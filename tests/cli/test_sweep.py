@@ -133,7 +133,16 @@ def test_the_papers_table_of_refinements_takes_a_teacher(bot, tmp_path):
     assert bot("bot-train", *FAST).status == 0
     (folder,) = (tmp_path / "results" / "runs").iterdir()
     table = ["experiment=bag_of_tricks/table6", "scale=laptop", f"tricks.distill.teacher=run:{folder.name}"]
-    small = ["data=digits", "image_size=8", "data.pad=1", "batch_size=256", "model.width=4", "plan=true", "format=json"]
+    small = [
+        "data=digits",
+        "image_size=8",
+        "data.pad=1",
+        "batch_size=256",
+        "model.width=4",
+        "skip=true",
+        "plan=true",
+        "format=json",
+    ]
     rows = {row["arm"]: row for row in json.loads(bot("bot-sweep", *table, *small).out)["runs"]}
     assert rows["ResNet-50-D, + distill w/ mixup"]["state"] == "missing"
     assert "distill" not in rows["ResNet-50-D, + mixup w/o distill"]["tricks"]

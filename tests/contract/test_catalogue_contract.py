@@ -42,11 +42,12 @@ from bagoftricks.recipe.edits import (
 )
 from bagoftricks.recipe.recipe import Recipe
 from bagoftricks.recipe.trick import Trick
+from bagoftricks.registry import TYPES
 from bagoftricks.rng import Key
 from bagoftricks.training.parameters import owned_parameters
 from bagoftricks.training.trainer import predictor
 from bagoftricks.tricks import FAMILIES, FAMILY_OF
-from bagoftricks.tricks.catalogue import TYPES, card, create
+from bagoftricks.tricks.catalogue import card, create
 from tests.helpers import (
     Fake,
     Network,
@@ -206,7 +207,7 @@ def test_the_default_trick_changes_something(name):
         pytest.skip("shown by its own test")
     if (name, {}) in IDENTITIES:
         pytest.skip("its own test says that its defaults change nothing here")
-    tricks, steps = create_all([name]), TASK.clock.length.total_steps if acts_late(name) else 2
+    tricks, steps = create_all([name]), TASK.total_steps if acts_late(name) else 2
     with_it, baseline = evaluated(tricks, None, steps), evaluated({}, network_for(tricks), steps)
     assert with_it.shape != baseline.shape or relative_difference(with_it, baseline) > ROUNDING
 

@@ -12,7 +12,7 @@ from bagoftricks.models import build_model
 from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import Batch
 from bagoftricks.run.check import discouraged_pairs
-from bagoftricks.settings import ModelSettings
+from bagoftricks.settings import network_settings
 from bagoftricks.training.parameters import check_selectors
 from bagoftricks.tricks import FAMILY_OF
 from bagoftricks.tricks.catalogue import card, create
@@ -41,9 +41,9 @@ REFUSED = [
     ("10: a batch is mixed once", {"mixup": {}, "cutmix": {}}),
 ]
 SPECS = {
-    "mobilenet_v1": ModelSettings(name="mobilenet", kind="mobilenet_v1", width=4),
-    "resnet9": ModelSettings(name="resnet9", kind="resnet9", width=4),
-    "basic": ModelSettings(name="basic", block="basic", depths=[1, 1], width=4),
+    "mobilenet_v1": network_settings(name="mobilenet", kind="mobilenet_v1", width=4),
+    "resnet9": network_settings(name="resnet9", kind="resnet9", width=4),
+    "basic": network_settings(name="basic", block="basic", depths=[1, 1], width=4),
 }
 
 

@@ -17,9 +17,9 @@ from bagoftricks.data.stream import StreamLoader
 from bagoftricks.errors import DataError, UserError
 from bagoftricks.rng import Key
 from bagoftricks.run.identity import run_identity
-from bagoftricks.settings import DataSettings, Settings
+from bagoftricks.settings import Settings, dataset_settings
 
-DATA = DataSettings(crop="area", mean=[0.0] * 3, std=[1.0] * 3)
+DATA = dataset_settings(crop="area", mean=[0.0] * 3, std=[1.0] * 3)
 FINISH = Finish(DATA, 8, torch.device("cpu"), channels_last=True)
 
 
@@ -156,7 +156,9 @@ def test_a_folder_that_cannot_be_written_is_one_line(folder, files):
 
 
 def small(files, how="auto", on_error="fail"):
-    loader = eval_loader(files, DataSettings(cache=how, on_error=on_error), FINISH, size=16, batch_size=8, workers=0)
+    loader = eval_loader(
+        files, dataset_settings(cache=how, on_error=on_error), FINISH, size=16, batch_size=8, workers=0
+    )
     return loader, torch.cat([batch.images for batch in loader.epoch(0)])
 
 
@@ -193,13 +195,13 @@ def test_a_damaged_data_set_is_decoded_again(folder, files, reads, damage):
 
 
 def test_a_cache_is_in_no_runs_id():
-    same = [run_identity(Settings(data=DataSettings(cache=how)), {}, "data", 10) for how in ("auto", "ram", "none")]
+    same = [run_identity(Settings(data=dataset_settings(cache=how)), {}, "data", 10) for how in ("auto", "ram", "none")]
     assert same[0] == same[1] == same[2]
 
 
 def test_a_gpu_that_decodes_leaves_nothing_to_cache():
     with pytest.raises(UserError, match=r"data\.cache=ram: with data\.decode=gpu"):
-        DataSettings(decode="gpu", cache="ram")
+        dataset_settings(decode="gpu", cache="ram")
 
 
 def test_the_free_memory_is_some_of_the_machines():

@@ -13,7 +13,7 @@ from bagoftricks.errors import DataError, UserError
 from bagoftricks.rng import Key
 from bagoftricks.run.check import check
 from bagoftricks.run.identity import run_id, run_identity
-from bagoftricks.settings import DataSettings, RuntimeSettings, Settings
+from bagoftricks.settings import RuntimeSettings, Settings, dataset_settings
 
 KEY, CPU = Key(0), torch.device("cpu")
 
@@ -38,7 +38,7 @@ def split_of(paths):
 
 
 def squares(files, how, size=64, **settings):
-    data = DataSettings(crop="area", jitter="none", pca=0.0, decode=how, **settings)
+    data = dataset_settings(crop="area", jitter="none", pca=0.0, decode=how, **settings)
     augment = Augment.from_settings(data, size, KEY)
     draws = augment.draws(0, [(0, np.arange(len(files)))])
     return torch.stack([augment.square_of(split_of(files), i, row) for i, row in enumerate(draws)])
@@ -55,7 +55,7 @@ def test_crops_decoded_at_a_reduced_scale_are_those_of_the_whole_image_within_gr
 
 
 def test_validation_images_are_scaled_alike(files):
-    full, scaled = (Augment.plain(DataSettings(decode=how), 96) for how in ("full", "scaled"))
+    full, scaled = (Augment.plain(dataset_settings(decode=how), 96) for how in ("full", "scaled"))
     nothing = torch.empty(0)
     for i in range(len(files)):
         a, b = (augment.square_of(split_of(files), i, nothing).float() for augment in (full, scaled))
@@ -122,7 +122,7 @@ def test_many_files_decoded_on_a_device_are_those_decoded_alone(tmp_path, files)
 
 @pytest.mark.parametrize("jitter", ["none", "hsv", "bcs"])
 def test_batches_decoded_where_the_network_is_are_those_of_the_workers(files, jitter):
-    data = DataSettings(crop="area", jitter=jitter, pca=0.1, mean=[0.0] * 3, std=[1.0] * 3)
+    data = dataset_settings(crop="area", jitter=jitter, pca=0.1, mean=[0.0] * 3, std=[1.0] * 3)
     augment, plan = Augment.from_settings(data, 72, KEY), StepPlan(6, 2, KEY, reads=2)
     last = Finish(data, 6, CPU, channels_last=True)
     loaders = [
@@ -137,7 +137,7 @@ def test_batches_decoded_where_the_network_is_are_those_of_the_workers(files, ji
 def test_broken_files_are_skipped_where_the_network_is(tmp_path, files):
     (tmp_path / "not.jpg").write_text("no image")
     split = split_of([*files[:3], str(tmp_path / "not.jpg")])
-    last = Finish(DataSettings(), 5, CPU, channels_last=True)
+    last = Finish(dataset_settings(), 5, CPU, channels_last=True)
     loader = StreamLoader(split, StepPlan(4, 4), Augment(80, None), last, workers=0, on_error="skip", on_gpu=True)
     (batch,) = loader.epoch(0)
     assert batch.targets.argmax(1).tolist() == [0, 1, 2]
@@ -148,7 +148,7 @@ def test_broken_files_are_skipped_where_the_network_is(tmp_path, files):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_nvjpeg_gives_the_same_crops_within_grey_levels(files):
-    data = DataSettings(crop="area", jitter="hsv", pca=0.1, mean=[0.0] * 3, std=[1.0] * 3)
+    data = dataset_settings(crop="area", jitter="hsv", pca=0.1, mean=[0.0] * 3, std=[1.0] * 3)
     augment, plan = Augment.from_settings(data, 72, KEY), StepPlan(6, 3, KEY)
     for on_gpu in (True, False):
         there, here = (
@@ -169,7 +169,7 @@ def test_nvjpeg_gives_the_same_crops_within_grey_levels(files):
 
 def test_the_way_of_decoding_is_in_a_runs_id_unless_it_is_the_full_one():
     ids = [
-        run_id(run_identity(Settings(data=DataSettings(decode=how)), {}, "digest", 10))
+        run_id(run_identity(Settings(data=dataset_settings(decode=how)), {}, "digest", 10))
         for how in ("full", "scaled", "gpu")
     ]
     assert len(set(ids)) == 3
@@ -179,4 +179,4 @@ def test_the_way_of_decoding_is_in_a_runs_id_unless_it_is_the_full_one():
 def test_a_gpu_is_needed_to_decode_on_one():
     runtime = RuntimeSettings(device="cpu")
     with pytest.raises(UserError, match=r"data\.decode=gpu: the run is on cpu"):
-        check(Settings(data=DataSettings(decode="gpu"), runtime=runtime))
+        check(Settings(data=dataset_settings(decode="gpu"), runtime=runtime))

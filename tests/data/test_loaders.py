@@ -16,10 +16,10 @@ from bagoftricks.data.stream import StreamLoader
 from bagoftricks.errors import DataError
 from bagoftricks.recipe.edits import MapImages
 from bagoftricks.rng import Key
-from bagoftricks.settings import DataSettings
+from bagoftricks.settings import dataset_settings
 
 KEY = Key(0)
-PLAIN = DataSettings(mean=[0.0] * 3, std=[1.0] * 3)
+PLAIN = dataset_settings(mean=[0.0] * 3, std=[1.0] * 3)
 
 
 def finish(classes=20, data=PLAIN):
@@ -59,7 +59,7 @@ def test_each_epoch_and_each_seed_has_its_own_order():
 
 
 def test_images_and_targets_stay_together():
-    for batch in batches(train(numbered(12), data=DataSettings(mean=[0.0] * 3, std=[1.0] * 3, pad=0))):
+    for batch in batches(train(numbered(12), data=dataset_settings(mean=[0.0] * 3, std=[1.0] * 3, pad=0))):
         assert torch.equal(batch.images.amax((1, 2, 3)), batch.targets.argmax(1).float())
 
 
@@ -76,7 +76,7 @@ def test_reading_two_batches_keeps_the_first_one_and_adds_another_shuffle():
 
 @pytest.mark.parametrize("jitter", ["none", "hsv", "bcs"])
 def test_a_samples_augmentation_does_not_depend_on_its_batch(jitter):
-    data = DataSettings(jitter=jitter, pca=0.1)
+    data = dataset_settings(jitter=jitter, pca=0.1)
     by_label = [
         {
             int(t.argmax()): image
@@ -104,11 +104,11 @@ POLICY = ("darkened", MapImages(apply=darkened, draws=1, views=2))
 @pytest.mark.parametrize(
     ("data", "reads", "policy"),
     [
-        (DataSettings(crop="pad", pad=2, pca=0.1), 2, None),
-        (DataSettings(crop="pad", pad=2, jitter="hsv"), 1, None),
-        (DataSettings(crop="pad", pad=3, jitter="bcs", pca=0.1), 2, None),
-        (DataSettings(crop="none", flip=False), 1, None),
-        (DataSettings(crop="pad", pad=2, jitter="bcs", pca=0.1), 1, POLICY),
+        (dataset_settings(crop="pad", pad=2, pca=0.1), 2, None),
+        (dataset_settings(crop="pad", pad=2, jitter="hsv"), 1, None),
+        (dataset_settings(crop="pad", pad=3, jitter="bcs", pca=0.1), 2, None),
+        (dataset_settings(crop="none", flip=False), 1, None),
+        (dataset_settings(crop="pad", pad=2, jitter="bcs", pca=0.1), 1, POLICY),
     ],
 )
 @pytest.mark.parametrize("channels_last", [True, False])
@@ -124,7 +124,7 @@ def test_the_two_loaders_give_the_same_batches(data, reads, policy, channels_las
 
 
 def test_the_finish_subtracts_the_mean_and_divides_by_the_deviation_as_ieee_does():
-    data, images = DataSettings(), noisy(5, 9).images
+    data, images = dataset_settings(), noisy(5, 9).images
     shift = torch.arange(15.0).view(5, 3) / 7
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (data.mean, data.std))
     batch = finish(data=data)(images, torch.arange(5), shift)
@@ -132,9 +132,9 @@ def test_the_finish_subtracts_the_mean_and_divides_by_the_deviation_as_ieee_does
 
 
 def test_jittered_small_images_are_prepared_a_batch_at_a_time():
-    kinds = [type(train(noisy(12), data=DataSettings(jitter=jitter))) for jitter in ("none", "hsv", "bcs")]
+    kinds = [type(train(noisy(12), data=dataset_settings(jitter=jitter))) for jitter in ("none", "hsv", "bcs")]
     assert kinds == [MemoryLoader] * 3
-    assert isinstance(train(noisy(12), data=DataSettings(crop="area")), StreamLoader)
+    assert isinstance(train(noisy(12), data=dataset_settings(crop="area")), StreamLoader)
 
 
 def test_what_is_sent_together_arrives_as_it_was():
@@ -166,7 +166,7 @@ def test_images_lie_on_the_device_but_for_a_policy_which_reads_its_draws_on_the_
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("on_device", [True, False])
 def test_a_gpu_makes_the_same_batches(on_device):
-    data, gpu = DataSettings(crop="pad", pad=2, pca=0.1), torch.device("cuda")
+    data, gpu = dataset_settings(crop="pad", pad=2, pca=0.1), torch.device("cuda")
     augment, plan = Augment.from_settings(data, 8, KEY), StepPlan(12, 4, KEY, reads=2)
     here = MemoryLoader(noisy(12), plan, augment, finish(data=data), [])
     last = Finish(data, 20, gpu, channels_last=True)
@@ -178,13 +178,13 @@ def test_a_gpu_makes_the_same_batches(on_device):
 
 
 def test_the_resolved_settings_follow_the_image_size():
-    small, large = (Augment.from_settings(DataSettings(), size, KEY) for size in (32, 224))
+    small, large = (Augment.from_settings(dataset_settings(), size, KEY) for size in (32, 224))
     assert (small.crop, small.jitter, small.pca, small.pad) == ("pad", "none", 0.0, 4)
     assert (large.crop, large.jitter, large.pca, large.pad) == ("area", "hsv", 0.1, 0)
 
 
 def test_the_mean_colour_normalises_to_zero():
-    data = DataSettings(mean=[10.0, 20.0, 30.0], std=[1.0, 2.0, 4.0])
+    data = dataset_settings(mean=[10.0, 20.0, 30.0], std=[1.0, 2.0, 4.0])
     images = torch.tensor([[11, 24, 34]], dtype=torch.uint8).view(1, 3, 1, 1)
     batch = finish(data=data)(images, torch.tensor([3]), None)
     assert batch.images.flatten().tolist() == [1.0, 2.0, 1.0]
@@ -193,7 +193,7 @@ def test_the_mean_colour_normalises_to_zero():
 
 
 def test_colour_noise_is_added_before_the_normalisation():
-    data = DataSettings(mean=[0.0] * 3, std=[2.0] * 3)
+    data = dataset_settings(mean=[0.0] * 3, std=[2.0] * 3)
     shift = torch.tensor([[2.0, -2.0, 4.0]])
     batch = finish(data=data)(torch.zeros(1, 3, 1, 1, dtype=torch.uint8), torch.tensor([0]), shift)
     assert batch.images.flatten().tolist() == [1.0, -1.0, 2.0]
@@ -221,7 +221,7 @@ def files(tmp_path):
 
 @pytest.mark.parametrize("size", [16, 72])  # kept in memory, streamed
 def test_files_become_batches_of_the_asked_size(files, size):
-    (batch,) = batches(train(files, batch_size=12, size=size, data=DataSettings(jitter="none", pca=0.0)))
+    (batch,) = batches(train(files, batch_size=12, size=size, data=dataset_settings(jitter="none", pca=0.0)))
     assert batch.images.shape == (12, 3, size, size)
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
 
@@ -232,7 +232,7 @@ def test_a_broken_file_fails_or_is_skipped_and_counted(files, size):
         file.write(b"broken")
     with pytest.raises(DataError, match=r"03\.png"):
         batches(train(files, batch_size=4, size=size))
-    loader = eval_loader(files, DataSettings(on_error="skip"), finish(), size=size, batch_size=5, workers=0)
+    loader = eval_loader(files, dataset_settings(on_error="skip"), finish(), size=size, batch_size=5, workers=0)
     assert seen(loader) == [i for i in range(12) if i != 3]
     seen(loader)
     assert len(loader.skipped) == 1
@@ -240,7 +240,7 @@ def test_a_broken_file_fails_or_is_skipped_and_counted(files, size):
 
 
 def test_workers_change_nothing(files):
-    data = DataSettings(crop="area", jitter="bcs", pca=0.1)
+    data = dataset_settings(crop="area", jitter="bcs", pca=0.1)
     alone, together = (train(files, size=72, data=data, workers=workers) for workers in (0, 2))
     for epoch in (0, 1):
         for a, b in zip(batches(alone, epoch), batches(together, epoch), strict=True):
@@ -275,7 +275,7 @@ def kept(files, **changes):
 
 
 def validate(data, size, **params):
-    settings = params.pop("settings", DataSettings())
+    settings = params.pop("settings", dataset_settings())
     loader = eval_loader(data.val, settings, finish(data=PLAIN), size=size, batch_size=8, workers=0, **params)
     return torch.cat([batch.images for batch in batches(loader)]), loader.skipped
 
@@ -320,7 +320,7 @@ def test_kept_images_tell_each_run_what_is_broken(files):
         file.write(b"broken")
     data = kept(files)
     for _ in range(2):
-        images, skipped = validate(data, 16, settings=DataSettings(on_error="skip"))
+        images, skipped = validate(data, 16, settings=dataset_settings(on_error="skip"))
         assert len(images) == 2
         assert "01.png" in skipped[0]
     with pytest.raises(DataError, match=r"01\.png"):

@@ -12,12 +12,12 @@ from bagoftricks.data.plan import StepPlan
 from bagoftricks.data.sources import MemorySplit
 from bagoftricks.data.stream import StreamLoader
 from bagoftricks.recipe.edits import MapImages
-from bagoftricks.settings import DataSettings
+from bagoftricks.settings import dataset_settings
 from bagoftricks.tricks import FAMILY_OF
 from bagoftricks.tricks.catalogue import create
 from tests.helpers import FITTING, KEY, make_task, photographs
 
-DATA = DataSettings(pad=2)
+DATA = dataset_settings(pad=2)
 
 
 def policy_of(name, **params):

@@ -6,7 +6,7 @@ from PIL import Image
 from bagoftricks.data.decode import decode
 from bagoftricks.data.sources import find_dataset
 from bagoftricks.errors import DataError
-from bagoftricks.settings import DataSettings
+from bagoftricks.settings import dataset_settings
 
 
 def write(path, mode="RGB", size=(8, 6), **options):
@@ -63,19 +63,19 @@ def test_a_truncated_jpeg_is_an_error(tmp_path):
 
 
 def test_a_folder_per_class_gives_sorted_classes_and_both_splits(folder):
-    data = find_dataset(DataSettings(name="imagefolder", root=str(folder)))
+    data = find_dataset(dataset_settings(name="imagefolder", root=str(folder)))
     assert data.classes == ("ant", "bee")
     assert data.train.labels.tolist() == [0] * 4 + [1] * 4
     assert data.val.labels.tolist() == [0, 0, 1, 1]
 
 
 def test_a_second_folder_can_be_the_validation_split(folder):
-    settings = DataSettings(name="imagefolder", root=str(folder / "train"), val_root=str(folder / "val"))
+    settings = dataset_settings(name="imagefolder", root=str(folder / "train"), val_root=str(folder / "val"))
     assert len(find_dataset(settings).val.labels) == 4
 
 
 def test_holding_out_splits_the_training_images_and_leaves_the_validation_split_alone(folder):
-    data = find_dataset(DataSettings(name="imagefolder", root=str(folder), holdout=0.25))
+    data = find_dataset(dataset_settings(name="imagefolder", root=str(folder), holdout=0.25))
     assert (len(data.train.labels), len(data.val.labels)) == (6, 2)
     paths = {*data.train.paths, *data.val.paths}
     assert len(paths) == 8
@@ -83,31 +83,31 @@ def test_holding_out_splits_the_training_images_and_leaves_the_validation_split_
 
 
 def test_a_limit_keeps_so_many_images_of_each_split_the_same_ones_each_time():
-    few, again = (find_dataset(DataSettings(name="digits", limit=100)) for _ in range(2))
+    few, again = (find_dataset(dataset_settings(name="digits", limit=100)) for _ in range(2))
     assert (len(few.train.labels), len(few.val.labels)) == (100, 100)
     assert torch.equal(few.train.images, again.train.images)
     assert set(few.train.labels) == set(range(10))
-    assert few.digest != find_dataset(DataSettings(name="digits", limit=200)).digest
+    assert few.digest != find_dataset(dataset_settings(name="digits", limit=200)).digest
 
 
 def test_a_limit_above_the_number_of_images_keeps_them_all():
-    data = find_dataset(DataSettings(name="digits", limit=10_000))
+    data = find_dataset(dataset_settings(name="digits", limit=10_000))
     assert len(data.train.labels) + len(data.val.labels) == 1797
 
 
 def test_the_digest_follows_the_content_and_not_the_place(folder, tmp_path_factory):
-    settings = DataSettings(name="imagefolder", root=str(folder))
+    settings = dataset_settings(name="imagefolder", root=str(folder))
     before = find_dataset(settings).digest
     moved = tmp_path_factory.mktemp("elsewhere") / "data"
     folder.rename(moved)
-    settings = DataSettings(name="imagefolder", root=str(moved))
+    settings = dataset_settings(name="imagefolder", root=str(moved))
     assert find_dataset(settings).digest == before
     write(moved / "val" / "bee" / "new.png")
     assert find_dataset(settings).digest != before
 
 
 def test_the_digits_are_split_once_and_for_all():
-    data = find_dataset(DataSettings())
+    data = find_dataset(dataset_settings())
     assert (len(data.train.labels), len(data.val.labels)) == (1438, 359)
     assert data.train.images.shape[1:] == (3, 8, 8)
     assert data.train.images.max() == 255
@@ -128,13 +128,13 @@ def test_the_digits_are_split_once_and_for_all():
 def test_a_wrong_folder_is_one_line_with_the_way_out(folder, settings, message):
     given = {key: value.format(folder) if isinstance(value, str) else value for key, value in settings.items()}
     with pytest.raises(DataError, match=message):
-        find_dataset(DataSettings(name="imagefolder", **given))
+        find_dataset(dataset_settings(name="imagefolder", **given))
 
 
 def test_a_folder_without_images_is_an_error(tmp_path):
     (tmp_path / "train" / "ant").mkdir(parents=True)
     with pytest.raises(DataError, match="holds no images"):
-        find_dataset(DataSettings(name="imagefolder", root=str(tmp_path), holdout=0.5))
+        find_dataset(dataset_settings(name="imagefolder", root=str(tmp_path), holdout=0.5))
 
 
 def test_cifar_that_cannot_be_downloaded_says_where_to_put_it(tmp_path, monkeypatch):
@@ -144,7 +144,7 @@ def test_cifar_that_cannot_be_downloaded_says_where_to_put_it(tmp_path, monkeypa
     monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", refuse)
     message = r"cifar10 is not in .*could not be downloaded \(no route to host\).*cifar-10-batches-py"
     with pytest.raises(DataError, match=message):
-        find_dataset(DataSettings(name="cifar10", root=str(tmp_path)))
+        find_dataset(dataset_settings(name="cifar10", root=str(tmp_path)))
 
 
 def test_cifar_comes_from_torchvision_as_it_is(tmp_path, monkeypatch, capsys):
@@ -157,7 +157,7 @@ def test_cifar_comes_from_torchvision_as_it_is(tmp_path, monkeypatch, capsys):
             self.targets = [1, 0]
 
     monkeypatch.setattr("torchvision.datasets.CIFAR10", Fake)
-    data = find_dataset(DataSettings(name="cifar10", root=str(tmp_path)))
+    data = find_dataset(dataset_settings(name="cifar10", root=str(tmp_path)))
     assert data.classes == ("cat", "dog")
     assert data.train.labels.tolist() == [1, 0]
     assert data.train.images[0, :, 0, 1].tolist() == [3, 4, 5]  # the channels of the second pixel

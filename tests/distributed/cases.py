@@ -17,7 +17,7 @@ from bagoftricks.distributed.gradients import MeanGradients
 from bagoftricks.measure.accuracy import accuracy
 from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import Batch
-from bagoftricks.settings import DataSettings
+from bagoftricks.settings import dataset_settings
 from bagoftricks.tricks.catalogue import create
 from tests import helpers
 
@@ -115,7 +115,7 @@ def split(size: int = SIDE) -> MemorySplit:
 
 def read(world: World, *, batch: int, micro: int | None, reads: int, whole: bool, stream: bool) -> list[Batch]:
     """Two epochs of augmented batches."""
-    data = DataSettings(image_size=SIDE, crop="area" if stream else "pad", jitter="hsv", pca=0.1)
+    data = dataset_settings(image_size=SIDE, crop="area" if stream else "pad", jitter="hsv", pca=0.1)
     finish = Finish(data, helpers.CLASSES, torch.device("cpu"), channels_last=True)
     loader = train_loader(
         split(SIDE + 8 if stream else SIDE),
@@ -133,7 +133,7 @@ def read(world: World, *, batch: int, micro: int | None, reads: int, whole: bool
 
 def evaluate(world: World, batch: int) -> dict[str, float]:
     """Return the scores of fixed weights on all images."""
-    data = DataSettings(image_size=SIDE, crop="none")
+    data = dataset_settings(image_size=SIDE, crop="none")
     finish = Finish(data, helpers.CLASSES, torch.device("cpu"), channels_last=True)
     val = eval_loader(split(), data, finish, size=SIDE, batch_size=batch, workers=0, world=world)
     return accuracy(helpers.teacher, val.epoch(0), world)

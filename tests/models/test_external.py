@@ -14,14 +14,14 @@ from bagoftricks.models import build_model
 from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import Part
 from bagoftricks.run.check import check
-from bagoftricks.settings import ModelSettings, Settings
+from bagoftricks.settings import Settings, network_settings
 from bagoftricks.training.trainer import Trainer, TrainerSetup
 from tests.helpers import CLASSES, KEY, create_all, make_batch, make_task, parts_of
 from tests.models.test_resnet import assert_same_logits, numbers, randomise
 
 
 def build(name: str, chosen=None, *, kind: str = "torchvision", image_size: int = 224, num_classes: int = 1000):
-    spec = ModelSettings(name=name, kind=kind, network=name)
+    spec = network_settings(name=name, kind=kind, network=name)
     return build_model(spec, chosen or {}, num_classes=num_classes, image_size=image_size)
 
 
@@ -131,7 +131,7 @@ def test_a_trick_of_the_network_changes_nothing(kind):
     with pytest.raises(NoEffectError, match=rf"^trick 'resnet_d' changes nothing: {name} builds no stem or shortcut"):
         build(name, parts_of("resnet_d"), kind=kind)
     with pytest.raises(NoEffectError, match=r"^trick 'zero_gamma' changes nothing"):
-        check(Settings(model=ModelSettings(kind=kind, network=name), image_size=32, tricks={"zero_gamma": {}}))
+        check(Settings(model=network_settings(kind=kind, network=name), image_size=32, tricks={"zero_gamma": {}}))
 
 
 @pytest.mark.parametrize(("name", "kind"), [("mobilenet_v3_small", "torchvision"), ("test_resnet", "timm")])
@@ -195,4 +195,4 @@ def test_without_timm_the_error_says_how_to_install_it(monkeypatch):
 
 def test_a_library_without_a_name_is_refused():
     with pytest.raises(UserError, match=r"^model=timm: which of its networks\? Type model=timm/NAME$"):
-        ModelSettings(kind="timm")
+        network_settings(kind="timm")

@@ -8,12 +8,12 @@ from bagoftricks.errors import NoEffectError
 from bagoftricks.models import build_model
 from bagoftricks.recipe.edits import Part
 from bagoftricks.run.check import check
-from bagoftricks.settings import ModelSettings, Settings
+from bagoftricks.settings import Settings, network_settings
 from tests.models.test_resnet import assert_same_logits, copy_in_order, numbers, randomise
 
 
 def mobilenet(width: int = 32, chosen=None, *, image_size: int = 224, num_classes: int = 1000) -> nn.Module:
-    spec = ModelSettings(name="mobilenet", kind="mobilenet_v1", width=width)
+    spec = network_settings(name="mobilenet", kind="mobilenet_v1", width=width)
     return build_model(spec, chosen or {}, num_classes=num_classes, image_size=image_size)
 
 
@@ -64,6 +64,6 @@ def test_it_is_made_of_the_parts_for_norms_activations_and_the_head():
 
 @pytest.mark.parametrize("trick", ["resnet_b", "zero_gamma"])
 def test_what_acts_on_residual_branches_changes_nothing(trick):
-    model = ModelSettings(name="mobilenet", kind="mobilenet_v1", width=32)
+    model = network_settings(name="mobilenet", kind="mobilenet_v1", width=32)
     with pytest.raises(NoEffectError, match=f"^trick '{trick}' changes nothing"):
         check(Settings(model=model, tricks={trick: {}}))

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bagoftricks.errors import NoEffectError, UserError
 from bagoftricks.models import build_model
-from bagoftricks.settings import ModelSettings
+from bagoftricks.settings import network_settings
 from tests.helpers import KEY, TINY, parts_of
 
 DEPTHS = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23, 3], 152: [3, 8, 36, 3]}
@@ -15,7 +15,7 @@ DEPTHS = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3], 101: [3, 4, 23, 
 
 def resnet(layers: int, form: str, *, num_classes: int = 1000, image_size: int = 224) -> nn.Module:
     block = "basic" if layers < 50 else "bottleneck"
-    spec = ModelSettings(name=f"resnet{layers}", block=block, depths=DEPTHS[layers], width=64)
+    spec = network_settings(name=f"resnet{layers}", block=block, depths=DEPTHS[layers], width=64)
     return build_model(spec, parts_of(form), num_classes=num_classes, image_size=image_size)
 
 
@@ -146,7 +146,7 @@ def test_up_to_64_pixels_the_stem_keeps_the_resolution(image_size, first_map):
 
 @pytest.mark.parametrize(("stem", "first_map"), [("small", 32), ("imagenet", 8)])
 def test_the_stem_can_be_chosen(stem, first_map):
-    model = build_model(ModelSettings(depths=[1], width=4, stem=stem), {}, num_classes=5, image_size=32)
+    model = build_model(network_settings(depths=[1], width=4, stem=stem), {}, num_classes=5, image_size=32)
     assert model.pool(model.stem(torch.zeros(1, 3, 32, 32))).shape[-1] == first_map
 
 
@@ -166,4 +166,4 @@ def test_a_trick_one_of_whose_parts_is_built_is_not_refused():
 
 def test_a_block_that_does_not_exist_is_refused():
     with pytest.raises(UserError, match=r"^model\.block=bottle: must be one of basic, bottleneck; did you mean"):
-        ModelSettings(block="bottle")
+        network_settings(block="bottle")

@@ -10,10 +10,10 @@ from bagoftricks.cli.conf import conf_dir
 from bagoftricks.errors import NoEffectError, TooSmall
 from bagoftricks.measure.complexity import count_macs
 from bagoftricks.models import build_model
-from bagoftricks.settings import ModelSettings
+from bagoftricks.settings import network_settings
 from tests.helpers import KEY, TINY9, batches, create_all, make_trainer, parts_of
 
-SPEC = ModelSettings(**yaml.safe_load((conf_dir() / "model" / "resnet9.yaml").read_text(encoding="utf-8")))
+SPEC = network_settings(**yaml.safe_load((conf_dir() / "model" / "resnet9.yaml").read_text(encoding="utf-8")))
 
 
 def tiny(*tricks: str, image_size: int = 32) -> nn.Module:

@@ -14,7 +14,7 @@ from bagoftricks.errors import UserError
 from bagoftricks.measure.complexity import count_macs, count_params
 from bagoftricks.models import build_model
 from bagoftricks.recipe.compose import compose
-from bagoftricks.settings import ModelSettings
+from bagoftricks.settings import ModelSettings, network_settings
 from bagoftricks.tricks.catalogue import create
 from tests.helpers import KEY, make_task
 from tests.models.test_resnet import assert_same_logits, copy_in_order, randomise
@@ -24,7 +24,7 @@ A4: dict[str, Any] = {"resnet_b": {}, "anti_alias": {}}
 
 
 def settings(name: str) -> ModelSettings:
-    return ModelSettings(**yaml.safe_load((MODELS / f"{name}.yaml").read_text(encoding="utf-8")))
+    return network_settings(**yaml.safe_load((MODELS / f"{name}.yaml").read_text(encoding="utf-8")))
 
 
 def network(name: str, tricks: dict[str, dict[str, Any]], num_classes: int = 1000) -> nn.Module:
@@ -113,4 +113,4 @@ def test_resnext_computes_what_torchvision_computes():
 )
 def test_groups_that_the_network_cannot_have_are_refused(params, message):
     with pytest.raises(UserError, match=f"^{message}"):
-        ModelSettings(**params)
+        network_settings(**params)

@@ -17,7 +17,7 @@ from bagoftricks.recipe.edits import AverageWeights
 from bagoftricks.run.check import check, weights_digest
 from bagoftricks.run.identity import run_identity
 from bagoftricks.run.prepare import prepare
-from bagoftricks.settings import DataSettings, ModelSettings, Settings
+from bagoftricks.settings import Settings, dataset_settings, network_settings
 from bagoftricks.training.trainer import Trainer, TrainerSetup
 from bagoftricks.tricks.catalogue import create
 from tests.helpers import CLASSES, KEY, PIXELS, RESNET50, TINY, Fake, make_task, parts_of
@@ -25,7 +25,7 @@ from tests.models.test_resnet import assert_same_logits, randomise, resnet
 
 
 def tiny(*tricks: str, block: str = "bottleneck", num_classes: int = CLASSES, chosen=None) -> nn.Module:
-    spec = ModelSettings(name="tiny", depths=[2, 1], width=4, block=block)
+    spec = network_settings(name="tiny", depths=[2, 1], width=4, block=block)
     parts = chosen or parts_of(*(tricks or ("",)))
     return build_model(spec, parts, num_classes=num_classes, image_size=PIXELS)
 
@@ -186,7 +186,7 @@ def test_a_new_head_is_new_where_the_old_one_would_fit():
 def test_what_older_files_lack_and_the_auxiliary_head_do_not_matter():
     counters = {name: tensor for name, tensor in tiny().state_dict().items() if not name.endswith("tracked")}
     assert fitted(tiny(), counters, "file").keys() == counters.keys()
-    spec = ModelSettings(name="inception_v3", kind="torchvision", network="inception_v3")
+    spec = network_settings(name="inception_v3", kind="torchvision", network="inception_v3")
     with torch.device("meta"):
         theirs = torchvision.models.inception_v3(weights=None, init_weights=False).state_dict()
         ours = build_model(spec, {}, num_classes=1000, image_size=75)
@@ -195,7 +195,7 @@ def test_what_older_files_lack_and_the_auxiliary_head_do_not_matter():
 
 
 def test_a_network_that_the_libraries_do_not_have_has_no_names_there():
-    spec = ModelSettings(name="mobilenet", kind="mobilenet_v1", width=8)
+    spec = network_settings(name="mobilenet", kind="mobilenet_v1", width=8)
     model = build_model(spec, {}, num_classes=5, image_size=32)
     with pytest.raises(
         UserError, match=r"^naming=torchvision: mobilenet with these tricks is no network of torchvision"
@@ -225,12 +225,12 @@ def test_a_run_and_its_averages_start_from_the_file(tmp_path):
 
 
 def settings_from(file, **changes) -> Settings:
-    model = ModelSettings(depths=[1, 1], width=4, weights=str(file), **changes)
-    return Settings(model=model, data=DataSettings(image_size=8, pad=1), batch_size=64, epochs=1)
+    model = network_settings(depths=[1, 1], width=4, weights=str(file), **changes)
+    return Settings(model=model, data=dataset_settings(image_size=8, pad=1), batch_size=64, epochs=1)
 
 
 def test_a_run_is_named_by_what_the_file_holds_not_by_where_it_lies(tmp_path):
-    model = build_model(ModelSettings(depths=[1, 1], width=4), {}, num_classes=10, image_size=8)
+    model = build_model(network_settings(depths=[1, 1], width=4), {}, num_classes=10, image_size=8)
     for name in ("a", "b", "c"):
         save_file(model.state_dict(), tmp_path / f"{name}.safetensors")
         if name == "b":
@@ -258,5 +258,7 @@ def test_a_file_that_does_not_fit_is_found_before_the_run(tmp_path):
 
 
 def test_a_new_head_without_weights_is_a_mistake():
-    with pytest.raises(UserError, match=r"^model\.new_head=true: the head always starts anew without model\.weights"):
-        ModelSettings(new_head=True)
+    with pytest.raises(
+        UserError, match=r"^model\.new_head=true: the head is always initialised without model\.weights"
+    ):
+        network_settings(new_head=True)

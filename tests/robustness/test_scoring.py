@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bagoftricks.errors import UserError
-from bagoftricks.robustness.protocols import PROTOCOLS, find_protocol
+from bagoftricks.registry import all_cards
+from bagoftricks.robustness.protocols import find_protocol
 from bagoftricks.robustness.scoring import (
     SEVERITIES,
     Normaliser,
@@ -41,6 +42,8 @@ RESNET50 = {
 }
 ERRORS = {name: [error] * 5 for name, (error, _) in RESNET50.items()}
 TWO = Normaliser("two", {"a": [10.0, 30.0], "b": [50.0, 50.0]}, clean=10.0)
+
+PROTOCOLS = {name: find_protocol(name) for name in all_cards("protocol")}
 
 
 def test_the_published_errors_of_resnet_50_give_its_published_score():

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from bagoftricks.errors import Interrupted
 from bagoftricks.run.execute import execute
-from bagoftricks.settings import DataSettings, ModelSettings, RuntimeSettings, Settings
+from bagoftricks.settings import RuntimeSettings, Settings, dataset_settings, network_settings
 from bagoftricks.store.checkpoints import FOLDER
 from bagoftricks.store.store import Store
 
@@ -57,7 +57,7 @@ def tiny(store, *, tricks=(), epochs=2, runtime=None, **changes):
         if name in chosen:
             chosen[name] = {**params, **chosen[name]}
     made = Settings(
-        tricks=chosen, model=ModelSettings(depths=[1, 1], width=4), epochs=epochs, lr=0.05, store=str(store),
+        tricks=chosen, model=network_settings(depths=[1, 1], width=4), epochs=epochs, lr=0.05, store=str(store),
         runtime=runtime or RuntimeSettings(device="cpu"), **{"batch_size": 16, **changes},
     )  # fmt: skip
     if made.data.name == "digits":
@@ -97,7 +97,7 @@ def stopped_and_continued(settings, *stops):
 
 
 def streamed(store, photos, **changes):
-    data = DataSettings(name="imagefolder", root=str(photos), image_size=72, on_error="skip")
+    data = dataset_settings(name="imagefolder", root=str(photos), image_size=72, on_error="skip")
     runtime = RuntimeSettings(device="cpu", workers=2)
     return tiny(store, data=data, runtime=runtime, tricks=["mixup", "swa", "resnet_d"], **changes)
 

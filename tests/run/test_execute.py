@@ -9,7 +9,7 @@ from bagoftricks.run import check as check_module
 from bagoftricks.run import execute as run_module
 from bagoftricks.run import start as start_module
 from bagoftricks.run.execute import execute
-from bagoftricks.settings import ModelSettings, Settings
+from bagoftricks.settings import Settings, network_settings
 from bagoftricks.store.lease import Lease
 from bagoftricks.store.store import WEIGHTS, Store
 from bagoftricks.training.trainer import Trainer
@@ -34,7 +34,7 @@ def run(tmp_path):
     def train(name="store", *, tricks=None, **changes):
         chosen = {trick: {} for trick in tricks or ()}
         settings = Settings(
-            tricks=chosen, model=ModelSettings(depths=[1, 1], width=4), epochs=1, batch_size=64, lr=0.05,
+            tricks=chosen, model=network_settings(depths=[1, 1], width=4), epochs=1, batch_size=64, lr=0.05,
             store=str(tmp_path / name), **changes,
         )  # fmt: skip
         settings.data.image_size, settings.data.pad = 8, 1

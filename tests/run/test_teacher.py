@@ -24,7 +24,7 @@ from bagoftricks.run.execute import execute
 from bagoftricks.run.loading import loaders, teacher_logits, teacher_online, teacher_warnings
 from bagoftricks.run.prepare import prepare
 from bagoftricks.run.teacher import Online, find_teacher
-from bagoftricks.settings import DataSettings, ModelSettings, Settings
+from bagoftricks.settings import Settings, dataset_settings, network_settings
 from bagoftricks.store.store import RECORD, WEIGHTS, Store
 from bagoftricks.study.estimate import seconds_from_steps
 from bagoftricks.study.plan import PlannedRun
@@ -36,7 +36,7 @@ SQUEEZE = "torchvision:squeezenet1_1:{library}"
 
 def settings(store, *, size=8, **changes):
     made = Settings(
-        model=ModelSettings(depths=[1], width=4), epochs=1, batch_size=128, lr=0.05, store=str(store), **changes
+        model=network_settings(depths=[1], width=4), epochs=1, batch_size=128, lr=0.05, store=str(store), **changes
     )
     made.data.image_size, made.data.pad, made.runtime.workers, made.runtime.device = size, 1, 0, "cpu"
     return made
@@ -51,7 +51,7 @@ def trained(tmp_path_factory):
     """A store with one finished run, and its id; the run's network is another one than the students'."""
     store = tmp_path_factory.mktemp("teachers") / "store"
     own = settings(store, tricks={"mixup": {}, "resnet_d": {}})
-    own.model = ModelSettings(name="teacher", depths=[1, 1], width=8)
+    own.model = network_settings(name="teacher", depths=[1, 1], width=8)
     return store, execute(own, Quiet(), "").id
 
 
@@ -194,17 +194,19 @@ def test_a_teacher_is_asked_in_the_students_precision_else_in_its_own(store, run
 def test_images_are_converted_to_what_the_teacher_is_used_to(store, run):
     teacher = find_teacher(run, Store(store), 10)
     pixels = 255 * torch.rand(4, 3, 8, 8, generator=Key(0).generator())
-    other = DataSettings(mean=[10.0, 20.0, 30.0], std=[50.0, 100.0, 200.0])
+    other = dataset_settings(mean=[10.0, 20.0, 30.0], std=[50.0, 100.0, 200.0])
 
     def normalised(data):
         return (pixels - torch.tensor(data.mean).view(3, 1, 1)) / torch.tensor(data.std).view(3, 1, 1)
 
-    said = [Online(teacher, data, CPU, None, channels_last=True)(normalised(data)) for data in (DataSettings(), other)]
+    said = [
+        Online(teacher, data, CPU, None, channels_last=True)(normalised(data)) for data in (dataset_settings(), other)
+    ]
     torch.testing.assert_close(said[0], said[1], rtol=1e-4, atol=1e-4)
 
 
 def test_images_of_another_size_are_resized(store, run):
-    online = Online(find_teacher(run, Store(store), 10), DataSettings(), CPU, None, channels_last=True)
+    online = Online(find_teacher(run, Store(store), 10), dataset_settings(), CPU, None, channels_last=True)
     images = torch.randn(2, 3, 16, 16, generator=Key(0).generator())
     smaller = F.interpolate(images, (8, 8), mode="bilinear", antialias=True)
     assert torch.equal(online(images), online(smaller))
@@ -241,7 +243,7 @@ def test_a_broken_file_moves_nobody_elses_row(store, run, tmp_path, crop):
     (root / "c0" / "0.png").write_bytes(b"no image")
     chosen = student(store, run, mode="offline")
     chosen.batch_size = 8
-    chosen.data = DataSettings(
+    chosen.data = dataset_settings(
         name="imagefolder", root=str(root), holdout=0.1, image_size=8, crop=crop, pad=0, flip=False, jitter="none",
         pca=0.0, on_error="skip",
     )  # fmt: skip
@@ -263,7 +265,7 @@ def test_decoded_images_of_the_students_size_are_not_what_a_larger_teacher_sees(
     prepared = prepare(student(store, run, mode="offline", size=4))
     data = keep_decoded(prepared.data)
     plain = Augment(4, None)
-    assert into_memory(data.train, plain, DataSettings(), 0)[0].images.shape[2:] == (4, 4)
+    assert into_memory(data.train, plain, dataset_settings(), 0)[0].images.shape[2:] == (4, 4)
     said = teacher_logits(prepare(prepared.settings, data=data))
     shutil.rmtree(store / "teachers")
     assert torch.equal(said.logits, teacher_logits(prepared).logits)
@@ -294,7 +296,7 @@ def test_a_network_of_torchvision_is_a_teacher_with_its_own_size_and_normalisati
     network = models.squeezenet1_1(weights=None, num_classes=10)
     network.load_state_dict(load_file(library / "ten.safetensors"))
     images = torch.randn(1, 3, 224, 224, generator=Key(0).generator())
-    same = DataSettings(mean=[*teacher.mean], std=[*teacher.std])
+    same = dataset_settings(mean=[*teacher.mean], std=[*teacher.std])
     with torch.no_grad():
         expected = network.eval()(images)
     torch.testing.assert_close(Online(teacher, same, CPU, None, channels_last=False)(images), expected)
@@ -306,7 +308,7 @@ def test_a_network_of_torchvision_is_a_teacher_with_its_own_size_and_normalisati
 def test_a_network_of_timm_is_a_teacher(library, store):
     teacher = find_teacher(f"timm:test_resnet:{library / 'timm.pth'}", Store(store), 10)
     assert teacher.pixels == 160
-    said = Online(teacher, DataSettings(), CPU, None, channels_last=True)(torch.zeros(1, 3, 32, 32))
+    said = Online(teacher, dataset_settings(), CPU, None, channels_last=True)(torch.zeros(1, 3, 32, 32))
     assert said.shape == (1, 10)
 
 

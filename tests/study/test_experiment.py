@@ -13,14 +13,15 @@ from bagoftricks.cli import bench
 from bagoftricks.cli.arguments import normalise_arguments
 from bagoftricks.cli.conf import options
 from bagoftricks.errors import UserError
+from bagoftricks.folders import shipped_folder
 from bagoftricks.study.arms import Arm
-from bagoftricks.study.experiment import COLUMN_KEYS, experiment_names, experiments_dir, load_experiment
+from bagoftricks.study.experiment import COLUMN_KEYS, experiment_files, load_experiment
 from bagoftricks.tricks import FAMILIES, FAMILY_OF
 from bagoftricks.tricks.catalogue import card, create
 
-SHIPPED = [(name, scale) for name in experiment_names() for scale in ("paper", "laptop")]
+SHIPPED = [(name, scale) for name in experiment_files() for scale in ("paper", "laptop")]
 OURS = ("laptop/robustness",)  # whose numbers nobody has published
-REFERENCES = sorted((experiments_dir().parent / "bagoftricks" / "report" / "references").glob("*.csv"))
+REFERENCES = sorted((shipped_folder("experiments").parent / "bagoftricks" / "report" / "references").glob("*.csv"))
 
 
 def arms(name, scale="paper"):
@@ -36,7 +37,7 @@ def command(experiment, arm: Arm):
 
 def test_the_tables_of_the_papers_are_there():
     tables = [f"assembled/table{n}" for n in (12, 2, 3, 4, 5, 6, 7)] + [f"bag_of_tricks/table{n}" for n in range(2, 7)]
-    assert experiment_names() == [*tables, "laptop/refinements", "laptop/robustness", "page/ladder"]
+    assert [*experiment_files()] == [*tables, "laptop/refinements", "laptop/robustness", "page/ladder"]
 
 
 @pytest.mark.parametrize(("name", "scale"), SHIPPED)
@@ -170,7 +171,7 @@ def test_reading_an_experiment_imports_neither_torch_nor_hydra():
         "import sys; from bagoftricks.study.experiment import load_experiment as load\n"
         "load('assembled/table7', 'paper'); print({'torch', 'hydra', 'omegaconf'} & set(sys.modules))"
     )
-    root = experiments_dir().parent
+    root = shipped_folder("experiments").parent
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

@@ -10,14 +10,14 @@ from dataclasses import replace
 import pytest
 
 from bagoftricks.data import find_dataset
-from bagoftricks.settings import ModelSettings, Settings
+from bagoftricks.settings import Settings, network_settings
 from bagoftricks.store.lease import LEASE
 from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.arms import Arm
 from bagoftricks.study.launch import LOG, run_here, run_in_workers
 from bagoftricks.study.plan import make_plan
 
-TINY = Settings(model=ModelSettings(depths=[1, 1], width=4), epochs=1, batch_size=64, lr=0.05)
+TINY = Settings(model=network_settings(depths=[1, 1], width=4), epochs=1, batch_size=64, lr=0.05)
 TINY.data.image_size, TINY.data.pad = 8, 1
 TINY.runtime.device = "cpu"
 

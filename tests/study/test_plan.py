@@ -4,14 +4,14 @@ from dataclasses import replace
 import pytest
 
 from bagoftricks.run.execute import execute
-from bagoftricks.settings import ModelSettings, Settings
+from bagoftricks.settings import Settings, network_settings
 from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.arms import Arm
 from bagoftricks.study.estimate import seconds_from_records, seconds_from_steps
 from bagoftricks.study.plan import make_plan, save_study, split_parameters, states, study_names
 from tests.run.test_execute import Quiet
 
-TINY = Settings(model=ModelSettings(depths=[1, 1], width=4), epochs=1, batch_size=64, lr=0.05)
+TINY = Settings(model=network_settings(depths=[1, 1], width=4), epochs=1, batch_size=64, lr=0.05)
 TINY.data.image_size, TINY.data.pad = 8, 1
 
 

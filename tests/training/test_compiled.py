@@ -9,13 +9,13 @@ from bagoftricks.errors import UserError
 from bagoftricks.models import build_model, to_device
 from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import Batch
-from bagoftricks.settings import ModelSettings, RuntimeSettings
+from bagoftricks.settings import RuntimeSettings, network_settings
 from bagoftricks.training.compiled import compile_on, compiled, grey_images
 from bagoftricks.training.trainer import Trainer, TrainerSetup
 from tests.helpers import CLASSES, KEY, create_all, make_task
 
 CPU = torch.device("cpu")
-NETWORK = ModelSettings(name="one_block", block="basic", depths=[1], width=4)
+NETWORK = network_settings(name="one_block", block="basic", depths=[1], width=4)
 DRAWING = ("dropout", "stochastic_depth", "dropblock", "sam", "micro_batch", "ema", "label_smoothing")
 
 

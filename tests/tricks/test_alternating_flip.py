@@ -8,7 +8,7 @@ from bagoftricks.data.transforms import mirror
 from bagoftricks.errors import NoEffectError
 from bagoftricks.rng import Key
 from bagoftricks.run.check import check
-from bagoftricks.settings import DataSettings
+from bagoftricks.settings import dataset_settings
 from bagoftricks.tricks.catalogue import create
 from tests.helpers import the_edit
 
@@ -17,7 +17,7 @@ ROWS = np.arange(200)
 
 def flipped(epoch: int, pass_: int = 0, *, alternate: bool = True, rows: np.ndarray = ROWS) -> np.ndarray:
     """Return a mask of the rows that are flipped in an epoch, from marked images."""
-    data = DataSettings(crop="none", jitter="none")
+    data = dataset_settings(crop="none", jitter="none")
     flips = the_edit("alternating_flip") if alternate else None
     augment = Augment.from_settings(data, 2, Key(3), flips=flips)
     images = torch.zeros(len(rows), 3, 2, 2, dtype=torch.uint8)

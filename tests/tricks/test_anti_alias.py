@@ -8,7 +8,7 @@ from bagoftricks.errors import ConflictError, NoEffectError, UserError
 from bagoftricks.models import build_model
 from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import Part
-from bagoftricks.settings import ModelSettings
+from bagoftricks.settings import network_settings
 from bagoftricks.tricks.catalogue import create
 from tests.helpers import KEY, TINY, create_all, make_task, parts_of, site
 
@@ -30,7 +30,7 @@ def blur(k: int, channels: int = 1) -> nn.Module:
 
 
 def network(*names: str, block: str = "bottleneck", image_size: int = 16, **params) -> nn.Module:
-    spec = ModelSettings(name="tiny", block=block, depths=[1, 1], width=4)
+    spec = network_settings(name="tiny", block=block, depths=[1, 1], width=4)
     return build_model(spec, parts_of("anti_alias", *names, **params), num_classes=5, image_size=image_size)
 
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from bagoftricks.errors import UserError
-from bagoftricks.settings import ModelSettings
+from bagoftricks.settings import network_settings
 from bagoftricks.tricks.catalogue import create
 from tests.helpers import TINY, TINY9, batches, create_all, make_trainer
 
@@ -53,7 +53,7 @@ def test_hyper_parameters_out_of_range_are_refused(field, value, expected):
 
 
 def test_the_biases_of_convolutions_may_be_scaled_too():
-    spec = ModelSettings(name="small", kind="cifarnet", widths=[24, 4])
+    spec = network_settings(name="small", kind="cifarnet", widths=[24, 4])
     whitening = create("patch_whitening", kernel=2, mirrored=True, project=False)
     for chosen in (False, True):
         tricks = {"bias_scale": create("bias_scale", convolutions=chosen), "patch_whitening": whitening}

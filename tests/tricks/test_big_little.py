@@ -10,7 +10,7 @@ from bagoftricks.measure.complexity import count_macs, count_params
 from bagoftricks.models import build_model
 from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import Role, has_role
-from bagoftricks.settings import ModelSettings
+from bagoftricks.settings import ModelSettings, network_settings
 from bagoftricks.tricks.catalogue import create
 from tests.helpers import KEY, RESNET50, TINY_BIG_LITTLE, create_all, make_task, parts_of
 
@@ -26,7 +26,7 @@ def network(
 
 
 def tiny(*others: str, pixels: int = 64, depths: Sequence[int] = (2, 2, 2, 1), **settings) -> nn.Module:
-    spec = ModelSettings(name="tiny", depths=list(depths), width=4, **settings)
+    spec = network_settings(name="tiny", depths=list(depths), width=4, **settings)
     return build_model(spec, parts_of("big_little", *others), num_classes=5, image_size=pixels)
 
 
@@ -76,7 +76,7 @@ def test_the_maps_of_the_stem_the_branches_and_the_stages(image_size, sides):
     ],
 )
 def test_the_blocks_of_the_branches(depths, params, big, little):
-    model = network(ModelSettings(name="n", depths=depths, width=8), **params)
+    model = network(network_settings(name="n", depths=depths, width=8), **params)
     stages = [list(stage.children()) for stage in model.stages[:3]]
     assert [len(children) - 3 for children in stages] == big  # less the merging block, Little and the activation
     assert [len(children[-2]) - 1 for children in stages] == little  # less the 1x1 to Big's channels
@@ -112,7 +112,7 @@ def test_the_first_block_of_each_branch_and_every_merging_block_have_a_projectio
     [([3, 4, 6, 3], {"stages.0.1", "stages.1.2", "stages.2.4"}), ([2, 2, 2, 1], set()), ([3, 2, 2, 1], {"stages.0.1"})],
 )
 def test_the_last_block_of_a_big_of_several_has_no_activation(depths, without):
-    model = network(ModelSettings(name="n", depths=depths, width=8))
+    model = network(network_settings(name="n", depths=depths, width=8))
     assert {name for name, block in blocks(model) if isinstance(block.act, nn.Identity)} == without
 
 
@@ -180,7 +180,7 @@ def test_big_is_enlarged_by_repeating_positions_to_the_size_of_little(little, ex
 
 
 def test_a_network_of_grouped_blocks_works():
-    spec = ModelSettings(name="resnext50", depths=[3, 4, 6, 3], width=64, groups=32, group_width=4)
+    spec = network_settings(name="resnext50", depths=[3, 4, 6, 3], width=64, groups=32, group_width=4)
     assert network(spec, num_classes=1000)(torch.zeros(2, 3, 224, 224, device="meta")).shape == (2, 1000)
 
 

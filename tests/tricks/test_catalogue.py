@@ -7,8 +7,9 @@ import pytest
 
 import bagoftricks
 from bagoftricks.errors import UserError
+from bagoftricks.registry import HyperParameter, fields_of
 from bagoftricks.tricks import FAMILY_OF
-from bagoftricks.tricks.catalogue import HyperParameter, card, cards, create, fields_of
+from bagoftricks.tricks.catalogue import card, cards, create
 
 
 def fields(source: str) -> list[HyperParameter]:

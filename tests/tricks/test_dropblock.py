@@ -8,7 +8,7 @@ from bagoftricks.models import build_model
 from bagoftricks.models.parts import Parts
 from bagoftricks.recipe.edits import Part
 from bagoftricks.recipe.trick import Task
-from bagoftricks.settings import ModelSettings
+from bagoftricks.settings import network_settings
 from bagoftricks.tricks.catalogue import create
 from bagoftricks.tricks.regularize.dropblock import grow, seed_probability
 from tests.helpers import KEY, RESNET50, make_task, parts_of, site
@@ -148,7 +148,7 @@ def test_the_place_and_the_step_name_the_mask(other, same):
 
 def scales(depths: list[int], **more) -> list[set[float]]:
     """Return the factors of the layers of each stage, and how many there are."""
-    spec = ModelSettings(name="n", depths=depths, width=8, **more)
+    spec = network_settings(name="n", depths=depths, width=8, **more)
     model = build_model(spec, parts_of("dropblock"), num_classes=5, image_size=32)
     return [{m.scale for m in stage.modules() if hasattr(m, "scale")} for stage in model.stages]
 

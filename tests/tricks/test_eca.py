@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from bagoftricks.models import build_model
-from bagoftricks.settings import ModelSettings
+from bagoftricks.settings import network_settings
 from bagoftricks.tricks.catalogue import card
 from tests.helpers import KEY, parts_of, site, the_edit
 
@@ -55,7 +55,7 @@ def test_the_kernel_by_the_channels(channels, kernel):
 
 
 def test_every_block_of_a_stage_has_the_kernel_of_the_stage():
-    spec = ModelSettings(depths=[2, 1, 1, 2], width=4)
+    spec = network_settings(depths=[2, 1, 1, 2], width=4)
     model = build_model(spec, parts_of("eca"), num_classes=5, image_size=16)
     kernels = [[block.gate.conv.kernel_size[0] for block in stage] for stage in model.stages]
     assert kernels == [[3, 3], [5], [5], [7, 7]]

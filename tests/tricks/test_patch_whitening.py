@@ -8,7 +8,7 @@ from bagoftricks.measure.complexity import count_params
 from bagoftricks.models import build_model
 from bagoftricks.models.parts import Chosen
 from bagoftricks.recipe.edits import InitFromImages, Part
-from bagoftricks.settings import ModelSettings
+from bagoftricks.settings import network_settings
 from bagoftricks.training.trainer import Trainer
 from bagoftricks.tricks.catalogue import create
 from bagoftricks.tricks.tweak import patch_whitening
@@ -67,7 +67,7 @@ def test_mirrored_filters_come_with_their_negatives():
 
 
 def test_without_the_1x1_the_filters_get_a_learned_bias_that_starts_at_zero():
-    spec = ModelSettings(name="tiny", kind="cifarnet", widths=[24, 4, 4])
+    spec = network_settings(name="tiny", kind="cifarnet", widths=[24, 4, 4])
     params = {"kernel": 2, "mirrored": True, "project": False}
     trainer = make_trainer({"patch_whitening": create("patch_whitening", **params)}, network=(spec, 16))
     assert [type(module) for module in trainer.model.stem] == [patch_whitening.PatchConv, torch.nn.ReLU]
@@ -139,7 +139,7 @@ def test_training_leaves_the_filters_and_moves_the_1x1():
 
 
 def test_resnet9_has_729_fixed_numbers_more():
-    spec = ModelSettings(name="resnet9", kind="resnet9", width=64)
+    spec = network_settings(name="resnet9", kind="resnet9", width=64)
     parts: Chosen = parts_of("patch_whitening")
     with torch.device("meta"):
         model = build_model(spec, parts, num_classes=10, image_size=32)

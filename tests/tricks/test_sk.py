@@ -7,7 +7,7 @@ from bagoftricks.errors import NoEffectError, UserError
 from bagoftricks.models import build_model
 from bagoftricks.models.parts import Parts
 from bagoftricks.recipe.edits import Part
-from bagoftricks.settings import ModelSettings
+from bagoftricks.settings import network_settings
 from bagoftricks.tricks.catalogue import create
 from tests.helpers import KEY, make_task, parts_of, site, the_edit
 
@@ -170,7 +170,7 @@ def test_channels_last_maps_stay_so():
 
 
 def test_it_replaces_the_3x3_of_a_bottleneck_and_nothing_follows_it():
-    spec = ModelSettings(depths=[1, 1], width=4)
+    spec = network_settings(depths=[1, 1], width=4)
     block = build_model(spec, parts_of("sk"), num_classes=5, image_size=16).stages[1][0].eval()
     with torch.no_grad():
         x = torch.randn(2, 16, 8, 8, generator=KEY.generator())
@@ -180,7 +180,7 @@ def test_it_replaces_the_3x3_of_a_bottleneck_and_nothing_follows_it():
 
 
 def test_a_network_of_basic_blocks_is_refused():
-    spec = ModelSettings(name="plain18", block="basic", depths=[1], width=4)
+    spec = network_settings(name="plain18", block="basic", depths=[1], width=4)
     message = r"^trick 'sk' changes nothing: plain18 builds no bottleneck 3x3; drop it with ~tricks\.sk"
     with pytest.raises(NoEffectError, match=message):
         build_model(spec, parts_of("sk"), num_classes=5, image_size=16)

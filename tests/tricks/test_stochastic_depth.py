@@ -6,7 +6,7 @@ from torchvision.ops import stochastic_depth
 from bagoftricks.errors import UserError
 from bagoftricks.models import build_model
 from bagoftricks.recipe.trick import Task
-from bagoftricks.settings import ModelSettings
+from bagoftricks.settings import network_settings
 from bagoftricks.tricks.catalogue import create
 from tests.helpers import KEY, TINY, make_task, parts_of, site
 
@@ -19,7 +19,7 @@ def layer(block: int = 9, blocks: int = 10, *, task: Task | None = None, path: s
 
 
 def survivals(mode: str, rate: float) -> list[float]:
-    spec = ModelSettings(name="n", depths=[1, 2, 1], width=4)
+    spec = network_settings(name="n", depths=[1, 2, 1], width=4)
     parts = parts_of("stochastic_depth", mode=mode, rate=rate)
     model = build_model(spec, parts, num_classes=5, image_size=16)
     return [block.keep.survival for stage in model.stages for block in stage]

@@ -5,7 +5,7 @@ from torch.optim.swa_utils import update_bn
 
 from bagoftricks.errors import UserError
 from bagoftricks.run.execute import execute
-from bagoftricks.settings import ModelSettings, Settings
+from bagoftricks.settings import Settings, network_settings
 from bagoftricks.training.trainer import measure_norms
 from bagoftricks.tricks.catalogue import card, create
 from tests.helpers import batches, create_all, flat, make_batch, make_task, make_trainer, the_edit
@@ -127,7 +127,7 @@ def test_measuring_draws_nothing_and_leaves_the_trained_network_alone():
 def test_a_run_evaluates_the_copy_and_evaluations_in_between_change_nothing(tmp_path):
     def record(name, eval_every):
         asked = Settings(
-            tricks={"swa": {"start": "30%", "every": "1 epochs"}}, model=ModelSettings(depths=[1, 1], width=4),
+            tricks={"swa": {"start": "30%", "every": "1 epochs"}}, model=network_settings(depths=[1, 1], width=4),
             epochs=3, batch_size=256, lr=0.05, store=str(tmp_path / name),
         )  # fmt: skip
         asked.data.image_size, asked.data.pad = 8, 1

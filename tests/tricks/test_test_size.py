@@ -7,7 +7,7 @@ from bagoftricks.errors import UserError
 from bagoftricks.run.execute import execute
 from bagoftricks.run.loading import loaders
 from bagoftricks.run.prepare import prepare
-from bagoftricks.settings import ModelSettings, Settings
+from bagoftricks.settings import Settings, network_settings
 from bagoftricks.study.launch import WarmData
 from bagoftricks.tricks.catalogue import create
 from tests.helpers import the_edit
@@ -16,7 +16,7 @@ from tests.run.test_execute import Quiet
 
 def settings(tmp_path, **params):
     made = Settings(
-        tricks={"test_size": params} if params else {}, model=ModelSettings(depths=[1, 1], width=4), epochs=1,
+        tricks={"test_size": params} if params else {}, model=network_settings(depths=[1, 1], width=4), epochs=1,
         batch_size=512, lr=0.05, store=str(tmp_path),
     )  # fmt: skip
     made.data.image_size, made.data.pad = 8, 1

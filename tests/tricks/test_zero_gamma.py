@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from bagoftricks.errors import NoEffectError
 from bagoftricks.models import build_model
 from bagoftricks.recipe.compose import compose
-from bagoftricks.settings import ModelSettings
+from bagoftricks.settings import network_settings
 from bagoftricks.training.parameters import check_selectors, initialise
 from tests.helpers import KEY, create_all, make_batch, make_task
 
@@ -13,7 +13,7 @@ RECIPE = compose(create_all(["zero_gamma"]), make_task())
 
 
 def started(block: str = "bottleneck", depths: tuple[int, ...] = (2, 2)) -> nn.Module:
-    spec = ModelSettings(name="tiny", block=block, depths=list(depths), width=4)
+    spec = network_settings(name="tiny", block=block, depths=list(depths), width=4)
     model = build_model(spec, {}, num_classes=5, image_size=16)
     initialise(model, RECIPE.inits, KEY)
     return model

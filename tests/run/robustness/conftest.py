@@ -11,7 +11,7 @@ from bagoftricks.rng import Key
 from bagoftricks.robustness import request as asked
 from bagoftricks.run import corrupted_images as images
 from bagoftricks.run.carry_out import carry_out
-from bagoftricks.settings import CorruptionSettings, DataSettings, ModelSettings, Settings
+from bagoftricks.settings import CorruptionSettings, Settings, dataset_settings, network_settings
 
 LEAST = {"glass_blur": 4}
 
@@ -54,8 +54,8 @@ class Said:
 
 def settings_of(folder, protocol="small_c", **changes):
     made = Settings(
-        data=DataSettings(image_size=8, pad=1, flip=False, mean=[78.0] * 3, std=[96.0] * 3),
-        model=ModelSettings(depths=[1], width=4),
+        data=dataset_settings(image_size=8, pad=1, flip=False, mean=[78.0] * 3, std=[96.0] * 3),
+        model=network_settings(depths=[1], width=4),
         epochs=1,
         batch_size=64,
         lr=0.05,

@@ -1,0 +1,78 @@
+"""Arguments of every command that add something of the user's: ``plugins=`` and ``--config-dir``."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import yaml
+
+from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.folders import add_user_folder, forget_user_folders, user_folders
+from bagoftricks.plugins import forget_plugins, installed_plugins, load_plugins, loaded_plugins
+
+FILE = "bagoftricks.yaml"  # in the working folder: config_dir and plugins
+CONFIG_DIR_FLAGS = ("--config-dir", "-cd")
+
+
+def extend(arguments: Sequence[str]) -> list[str]:
+    """Load what these arguments, the environment and bagoftricks.yaml add; return the other arguments."""
+    forget_plugins()
+    forget_user_folders()
+    folders, plugins = _from_file(Path(FILE))
+    plugins = [*installed_plugins(), *plugins]
+    rest: list[str] = []
+    left = list(arguments)
+    while left:
+        argument = left.pop(0)
+        key, equals, value = argument.partition("=")
+        if key in CONFIG_DIR_FLAGS:
+            if not equals and not left:
+                raise UserError("--config-dir needs a folder: type --config-dir DIR")
+            folders.append(value if equals else left.pop(0))
+        elif key.lstrip("+") == "plugins" and equals:
+            plugins += [name.strip(" '\"") for name in value.strip("[]").split(",") if name.strip(" '\"")]
+        else:
+            rest.append(argument)
+    for folder in folders:
+        add_user_folder(folder)
+    load_plugins(plugins)
+    return rest
+
+
+def hydra_arguments() -> list[str]:
+    """Return what Hydra needs for the same: an override for each."""
+    found = []
+    if plugins := loaded_plugins():
+        found.append(f"plugins=[{_quoted(plugins)}]")
+    if folders := user_folders():
+        found.append(f"hydra.searchpath=[{_quoted(f'file://{folder}' for folder in folders)}]")
+    return found
+
+
+def without_extensions(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides of a job without ours."""
+    return [override for override in overrides if not override.startswith(("plugins=", *CONFIG_DIR_FLAGS))]
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ",".join("'" + name.replace("'", "\\'") + "'" for name in names)
+
+
+def _from_file(path: Path) -> tuple[list[str], list[str]]:
+    """Return the folder and the plug-ins that bagoftricks.yaml names."""
+    if not path.is_file():
+        return [], []
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: is not YAML ({str(error).splitlines()[0]})") from error
+    known = ("config_dir", "plugins")
+    for key in found if isinstance(found, dict) else [found]:
+        if key not in known:
+            raise UserError(f"{path}: there is no key '{key}'{did_you_mean(str(key), known)} ({', '.join(known)})")
+    plugins = found.get("plugins", [])
+    if not isinstance(plugins, list) or not all(isinstance(name, str) for name in plugins):
+        raise UserError(f"{path}: plugins must be a list, as [my_tricks.py], not {plugins!r}")
+    folder = found.get("config_dir")
+    if folder is not None and not isinstance(folder, str):
+        raise UserError(f"{path}: config_dir must be a folder, not {folder!r}")
+    return [folder] if folder else [], plugins

@@ -1,0 +1,319 @@
+"""Everything that can be added, found by name: tricks, networks, data sets, protocols.
+
+Each is a keyword-only dataclass of settings in a file of its own, marked by a decorator: ours in the package, a user's
+in a plug-in. ``--help`` lists them and the command line types their settings, yet importing one imports torch, which
+takes seconds. So a *card* is read from the source with ``ast``, and the class is imported when it is used
+(docs/adr/0004, 0012).
+"""
+
+import ast
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, make_dataclass
+from functools import cache
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any, NamedTuple, Optional, TypeVar
+
+from typing_extensions import dataclass_transform
+
+from bagoftricks.errors import UserError, did_you_mean
+
+C = TypeVar("C", bound=type[Any])
+PACKAGE = Path(__file__).parent
+PLUGIN_MODULES = "bagoftricks_plugin_"  # begins the names of modules that are loaded from plug-in files
+
+# kind -> (what a user calls it, pattern of the shipped files, settings that choose one of them)
+KINDS = {
+    "trick": ("trick", "tricks/*/*.py"),
+    "network": ("network", "models/*.py"),
+    "dataset": ("data set", "data/*.py"),
+    "protocol": ("protocol", "robustness/protocols.py"),
+}
+TYPES: dict[str, Any] = {
+    "bool": bool,
+    "int": int,
+    "float": float,
+    "str": str,
+    "int | None": Optional[int],  # noqa: UP045 (the spelling that OmegaConf reads)
+    "float | None": Optional[float],  # noqa: UP045
+    "str | None": Optional[str],  # noqa: UP045
+    "Optional[int]": Optional[int],  # noqa: UP045
+    "Optional[str]": Optional[str],  # noqa: UP045
+    "list[int]": list[int],
+    "list[float]": list[float],
+    "list[str]": list[str],
+}
+
+
+# --- decorators ---
+
+
+@dataclass_transform(kw_only_default=True)
+def network(*, kind: str) -> Callable[[C], C]:
+    """Register a subclass of ModelSettings with ``build(num_classes, *, image_size, parts)`` as a kind of network."""
+
+    def register(cls: C) -> C:
+        return _with_default(cls, "kind", kind)
+
+    return register
+
+
+@dataclass_transform(kw_only_default=True)
+def dataset(*, name: str) -> Callable[[C], C]:
+    """Register a subclass of DataSettings with ``find()`` as a data set."""
+
+    def register(cls: C) -> C:
+        return _with_default(cls, "name", name)
+
+    return register
+
+
+@dataclass_transform(kw_only_default=True)
+def protocol(*, name: str) -> Callable[[C], C]:
+    """Register a subclass of Protocol as a protocol of robustness."""
+
+    def register(cls: C) -> C:
+        return _with_default(cls, "name", name)
+
+    return register
+
+
+def _with_default(cls: C, field_name: str, value: str) -> C:
+    """Make a dataclass of a class, with another default of a field that it inherits."""
+    cls.__annotations__[field_name] = "str"
+    setattr(cls, field_name, value)
+    return dataclass(kw_only=True)(cls)  # type: ignore[return-value]
+
+
+# --- cards ---
+
+
+class HyperParameter(NamedTuple):
+    """One setting of a card: its annotation as written, its default, its docstring."""
+
+    name: str
+    annotation: str
+    default: Any
+    doc: str
+
+    @property
+    def type(self) -> Any:
+        """The type the command line converts to; the choices of a ``Literal`` are text until the class checks them."""
+        return str if self.annotation.startswith("Literal[") else TYPES[self.annotation]
+
+
+class Card(NamedTuple):
+    """Facts of something that can be added, known before it is imported."""
+
+    kind: str
+    name: str
+    class_name: str
+    summary: str
+    fields: tuple[HyperParameter, ...]
+    options: Mapping[str, Any]  # literal arguments of the decorator
+    source: Path
+    module: str  # dotted name, or that of a plug-in's module
+
+    @property
+    def family(self) -> str:
+        return str(self.options["family"])
+
+    @property
+    def paper(self) -> str:
+        return str(self.options["paper"])
+
+    @property
+    def warns(self) -> Mapping[str, str]:
+        """Tricks with which this one should not be combined -> why."""
+        return dict(self.options.get("warns", {}))
+
+    @property
+    def overlaps(self) -> str:
+        """How a trick trains for corruptions that robustness is measured on; empty: it does not."""
+        return str(self.options.get("overlaps", ""))
+
+    @property
+    def overlaps_if(self) -> str:
+        """Name of the hyper-parameter without which a trick does not overlap."""
+        return str(self.options.get("overlaps_if", ""))
+
+    def schema(self) -> type:
+        """Return the settings as a dataclass, for Hydra's ConfigStore."""
+        return make_dataclass(self.class_name, [schema_field(f.name, f.type, f.default) for f in self.fields])
+
+    def load(self) -> type[Any]:
+        """Import the class. Raises UserError if a plug-in cannot be imported."""
+        return getattr(_module(self), self.class_name)  # type: ignore[no-any-return]
+
+
+def schema_field(name: str, type_: Any, default: Any) -> tuple[str, Any, Any]:
+    """Return a field for ``make_dataclass``; lists are copied for each instance."""
+    if isinstance(default, list):
+        return name, type_, field(default_factory=lambda: list(default), kw_only=True)
+    return name, type_, field(default=default, kw_only=True)
+
+
+@cache
+def shipped(kind: str) -> dict[str, Card]:
+    """Return the cards of the package by name."""
+    return {card.name: card for path in sorted(PACKAGE.glob(KINDS[kind][1])) for card in cards_in(path, kind)}
+
+
+_added: dict[tuple[str, str], Card] = {}  # of plug-ins, by kind and name
+
+
+def added_cards(kind: str) -> dict[str, Card]:
+    """Return the cards of plug-ins by name."""
+    return {name: card for (of, name), card in _added.items() if of == kind}
+
+
+def all_cards(kind: str) -> dict[str, Card]:
+    """Return the cards of one kind by name, those of plug-ins last."""
+    return {**shipped(kind), **added_cards(kind)}
+
+
+def find_card(kind: str, name: str) -> Card:
+    """Return the card called ``name``. Raises UserError with the nearest name."""
+    known = all_cards(kind)
+    if name not in known:
+        raise UserError(f"there is no {KINDS[kind][0]} '{name}'{did_you_mean(name, known)} ({', '.join(known)})")
+    return known[name]
+
+
+def forget_cards() -> None:
+    """Forget the cards of plug-ins."""
+    _added.clear()
+
+
+def add_card(card: Card) -> None:
+    """Register a plug-in's card. Raises UserError if the name is taken."""
+    other = all_cards(card.kind).get(card.name)
+    if other is not None and other.source != card.source:
+        what = KINDS[card.kind][0]
+        raise UserError(f"{card.source}: the {what} '{card.name}' stands in {other.source} already; rename yours")
+    _added[card.kind, card.name] = card
+
+
+def cards_in(path: Path, *kinds: str, module: str = "") -> list[Card]:
+    """Read the cards of a source file: classes with one of our decorators. Raises SyntaxError, OSError."""
+    found = []
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef) and (marked := _marked(node, kinds or tuple(KINDS))) is not None:
+            kind, options = marked
+            summary = (ast.get_docstring(node) or "").partition("\n")[0]
+            name = _name_of(kind, node, options, path, shipped=not module)
+            if kind == "trick":
+                options = {**options, "family": options.get("family") or (path.parent.name if not module else "")}
+                _check_family(path, node, options["family"])
+            where = module or ".".join(["bagoftricks", *path.relative_to(PACKAGE).with_suffix("").parts])
+            found.append(Card(kind, name, node.name, summary, tuple(fields_of(node)), options, path, where))
+    return found
+
+
+def _marked(node: ast.ClassDef, kinds: tuple[str, ...]) -> tuple[str, dict[str, Any]] | None:
+    """Return kind and literal arguments of the decorator of a class, None without one of ours."""
+    for decorator in node.decorator_list:
+        if isinstance(decorator, ast.Call):
+            kind = ast.unparse(decorator.func).rpartition(".")[2]
+            if kind in kinds:
+                return kind, {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in decorator.keywords}
+    return None
+
+
+def _check_family(path: Path, node: ast.ClassDef, family: object) -> None:
+    families = ("tweak", "efficiency", "refine", "regularize")
+    if family not in families:
+        meant = did_you_mean(str(family), families)
+        raise ValueError(f"{node.name} needs @trick(family=...), one of {', '.join(families)}{meant}")
+
+
+def _name_of(kind: str, node: ast.ClassDef, options: Mapping[str, Any], path: Path, *, shipped: bool) -> str:
+    """Return the name under which a class is chosen: a shipped trick's is its file's."""
+    given = options.get("kind" if kind == "network" else "name")
+    return str(given or (path.stem if shipped else snake_case(node.name)))
+
+
+def snake_case(name: str) -> str:
+    """Return ``poly_loss`` for ``PolyLoss``."""
+    spaced = "".join(f"_{c}" if c.isupper() and i and not name[i - 1].isupper() else c for i, c in enumerate(name))
+    return spaced.lower()
+
+
+def fields_of(node: ast.ClassDef) -> list[HyperParameter]:
+    """Return the annotated fields of a class, with their literal defaults and the docstring under each."""
+    return [
+        HyperParameter(name, ast.unparse(statement.annotation), _default(statement.value), doc)
+        for name, (statement, doc) in documented(node).items()
+        if not ast.unparse(statement.annotation).startswith("ClassVar")
+    ]
+
+
+def _default(value: ast.expr | None) -> Any:
+    """Return a literal, or the literal that ``field(default_factory=lambda: ...)`` makes; None for anything else."""
+    if isinstance(value, ast.Call) and ast.unparse(value.func) == "field":
+        made = next((keyword.value for keyword in value.keywords if keyword.arg == "default_factory"), None)
+        value = made.body if isinstance(made, ast.Lambda) else ast.parse("[]", mode="eval").body
+    try:
+        return None if value is None else ast.literal_eval(value)
+    except ValueError:
+        return None
+
+
+def documented(node: ast.ClassDef) -> dict[str, tuple[ast.AnnAssign, str]]:
+    """Return each annotated field of a class with the docstring under it, on one line."""
+    found = {}
+    for statement, after in zip(node.body, [*node.body[1:], None], strict=True):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            doc = after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
+            found[statement.target.id] = statement, " ".join(str(doc).split())
+    return found
+
+
+# --- classes ---
+
+
+def make_object(card: Card, values: Mapping[str, Any]) -> Any:
+    """Return an object of the card's class with these settings, the others at their defaults."""
+    cls = card.load()
+    annotations = {field.name: field.annotation for field in card.fields}
+    exact = {key: float(v) if _is_whole_float(annotations.get(key, ""), v) else v for key, v in values.items()}
+    return cls(**exact)
+
+
+def _is_whole_float(annotation: str, value: object) -> bool:
+    """Return True for 1 where 1.0 is meant: the two are the same run."""
+    return annotation.startswith("float") and isinstance(value, int) and not isinstance(value, bool)
+
+
+def _module(card: Card) -> Any:
+    if not card.module.startswith(PLUGIN_MODULES):
+        return _imported(card, lambda: import_module(card.module))
+    if card.module not in sys.modules:
+        _imported(card, lambda: _from_file(card.module, card.source))
+    return sys.modules[card.module]
+
+
+def _from_file(name: str, path: Path) -> Any:
+    spec = spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[name] = made = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(made)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return made
+
+
+def _imported(card: Card, load: Callable[[], Any]) -> Any:
+    """Import; a plug-in that cannot be imported is its author's, not ours."""
+    try:
+        return load()
+    except Exception as error:
+        if card.source.is_relative_to(PACKAGE):
+            raise
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise UserError(f"plugins={card.source}: cannot be imported ({reason})") from error
