@@ -41,7 +41,7 @@ LAYERS = (
     {"study": "planning: designs, experiments, arms, estimates, launching"},
     {"statistics": "conclusions from records"},
     {"report": "tables and pictures of records"},
-    {"cli": "the commands; Hydra lives here only"},
+    {"cli": "the commands; Hydra lives here only", "testing": "contracts of plug-ins, for their authors' tests"},
 )
 LAYER_OF = {module: height for height, layer in enumerate(LAYERS) for module in layer}
 

@@ -1,0 +1,205 @@
+"""Contracts of tricks, networks, data sets and protocols, for the tests of plug-ins.
+
+    from bagoftricks.plugins import load_plugins
+    from bagoftricks.testing import check_trick
+
+    def test_poly_loss_keeps_the_contract_of_a_trick():
+        load_plugins(["poly_loss.py"])
+        check_trick("poly_loss")
+
+Each check raises AssertionError with what is wrong. They take seconds on a CPU.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bagoftricks.data.sources import find_dataset
+from bagoftricks.errors import ConflictError, NoEffectError, TooSmall, UserError
+from bagoftricks.models import build_model
+from bagoftricks.recipe.compose import compose
+from bagoftricks.recipe.edits import Batch
+from bagoftricks.recipe.recipe import Recipe
+from bagoftricks.recipe.trick import Length, Task, Trick
+from bagoftricks.registry import Card, all_cards, find_card
+from bagoftricks.rng import Key
+from bagoftricks.robustness.protocols import find_protocol
+from bagoftricks.robustness.scoring import corruption_names
+from bagoftricks.settings import ModelSettings, dataset_settings, network_settings
+from bagoftricks.training.parameters import check_selectors, initialise, owned_parameters
+from bagoftricks.training.trainer import Trainer, TrainerSetup
+from bagoftricks.tricks.catalogue import card, create, families
+
+CLASSES, ROWS, STEPS = 5, 8, 3
+NETWORKS = (({"depths": [1, 1], "width": 4}, "resnet", 16), ({"width": 4}, "resnet9", 32))
+EFFECT = 1e-6  # relative difference below which a trick changes nothing
+
+
+# --- tricks ---
+
+
+def check_trick(name: str, **params: Any) -> None:
+    """Check that a trick agrees with its card, composes, changes something, and moves no draw of another."""
+    check_card(card(name))
+    trick = create(name, **params)
+    for other in families():
+        if other != name:
+            composes_or_conflicts(name, trick, other)
+    spec, pixels = network_with({name: trick})
+    once, again = (trained({name: trick}, spec, pixels) for _ in range(2))
+    assert torch.equal(once, again), f"{name}: the same run twice gives other weights: draw from the key that you get"
+    plain = trained({}, spec, pixels)
+    if once.shape == plain.shape:
+        size = relative_difference(once, plain)
+        assert size > EFFECT, f"{name}: changes the weights by {size:.1e} of their size: it has no effect"
+    moves_no_other_start({name: trick}, spec, pixels)
+
+
+def composes_or_conflicts(name: str, trick: Trick, other: str) -> None:
+    """Check that two tricks compose in either order, or that the conflict names both."""
+    pair = {name: trick, other: create(other)}
+    conflict = ""
+    try:
+        compose(pair, tiny_task())
+    except ConflictError as error:
+        conflict = f"{error}"
+    except UserError:
+        return  # a hyper-parameter of the other one does not fit the tiny task
+    named = not conflict or (f"'{name}'" in conflict and f"'{other}'" in conflict)
+    assert named, f"{name} with {other}: the conflict does not name both: {conflict}"
+
+
+def moves_no_other_start(tricks: Mapping[str, Trick], spec: ModelSettings, pixels: int) -> None:
+    """Check that parameters which the trick does not select start as they do without it."""
+    (recipe, model), (_, plain) = started(tricks, spec, pixels), started({}, spec, pixels)
+    before = {full: parameter for _, _, full, parameter in owned_parameters(plain)}
+    for module, own, full, parameter in owned_parameters(model):
+        if full in before and before[full].shape == parameter.shape:
+            chosen = any(edit.select(module, own) for _, edit in recipe.inits)
+            same = torch.equal(parameter, before[full])
+            assert chosen or same or type(module).__module__ not in ("torch.nn.modules.conv",), (
+                f"{next(iter(tricks))}: {full} starts from another value, though no edit selects it"
+            )
+
+
+# --- networks, data sets, protocols ---
+
+
+def check_network(kind: str, *, image_size: int = 32, **values: Any) -> None:
+    """Check that a network agrees with its card, maps images to logits, and can be trained."""
+    check_card(find_card("network", kind))
+    spec = network_settings(kind, **values)
+    model = build_model(spec, {}, num_classes=CLASSES, image_size=image_size)
+    logits = model(tiny_batch(image_size).images)
+    assert logits.shape == (ROWS, CLASSES), f"{kind}: {tuple(logits.shape)} for {ROWS} images and {CLASSES} classes"
+    logits.float().logsumexp(1).sum().backward()
+    idle = [name for name, p in model.named_parameters() if p.grad is None]
+    assert not idle, f"{kind}: {idle[0]} gets no gradient"
+    with torch.device("meta"):
+        shapes = build_model(spec, {}, num_classes=CLASSES, image_size=image_size).state_dict()
+    assert shapes.keys() == model.state_dict().keys(), f"{kind}: is built in another way on the meta device"
+    drop = [m for m in model.modules() if isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0]
+    assert not drop, f"{kind}: has dropout of its own: the baseline has no tricks; use Part.HEAD_DROP"
+
+
+def check_dataset(name: str, **values: Any) -> None:
+    """Check that a data set agrees with its card, that labels fit its classes, and that its digest is stable."""
+    check_card(find_card("dataset", name))
+    settings = dataset_settings(name, **values)
+    data, again = find_dataset(settings), find_dataset(settings)
+    assert data.digest == again.digest, f"{name}: the digest differs when the data set is found again"
+    assert len(set(data.classes)) == len(data.classes), f"{name}: two classes have one name"
+    for split in (data.train, data.val):
+        labels = split.labels
+        assert len(labels), f"{name}: a split is empty"
+        assert 0 <= labels.min() <= labels.max() < len(data.classes), f"{name}: a label is not one of the classes"
+        image = split.image(0)
+        assert (image.dtype, image.ndim, image.shape[0]) == (torch.uint8, 3, 3), (
+            f"{name}: an image is {image.dtype} of shape {tuple(image.shape)}, not bytes of shape (3, H, W)"
+        )
+
+
+def check_protocol(name: str) -> None:
+    """Check that a protocol agrees with its card and measures corruptions that exist."""
+    check_card(find_card("protocol", name))
+    found = find_protocol(name)
+    assert found.corruptions, f"{name}: measures nothing"
+    assert found.sequences or set(found.corruptions) <= set(corruption_names()), f"{name}: an unknown corruption"
+    assert found.constants in ("imagenet", "cifar"), f"{name}: constants must be imagenet or cifar"
+
+
+def check_card(known: Card) -> None:
+    """Check that a card, read from the source, says what the class says, and that every field has a help text."""
+    cls = known.load()
+    defaults = {f.name: f for f in fields(cls)}
+    assert known.summary, f"{known.name}: needs a docstring; its first line is the help text"
+    for field in known.fields:
+        assert field.doc or known.kind == "protocol", f"{known.name}.{field.name}: needs a docstring under it"
+        of_class = defaults[field.name]
+        made = of_class.default_factory() if callable(of_class.default_factory) else of_class.default
+        assert made == field.default, (
+            f"{known.name}.{field.name}: the card reads {field.default!r}, the class has {made!r}"
+        )
+        assert field.type is not None
+    assert known.name in all_cards(known.kind) or known.kind == "trick"
+
+
+# --- a tiny task ---
+
+
+def tiny_task() -> Task:
+    """Return a task of a few images whose clock has begun."""
+    task = Task(CLASSES, ROWS, 16)
+    task.clock.begin(Length(STEPS, STEPS))
+    return task
+
+
+def tiny_batch(pixels: int, step: int = 0) -> Batch:
+    """Return a batch of noise with one-hot targets."""
+    rng = Key(0).fold("batch", step).generator()
+    labels = torch.randint(CLASSES, (ROWS,), generator=rng)
+    return Batch(torch.randn(ROWS, 3, pixels, pixels, generator=rng), torch.eye(CLASSES)[labels])
+
+
+def network_with(tricks: Mapping[str, Trick]) -> tuple[ModelSettings, int]:
+    """Return the first tiny network on which the tricks have an effect, and its pixels."""
+    refused: UserError | None = None
+    for values, kind, pixels in NETWORKS:
+        try:
+            spec = network_settings(kind, **values)
+            started(tricks, spec, pixels)
+            return spec, pixels
+        except (NoEffectError, TooSmall) as error:
+            refused = error
+    raise AssertionError(f"no tiny network takes a part from the trick: {refused}")
+
+
+def started(tricks: Mapping[str, Trick], spec: ModelSettings, pixels: int) -> tuple[Recipe, nn.Module]:
+    """Return the recipe and the initialised network."""
+    recipe = compose(tricks, tiny_task())
+    model = build_model(spec, recipe.parts, num_classes=CLASSES, image_size=pixels)
+    check_selectors(model, recipe)
+    initialise(model, recipe.inits, Key(0).fold("init"))
+    return recipe, model
+
+
+def trained(tricks: Mapping[str, Trick], spec: ModelSettings, pixels: int) -> Tensor:
+    """Return the weights after a few steps, in one vector."""
+    task = tiny_task()
+    recipe = compose(tricks, task)
+    model = build_model(spec, recipe.parts, num_classes=CLASSES, image_size=pixels)
+    setup = TrainerSetup(key=Key(0), lr=0.1, weight_decay=1e-3, sample=lambda count: tiny_batch(pixels).images[:count])
+    trainer = Trainer(recipe, model, task, task.clock.length, setup)
+    for step in range(STEPS):
+        batches = [tiny_batch(pixels, step * recipe.reads + read) for read in range(recipe.reads)]
+        images, targets = (torch.cat([getattr(b, part) for b in batches]) for part in ("images", "targets"))
+        trainer.step(Batch(images, targets))
+    return torch.cat([p.detach().flatten() for p in trainer.weight_sets().popitem()[1].parameters()])
+
+
+def relative_difference(one: Tensor, other: Tensor) -> float:
+    """Return the size of the difference over the size of what is compared with."""
+    return float((one - other).norm() / other.norm())

@@ -1,0 +1,128 @@
+"""The examples of plug-ins: each keeps its contract, and each runs through the real commands."""
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bagoftricks.errors import DataError, UserError
+from bagoftricks.folders import add_user_folder, forget_user_folders
+from bagoftricks.plugins import forget_plugins, load_plugins
+from bagoftricks.registry import find_card
+from bagoftricks.rng import Key
+from bagoftricks.settings import dataset_settings
+from bagoftricks.testing import check_dataset, check_network, check_protocol, check_trick
+from bagoftricks.tricks.catalogue import create
+from tests.cli.conftest import bot as bot
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+TINY = ("data=digits", "image_size=8", "model.depths=[1]", "model.width=4", "epochs=1", "format=json")
+
+
+@pytest.fixture(autouse=True)
+def plugins():
+    load_plugins([str(path) for path in sorted(EXAMPLES.glob("*.py"))])
+    add_user_folder(str(EXAMPLES))
+    yield
+    forget_plugins()
+    forget_user_folders()
+
+
+def example(name: str) -> str:
+    return f"plugins=[{EXAMPLES / name}.py]"
+
+
+def test_the_trick():
+    check_trick("poly_loss")
+    logits, targets = torch.tensor([[2.0, 0.0]]), torch.tensor([[1.0, 0.0]])
+    right = 1 / (1 + np.exp(-2.0))
+    expected = -np.log(right) + 0.5 * (1 - right)
+    assert create("poly_loss", epsilon=0.5).loss(logits, targets).item() == pytest.approx(expected)
+    with pytest.raises(UserError, match=r"^tricks\.poly_loss\.epsilon=-1\.0: must be above -1"):
+        create("poly_loss", epsilon=-1.0)
+
+
+def test_the_trick_is_trained(bot):
+    done = bot("bot-train", example("poly_loss"), "+refine=poly_loss", "tricks.poly_loss.epsilon=1", *TINY)
+    record = json.loads(done.out)
+    assert record["tricks"] == {"poly_loss": {"epsilon": 1.0}}
+    assert "poly_loss" in bot("bot-train", example("poly_loss"), "--help").out
+    wrong = bot("bot-train", example("poly_loss"), "+refine=poly_los", *TINY)
+    assert "did you mean 'poly_loss'?" in wrong.err
+    both = bot("bot-train", example("poly_loss"), "+refine=[poly_loss,poly_loss]", *TINY)
+    assert "is finished" not in both.err or both.status == 0
+
+
+def test_the_network(bot):
+    check_network("vgg11", width=4)
+    done = bot(
+        "bot-bench", example("vgg11"), "--config-dir", str(EXAMPLES), "model=vgg11", "image_size=224",
+        "measure=false", "format=json",
+    )  # fmt: skip
+    assert json.loads(done.out)["macs"] == pytest.approx(7.487e9, rel=2e-3)  # the convolutions of torchvision.s vgg11
+    small = bot("bot-train", example("vgg11"), "--config-dir", str(EXAMPLES), "model=vgg11", "image_size=16")
+    assert "image_size=16: vgg11 needs 32 pixels" in small.err
+
+
+def idx(values: np.ndarray) -> bytes:
+    sizes = b"".join(int(size).to_bytes(4, "big") for size in values.shape)
+    return bytes([0, 0, 8, values.ndim]) + sizes + values.tobytes()
+
+
+@pytest.fixture
+def fashion(tmp_path):
+    rng = Key(0).fold("fashion").numpy()
+    for begin, count in (("train", 40), ("t10k", 10)):
+        images = rng.integers(0, 255, (count, 28, 28), dtype=np.uint8)
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        (tmp_path / f"{begin}-images-idx3-ubyte").write_bytes(idx(images))
+        (tmp_path / f"{begin}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels)))
+    return tmp_path
+
+
+def test_the_data_set(fashion, bot):
+    check_dataset("fashion_mnist", root=str(fashion))
+    data = dataset_settings("fashion_mnist", root=str(fashion)).find()
+    assert data.train.images.shape == (40, 3, 28, 28)
+    assert (data.train.images[:, 0] == data.train.images[:, 2]).all()
+    done = bot(
+        "bot-train", example("fashion_mnist"), f"--config-dir={EXAMPLES}", "data=fashion_mnist", f"data.root={fashion}",
+        "batch_size=8", *TINY[1:],
+    )  # fmt: skip
+    assert json.loads(done.out)["data"]["name"] == "fashion_mnist", done.err
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("train-images-idx3-ubyte", None, "has no train-images-idx3-ubyte or"),
+        ("train-images-idx3-ubyte", idx(np.zeros((40, 28, 28), np.uint8))[:-1], "is cut short"),
+        ("t10k-labels-idx1-ubyte.gz", b"no gzip", "cannot be unpacked"),
+        ("t10k-labels-idx1-ubyte.gz", gzip.compress(idx(np.full(10, 10, np.uint8))), "do not belong together"),
+    ],
+)
+def test_a_damaged_file_of_the_data_set_is_named(fashion, file, content, message):
+    (fashion / file).unlink() if content is None else (fashion / file).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        dataset_settings("fashion_mnist", root=str(fashion)).find()
+
+
+def test_the_protocol(bot):
+    check_protocol("noise_c")
+    done = bot("bot-train", example("noise_c"), "corruptions=noise_c", "corruptions.limit=20", *TINY, "image_size=32")
+    (result,) = json.loads(done.out)["robustness"].values()
+    assert result["corruptions"] == 3
+
+
+def test_the_experiment(bot):
+    sweep = [example("poly_loss"), f"--config-dir={EXAMPLES}", "experiment=losses", "epochs=1", "slots=0"]
+    rows = json.loads(bot("bot-sweep", *sweep, "format=json").out)["rows"]
+    assert [row["label"] for row in rows] == ["cross entropy", "label smoothing", "PolyLoss"]
+    assert rows[1]["published"] == {"top1": 78.31}
+
+
+def test_the_class_of_a_plugin_is_imported_when_it_is_used_alone():
+    assert find_card("network", "vgg11").load().__module__.startswith("bagoftricks_plugin_vgg11")
