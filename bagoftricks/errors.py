@@ -32,13 +32,13 @@ class ConflictError(UserError):
 class NoEffectError(UserError):
     """Trick that is switched on and would change nothing: in an ablation, a false zero."""
 
-    def __init__(self, trick: str, why: str) -> None:
-        super().__init__(trick, why)
-        self.trick, self.why = trick, why
+    def __init__(self, trick: str, why: str, change: str = "choose another model=") -> None:
+        super().__init__(trick, why, change)
+        self.trick, self.why, self.change = trick, why, change
 
     def __str__(self) -> str:
         drop = f"drop it with ~tricks.{self.trick}"
-        return f"trick '{self.trick}' changes nothing: {self.why}; {drop}, or choose another model="
+        return f"trick '{self.trick}' changes nothing: {self.why}; {drop}, or {self.change}"
 
 
 class TooSmall(UserError):

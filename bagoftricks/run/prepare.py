@@ -9,8 +9,10 @@ import torch
 from bagoftricks.data import Dataset, find_dataset
 from bagoftricks.errors import UserError
 from bagoftricks.recipe.recipe import Recipe
+from bagoftricks.recipe.trick import Length
 from bagoftricks.robustness.request import EvaluationRequest, request_from
 from bagoftricks.run.check import Checked, check, weights_digest
+from bagoftricks.run.effects import check_effects
 from bagoftricks.run.identity import run_id, run_identity
 from bagoftricks.run.teacher import Teacher, find_teacher
 from bagoftricks.settings import Settings
@@ -63,6 +65,8 @@ def prepare(settings: Settings, checked: Checked | None = None, data: Dataset | 
     num_classes = class_count(settings, data)
     counts = np.bincount(data.train.labels, minlength=num_classes)
     checked = checked.with_data(num_classes, tuple(counts.tolist()))
+    steps = count // settings.batch_size
+    check_effects(checked.tricks, checked.task, Length(steps, steps * settings.epochs))
     evaluation, edit = request_from(settings, checked.recipe), checked.recipe.teacher
     teacher = find_teacher(edit.source, Store(settings.store), num_classes) if edit else None
     identity = run_identity(

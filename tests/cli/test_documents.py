@@ -35,7 +35,7 @@ def test_a_documented_command_composes(bot, command):
         assert load_experiment(arguments[0].removeprefix("experiment="), "paper").arms
         return
     if program == "bot-sweep":
-        data = ["data=digits", "image_size=8", "data.pad=1", "batch_size=256"]
+        data = ["data=digits", "image_size=16", "data.pad=1", "batch_size=256"]
         planned = bot(program, *arguments, *data, "plan=true", "format=json", "store=.")
         said = planned.err.splitlines()[:-1]  # a teacher is a run that this store does not have
         assert planned.status == 0 or all("there is no such finished run" in line for line in said), planned.err

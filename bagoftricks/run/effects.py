@@ -1,0 +1,249 @@
+"""Check that each trick of a run does something, by the size of the effect of its edits on a small probe."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bagoftricks.errors import NoEffectError
+from bagoftricks.models.layers import GlobalAverage, Site
+from bagoftricks.models.parts import Parts
+from bagoftricks.recipe import edits as e
+from bagoftricks.recipe.trick import Clock, Length, Task, Trick
+from bagoftricks.rng import Key, Noise
+
+SMALLEST_EFFECT = 1e-6  # a smaller relative difference is no effect
+PROBE_KEY = Key(0).fold("probe of effects")
+PROBES = 512  # batches after which a map of batches that changed none is refused
+IMAGES = 4
+
+Why = str | None  # why an edit changes nothing; None for an edit that does, or that only training could judge
+
+
+def check_effects(tricks: Mapping[str, Trick], task: Task, length: Length) -> None:
+    """Raise NoEffectError for a trick none of whose edits changes a run of this length. The task stays as it is."""
+    for name, trick in tricks.items():
+        probe = dataclasses.replace(task, clock=Clock(), noise=Noise(key=PROBE_KEY))
+        probe.clock.begin(length)
+        reasons = [why_idle(edit, trick, probe) for edit in trick.edits(probe)]
+        if reasons and None not in reasons:
+            values = ", ".join(f"{f.name}={getattr(trick, f.name)}" for f in hyper_parameters(trick))
+            why = "; ".join(dict.fromkeys(filter(None, reasons)))
+            change = f"change one of its values ({values})" if values else "train for longer"
+            raise NoEffectError(name, why, change)
+
+
+def why_idle(edit: e.Edit, trick: Trick, task: Task) -> Why:
+    """Return why ``edit`` changes nothing in a run of ``task``, None if it does or if nothing cheap can judge it."""
+    judge = JUDGES.get(type(edit))
+    return judge(edit, trick, task) if judge else None
+
+
+def hyper_parameters(trick: Trick) -> list[Any]:
+    return list(dataclasses.fields(trick)) if dataclasses.is_dataclass(trick) else []
+
+
+def has_defaults(trick: Trick) -> bool:
+    """Return True for hyper-parameters that nobody changed."""
+    return all(getattr(trick, f.name) == f.default for f in hyper_parameters(trick))
+
+
+def alike(one: Tensor, other: Tensor) -> bool:
+    """Return True if two tensors differ by less than the smallest effect."""
+    if one.shape != other.shape:
+        return False
+    one, other = one.detach().double(), other.detach().double()
+    return bool((one - other).norm() <= SMALLEST_EFFECT * other.norm())
+
+
+def normal(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(*shape, generator=PROBE_KEY.generator(), dtype=dtype)
+
+
+def distributions(classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return targets: one-hot ones, then the uniform one."""
+    rows = min(classes, 2 * IMAGES - 1)
+    one_hot = F.one_hot(torch.arange(rows), classes).to(dtype)
+    return torch.cat([one_hot, torch.full((1, classes), 1 / classes, dtype=dtype)])
+
+
+def idle_decay(edit: e.SetDecay, trick: Trick, task: Task) -> Why:
+    """Let defaults pass: a constant rate is not the baseline's, and constant_lr has no other value."""
+    steps = task.clock.length.total_steps
+    if steps == 1:
+        return "a run of one step has no time for a decay"
+    if has_defaults(trick) or any(abs(edit.decay(step, steps) - 1) > SMALLEST_EFFECT for step in range(steps)):
+        return None
+    return f"the learning rate keeps its peak in all {steps} steps of this run (for that, type +refine=constant_lr)"
+
+
+def idle_warmup(edit: e.SetWarmup, trick: Trick, task: Task) -> Why:
+    steps = edit.steps()
+    if steps and (
+        has_defaults(trick) or any(abs(edit.factor(step, steps) - 1) > SMALLEST_EFFECT for step in range(steps))
+    ):
+        return None
+    return f"its {steps} steps of warm-up have the peak learning rate"
+
+
+def idle_targets(edit: e.MapTargets, trick: Trick, task: Task) -> Why:
+    targets = distributions(task.num_classes, torch.float64)
+    return f"no target of {task.num_classes} classes changes" if alike(edit.apply(targets), targets) else None
+
+
+def idle_batches(edit: e.MapBatch, trick: Trick, task: Task) -> Why:
+    """Compare batches as sets of images: their order is no effect. A map that reads more than it returns has one."""
+    if edit.reads > 1:
+        return None
+    targets = distributions(max(2, task.num_classes))[:IMAGES]
+    images = normal(IMAGES, 3, task.image_size, task.image_size)[: len(targets)]
+    targets = targets if task.num_classes > 1 else torch.ones(len(targets), 1)
+    batch, steps = e.Batch(images, targets), task.clock.length.total_steps
+    for probe in range(PROBES):
+        task.clock.set(probe * 7919 % steps)
+        if not alike(fingerprint(edit.apply(batch, PROBE_KEY.fold(probe))), fingerprint(batch)):
+            return None
+    return f"it left {PROBES:,} batches as they were"
+
+
+def fingerprint(batch: e.Batch) -> Tensor:
+    """Return two numbers of each image and its target, sorted."""
+    pixels, targets = batch.images.flatten(1).double(), batch.targets.double().pow(2).sum(1)
+    ramp = torch.linspace(1, 2, pixels.shape[1], dtype=torch.float64)
+    return torch.stack([pixels.pow(2).mean(1) + targets, pixels @ ramp + targets]).sort(1).values
+
+
+def idle_loss(edit: e.SetLoss, trick: Trick, task: Task) -> Why:
+    targets = distributions(task.num_classes)
+    logits = normal(*targets.shape).requires_grad_()
+    (mine,) = torch.autograd.grad(edit.loss(logits, targets), logits)
+    (plain,) = torch.autograd.grad(F.cross_entropy(logits, targets), logits)
+    return "its gradient is that of the cross entropy" if alike(mine, plain) else None
+
+
+def idle_scale(edit: e.ScaleLoss, trick: Trick, task: Task) -> Why:
+    return f"the loss is multiplied by {edit.factor:g}" if abs(edit.factor - 1) <= SMALLEST_EFFECT else None
+
+
+def idle_term(edit: e.AddLossTerm, trick: Trick, task: Task) -> Why:
+    views = max([other.views for other in trick.edits(task) if isinstance(other, e.MapImages)], default=1)
+    targets = distributions(task.num_classes)
+    logits, images = normal(views * len(targets), task.num_classes), torch.zeros(views * len(targets), 3, 1, 1)
+    teacher = normal(*targets.shape).softmax(1)
+    term = float(edit.term(logits, e.Batch(images, targets, teacher)))
+    return f"the term that it adds to the loss is {term:.3g}" if abs(term) <= SMALLEST_EFFECT else None
+
+
+def idle_teacher(edit: e.SetTeacher, trick: Trick, task: Task) -> Why:
+    return "nothing uses its teacher"
+
+
+def idle_split(edit: e.SplitBatch, trick: Trick, task: Task) -> Why:
+    if edit.images < task.batch_size:
+        return None
+    return f"one part of {edit.images} images holds the whole batch (batch_size={task.batch_size})"
+
+
+def idle_factors(edit: e.ScaleParams, trick: Trick, task: Task) -> Why:
+    """Let a factor of all parameters pass: linear scaling is 1 at its base batch, as in rows of the papers."""
+    every = all(edit.select(nn.BatchNorm2d(1), name) for name in ("weight", "bias"))
+    every = every and all(edit.select(nn.Conv2d(1, 1, 1), name) for name in ("weight", "bias"))
+    if every or max(abs(edit.lr - 1), abs(edit.weight_decay - 1)) > SMALLEST_EFFECT:
+        return None
+    return "learning rate and weight decay are multiplied by 1"
+
+
+def idle_average(edit: e.AverageWeights, trick: Trick, task: Task) -> Why:
+    (start, every), steps = edit.times(), task.clock.length.total_steps
+    updates = (steps - start) // every if steps >= start else -1
+    if updates < 0 or (updates == 0 and start == 0):
+        return f"its first update would be at step {start or every} of {steps}"
+    if edit.pull and all(abs(edit.weight(update) - 1) <= SMALLEST_EFFECT for update in range(1, updates + 1)):
+        return "each average is the weights themselves"
+    return None
+
+
+def idle_test_size(edit: e.SetTestSize, trick: Trick, task: Task) -> Why:
+    own = edit.size == task.image_size and edit.short_side is None
+    return f"validation images have {edit.size} pixels without it" if own else None
+
+
+def idle_gradients(edit: e.MapGrads, trick: Trick, task: Task) -> Why:
+    grads = [1e4 * normal(64, 16), 1e4 * normal(64)]
+    mapped = [grad.clone() for grad in grads]
+    edit.apply(mapped)
+    same = all(map(alike, mapped, grads))
+    return "it leaves a gradient of length 3e5 as it is" if same else None
+
+
+def idle_gradient(edit: e.SetGradient, trick: Trick, task: Task) -> Why:
+    model = nn.Linear(8, 3).requires_grad_()
+    with torch.no_grad():
+        model.weight.copy_(normal(3, 8))
+        model.bias.zero_()
+
+    def backward() -> None:
+        model(normal(IMAGES, 8)).pow(4).mean().backward()
+
+    backward()
+    plain = [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+    model.zero_grad()
+    edit.compute(model, backward)
+    mine = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    return "its gradient is that of the loss" if all(map(alike, mine, plain)) else None
+
+
+def idle_prediction(edit: e.WrapPredict, trick: Trick, task: Task) -> Why:
+    images = normal(2, 3, task.image_size, task.image_size)
+    weights = normal(images[0].numel(), 2)
+
+    def predict(images: e.Images) -> e.Logits:
+        return images.flatten(1) @ weights
+
+    return "predictions are the same without it" if alike(edit.wrap(predict)(images), predict(images)) else None
+
+
+def idle_part(edit: e.SetPart, trick: Trick, task: Task) -> Why:
+    """Compare the layers that keep the shape of their input, in training mode at the end of the run."""
+    task.clock.set(task.clock.length.total_steps - 1)
+    site = Site(parts=Parts({}), image_size=task.image_size, path="probe", stage=4, block=3, blocks=4)
+    maps, features = normal(16, 64, 8, 8), normal(64, 512)
+    if edit.part in (e.Part.DROP, e.Part.GATE):
+        module, x, plain = edit.build(64, site), maps, maps
+    elif edit.part is e.Part.BRANCH:
+        module, x, plain = edit.build(site), maps, maps
+    elif edit.part is e.Part.HEAD_DROP:
+        module, x, plain = edit.build(site), features, features
+    elif edit.part is e.Part.ACT:
+        module, x, plain = edit.build(), features, features.relu()
+    elif edit.part is e.Part.HEAD_POOL:
+        module, x = edit.build(), maps.abs() + 0.1
+        plain = GlobalAverage()(x)
+    else:
+        return None
+    if any(True for _ in module.parameters()) or not alike(module.train()(x.clone()), plain):
+        return None
+    return f"its {edit.part.value} changes no value"
+
+
+JUDGES: dict[type, Callable[[Any, Trick, Task], Why]] = {
+    e.SetDecay: idle_decay,
+    e.SetWarmup: idle_warmup,
+    e.MapTargets: idle_targets,
+    e.MapBatch: idle_batches,
+    e.SetLoss: idle_loss,
+    e.ScaleLoss: idle_scale,
+    e.AddLossTerm: idle_term,
+    e.SetTeacher: idle_teacher,
+    e.SplitBatch: idle_split,
+    e.ScaleParams: idle_factors,
+    e.AverageWeights: idle_average,
+    e.SetTestSize: idle_test_size,
+    e.MapGrads: idle_gradients,
+    e.SetGradient: idle_gradient,
+    e.WrapPredict: idle_prediction,
+    e.SetPart: idle_part,
+}

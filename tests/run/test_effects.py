@@ -1,0 +1,119 @@
+"""A trick of a run must do something, by size: each example with a value that does and one that does nothing."""
+
+import pytest
+import torch
+
+from bagoftricks.cli.compose import compose_settings
+from bagoftricks.errors import NoEffectError
+from bagoftricks.recipe.edits import SetLoss
+from bagoftricks.recipe.trick import Length
+from bagoftricks.run.effects import check_effects
+from bagoftricks.study.experiment import experiment_names, load_experiment
+from bagoftricks.study.plan import arm_settings
+from bagoftricks.tricks import FAMILY_OF
+from bagoftricks.tricks.catalogue import create
+from tests.helpers import Fake, make_task
+
+RUN = Length(steps_per_epoch=5, total_steps=10)
+FACTS = {"num_classes": 10, "batch_size": 128, "image_size": 32}
+EXAMPLES = [  # trick, values that do something, values that do nothing
+    ("label_smoothing", {"epsilon": 1e-3}, {"epsilon": 1e-12}),
+    ("step_decay", {"boundaries": "9 steps"}, {"boundaries": "11 steps"}),
+    ("exponential_decay", {"factor": 0.99, "every": "1 epochs"}, {"factor": 1.0}),
+    ("exponential_decay", {"every": "9 steps"}, {"every": "10 steps"}),
+    ("linear_decay", {"final": 0.9}, {"final": 1.0}),
+    ("warmup", {"epochs": 0.5}, {"epochs": 1e-9}),
+    ("mixup", {"alpha": 0.01}, {"alpha": 1e-12}),
+    ("mixup", {"unmixed_end": "90%"}, {"unmixed_end": "100%"}),
+    ("cutmix", {"probability": 0.1}, {"probability": 1e-12}),
+    ("cutout", {"probability": 0.1}, {"probability": 1e-12}),
+    ("dropout", {"rate": 0.01}, {"rate": 1e-12}),
+    ("stochastic_depth", {"rate": 0.1}, {"rate": 1e-12}),
+    ("dropblock", {"keep_prob": 0.9}, {"keep_prob": 1.0}),
+    ("ema", {"every": 10}, {"every": 11}),
+    ("lookahead", {"every": 10}, {"every": 11}),
+    ("lookahead", {"power": 3.0}, {"power": 300.0, "every": 3}),
+    ("swa", {"start": "10 steps"}, {"start": "11 steps"}),
+    ("clip_gradients", {"norm": 100.0}, {"norm": 1e30}),
+    ("bias_scale", {"lr": 2.0, "decay": 1.0}, {"lr": 1.0, "decay": 1.0}),
+    ("micro_batch", {"images": 127}, {"images": 128}),
+    ("test_size", {"size": 40}, {"size": 32}),
+    ("sam", {"rho": 0.01}, {"rho": 1e-12}),
+    ("distill", {"soft_weight": 0.1}, {"soft_weight": 1e-12}),
+    ("tta_shift", {"weight": 0.9}, {"weight": 1 - 1e-9}),
+    ("celu", {"alpha": 0.01}, {"alpha": 1e-12}),
+    ("gem", {"p": 2.0, "learnable": False}, {"p": 1.0, "learnable": False}),
+]
+
+
+def check(name, params, length=RUN, **facts):
+    check_effects({name: create(name, **params)}, make_task(**{**FACTS, **facts}), length)
+
+
+@pytest.mark.parametrize(("name", "some", "nothing"), EXAMPLES)
+def test_a_value_that_does_nothing_is_refused_and_one_that_does_is_not(name, some, nothing):
+    check(name, some)
+    with pytest.raises(NoEffectError, match=rf"^trick '{name}' changes nothing: .*drop it with ~tricks\.{name}, or "):
+        check(name, nothing)
+
+
+def test_the_number_of_classes_decides():
+    check("label_smoothing", {}, num_classes=2)
+    with pytest.raises(NoEffectError, match=r"no target of 1 classes changes"):
+        check("label_smoothing", {}, num_classes=1)
+
+
+@pytest.mark.parametrize(("counts", "refused"), [((50, 50), True), ((50, 49), False)])
+def test_adjusting_the_logits_to_balanced_classes_is_refused(counts, refused):
+    prior = torch.tensor(counts).float().log()
+    adjusted = Fake([SetLoss(loss=lambda logits, t: torch.nn.functional.cross_entropy(logits + prior, t))])
+    task = make_task(num_classes=2)
+    if refused:
+        with pytest.raises(NoEffectError, match="its gradient is that of the cross entropy"):
+            check_effects({"adjusted": adjusted}, task, RUN)
+    else:
+        check_effects({"adjusted": adjusted}, task, RUN)
+
+
+@pytest.mark.parametrize("name", sorted(FAMILY_OF))
+def test_the_defaults_pass_in_two_epochs_of_the_digits(name):
+    check(name, {}, Length(11, 22), image_size=32)
+
+
+def test_a_decay_needs_more_than_one_step():
+    check("cosine", {}, Length(1, 2))
+    with pytest.raises(NoEffectError, match=r"a run of one step has no time for a decay; .*, or train for longer$"):
+        check("cosine", {}, Length(1, 1))
+
+
+@pytest.mark.parametrize("batch", [128, 256])
+def test_linear_scaling_passes_at_its_base_batch_as_in_rows_of_the_papers(batch):
+    check("linear_scaling", {"base_batch": batch}, batch_size=batch)
+
+
+def test_the_clock_of_the_run_stays_as_it_is():
+    task = make_task()
+    check_effects({"mixup": create("mixup")}, task, Length(3, 7))
+    assert (task.clock.length.total_steps, float(task.clock)) == (10, 0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", ["paper", "laptop"])
+@pytest.mark.parametrize("name", experiment_names())
+def test_each_trick_of_a_shipped_row_does_something(name, scale):
+    found = load_experiment(name, scale)
+    for arm in found.arms:
+        if not arm.needs:
+            check_settings(arm_settings(arm, found.overrides, compose_settings))
+
+
+@pytest.mark.parametrize("preset", ["bag_of_tricks", "cifar_laptop", "digits", "fast", "fast_gpu", "page"])
+def test_each_trick_of_a_preset_does_something(preset):
+    check_settings(compose_settings([f"preset={preset}"]))
+
+
+def check_settings(settings):
+    steps = 50_000 // settings.batch_size
+    tricks = {name: create(name, **params) for name, params in settings.tricks.items()}
+    task = make_task(num_classes=10, batch_size=settings.batch_size, image_size=settings.pixels)
+    check_effects(tricks, task, Length(steps, steps * settings.epochs))
