@@ -8,7 +8,7 @@ from bagoftricks.errors import NoEffectError
 from bagoftricks.recipe.edits import SetLoss
 from bagoftricks.recipe.trick import Length
 from bagoftricks.run.effects import check_effects
-from bagoftricks.study.experiment import experiment_names, load_experiment
+from bagoftricks.study.experiment import experiment_files, load_experiment
 from bagoftricks.study.plan import arm_settings
 from bagoftricks.tricks import FAMILY_OF
 from bagoftricks.tricks.catalogue import create
@@ -99,7 +99,7 @@ def test_the_clock_of_the_run_stays_as_it_is():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scale", ["paper", "laptop"])
-@pytest.mark.parametrize("name", experiment_names())
+@pytest.mark.parametrize("name", experiment_files())
 def test_each_trick_of_a_shipped_row_does_something(name, scale):
     found = load_experiment(name, scale)
     for arm in found.arms:
