@@ -24,7 +24,8 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision.transforms import v2
 
 from bagoftricks.data.augment import Finish
-from bagoftricks.data.loaders import train_loader
+from bagoftricks.data.loaders import TrainBatches, train_loader
+from bagoftricks.data.preparation import Reading
 from bagoftricks.data.sources import MemorySplit
 from bagoftricks.measure.speed import synchronise
 from bagoftricks.recipe.compose import compose
@@ -69,7 +70,9 @@ def ours(images: Tensor, labels: Tensor, device: torch.device, batch: int, count
     """The package's loader, and the trick that hides a square."""
     split = MemorySplit(images.contiguous(memory_format=torch.channels_last), labels.numpy())
     finish = Finish(SETTINGS, CLASSES, device, channels_last=True)
-    loader = train_loader(split, SETTINGS, finish, size=SIDE, batch_size=batch, reads=1, key=KEY, workers=0)
+    loader = train_loader(
+        split, SETTINGS, finish, TrainBatches(size=SIDE, batch_size=batch, reads=1, key=KEY), Reading(workers=0)
+    )
     ((_, erase),) = compose({"cutout": create("cutout")}, Task(CLASSES, batch, 32)).map_batch
 
     def epoch(number: int) -> Iterable[Tensor]:

@@ -16,6 +16,8 @@ import torch
 
 from bagoftricks.data import cache, eval_loader, find_dataset
 from bagoftricks.data.augment import Finish
+from bagoftricks.data.loaders import EvalBatches
+from bagoftricks.data.preparation import Reading
 from bagoftricks.settings import dataset_settings
 
 
@@ -27,7 +29,7 @@ def load(folder: str, size: int, how: str) -> tuple[float, float]:
     listed = time.perf_counter()
     finish = Finish(data, len(found.classes), torch.device("cpu"), channels_last=True)
     for split in (found.train, found.val):
-        eval_loader(split, data, finish, size=size, batch_size=256, workers=-1)
+        eval_loader(split, data, finish, EvalBatches(size=size, batch_size=256), Reading(workers=-1))
     return listed - start, time.perf_counter() - listed
 
 

@@ -23,6 +23,8 @@ from torch import Tensor, nn
 
 from bagoftricks.data import find_dataset, train_loader
 from bagoftricks.data.augment import Finish
+from bagoftricks.data.loaders import TrainBatches
+from bagoftricks.data.preparation import Reading
 from bagoftricks.measure.speed import synchronise
 from bagoftricks.models import build_model, to_device
 from bagoftricks.recipe.compose import compose
@@ -90,7 +92,11 @@ def fed(trainer: Trainer, given: argparse.Namespace, device: torch.device, decod
     found = find_dataset(data)
     finish = Finish(data, CLASSES, device, channels_last=True)
     loader = train_loader(
-        found.train, data, finish, size=given.pixels, batch_size=given.batch, reads=1, key=Key(0), workers=-1
+        found.train,
+        data,
+        finish,
+        TrainBatches(size=given.pixels, batch_size=given.batch, reads=1, key=Key(0)),
+        Reading(workers=-1),
     )
     endless = (batch for epoch in cycle(range(1000)) for batch in loader.epoch(epoch))
     measured = []

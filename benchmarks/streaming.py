@@ -27,6 +27,7 @@ from torchvision.transforms import v2
 
 from bagoftricks.data.augment import Augment, Finish
 from bagoftricks.data.plan import StepPlan
+from bagoftricks.data.preparation import Preparation, Reading
 from bagoftricks.data.sources import FileSplit
 from bagoftricks.data.stream import StreamLoader, prepare_batches
 from bagoftricks.rng import Key
@@ -65,7 +66,7 @@ def ours_floats(files: FileSplit, size: int, batch: int, classes: int) -> Way:
         augment = Augment.from_settings(data, size, Key(0))
         finish = Finish(data, classes, torch.device("cpu"), channels_last=True)
         plan = StepPlan(len(files.labels), batch, Key(0))
-        loader = StreamLoader(files, plan, augment, finish, workers=workers, on_error="fail")
+        loader = StreamLoader(files, Preparation(plan, augment, finish), Reading(workers=workers, on_error="fail"))
         return lambda number: (made.images for made in loader.epoch(number))
 
     return way

@@ -1,8 +1,7 @@
 """Batches of a split, from memory where its images are small, else as a stream: the two give the same batches."""
 
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,91 +12,73 @@ from bagoftricks.data.augment import Augment, Finish
 from bagoftricks.data.cache import cached
 from bagoftricks.data.memory import MemoryLoader, into_memory, prepared_whole
 from bagoftricks.data.plan import StepPlan, Table, table_rows
-from bagoftricks.data.shares import UNSHARED, Shares
+from bagoftricks.data.preparation import Preparation, Reading
+from bagoftricks.data.shares import Shares
 from bagoftricks.data.sources import Labels, Split
 from bagoftricks.data.stream import StreamLoader, prepare_batches, worker_count
-from bagoftricks.distributed import ALONE, World
 from bagoftricks.recipe.edits import Images, MapImages, SetFlip
 from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings
 
 Loader = MemoryLoader | StreamLoader
+IN_THIS_PROCESS = Reading()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainBatches:
+    """Shuffled, augmented batches of ``reads * batch_size`` images; the last incomplete one is left out."""
+
+    size: int  # side in pixels
+    batch_size: int
+    key: Key
+    reads: int = 1  # passes over the images that go into each step
+    policy: tuple[str, MapImages] | None = None
+    flips: SetFlip | None = None
+    teacher: Table | None = None  # row i goes with image i of the split, wherever the batch has it
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalBatches:
+    """Batches of every image exactly once, in order, without randomness."""
+
+    size: int  # side in pixels
+    batch_size: int
+    short_side: int | None = None  # before the centre is cut out; None: size / 0.875
 
 
 def train_loader(
-    split: Split,
-    data: DataSettings,
-    finish: Finish,
-    *,
-    size: int,
-    batch_size: int,
-    reads: int,
-    key: Key,
-    workers: int,
-    policy: tuple[str, MapImages] | None = None,
-    flips: SetFlip | None = None,
-    teacher: Table | None = None,
-    on_device: bool = True,
-    shares: Shares = UNSHARED,
+    split: Split, data: DataSettings, finish: Finish, batches: TrainBatches, reading: Reading = IN_THIS_PROCESS
 ) -> Loader:
-    """Shuffled, augmented batches of ``reads * batch_size`` images; the last incomplete one is left out.
-
-    Row i of ``teacher`` goes with image i of the split, wherever the batch has it.
-    """
-    augment = Augment.from_settings(data, size, key, policy, flips)
-    plan = StepPlan(len(split.labels), batch_size, key, reads)
-    return _loader(split, plan, augment, finish, data, workers, shares, teacher=teacher, on_device=on_device)
+    """Return a loader of training batches."""
+    augment = Augment.from_settings(data, batches.size, batches.key, batches.policy, batches.flips)
+    plan = StepPlan(len(split.labels), batches.batch_size, batches.key, batches.reads)
+    return _loader(split, data, Preparation(plan, augment, finish, batches.teacher), reading)
 
 
 def eval_loader(
-    split: Split,
-    data: DataSettings,
-    finish: Finish,
-    *,
-    size: int,
-    batch_size: int,
-    workers: int,
-    short_side: int | None = None,
-    on_device: bool = True,
-    world: World = ALONE,
+    split: Split, data: DataSettings, finish: Finish, batches: EvalBatches, reading: Reading = IN_THIS_PROCESS
 ) -> Loader:
-    """Every image exactly once, in order, nothing random; the batches are dealt out to the ranks."""
-    augment, plan = Augment.plain(data, size, short_side), StepPlan(len(split.labels), batch_size)
-    return _loader(split, plan, augment, finish, data, workers, dealt(world), on_device=on_device)
+    """Return a loader of validation batches, dealt out to the ranks."""
+    augment = Augment.plain(data, batches.size, batches.short_side)
+    plan = StepPlan(len(split.labels), batches.batch_size)
+    shares = Shares(reading.shares.world, dealt=True)
+    return _loader(split, data, Preparation(plan, augment, finish), replace(reading, shares=shares))
 
 
-def dealt(world: World) -> Shares:
-    return Shares(world, dealt=True)
-
-
-def _loader(
-    split: Split,
-    plan: StepPlan,
-    augment: Augment,
-    finish: Finish,
-    data: DataSettings,
-    workers: int,
-    shares: Shares,
-    *,
-    teacher: Table | None = None,
-    on_device: bool,
-) -> Loader:
-    workers = worker_count(workers, shares.world)
+def _loader(split: Split, data: DataSettings, preparation: Preparation, reading: Reading) -> Loader:
+    shares, plan, augment = reading.shares, preparation.plan, preparation.augment
+    workers = worker_count(reading.workers, shares.world)
     if not prepared_whole(augment, plan.count):
         if data.on_error == "skip" and not shares.dealt:
-            shares = replace(shares, whole=shares.world.size > 1)  # who has how many images is known after reading them
-        how: dict[str, Any] = {
-            "workers": workers,
-            "on_error": data.on_error,
-            "on_gpu": data.decode == "gpu" and split.path(0) is not None,
-        }
-        kept = cached(split, data.cache, shares.world.local_size)
-        return StreamLoader(kept, plan, augment, finish, teacher=teacher, shares=shares, **how)
+            shares = replace(shares, whole=shares.world.size > 1)  # the counts of each rank are known after reading
+        on_gpu = data.decode == "gpu" and split.path(0) is not None
+        how = replace(reading, workers=workers, on_error=data.on_error, on_gpu=on_gpu, shares=shares)
+        return StreamLoader(cached(split, data.cache, shares.world.local_size), preparation, how)
     plain = Augment.plain(data, augment.size, augment.short_side)
     loaded, skipped, rows = into_memory(split, plain, data, workers, shares.world)
-    plan = replace(plan, count=len(loaded.labels))
-    teacher = table_rows(teacher, torch.from_numpy(rows)) if skipped else teacher
-    return MemoryLoader(loaded, plan, augment, finish, skipped, teacher, on_device=on_device, shares=shares)
+    teacher = table_rows(preparation.teacher, torch.from_numpy(rows)) if skipped else preparation.teacher
+    preparation = replace(preparation, plan=replace(plan, count=len(loaded.labels)), teacher=teacher)
+    return MemoryLoader(loaded, preparation, skipped, reading)
 
 
 def images_in_order(

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bagoftricks.data.augment import Augment, Finish, PassRows, send_together
+from bagoftricks.data.augment import Augment, PassRows, send_together
 from bagoftricks.data.cache import Made, kept_whole
-from bagoftricks.data.plan import StepPlan, Table, table_rows
-from bagoftricks.data.shares import UNSHARED, Shares
+from bagoftricks.data.plan import StepPlan, table_rows
+from bagoftricks.data.preparation import Preparation, Reading
 from bagoftricks.data.sources import Dataset, FileSplit, KeptSplit, MemorySplit, Split
 from bagoftricks.data.stream import prepare_batches
 from bagoftricks.data.transforms import pick
@@ -20,6 +20,7 @@ from bagoftricks.recipe.edits import Batch, Images
 from bagoftricks.settings import SMALL_IMAGE, DataSettings
 
 IN_MEMORY = 4 * 2**30  # bytes of small images that are kept decoded
+DEFAULT_READING = Reading()
 
 
 class MemoryLoader:
@@ -29,23 +30,15 @@ class MemoryLoader:
     """
 
     def __init__(
-        self,
-        split: MemorySplit,
-        plan: StepPlan,
-        augment: Augment,
-        finish: Finish,
-        skipped: list[str],
-        teacher: Table | None = None,
-        *,
-        on_device: bool = True,
-        shares: Shares = UNSHARED,
+        self, split: MemorySplit, preparation: Preparation, skipped: list[str], reading: Reading = DEFAULT_READING
     ) -> None:
-        self.plan, self.augment, self.finish, self.skipped, self.teacher = plan, augment, finish, skipped, teacher
-        self.shares = shares
-        self.images = plan.count if plan.key is None else len(plan) * plan.batch_size
-        stays = augment.policy is None and on_device and fits(split.images, finish.device)
-        self.place = finish.device if stays else torch.device("cpu")
-        self.pixels = split.images.to(self.place).contiguous(memory_format=finish.memory_format)
+        self.plan, self.augment, self.finish = preparation.plan, preparation.augment, preparation.finish
+        self.teacher, self.skipped, self.shares = preparation.teacher, skipped, reading.shares
+        self.images = self.plan.count if self.plan.key is None else len(self.plan) * self.plan.batch_size
+        device = self.finish.device
+        stays = self.augment.policy is None and reading.on_device and fits(split.images, device)
+        self.place = device if stays else torch.device("cpu")
+        self.pixels = split.images.to(self.place).contiguous(memory_format=self.finish.memory_format)
         self.labels = torch.from_numpy(split.labels).to(self.place)
 
     def __len__(self) -> int:

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from bagoftricks.data.augment import Augment, Finish, PassRows, send
-from bagoftricks.data.plan import StepPlan, Table, table_rows
+from bagoftricks.data.augment import Augment, PassRows, send
+from bagoftricks.data.plan import StepPlan, table_rows
+from bagoftricks.data.preparation import Preparation, Reading
 from bagoftricks.data.shares import UNSHARED, Shares
 from bagoftricks.data.sources import CachedSplit, Split
 from bagoftricks.data.workers import Collected, Files, Sample, Samples, SharedBytes, decoded, draws_of
@@ -98,28 +99,18 @@ def as_it_is(step: Collected | Files) -> Collected | Files:
 class StreamLoader:
     """Batches of images that are decoded and prepared in worker processes; the attributes of MemoryLoader."""
 
-    def __init__(
-        self,
-        split: Split,
-        plan: StepPlan,
-        augment: Augment,
-        finish: Finish,
-        *,
-        workers: int,
-        on_error: str,
-        teacher: Table | None = None,
-        on_gpu: bool = False,
-        shares: Shares = UNSHARED,
-    ) -> None:
-        self.split, self.plan, self.augment, self.finish, self.on_error = split, plan, augment, finish, on_error
-        self.teacher, self.shares = teacher, shares
-        self.images = plan.count if plan.key is None else len(plan) * plan.batch_size
+    def __init__(self, split: Split, preparation: Preparation, reading: Reading) -> None:
+        self.split, self.on_error, self.shares = split, reading.on_error, reading.shares
+        self.plan, self.augment, self.finish = preparation.plan, preparation.augment, preparation.finish
+        self.teacher = preparation.teacher
+        self.images = self.plan.count if self.plan.key is None else len(self.plan) * self.plan.batch_size
         self.skipped: list[str] = []
-        self.coloured_there = augment.policy is None and (on_gpu or finish.device.type != "cpu")
-        data = (
-            SharedBytes(split) if on_gpu else Samples(split, augment.uncoloured() if self.coloured_there else augment)
-        )
-        self.prepared = _in_workers(data, plan, workers, shares, pin_memory=finish.device.type == "cuda")
+        device = self.finish.device
+        self.coloured_there = self.augment.policy is None and (reading.on_gpu or device.type != "cpu")
+        here = self.augment.uncoloured() if self.coloured_there else self.augment
+        data = SharedBytes(split) if reading.on_gpu else Samples(split, here)
+        pin_memory = device.type == "cuda"
+        self.prepared = _in_workers(data, self.plan, reading.workers, self.shares, pin_memory=pin_memory)
 
     def __len__(self) -> int:
         return len(self.plan)

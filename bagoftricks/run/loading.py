@@ -2,6 +2,8 @@
 
 from bagoftricks.data import Dataset, Loader, eval_loader, find_dataset, train_loader
 from bagoftricks.data.augment import Finish
+from bagoftricks.data.loaders import EvalBatches, TrainBatches
+from bagoftricks.data.preparation import Reading
 from bagoftricks.data.shares import Shares
 from bagoftricks.distributed import ALONE, World
 from bagoftricks.recipe.edits import Predict
@@ -22,16 +24,20 @@ def loaders(prepared: Prepared, logits: TeacherLogits | None = None, world: Worl
         data.train,
         settings.data,
         finish,
-        size=size,
-        batch_size=settings.batch_size,
-        reads=recipe.reads,
-        policy=recipe.map_images,
-        flips=recipe.flip[1] if recipe.flip else None,
-        key=Key(settings.seed),
-        workers=runtime.workers,
-        teacher=logits.probabilities(edit.temperature, device) if logits and edit else None,
-        on_device=runtime.data_on_device,
-        shares=Shares(world, recipe.micro_batch, whole=world.size > 1 and bool(recipe.map_batch)),
+        TrainBatches(
+            size=size,
+            batch_size=settings.batch_size,
+            reads=recipe.reads,
+            policy=recipe.map_images,
+            flips=recipe.flip[1] if recipe.flip else None,
+            key=Key(settings.seed),
+            teacher=logits.probabilities(edit.temperature, device) if logits and edit else None,
+        ),
+        Reading(
+            workers=runtime.workers,
+            on_device=runtime.data_on_device,
+            shares=Shares(world, recipe.micro_batch, whole=world.size > 1 and bool(recipe.map_batch)),
+        ),
     )
     short_side = recipe.test_size.short_side if recipe.test_size else None
     size = test_pixels(settings, recipe)
@@ -47,12 +53,8 @@ def val_loader(
         data.val,
         settings.data,
         finish,
-        size=size,
-        short_side=short_side,
-        batch_size=runtime.eval_batch_size,
-        workers=runtime.workers,
-        on_device=runtime.data_on_device,
-        world=world,
+        EvalBatches(size=size, short_side=short_side, batch_size=runtime.eval_batch_size),
+        Reading(workers=runtime.workers, on_device=runtime.data_on_device, shares=Shares(world)),
     )
 
 

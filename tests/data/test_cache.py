@@ -11,7 +11,8 @@ from bagoftricks.data import cache
 from bagoftricks.data.augment import Finish
 from bagoftricks.data.cache import Arena, cached, files_digest
 from bagoftricks.data.decode import decode
-from bagoftricks.data.loaders import eval_loader, train_loader
+from bagoftricks.data.loaders import EvalBatches, TrainBatches, eval_loader, train_loader
+from bagoftricks.data.preparation import Reading
 from bagoftricks.data.sources import CachedSplit, FileSplit, MemorySplit
 from bagoftricks.data.stream import StreamLoader
 from bagoftricks.errors import DataError, UserError
@@ -57,7 +58,9 @@ def image(height, width, value=None):
 
 def epochs(files, how, *, workers=0, count=2, **changes):
     data = replace(DATA, cache=how, **changes)
-    loader = train_loader(files, data, FINISH, size=72, batch_size=4, reads=1, key=Key(0), workers=workers)
+    loader = train_loader(
+        files, data, FINISH, TrainBatches(size=72, batch_size=4, reads=1, key=Key(0)), Reading(workers=workers)
+    )
     return [batch for epoch in range(count) for batch in loader.epoch(epoch)]
 
 
@@ -157,7 +160,11 @@ def test_a_folder_that_cannot_be_written_is_one_line(folder, files):
 
 def small(files, how="auto", on_error="fail"):
     loader = eval_loader(
-        files, dataset_settings(cache=how, on_error=on_error), FINISH, size=16, batch_size=8, workers=0
+        files,
+        dataset_settings(cache=how, on_error=on_error),
+        FINISH,
+        EvalBatches(size=16, batch_size=8),
+        Reading(workers=0),
     )
     return loader, torch.cat([batch.images for batch in loader.epoch(0)])
 
@@ -209,7 +216,9 @@ def test_the_free_memory_is_some_of_the_machines():
 
 
 def test_streamed_images_are_not_kept_unless_that_is_asked_for(folder, files):
-    loader = train_loader(files, DATA, FINISH, size=72, batch_size=4, reads=1, key=Key(0), workers=0)
+    loader = train_loader(
+        files, DATA, FINISH, TrainBatches(size=72, batch_size=4, reads=1, key=Key(0)), Reading(workers=0)
+    )
     assert isinstance(loader, StreamLoader)
     assert loader.split is files
     assert not folder.exists()

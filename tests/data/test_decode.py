@@ -7,6 +7,7 @@ from PIL import Image, ImageFilter
 from bagoftricks.data.augment import Augment, Finish
 from bagoftricks.data.decode import decode, decode_on, decode_scaled, read_bytes
 from bagoftricks.data.plan import StepPlan
+from bagoftricks.data.preparation import Preparation, Reading
 from bagoftricks.data.sources import FileSplit
 from bagoftricks.data.stream import StreamLoader
 from bagoftricks.errors import DataError, UserError
@@ -126,7 +127,9 @@ def test_batches_decoded_where_the_network_is_are_those_of_the_workers(files, ji
     augment, plan = Augment.from_settings(data, 72, KEY), StepPlan(6, 2, KEY, reads=2)
     last = Finish(data, 6, CPU, channels_last=True)
     loaders = [
-        StreamLoader(split_of(files), plan, augment, last, workers=0, on_error="fail", on_gpu=on_gpu)
+        StreamLoader(
+            split_of(files), Preparation(plan, augment, last), Reading(workers=0, on_error="fail", on_gpu=on_gpu)
+        )
         for on_gpu in (False, True)
     ]
     for a, b in zip(*(loader.epoch(1) for loader in loaders), strict=True):
@@ -138,7 +141,9 @@ def test_broken_files_are_skipped_where_the_network_is(tmp_path, files):
     (tmp_path / "not.jpg").write_text("no image")
     split = split_of([*files[:3], str(tmp_path / "not.jpg")])
     last = Finish(dataset_settings(), 5, CPU, channels_last=True)
-    loader = StreamLoader(split, StepPlan(4, 4), Augment(80, None), last, workers=0, on_error="skip", on_gpu=True)
+    loader = StreamLoader(
+        split, Preparation(StepPlan(4, 4), Augment(80, None), last), Reading(workers=0, on_error="skip", on_gpu=True)
+    )
     (batch,) = loader.epoch(0)
     assert batch.targets.argmax(1).tolist() == [0, 1, 2]
     assert len(loader.skipped) == 1
@@ -154,12 +159,8 @@ def test_nvjpeg_gives_the_same_crops_within_grey_levels(files):
         there, here = (
             StreamLoader(
                 split_of(files),
-                plan,
-                augment,
-                Finish(data, 6, torch.device(device), channels_last=True),
-                workers=0,
-                on_error="fail",
-                on_gpu=on_gpu and device == "cuda",
+                Preparation(plan, augment, Finish(data, 6, torch.device(device), channels_last=True)),
+                Reading(workers=0, on_error="fail", on_gpu=on_gpu and device == "cuda"),
             )
             for device in ("cuda", "cpu")
         )

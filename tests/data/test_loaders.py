@@ -8,9 +8,10 @@ from PIL import Image
 
 from bagoftricks.data.augment import Augment, Finish, send_together
 from bagoftricks.data.decode import decode as decode_image
-from bagoftricks.data.loaders import eval_loader, images_in_order, train_loader
+from bagoftricks.data.loaders import EvalBatches, TrainBatches, eval_loader, images_in_order, train_loader
 from bagoftricks.data.memory import MemoryLoader, fits, keep_decoded
 from bagoftricks.data.plan import StepPlan
+from bagoftricks.data.preparation import Preparation, Reading
 from bagoftricks.data.sources import Dataset, FileSplit, MemorySplit
 from bagoftricks.data.stream import StreamLoader
 from bagoftricks.errors import DataError
@@ -38,7 +39,11 @@ def batches(loader, epoch=0):
 
 def train(split, *, batch_size=4, key=KEY, reads=1, size=8, data=PLAIN, workers=0):
     return train_loader(
-        split, data, finish(len(split.labels)), size=size, batch_size=batch_size, reads=reads, key=key, workers=workers
+        split,
+        data,
+        finish(len(split.labels)),
+        TrainBatches(size=size, batch_size=batch_size, reads=reads, key=key),
+        Reading(workers=workers),
     )
 
 
@@ -115,8 +120,8 @@ POLICY = ("darkened", MapImages(apply=darkened, draws=1, views=2))
 def test_the_two_loaders_give_the_same_batches(data, reads, policy, channels_last):
     split, last = noisy(12), Finish(data, 20, torch.device("cpu"), channels_last=channels_last)
     augment, plan = Augment.from_settings(data, 8, KEY, policy), StepPlan(12, 4, KEY, reads=reads)
-    memory = MemoryLoader(split, plan, augment, last, [])
-    stream = StreamLoader(split, plan, augment, last, workers=0, on_error="fail")
+    memory = MemoryLoader(split, Preparation(plan, augment, last), [])
+    stream = StreamLoader(split, Preparation(plan, augment, last), Reading(workers=0, on_error="fail"))
     for a, b in zip(batches(memory, 3), batches(stream, 3), strict=True):
         assert torch.equal(a.images, b.images)
         assert torch.equal(a.targets, b.targets)
@@ -157,7 +162,9 @@ def test_images_lie_on_the_device_but_for_a_policy_which_reads_its_draws_on_the_
 
     def place(policy=None, **params):
         augment = Augment.from_settings(PLAIN, 8, KEY, policy)
-        return MemoryLoader(noisy(12), StepPlan(12, 4, KEY), augment, meta, [], **params).place.type
+        return MemoryLoader(
+            noisy(12), Preparation(StepPlan(12, 4, KEY), augment, meta), [], Reading(**params)
+        ).place.type
 
     assert [place(), place(on_device=False), place(POLICY)] == ["meta", "cpu", "cpu"]
 
@@ -168,9 +175,9 @@ def test_images_lie_on_the_device_but_for_a_policy_which_reads_its_draws_on_the_
 def test_a_gpu_makes_the_same_batches(on_device):
     data, gpu = dataset_settings(crop="pad", pad=2, pca=0.1), torch.device("cuda")
     augment, plan = Augment.from_settings(data, 8, KEY), StepPlan(12, 4, KEY, reads=2)
-    here = MemoryLoader(noisy(12), plan, augment, finish(data=data), [])
+    here = MemoryLoader(noisy(12), Preparation(plan, augment, finish(data=data)), [])
     last = Finish(data, 20, gpu, channels_last=True)
-    there = MemoryLoader(noisy(12), plan, augment, last, [], on_device=on_device)
+    there = MemoryLoader(noisy(12), Preparation(plan, augment, last), [], Reading(on_device=on_device))
     assert there.place.type == ("cuda" if on_device else "cpu")
     for a, b in zip(batches(here), batches(there), strict=True):
         torch.testing.assert_close(b.images.cpu(), a.images, rtol=0, atol=1e-6)
@@ -206,7 +213,7 @@ def test_all_views_of_an_image_get_its_colour_noise():
 
 
 def test_evaluation_sees_every_image_once_in_order_and_unchanged():
-    loader = eval_loader(numbered(10), PLAIN, finish(), size=8, batch_size=4, workers=0)
+    loader = eval_loader(numbered(10), PLAIN, finish(), EvalBatches(size=8, batch_size=4), Reading(workers=0))
     assert seen(loader) == list(range(10))
     assert [len(batch) for batch in batches(loader)] == [4, 4, 2]
     assert torch.equal(torch.cat([b.images for b in batches(loader)])[:, 0, 0, 0], torch.arange(10.0))
@@ -232,7 +239,9 @@ def test_a_broken_file_fails_or_is_skipped_and_counted(files, size):
         file.write(b"broken")
     with pytest.raises(DataError, match=r"03\.png"):
         batches(train(files, batch_size=4, size=size))
-    loader = eval_loader(files, dataset_settings(on_error="skip"), finish(), size=size, batch_size=5, workers=0)
+    loader = eval_loader(
+        files, dataset_settings(on_error="skip"), finish(), EvalBatches(size=size, batch_size=5), Reading(workers=0)
+    )
     assert seen(loader) == [i for i in range(12) if i != 3]
     seen(loader)
     assert len(loader.skipped) == 1
@@ -274,9 +283,9 @@ def kept(files, **changes):
     return keep_decoded(replace(data, **changes))
 
 
-def validate(data, size, **params):
-    settings = params.pop("settings", dataset_settings())
-    loader = eval_loader(data.val, settings, finish(data=PLAIN), size=size, batch_size=8, workers=0, **params)
+def validate(data, size, *, settings=None, short_side=None):
+    batches_of = EvalBatches(size=size, batch_size=8, short_side=short_side)
+    loader = eval_loader(data.val, settings or dataset_settings(), finish(data=PLAIN), batches_of)
     return torch.cat([batch.images for batch in batches(loader)]), loader.skipped
 
 

@@ -9,6 +9,7 @@ import torch
 from bagoftricks.data.augment import Augment, Finish
 from bagoftricks.data.memory import MemoryLoader
 from bagoftricks.data.plan import StepPlan
+from bagoftricks.data.preparation import Preparation, Reading
 from bagoftricks.data.sources import MemorySplit
 from bagoftricks.data.stream import StreamLoader
 from bagoftricks.recipe.edits import MapImages
@@ -87,8 +88,8 @@ def test_the_two_loaders_give_the_same_views(name, workers):
     split = MemorySplit(photographs(12, 16), np.arange(12))
     finish = Finish(DATA, 12, torch.device("cpu"), channels_last=True)
     augment, plan = Augment.from_settings(DATA, 16, KEY, (name, policy)), StepPlan(12, 4, KEY)
-    memory = MemoryLoader(split, plan, augment, finish, [])
-    stream = StreamLoader(split, plan, augment, finish, workers=workers, on_error="fail")
+    memory = MemoryLoader(split, Preparation(plan, augment, finish), [])
+    stream = StreamLoader(split, Preparation(plan, augment, finish), Reading(workers=workers, on_error="fail"))
     for a, b in zip(memory.epoch(3), stream.epoch(3), strict=True):
         assert torch.equal(a.images, b.images)
         assert torch.equal(a.targets, b.targets)

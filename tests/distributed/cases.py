@@ -10,6 +10,8 @@ from torch import Tensor
 
 from bagoftricks.data import eval_loader, train_loader
 from bagoftricks.data.augment import Finish
+from bagoftricks.data.loaders import EvalBatches, TrainBatches
+from bagoftricks.data.preparation import Reading
 from bagoftricks.data.shares import Shares
 from bagoftricks.data.sources import MemorySplit
 from bagoftricks.distributed import World
@@ -121,12 +123,8 @@ def read(world: World, *, batch: int, micro: int | None, reads: int, whole: bool
         split(SIDE + 8 if stream else SIDE),
         data,
         finish,
-        size=SIDE,
-        batch_size=batch,
-        reads=reads,
-        key=helpers.KEY,
-        workers=0,
-        shares=Shares(world, micro, whole),
+        TrainBatches(size=SIDE, batch_size=batch, reads=reads, key=helpers.KEY),
+        Reading(workers=0, shares=Shares(world, micro, whole)),
     )
     return [made for epoch in range(2) for made in loader.epoch(epoch)]
 
@@ -135,5 +133,7 @@ def evaluate(world: World, batch: int) -> dict[str, float]:
     """Return the scores of fixed weights on all images."""
     data = dataset_settings(image_size=SIDE, crop="none")
     finish = Finish(data, helpers.CLASSES, torch.device("cpu"), channels_last=True)
-    val = eval_loader(split(), data, finish, size=SIDE, batch_size=batch, workers=0, world=world)
+    val = eval_loader(
+        split(), data, finish, EvalBatches(size=SIDE, batch_size=batch), Reading(workers=0, shares=Shares(world))
+    )
     return accuracy(helpers.teacher, val.epoch(0), world)
