@@ -131,7 +131,7 @@ class Card(NamedTuple):
 
     @property
     def overlaps(self) -> str:
-        """How a trick trains for corruptions that robustness is measured on; empty: it does not."""
+        """Reason why a trick trains for corruptions that robustness is measured on; empty: it does not."""
         return str(self.options.get("overlaps", ""))
 
     @property

@@ -1,4 +1,4 @@
-"""Everything a run can be told, as typed data: the command line's schema, and plain values below it.
+"""Typed settings of a run: the command line's schema, and plain values below it.
 
 Imports no torch. Each field's docstring is its help text.
 """
@@ -84,11 +84,11 @@ class DataSettings:
     holdout: float = 0.0
     """share of the training images held out for validation instead of the validation split, in [0, 1)"""
     limit: Optional[int] = None
-    """at most so many images of each split, the same ones for every seed: for a quick try"""
+    """use at most this many images of each split (the same for every seed), for quick tests"""
     num_classes: int = 10
-    """classes, where the data itself does not say (bot-bench)"""
+    """number of classes where no data is read (bot-bench)"""
     image_size: int = 32
-    """side in pixels that the network sees, unless image_size= says otherwise"""
+    """side of the network's images in pixels, unless image_size= is given"""
     mean: list[float] = field(default_factory=lambda: [123.68, 116.779, 103.939])
     """mean of each channel, in 0..255"""
     std: list[float] = field(default_factory=lambda: [58.393, 57.12, 57.375])
@@ -146,11 +146,11 @@ class DataSettings:
         raise UserError(f"data.name={self.name}: is not a data set")
 
     def crop_at(self, size: int) -> str:
-        """The crop of training images of ``size`` pixels, ``auto`` resolved."""
+        """Return the crop of training images of ``size`` pixels, ``auto`` resolved."""
         return self.crop if self.crop != "auto" else "pad" if size <= SMALL_IMAGE else "area"
 
     def jitter_at(self, size: int) -> str:
-        """The colour jitter of training images of ``size`` pixels, ``auto`` resolved."""
+        """Return the colour jitter of training images of ``size`` pixels, ``auto`` resolved."""
         return self.jitter if self.jitter != "auto" else "hsv" if self.crop_at(size) == "area" else "none"
 
     def overlap_at(self, size: int) -> str | None:
@@ -190,14 +190,14 @@ class ModelSettings:
 
 @dataclass(kw_only=True)
 class RuntimeSettings:
-    """How a run is carried out: speed and place, never its result, so none of it is in a run's id."""
+    """Speed and place of a run, never its result: none of it is in a run's id."""
 
     device: str = "auto"
     """auto (a GPU when there is one), cpu, cuda or cuda:1"""
     devices: int = 1
     """GPUs (or processes on a CPU) that share each batch; -1: all GPUs there are. The result stays the same"""
     sync_norm: bool = True
-    """batch norms take the statistics of all devices' images; false: each of its own (another run: its id says so)"""
+    """batch norms take the statistics of all devices' images; false: each of its own (another run with another id)"""
     workers: int = -1
     """processes that decode images, shared by the devices; -1: one per core, at most 8; none where data is in memory"""
     data_on_device: bool = True
@@ -205,8 +205,8 @@ class RuntimeSettings:
     deterministic: bool = False
     """use deterministic algorithms alone, which can be slower on a GPU; an operation that has none is named"""
     auto_micro_batch: bool = False
-    """out of memory: halve the images of which the gradient is computed at a time. The statistics of batch norms are
-    then of fewer images: the one runtime setting that can change a result, and the record says from which step on"""
+    """out of memory: halve the images whose gradient is computed at a time. The statistics of batch norms are
+    then of fewer images: the one runtime setting that can change a result, and the record has the step from which on"""
     channels_last: bool = True
     """memory format of images and convolutions"""
     compile: bool = False
@@ -221,7 +221,7 @@ class RuntimeSettings:
     eval_every: int = 1
     """epochs between evaluations; the last epoch is always evaluated"""
     checkpoint_minutes: float = 5.0
-    """minutes between checkpoints, from which an interrupted run goes on; 0: none by the clock"""
+    """minutes between checkpoints, from which an interrupted run resumes; 0: none by the clock"""
     checkpoint_steps: int = 0
     """steps between checkpoints; 0: none by the count. The end of an epoch makes one too, at most every ten seconds"""
     checkpoint_keep: int = 2
@@ -249,7 +249,7 @@ class CorruptionSettings:
     protocol: str = "none"
     """name of the protocol, as corruptions=NAME sets it"""
     limit: Optional[int] = None
-    """at most so many validation images, the same ones for every run"""
+    """use at most this many validation images, the same for every run"""
     seed: int = 0
     """names the random draws of the corruptions"""
     stored: Optional[str] = None
@@ -265,10 +265,10 @@ class CorruptionSettings:
     def __post_init__(self) -> None:
         if self.limit is not None:
             positive(**{"corruptions.limit": self.limit})
-        beside = {name: value for name, value in vars(self).items() if name != "protocol" and value not in (None, 0)}
-        if self.protocol == "none" and beside:
-            name, value = next(iter(beside.items()))
-            raise UserError(f"corruptions.{name}={value}: of which protocol? Type corruptions=NAME beside it")
+        given = {name: value for name, value in vars(self).items() if name != "protocol" and value not in (None, 0)}
+        if self.protocol == "none" and given:
+            name, value = next(iter(given.items()))
+            raise UserError(f"corruptions.{name}={value}: needs a protocol: add corruptions=NAME")
         if self.stored is not None and (self.frost is not None or self.seed):
             name, value = ("frost", self.frost) if self.frost is not None else ("seed", self.seed)
             raise UserError(f"corruptions.{name}={value}: a stored set is generated already; leave it out")

@@ -19,7 +19,9 @@ HELD = (
     *("recipe/", "training/", "run/__init__", "run/carry_out", "run/check", "run/corrupted_images", "run/epochs"),
     *("run/execute", "run/failures", "run/keeper", "run/loading", "run/prepare", "run/rank", "run/reporter"),
     *("run/signals", "run/start", "run/teacher", "run/watch"),
-    *("tricks/tweak", "tricks/efficiency", "tricks/refine", "tricks/regularize"),
+    *("data/", "folders", "models/", "plugins", "registry", "settings", "study/", "testing", "tricks/"),
+    *("cli/app", "cli/arguments", "cli/compose", "cli/conf", "cli/extend", "cli/help", "cli/launchers", "cli/schema"),
+    *("robustness/protocols", "run/identity"),
 )
 FILES = [file for file in TREES if file.startswith(HELD)]
 

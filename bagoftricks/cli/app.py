@@ -49,7 +49,7 @@ def launch(program: str, job: Job, finish: Callable[[], None], argv: list[str] |
 
 
 def guarded_main(program: str, action: Callable[[], int | None]) -> int:
-    """The exit status of a command: its own, or that of the error or the signal that ended it."""
+    """Return the exit status of a command: its own, or that of the error or the signal that ended it."""
     for name in ("SIGTERM", "SIGUSR2"):  # before and after the training; during it, they are noted between two steps
         if number := getattr(signal, name, None):
             signal.signal(number, _interrupt)
@@ -92,7 +92,7 @@ def _run_hydra(program: str, arguments: list[str], job: Job) -> int:
 
 
 def _guarded(program: str, action: Callable[[], int | None]) -> int:
-    """The exit status of ``action``; what the user can mend is one line, what only we can is a traceback."""
+    """Return the exit status of ``action``; print a user's error as one line, and a bug as a traceback."""
     try:
         return action() or DONE
     except Exception as error:
@@ -107,12 +107,12 @@ def _guarded(program: str, action: Callable[[], int | None]) -> int:
 
 
 def is_users(error: BaseException) -> bool:
-    """Whether the input is to blame: ours, Hydra's or OmegaConf's complaint about it."""
+    """Return True if the input is to blame: an error of ours, of Hydra or of OmegaConf about it."""
     return isinstance(error, UserError) or type(error).__module__.startswith(("hydra", "omegaconf"))
 
 
 def explain(error: BaseException) -> str | None:
-    """One line about an expected error; None for one that is a bug."""
+    """Return one line about an expected error, None for a bug."""
     if isinstance(error, UserError) or type(error).__name__ in ("TrainingFailed", "RunElsewhere", "RankLost"):
         return str(error)
     if isinstance(error, OSError) and error.errno in DISK_FULL:

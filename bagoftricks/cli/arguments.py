@@ -85,7 +85,7 @@ def _flag(argument: str) -> str:
 
 
 def _merge(family: str, given: list[tuple[str, str]]) -> str:
-    """One override for a family: ``+`` adds to the preset's tricks, a plain ``=`` anywhere replaces them."""
+    """Return one override for a family: ``+`` adds to the preset's tricks, a plain ``=`` anywhere replaces them."""
     sign = "" if any(sign == "" for sign, _ in given) else "+"
     if len(given) == 1:
         # Hydra replaces a preset's list by a list only, so a=b becomes a=[b]; each value of a sweep likewise.
@@ -133,7 +133,7 @@ def _check_options(group: str, value: str | None, multirun: bool) -> None:
 
 
 def _is_sweep(value: str) -> bool:
-    """Whether there is a comma outside of brackets, parentheses and quotes."""
+    """Return True if there is a comma outside of brackets, parentheses and quotes."""
     return "," in re.sub(r"\[[^\]]*\]|\([^)]*\)|'[^']*'|\"[^\"]*\"", "", value)
 
 
@@ -146,7 +146,7 @@ def _other_family(name: str, group: str) -> str:
 
 
 def _setting(sign: str, key: str, value: str | None, multirun: bool) -> str:
-    """A setting or a hyper-parameter; a superfluous + is dropped, for Hydra would add an unchecked key."""
+    """Return the override of a setting or a hyper-parameter; drop a superfluous +, which would add an unchecked key."""
     rest = "" if value is None else f"={value}"
     top, _, below = key.partition(".")
     if top == "hydra" or key.startswith("hydra/"):
@@ -170,7 +170,7 @@ def _setting(sign: str, key: str, value: str | None, multirun: bool) -> str:
 
 
 def _is_text(key: str) -> bool:
-    """Whether a setting or a hyper-parameter is text."""
+    """Return True if a setting or a hyper-parameter is text."""
     top, _, below = key.partition(".")
     if top == "tricks":
         name, _, field_name = below.partition(".")
@@ -179,7 +179,7 @@ def _is_text(key: str) -> bool:
 
 
 def _text(value: str, multirun: bool) -> str:
-    """A path or a name, quoted where Hydra's grammar would trip over a blank, a parenthesis or a tilde."""
+    """Quote a path or a name that Hydra's grammar would trip over: a blank, a parenthesis or a tilde."""
     if re.fullmatch(r"[\w./:@%+-]*", value) or value[:1] in ("'", '"') or (multirun and "," in value):
         return value
     return "'" + value.replace("'", "\\'") + "'"
@@ -213,7 +213,7 @@ def _types(schema: type, prefix: str = "") -> dict[str, Any]:
 
 
 def _meant(word: str, rest: str = "") -> str:
-    """What to type instead of an unknown key."""
+    """Return what to type instead of an unknown key."""
     name = word.lstrip("+~").partition("=")[0]
     if name in families():
         return f": '{name}' is a trick, type +{families()[name]}={name}"

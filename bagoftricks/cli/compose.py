@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def compose_settings(overrides: Sequence[str]) -> "Settings":
-    """The settings that these overrides, as typed on the command line, stand for. Raises Hydra's errors and ours."""
+    """Return the settings of these overrides, as typed on the command line. Raises Hydra's errors and ours."""
     from hydra import compose, initialize_config_dir
 
     from bagoftricks.cli.schema import register, to_settings

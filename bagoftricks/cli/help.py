@@ -25,7 +25,7 @@ usage:
   +group=a or '+group=[a,b]' switches tricks on, group=[a] replaces a preset's; key=value changes a setting.
   plugins=[my_tricks.py] and --config-dir DIR, on any command, add your own tricks, networks, data sets and YAML files.
   -m runs every combination of the values given with commas; --cfg job shows the composed settings, trains nothing.
-  A run that was interrupted or killed goes on where it was with the same command (rerun=true: from the beginning).
+  An interrupted or killed run resumes with the same command (rerun=true: from the beginning).
   Exit status: 0 done, 2 wrong input, 1 a failure, 75 interrupted.""",
     "bot-bench": """bot-bench: parameters, MACs, throughput, latency and memory of a network, without training.
 
@@ -33,9 +33,9 @@ usage:
   bot-bench model=resnet50 +tweak=resnet_d
   bot-bench model=resnet50 format=json measure=false         params and macs alone
   bot-bench -m 'model=resnet18,resnet50' image_size=32 num_classes=10
-  bot-bench experiment=assembled/table12                     the rows of a paper's table, its numbers beside ours
+  bot-bench experiment=assembled/table12                     the rows of a paper's table, its numbers next to ours
 
-  224 pixels and 1000 classes, as in the papers, unless image_size=, num_classes= or data= say otherwise.
+  224 pixels and 1000 classes, as in the papers, unless image_size=, num_classes= or data= are given.
   Throughput: batch 64, fp32, no data loading; latency: batch 1. Medians of synchronised repeats after a warm-up.""",
     "bot-eval": """bot-eval: evaluate a finished run, or a file of weights, without training.
 
@@ -47,8 +47,8 @@ usage:
   bot-eval run=3f2a corruptions=imagenet_c report=true       robustness, added to the run's record; all its errors
   bot-eval show=corruptions image=cat.jpg                    a picture of the corruptions: corruptions.png
 
-  run=          a run of store=; beside it data.*, runtime.*, corruptions, image_size, rerun, store and format can be
-                set, nothing else. Robustness is added to the record once (rerun=true: anew); nothing else is recorded
+  run=          a run of store=; with it, only data.*, runtime.*, corruptions, image_size, rerun, store and format can
+                be set. Robustness is added to the record once (rerun=true: again); nothing else is recorded
   weights=      a file in our names, torchvision's or timm's: .safetensors, or a state dict of torch.save
   copy=ema      of a run, one copy of the weights alone; last is the trained one
   report=true   with corruptions=, the error on every corruption at every severity
@@ -60,7 +60,7 @@ usage:
 
 
 def text(program: str) -> str:
-    """The whole help of a command."""
+    """Return the whole help of a command."""
     sections = [USAGE[program]]
     for family, about in FAMILIES.items():
         if options(family):
@@ -115,7 +115,7 @@ GROUPS = {
 
 
 def _typed(value: object) -> str:
-    """A default as it is typed on the command line."""
+    """Return a default as it is typed on the command line."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     return str(value).replace(" ", "")

@@ -25,7 +25,7 @@ EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slur
 
 
 def is_launcher(override: str) -> bool:
-    """Whether an override chooses or configures a launcher."""
+    """Return True if an override chooses or configures a launcher."""
     return override.startswith(("hydra/launcher=", "hydra.launcher."))
 
 
@@ -84,7 +84,7 @@ def run_folder(runs: "Sequence[PlannedRun]") -> str:
 
 
 def train_job(config: "DictConfig") -> int:
-    """One job, in whatever process the launcher made for it; a failure is kept in the run's folder, not raised."""
+    """Train one run in the process that the launcher made for it; keep a failure in the run's folder."""
     from hydra.core.hydra_config import HydraConfig
 
     from bagoftricks.cli.progress import ConsoleReporter

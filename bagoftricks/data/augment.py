@@ -1,4 +1,4 @@
-"""What happens to an image between its file and the network, with every draw keyed by (seed, what, epoch, sample)."""
+"""Preparation of an image between its file and the network; draws are keyed by (seed, what, epoch, sample)."""
 
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -69,16 +69,16 @@ class Augment:
 
     @classmethod
     def plain(cls, data: DataSettings, size: int, short_side: int | None = None) -> "Augment":
-        """Nothing random, as for validation."""
+        """Return a preparation without randomness, as for validation."""
         return cls(size, None, short_side=short_side, scaled=data.decode == "scaled")
 
     def uncoloured(self) -> "Augment":
-        """The same crops and flips alone."""
+        """Return the same crops and flips without the colours."""
         return replace(self, jitter="none", policy=None)
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many numbers in [0, 1) each step of the preparation draws for an image, by the name of its draws."""
+        """Return how many numbers in [0, 1) each step of the preparation draws for an image, by their name."""
         if self.key is None:
             return {}
         counts = {
@@ -89,7 +89,7 @@ class Augment:
         return counts if self.policy is None else {**counts, self.policy[0]: self.policy[1].draws}
 
     def draws(self, epoch: int, parts: PassRows) -> Float[Tensor, "B n"]:
-        """All the numbers of a step's images side by side, on the host: what ``batch`` takes."""
+        """Return all numbers of a step's images next to each other, on the host, as ``batch`` takes them."""
         return torch.cat([self._drawn(epoch, pass_, rows, self.counts) for pass_, rows in parts])
 
     def shift(self, epoch: int, parts: PassRows) -> Float[Tensor, "B n"]:
@@ -129,7 +129,7 @@ class Augment:
         return self.square(split.image(index), draws) if image is None else self._moved(image, draws)
 
     def square(self, image: t.Image, draws: Float[Tensor, " n"]) -> UInt8[Tensor, "3 S S"]:
-        """One image of any size, cropped and flipped by its row of ``draws``, which lies on the host."""
+        """Crop and flip one image of any size by its row of ``draws``, which lies on the host."""
         if self.crop == "area":
             image = t.area_crop(image, self.size, draws[: t.AREA_DRAWS], self.area)
         else:
@@ -137,13 +137,13 @@ class Augment:
         return self._moved(image, draws)
 
     def _box(self, draws: Float[Tensor, " n"], height: int, width: int) -> Box:
-        """What ``square`` shows of an image."""
+        """Return the box of an image that ``square`` keeps."""
         if self.crop == "area":
             return t.area_crop_box(draws[: t.AREA_DRAWS], height, width, self.area)
         return t.fit_box(height, width, self.size, self._short_side())
 
     def _short_side(self) -> int:
-        """Of images that are resized whole, before the centre is cut."""
+        """Return the short side of images that are resized whole, before the centre is cut."""
         if self.crop == "pad":
             return self.size
         if self.short_side is not None:
@@ -157,7 +157,7 @@ class Augment:
         return image.flip(2) if self.flip and of["flip"] < 0.5 else image
 
     def colours(self, images: UInt8[Tensor, "B 3 S S"], draws: Float[Tensor, "B n"]) -> UInt8[Tensor, "VB 3 S S"]:
-        """What happens to images after crop and flip, where they are."""
+        """Change the colours of images after crop and flip, on their device."""
         of = self._by_name(draws)
         if self.jitter != "none":
             jitter = t.jitter_hsv if self.jitter == "hsv" else t.jitter_bcs
@@ -198,12 +198,12 @@ class Finish:
         return Batch(images.float().sub_(self._row(mean, width)).div_(self._row(self.std, width)), targets, teacher)
 
     def _row(self, colours: Float[Tensor, "B 3 1 1"], width: int) -> Float[Tensor, "B 3 1 W"]:
-        """A row of pixels of each colour: in channels_last, one of length 1 would be read three numbers at a time."""
+        """Return a row of pixels of each colour: in channels_last, one of length 1 would be read in threes."""
         return colours.expand(-1, -1, -1, width).contiguous(memory_format=self.memory_format)
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """A copy on the device, which nothing waits for: a GPU fetches it from pinned memory."""
+    """Return a copy on the device without waiting for it: a GPU fetches it from pinned memory."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)

@@ -44,7 +44,7 @@ class Arena:
     """
 
     def __init__(self, count: int, capacity: int, folder: Path | None = None, name: str = "") -> None:
-        """In memory, for processes forked from this one; or in ``folder``, for any."""
+        """Lie in memory, for processes forked from this one; or in ``folder``, for any."""
         rows = 8 * 4 * (count + 1)
         self.file: int | None = None
         if folder is None:
@@ -63,7 +63,7 @@ class Arena:
         self.checked = np.zeros(count, bool)
 
     def get(self, image: int) -> UInt8[Tensor, "3 H W"] | None:
-        """What was put, or None: nothing was, or it is damaged."""
+        """Return the pixels that were put, None if there are none or they are damaged."""
         offset, height, width, checksum = (int(value) for value in self.index[image + 1])
         size, start = 3 * height * width, offset - 1
         if offset == 0 or min(height, width, offset) < 1 or start + size > self.capacity:
@@ -114,7 +114,7 @@ class Arena:
 
 
 def _opened(path: Path, size: int, *, filled: bool) -> int:
-    """A file of at least ``size`` bytes; ``filled``: with room on the disk for each, so that its map can be written."""
+    """Open a file of at least ``size`` bytes; ``filled``: with room on the disk for all of them, for a writable map."""
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.lockf(file, fcntl.LOCK_EX)
     have = os.fstat(file).st_size
@@ -125,7 +125,7 @@ def _opened(path: Path, size: int, *, filled: bool) -> int:
 
 
 def cached(split: Split, how: str, ranks: int = 1) -> Split:
-    """The split with a cache of its decoded images, ``how`` ram or disk; as it is where there are no files.
+    """Return the split with a cache of its decoded images, ``how`` ram or disk; unchanged if it has no files.
 
     Of a run's ``ranks`` on this machine, each has memory of its own; what is on disk is for all.
     """
@@ -137,7 +137,7 @@ def cached(split: Split, how: str, ranks: int = 1) -> Split:
 
 
 def cache_note(how: str) -> str:
-    """Where the decoded images are kept, and how many of them at most."""
+    """Return a line about the place of the decoded images and their number at most."""
     room = f"up to {free_bytes(how) / SHARE / 2**30:.1f} GiB for each split"
     return f"data.cache={how}: decoded images are kept in {'memory' if how == 'ram' else CACHE / 'images'}, {room}"
 
@@ -158,7 +158,7 @@ def _arena(how: str, name: str, count: int, ranks: int) -> Arena:
 
 
 def free_bytes(how: str) -> int:
-    """Of memory that processes can be given, or of the disk that holds the cache folder."""
+    """Return the free bytes of memory, or of the disk that holds the cache folder."""
     if how == "disk":
         place = next(folder for folder in (CACHE, *CACHE.parents) if folder.exists())
         return shutil.disk_usage(place).free
@@ -170,7 +170,7 @@ def free_bytes(how: str) -> int:
 
 
 def files_digest(files: FileSplit, *how: object) -> str:
-    """Of every file's path, size and time, of the decoders' versions, and of what else decides the pixels."""
+    """Return a digest of the files' paths, sizes and times, the decoders' versions, and what else decides pixels."""
     digest = blake2b(digest_size=16)
     digest.update(repr([version("torch"), version("torchvision"), version("pillow"), *how]).encode())
     for path in files.paths:
@@ -180,7 +180,7 @@ def files_digest(files: FileSplit, *how: object) -> str:
 
 
 def kept_whole(files: FileSplit, how: object, make: Callable[[], Made]) -> Made:
-    """What ``make`` makes of all images of a small data set, or what it made of them before, from the cache folder."""
+    """Return the images of a small data set from the cache folder; call ``make`` for them if they are not there."""
     try:
         place = CACHE / "sets" / f"{files_digest(files, how)}.safetensors"
     except OSError:  # a file is gone: who reads it says so

@@ -21,7 +21,7 @@ Box: TypeAlias = tuple[float, float, float, float]  # top, left, height and widt
 
 
 def decode(path: str | Path) -> UInt8[Tensor, "3 H W"]:
-    """The RGB pixels of an image file, whatever its colour space. Raises DataError for a file that is no image.
+    """Return the RGB pixels of an image file of any colour space. Raises DataError for a file that is no image.
 
     libjpeg-turbo and libpng through torchvision; what they refuse goes through Pillow.
     """
@@ -39,7 +39,7 @@ def decode(path: str | Path) -> UInt8[Tensor, "3 H W"]:
 
 
 def decode_scaled(path: str | Path, box_of: Callable[[int, int], Box], size: int) -> UInt8[Tensor, "3 S S"] | None:
-    """A box of a JPEG resized to S x S, decoded at the smallest of libjpeg's scales that leaves the box S pixels.
+    """Resize a box of a JPEG to S x S, decoded at the smallest of libjpeg's scales that leaves the box S pixels.
 
     ``box_of`` gives the box from the image's height and width, which the header tells. Both the decoder's scaling and
     the resizing after it (bilinear, antialiased) average what they drop. None: only the full scale has the pixels, or
@@ -91,7 +91,7 @@ def _decode_one_on(device: torch.device, path: str, data: Tensor) -> Tensor | Da
 
 
 def unreadable(path: str | Path, error: Exception) -> DataError:
-    """What to say of a file that is no image, or that was there when its folder was listed and is there no more."""
+    """Return the error of a file that is no image, or that was removed after its folder was listed."""
     if not os.path.exists(path):
         return VanishedError(f"{path} has vanished since the run began: is the folder still there, and its disk?")
     reason = str(error).replace(f"'{path}'", "it").partition("\n")[0]

@@ -34,7 +34,7 @@ class ImageFolder(DataSettings):
         val_root = _folder("data.val_root", self.val_root) if self.val_root else next(iter(beside), None)
         if val_root is None and not self.holdout:
             raise DataError(
-                f"{root} has no val/ or test/ beside train/: hold out a share with data.holdout=0.2, "
+                f"{root} has no val/ or test/ next to train/: hold out a share with data.holdout=0.2, "
                 "or name a second folder with data.val_root="
             )
         classes = _class_names(train_root)
@@ -62,7 +62,7 @@ def _class_names(root: Path) -> tuple[str, ...]:
 
 
 def _list_files(root: Path, classes: tuple[str, ...], digest: blake2b) -> FileSplit:
-    """All image files below ``root/<class>``, sorted; their relative paths and sizes go into ``digest``."""
+    """Return all image files below ``root/<class>``, sorted; their relative paths and sizes go into ``digest``."""
     strangers = [name for name in _class_names(root) if name not in classes]
     if strangers:
         raise DataError(f"{root}/{strangers[0]}: the training images have no class '{strangers[0]}'")

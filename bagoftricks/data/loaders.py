@@ -84,7 +84,7 @@ def _loader(split: Split, data: DataSettings, preparation: Preparation, reading:
 def images_in_order(
     split: Split, data: DataSettings, finish: Finish, *, size: int, batch_size: int, workers: int
 ) -> Iterator[tuple[Labels, Images]]:
-    """Each readable image of a split once, without augmentation: rows of the split, with images on the device."""
+    """Yield each readable image of a split once, not augmented: rows of the split, with images on the device."""
     for rows, images in bytes_in_order(split, data, size=size, batch_size=batch_size, workers=workers):
         yield rows, finish(images, torch.zeros(len(rows), dtype=torch.int64), None).images
 
@@ -92,7 +92,7 @@ def images_in_order(
 def bytes_in_order(
     split: Split, data: DataSettings, *, size: int, batch_size: int, workers: int, short_side: int | None = None
 ) -> Iterator[tuple[Labels, UInt8[Tensor, "B 3 S S"]]]:
-    """Each readable image of a split once, as it is validated on, in bytes on the host, with their rows of the split.
+    """Yield each readable image of a split once, as for validation, in bytes on the host, with its rows of the split.
 
     With data.on_error=skip, broken files are left out.
     """

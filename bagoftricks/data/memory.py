@@ -48,7 +48,7 @@ class MemoryLoader:
         return (batch for _, batch in self.numbered(epoch))
 
     def numbered(self, epoch: int, start: int = 0) -> Iterator[tuple[int, Batch]]:
-        """The batches of an epoch from step ``start`` on, each with the number of its step."""
+        """Yield the batches of an epoch from step ``start`` on, each with the number of its step."""
         for step, parts in self.shares.steps(enumerate(self.plan.steps(epoch, start), start)):
             mine = self.shares.mine(parts)
             which = torch.from_numpy(np.concatenate([rows for _, rows in mine]))[:, None]
@@ -61,34 +61,34 @@ class MemoryLoader:
             yield step, self.finish(images, self.labels[rows], shift, table_rows(self.teacher, rows))
 
     def _together(self, epoch: int, parts: PassRows, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The images of a whole batch, with their rows of the split and their colour noise."""
+        """Return the images of a whole batch, with their rows of the split and their colour noise."""
         places = self.shares.places(parts)
         images = self.shares.together(images, places, self.augment.views, self.finish.device)
         rows = torch.from_numpy(np.concatenate([rows for _, rows in parts])).to(self.place, non_blocking=True)
         return images, rows, self.augment.shift(epoch, parts)
 
     def sample(self, count: int) -> Images:
-        """The first images of the split as the network sees them, without augmentation."""
+        """Return the first images of the split as the network sees them, without augmentation."""
         return self.finish(self.pixels[:count], self.labels[:count]).images
 
 
 def fits(images: Tensor, device: torch.device) -> bool:
-    """Whether the images take at most half of a GPU's free memory."""
+    """Return True if the images take at most half of a GPU's free memory."""
     return device.type != "cuda" or images.nbytes <= torch.cuda.mem_get_info(device)[0] // 2
 
 
 def prepared_whole(augment: Augment, count: int) -> bool:
-    """Whether ``count`` images are small enough for memory and prepared a batch at a time."""
+    """Return True if ``count`` images are small enough for memory and prepared a batch at a time."""
     return augment.size <= SMALL_IMAGE and 3 * augment.size**2 * count <= IN_MEMORY and augment.crop != "area"
 
 
 def keep_decoded(data: Dataset) -> Dataset:
-    """The data set with a memory of its decoded images where they fit, for several runs in one process."""
+    """Return the data set with a memory of its decoded images where they fit, for several runs in one process."""
     return replace(data, train=KeptSplit(data.train), val=KeptSplit(data.val))
 
 
 def into_memory(split: Split, augment: Augment, data: DataSettings, workers: int, world: World = ALONE) -> Made:
-    """All readable images of a split as ``augment`` prepares them, what was wrong with the others, and the rows left.
+    """Return all readable images of a split as ``augment`` prepares them, the errors of the others, and the rows left.
 
     They are always made from the images as they were found, never from those of another size. Rank 0 makes all ranks'.
     """

@@ -1,4 +1,4 @@
-"""Which samples make up a step, in an order keyed by (seed, epoch)."""
+"""Plan of the samples of each step, in an order keyed by (seed, epoch)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Table = Float[Tensor, "N K"]  # a teacher's probabilities for each image of a sp
 
 @dataclass(frozen=True)
 class StepPlan:
-    """Which samples make up each step of an epoch. A pass is one shuffle of all the samples."""
+    """Samples of each step of an epoch. A pass is one shuffle of all the samples."""
 
     count: int
     batch_size: int
@@ -27,7 +27,7 @@ class StepPlan:
         return -(-self.count // self.batch_size) if self.key is None else self.count // self.batch_size
 
     def steps(self, epoch: int, start: int = 0) -> Iterator[PassRows]:
-        """The rows of each step from ``start`` on, for each pass that goes into it."""
+        """Yield the rows of each step from ``start`` on, for each pass that goes into it."""
         orders: list[Labels] = [np.arange(self.count)]
         if self.key is not None:
             orders = [self.key.fold("order", epoch, p).numpy().permutation(self.count) for p in range(self.reads)]

@@ -1,4 +1,4 @@
-"""What each of several ranks prepares of a step, and how they put a whole batch together.
+"""Shares of several ranks in the preparation of a step, and their union in whole batches.
 
 Which samples make up a step, in which order, is the plan's, and the same for any number of ranks.
 """
@@ -33,11 +33,11 @@ class Shares:
     dealt: bool = False  # a rank gets every size-th batch, whole
 
     def steps(self, steps: Iterable[T]) -> Iterator[T]:
-        """Those of the steps that this rank has anything of."""
+        """Yield the steps in which this rank has a share."""
         return islice(steps, self.world.rank, None, self.world.size) if self.dealt else iter(steps)
 
     def mine(self, parts: PassRows) -> PassRows:
-        """What this rank prepares of a step."""
+        """Return the rows of a step that this rank prepares."""
         if self.dealt or self.world.size == 1:
             return parts
         return [(p, rows[self.world.rows(len(rows), self.micro)]) for p, rows in parts]
@@ -56,13 +56,13 @@ class Shares:
     def together(
         self, images: UInt8[Tensor, "VN 3 H W"], places: Sequence[Labels], views: int, device: torch.device
     ) -> UInt8[Tensor, "VB 3 H W"]:
-        """A whole batch on the device, of what the ranks have prepared of it."""
+        """Return a whole batch on the device from the ranks' parts."""
         mine = send(images, device)
         by_row = mine.view(views, len(mine) // views, *mine.shape[1:]).transpose(0, 1)
         return self.world.whole(by_row, places).transpose(0, 1).flatten(0, 1)
 
     def readable(self, places: Sequence[Labels], broken: Sequence[int]) -> tuple[list[Labels], Labels]:
-        """Where what could be read stands in a batch without what could not, and the rows of the batch that are left.
+        """Return the positions of the readable images once broken ones are removed, and the remaining rows.
 
         ``broken`` are those of this rank's images that cannot be read, counted as it prepares them.
         """

@@ -36,7 +36,7 @@ class MemorySplit:
         return self.images[index].contiguous()
 
     def path(self, index: int) -> str | None:
-        """The file an image is decoded from, if it is."""
+        """Return the file from which an image is decoded, None without one."""
         return None
 
     def subset(self, rows: Labels) -> "MemorySplit":

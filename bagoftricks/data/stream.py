@@ -50,7 +50,7 @@ def samples_of(epoch: int, parts: PassRows) -> list[Sample]:
 def prepare_batches(
     split: Split, plan: StepPlan, augment: Augment, workers: int, *, pin_memory: bool = False, shares: Shares = UNSHARED
 ) -> "DataLoader[Collected]":
-    """The prepared images of each step, made in worker processes."""
+    """Return the prepared images of each step, made in worker processes."""
     return _in_workers(Samples(split, augment), plan, workers, shares, pin_memory=pin_memory)
 
 
@@ -92,7 +92,7 @@ def end_with_the_run(run: int) -> None:
 
 
 def as_it_is(step: Collected | Files) -> Collected | Files:
-    """A worker makes whole steps: nothing is left to collate."""
+    """Return the step: a worker makes whole ones, and nothing is left to collate."""
     return step
 
 
@@ -119,8 +119,9 @@ class StreamLoader:
         return (batch for _, batch in self.numbered(epoch))
 
     def numbered(self, epoch: int, start: int = 0) -> Iterator[tuple[int, Batch]]:
-        """The batches of an epoch from step ``start`` on, each with its number; a step without a readable image has
-        none. What comes before is not read.
+        """Yield the batches of an epoch from step ``start`` on, each with its number.
+
+        A step without a readable image has none. Earlier steps are not read.
         """
         requests: Requests = self.prepared.batch_sampler  # type: ignore[assignment]
         requests.current, requests.start = epoch, start
@@ -143,7 +144,7 @@ class StreamLoader:
             yield number, self.finish(images, labels, self._shift(epoch, step.samples), teacher)
 
     def _together(self, epoch: int, parts: PassRows, step: Collected) -> Collected:
-        """The readable images of a whole step."""
+        """Return the readable images of a whole step."""
         asked, read = samples_of(epoch, self.shares.mine(parts)), set(step.samples)
         broken = [i for i, sample in enumerate(asked) if sample not in read]
         places, left = self.shares.places(parts), np.arange(sum(len(rows) for _, rows in parts))
@@ -158,7 +159,7 @@ class StreamLoader:
         return Collected([every[row] for row in left], images)
 
     def sample(self, count: int) -> Images:
-        """The first readable images of the split as the network sees them, without augmentation."""
+        """Return the first readable images of the split as the network sees them, without augmentation."""
         plan = StepPlan(min(count, len(self.split.labels)), 256)
         plain = Augment(self.augment.size, None, scaled=self.augment.scaled)
         steps = prepare_batches(self.split, plan, plain, self.prepared.num_workers)

@@ -40,7 +40,7 @@ def _fitted(height: int, width: int, short_side: int) -> list[int]:
 
 
 def validation_side(size: int) -> int:
-    """The short side before the centre crop: S / 0.875 (256 for 224)."""
+    """Return the short side before the centre crop: S / 0.875 (256 for 224)."""
     return math.ceil(size / 0.875)
 
 
@@ -162,7 +162,7 @@ def hsv_to_rgb(hsv: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
 
 
 def pca_noise(draws: Float[Tensor, "B 3"], std: float) -> Float[Tensor, "B 3"]:
-    """A colour shift in 0..255 for each image, along ImageNet's principal axes (Krizhevsky et al. 2012)."""
+    """Return a colour shift in 0..255 for each image, along ImageNet's principal axes (Krizhevsky et al. 2012)."""
     coefficients = std * torch.special.ndtri(draws.clamp(1e-7, 1 - 1e-7))
     shift: Tensor = (coefficients * PCA_SCALES) @ PCA_AXES.T
     return shift

@@ -1,4 +1,4 @@
-"""What a worker process makes of a step: its images decoded and prepared, or their bytes for a GPU to decode."""
+"""Work of a process on a step: its images decoded and prepared, or their bytes for a GPU to decode."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -88,7 +88,7 @@ class SharedBytes:
 
 
 def decoded(read: Files, augment: Augment, device: torch.device) -> Collected:
-    """The images of a step, decoded on ``device``, cropped and flipped; their colours are left."""
+    """Return the images of a step, decoded on ``device``, cropped and flipped; their colours are left."""
     images = decode_on(device, read.files)
     draws = draws_of(augment, read.samples)
     made = [
@@ -101,13 +101,13 @@ def decoded(read: Files, augment: Augment, device: torch.device) -> Collected:
 
 
 def draws_of(augment: Augment, samples: Sequence[Sample]) -> Float[Tensor, "B n"]:
-    """The numbers of the samples of one epoch, drawn for all of a pass at once."""
+    """Return the numbers of the samples of one epoch, drawn for all of a pass at once."""
     parts = [(p, np.array([s.index for s in some])) for p, some in groupby(samples, lambda s: s.pass_)]
     return augment.draws(samples[0].epoch, parts) if samples else torch.empty(0, 0)
 
 
 def stacked(images: Sequence[UInt8[Tensor, "V 3 S S"]]) -> UInt8[Tensor, "VB 3 S S"] | None:
-    """All first views, then all second ones, in channels_last; in a worker, at once in memory that is shared."""
+    """Stack all first views, then all second ones, in channels_last; in a worker, directly in shared memory."""
     if not images:
         return None
     pixels = [views[v].permute(1, 2, 0) for v in range(len(images[0])) for views in images]

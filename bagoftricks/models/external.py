@@ -69,7 +69,7 @@ def timm_network(spec: "TimmSettings", num_classes: int, *, image_size: int, par
 
 
 def _built(construct: Callable[[], nn.Module], name: str, image_size: int) -> nn.Module:
-    """What ``construct`` makes, with its tricks taken out; its own draws come from a generator of their own."""
+    """Call ``construct`` with a generator of its own, and take the tricks out of the network."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         try:

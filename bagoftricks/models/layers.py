@@ -18,7 +18,7 @@ class Builds(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where in the network a part stands, and the parts it is itself made of.
+    """Place of a part in the network, and the parts that it is itself made of.
 
     Stages count from 1 (the papers' conv2_x); the stem is stage 0. ``path`` is unique to the place, so that it can
     name a stream of draws.
@@ -33,7 +33,7 @@ class Site:
     blocks: int = 1  # residual blocks of the network
 
     def at(self, name: str, **facts: int) -> "Site":
-        """The place called ``name`` below this one."""
+        """Return the place called ``name`` below this one."""
         return replace(self, path=f"{self.path}.{name}", **facts)  # type: ignore[arg-type]
 
     def norm(self, channels: int) -> nn.Module:
@@ -49,7 +49,7 @@ class Site:
         return module
 
     def down(self, channels: int, stride: int) -> tuple[int, nn.Module]:
-        """The stride that a convolution keeps, and the module after it that does the rest."""
+        """Return the stride that a convolution keeps, and the module after it that does the rest."""
         after = None if stride == 1 else self.parts[Part.DOWN](channels, stride, self)
         return (stride, nn.Identity()) if after is None else (1, after)
 
@@ -67,12 +67,12 @@ class MakeBlock(Protocol):
 
 
 def stride_on_1x1(stride: int) -> tuple[int, int]:
-    """A bottleneck's strides in the plain form A (He et al. 2016): the first 1x1 skips 3/4 of its input."""
+    """Return a bottleneck's strides in the plain form A (He et al. 2016): the first 1x1 skips 3/4 of its input."""
     return stride, 1
 
 
 def stride_on_3x3(stride: int) -> tuple[int, int]:
-    """A bottleneck's strides in the form B (He et al. 2019, figure 2a): every input position is read."""
+    """Return a bottleneck's strides in the form B (He et al. 2019, figure 2a): every input position is read."""
     return 1, stride
 
 
@@ -107,7 +107,7 @@ class ConvUnit(nn.Module):
 
 
 def conv3(c_in: int, c_out: int, stride: int, groups: int, site: Site) -> ConvUnit:
-    """A bottleneck's 3x3 convolution in its plain form."""
+    """Return a bottleneck's 3x3 convolution in its plain form."""
     return ConvUnit(c_in, c_out, 3, stride, site, groups=groups)
 
 

@@ -1,4 +1,4 @@
-"""How residual blocks are laid out in stages."""
+"""Layouts of residual blocks in stages."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from bagoftricks.models.layers import MakeBlock, Site
 
 
 def plain_layout(depths: Sequence[int], width: int, block: MakeBlock, site: Site) -> nn.Sequential:
-    """The stages of a ResNet: each later one halves the map and doubles the width."""
+    """Return the stages of a ResNet: each later one halves the map and doubles the width."""
     channels, done, stages = width, 0, []
     for i, depth in enumerate(depths):
         blocks = []

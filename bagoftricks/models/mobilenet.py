@@ -48,7 +48,7 @@ class MobileNetV1(nn.Module):
 
 
 def depthwise_separable(c_in: int, c_out: int, stride: int, site: Site) -> nn.Sequential:
-    """A depthwise 3x3 with the stride, then a 1x1: (B c_in H W) -> (B c_out H/s W/s)."""
+    """Return a depthwise 3x3 with the stride, then a 1x1: (B c_in H W) -> (B c_out H/s W/s)."""
     depthwise = ConvNormAct(c_in, c_in, 3, stride, site.at("depthwise"), groups=c_in)
     return nn.Sequential(depthwise, ConvNormAct(c_in, c_out, 1, 1, site.at("pointwise")))
 

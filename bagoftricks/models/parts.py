@@ -60,7 +60,7 @@ class Parts:
 
 
 def build(topology: Callable[[Parts], nn.Module], chosen: Chosen, name: str) -> nn.Module:
-    """The network ``topology`` makes of the chosen parts. Raises NoEffectError for a trick it takes no part from."""
+    """Return the network that ``topology`` makes of the parts. Raises NoEffectError for a trick without a part."""
     parts = Parts(chosen)
     model = topology(parts)
     for trick, idle in parts.without_effect().items():

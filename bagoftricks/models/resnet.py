@@ -17,7 +17,7 @@ from bagoftricks.settings import SMALL_IMAGE, ModelSettings, choose, positive
 
 
 class ResidualBlock(nn.Module):
-    """A shortcut beside a branch, and the activation of their sum; the subclasses bring the branch's convolutions."""
+    """Shortcut and branch, and the activation of their sum; the subclasses bring the branch's convolutions."""
 
     expansion: ClassVar[int]
 
@@ -32,7 +32,7 @@ class ResidualBlock(nn.Module):
         self.act = site.act() if last_act else nn.Identity()
 
     def join(self, branch: Tensor, x: Tensor) -> Tensor:
-        """What leaves the block: ``branch`` is what its last convolution gives, ``x`` what came in."""
+        """Return the block's output from ``branch``, the output of its last convolution, and its input ``x``."""
         y = self.keep(self.gate(self.drop(self.norm(branch))))
         out: Tensor = self.act(y + self.shortcut(x))
         return out

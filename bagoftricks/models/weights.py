@@ -36,7 +36,7 @@ SHOWN = 5  # names that an error lists
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, or of a state dict that ``torch.save`` wrote. Runs no code from the file."""
+    """Read the tensors of a safetensors file, or of a state dict of ``torch.save``. Runs no code from the file."""
     file = existing(path)
     if file.suffix == ".safetensors":
         from safetensors import SafetensorError
@@ -87,7 +87,7 @@ def existing(path: str | Path) -> Path:
 
 
 def start_from(path: str | Path, *, new_head: bool = False) -> Callable[[nn.Module], None]:
-    """What gives a network the weights in the file."""
+    """Return a function that gives a network the weights in the file."""
     return lambda model: load(model, path, new_head=new_head)
 
 
@@ -139,7 +139,7 @@ def fitted(model: nn.Module, tensors: WeightTensors, path: str, *, new_head: boo
 
 
 def head_names(model: nn.Module) -> set[str]:
-    """The tensors of the last linear layer."""
+    """Return the tensors of the last linear layer."""
     heads = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     return {name for name in model.state_dict() if heads and name.rpartition(".")[0] == heads[-1]}
 
@@ -150,18 +150,18 @@ def _check_head(own: WeightTensors, found: WeightTensors, head: set[str], path: 
         if here != there:
             raise UserError(
                 f"{path}: its head has {there} outputs and this network's {here}: "
-                f"type model.new_head=true to start the head anew, or num_classes={there} to keep it"
+                f"type model.new_head=true to initialise the head, or num_classes={there} to keep it"
             )
 
 
 def _shaped(tensor: Tensor, like: Tensor) -> Tensor:
-    """A gate's tensor without, or with, the dimensions of one that a convolution has and a matrix has not."""
+    """Return a gate's tensor without, or with, the dimensions of one that a convolution has and a matrix has not."""
     same = [size for size in tensor.shape if size != 1] == [size for size in like.shape if size != 1]
     return tensor.reshape(like.shape) if same else tensor
 
 
 def _plain_shortcuts(tensors: WeightTensors) -> dict[str, Tensor]:
-    """The tensors with each projection's convolution at ``downsample.0``: timm has it at 1 where a pooling precedes."""
+    """Return the tensors with projections at ``downsample.0``: timm has them at 1 where a pooling precedes."""
     pooled = {m[1] for name in tensors if (m := re.match(r"(layer\d+\.\d+\.downsample\.)2\.", name))}
 
     def plain(name: str) -> str:
@@ -175,7 +175,7 @@ def _plain_shortcuts(tensors: WeightTensors) -> dict[str, Tensor]:
 
 
 def library_tensors(model: nn.Module, name: str) -> dict[str, Tensor]:
-    """The network's tensors as torchvision or timm name them; ``name`` is for the error where they have no names."""
+    """Return the tensors as torchvision or timm name them; ``name`` is for the error if they have no names there."""
     own = model.state_dict()
     if type(model).__module__.partition(".")[0] in ("torchvision", "timm"):
         return own
@@ -204,7 +204,7 @@ def _pooled_shortcut(name: str, pooled: set[str]) -> str:
 
 
 def _library_shape(tensor: Tensor, name: str) -> Tensor:
-    """A gate's tensor with the dimensions that timm's convolution has."""
+    """Return a gate's tensor with the dimensions that timm's convolution has."""
     gate = re.search(r"\.se\.(\w+\.weight)$", name)
     if gate is None:
         return tensor
@@ -229,7 +229,7 @@ HEAD = ((r"head\.(\w+)", r"fc.\1"),)
 
 
 def library_names(model: ResNet) -> dict[str, str | None]:
-    """Each tensor of a residual network -> its name in torchvision and timm, None for what they do not have.
+    """Return the name in torchvision and timm of each tensor of a residual network, None for what they lack.
 
     A projection's convolution and norm are 0 and 1 of ``downsample`` here, as in torchvision.
     """
@@ -253,7 +253,7 @@ def _layered(name: str) -> str:
 
 
 def _gate_names(model: ResNet) -> dict[str, str]:
-    """The gates' tensors, whatever the trick calls them, by their order."""
+    """Return the gates' tensors by their order, whatever the trick calls them."""
     gates: dict[str, list[str]] = {}
     for name, _ in model.named_parameters():
         if match := re.match(rf"{BLOCK}gate\.", name):

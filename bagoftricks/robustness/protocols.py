@@ -42,7 +42,7 @@ class Protocol:
         return tuple(name for name in known if not self.only or name in self.only)
 
     def alexnet(self) -> Normaliser | None:
-        """The network whose errors or flips the score is a fraction of, None: it is not normalised."""
+        """Return the network whose errors or flips divide the score, None if it is not normalised."""
         if self.normaliser is None:
             return None
         return alexnet_flips() if self.sequences else alexnet()

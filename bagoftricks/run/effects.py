@@ -30,7 +30,7 @@ def check_effects(tricks: Mapping[str, Trick], task: Task, length: Length) -> No
         probe.clock.begin(length)
         reasons = [why_idle(edit, trick, probe) for edit in trick.edits(probe)]
         if reasons and None not in reasons:
-            values = ", ".join(f"{f.name}={getattr(trick, f.name)}" for f in hyper_parameters(trick))
+            values = ", ".join(f"{f.name}={getattr(trick, f.name)}" for f in hyper_parameter_fields(trick))
             why = "; ".join(dict.fromkeys(filter(None, reasons)))
             change = f"change one of its values ({values})" if values else "train for longer"
             raise NoEffectError(name, why, change)
@@ -42,13 +42,13 @@ def why_idle(edit: e.Edit, trick: Trick, task: Task) -> Why:
     return judge(edit, trick, task) if judge else None
 
 
-def hyper_parameters(trick: Trick) -> list[Any]:
+def hyper_parameter_fields(trick: Trick) -> list[Any]:
     return list(dataclasses.fields(trick)) if dataclasses.is_dataclass(trick) else []
 
 
 def has_defaults(trick: Trick) -> bool:
     """Return True for hyper-parameters that nobody changed."""
-    return all(getattr(trick, f.name) == f.default for f in hyper_parameters(trick))
+    return all(getattr(trick, f.name) == f.default for f in hyper_parameter_fields(trick))
 
 
 def alike(one: Tensor, other: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""Which run is this? A digest of everything that can change its result, and of nothing else."""
+"""Identity of a run: a digest of everything that can change its result, and of nothing else."""
 
 import json
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ def run_identity(
     weights_digest: str | None = None,
     contents: Mapping[str, str] | None = None,
 ) -> dict[str, object]:
-    """Every value that can change the run's result, defaults included, in a canonical form.
+    """Return every value that can change the run's result, defaults included, in a canonical form.
 
     ``weights_digest`` names what the file of weights to start from holds; where it lies is no part of the run.
     ``contents`` maps a hyper-parameter that names a place to the digest of what lies there, which takes its place.

@@ -38,7 +38,7 @@ PLUS = re.compile(r"\+(?![^(]*\))")  # not the one in mixup(alpha=1e+2)
 
 
 class Factor(NamedTuple):
-    """What a design switches on and off as one."""
+    """Tricks that a design switches on and off as one."""
 
     label: str
     tricks: dict[str, dict[str, Any]]
@@ -59,7 +59,7 @@ def make_arms(
     resolution: int | None = None,
     max_arms: int = 512,
 ) -> list[Arm]:
-    """The rows of a study; ``base`` is in every one of them. Greedy: the baseline and the first batch."""
+    """Return the rows of a study; ``base`` is in each of them. Greedy: the baseline and the first batch."""
     _check_options(design, max_tricks, runs, resolution)
     factors = _factors(design, tricks, base)
     if design == "stack":
@@ -112,7 +112,7 @@ def _value(trick: str, field: HyperParameter, text: str) -> Any:
 
 
 def _show(value: Any) -> str:
-    """A value as it is typed: ``true``, not ``True``."""
+    """Return a value as it is typed: ``true``, not ``True``."""
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -124,7 +124,7 @@ def _trick_label(name: str, params: Mapping[str, Any]) -> str:
 
 
 def _factor(entry: str) -> Factor:
-    """The trick or the tricks of one entry of the list."""
+    """Return the trick or the tricks of one entry of the list."""
     tricks: dict[str, dict[str, Any]] = {}
     for text in PLUS.split(entry):
         name, params = parse_trick(text)
@@ -135,7 +135,7 @@ def _factor(entry: str) -> Factor:
 
 
 def _factors(design: str, entries: Sequence[str], base: Tricks) -> list[Factor]:
-    """The entries of the list, none twice and none in the base already."""
+    """Return the entries of the list, none twice and none in the base already."""
     if not entries:
         raise UserError(f"the design '{design}' needs tricks and was given none; list some, as in mixup,cosine")
     factors: list[Factor] = []
@@ -151,7 +151,7 @@ def _factors(design: str, entries: Sequence[str], base: Tricks) -> list[Factor]:
 
 
 def _check_pair(design: str, first: Factor, second: Factor) -> None:
-    """Two entries must make different arms, and fit in one arm where the design puts them in one."""
+    """Raise UserError unless two entries make different arms, and fit into one where the design puts them together."""
     if first.effective == second.effective:
         same = "" if first.label == second.label else f" (as '{first.label}', which is the same)"
         raise UserError(f"'{second.label}' is given twice{same}; drop one")
@@ -197,13 +197,13 @@ def _leave_one_out(factors: Sequence[Factor], base: Tricks) -> list[Arm]:
 
 
 def _compared(sets: Sequence[Sequence[Factor]], base: Tricks) -> list[Arm]:
-    """An arm for each set, compared to the baseline when that is among them."""
+    """Return an arm for each set, compared to the baseline when that is among them."""
     compare_to = BASELINE if BASELINE in map(_set_label, sets) else None
     return [_arm(s, base, compare_to=None if _set_label(s) == BASELINE else compare_to) for s in sets]
 
 
 def _subsets(factors: Sequence[Factor], max_tricks: int | None, max_arms: int) -> list[tuple[Factor, ...]]:
-    """Every subset of up to ``max_tricks`` factors, the small ones first."""
+    """Return every subset of up to ``max_tricks`` factors, the small ones first."""
     n = len(factors)
     largest = n if max_tricks is None else min(n, max_tricks)
     counts = [sum(math.comb(n, size) for size in range(k + 1)) for k in range(largest + 1)]
@@ -221,7 +221,7 @@ def _subsets(factors: Sequence[Factor], max_tricks: int | None, max_arms: int) -
 
 
 def _fraction(n: int, runs: int | None, resolution: int | None, max_arms: int) -> list[list[bool]]:
-    """Which of ``n`` tricks are on in each run.
+    """Return which of ``n`` tricks are on in each run.
 
     The signs of the columns are chosen so that the first run has no trick on: negating a column keeps the design's
     balance and resolution, and with the baseline in the design every other arm has its comparison.
@@ -261,12 +261,12 @@ def _is_power_of_two(runs: int) -> bool:
 
 
 def _sizes(n: int) -> list[int]:
-    """The numbers of runs that can tell ``n`` main effects and the mean apart, of those that pyDOE3 knows."""
+    """Return the numbers of runs that can tell ``n`` main effects and the mean apart, of those that pyDOE3 knows."""
     return sorted(size for e in range(n + 1) for f in (1, 12, 20) if n < (size := f * 2**e) <= 2**n)
 
 
 def _smallest(n: int, resolution: int, max_arms: int) -> int:
-    """The runs of the smallest design of at least this resolution; the full one when no fraction has it."""
+    """Return the runs of the smallest design of at least this resolution; the full one when no fraction has it."""
     for letters in range(1, min(n, max_arms.bit_length() - 1) + 1):
         if _words(n, letters, resolution):
             return 1 << letters
@@ -276,7 +276,7 @@ def _smallest(n: int, resolution: int, max_arms: int) -> int:
 
 
 def _best(n: int, runs: int, resolution: int) -> list[str]:
-    """The words of the design of highest resolution in ``runs`` runs, refused when that is below ``resolution``."""
+    """Return the words of the design of highest resolution in ``runs`` runs; refuse one below ``resolution``."""
     found = ((best, _words(n, runs.bit_length() - 1, best)) for best in range(max(n, 3), 2, -1))
     best, words = next((best, words) for best, words in found if words)
     if best < resolution:
@@ -310,7 +310,7 @@ def _fracfact(words: Sequence[str]) -> list[list[int]]:
 
 
 def _plackett_burman(n: int, runs: int) -> list[list[int]]:
-    """The last columns: in 24, 40 or more runs these are a smaller design and its mirror image, of resolution 4."""
+    """Return the last columns: in 24, 40 or more runs they are a smaller design and its mirror, of resolution 4."""
     from pyDOE3 import pbdesign
 
     return np.asarray(pbdesign(runs - 1))[:, -n:].astype(int).tolist()  # type: ignore[no-any-return]
@@ -327,7 +327,7 @@ RESOLUTIONS = {
 
 
 def alias_structure(arms: Sequence[Arm], tricks: Sequence[str]) -> str:
-    """Which main effects and two-way interactions these arms cannot tell apart; empty when they can tell all.
+    """Return which main effects and two-way interactions these arms cannot separate; empty if they separate all.
 
     Read off the design matrix: columns are aliased when their inner product is the number of arms (the sign says
     whether the effects add or subtract), partly when it is anything else but zero.
@@ -361,7 +361,7 @@ def _full_aliases(inner: Sequence[Sequence[float]], names: Sequence[str]) -> lis
 
 
 def _partial_aliases(mains: Sequence[Sequence[float]], names: Sequence[str]) -> list[str]:
-    """How far each main effect is mixed with the two-way interactions; one line when it is the same for all."""
+    """Return how far each main effect is mixed with two-way interactions; one line if it is the same for all."""
     n, found = len(mains), {}
     for i, row in enumerate(mains):
         parts = [abs(r) for r in row[n + 1 :] if 0 < abs(r) < 1]
@@ -385,7 +385,7 @@ class GreedyStep:
 
 
 def greedy_first(tricks: Sequence[str], base: Tricks = NO_TRICKS) -> GreedyStep:
-    """Each trick alone. Gains are over the baseline, which ``make_arms("greedy", ...)`` lists before these."""
+    """Return each trick alone. Gains are over the baseline, which ``make_arms("greedy", ...)`` lists before these."""
     return _step([], _factors("greedy", tricks, base), base)
 
 
@@ -416,13 +416,13 @@ def greedy_next(
 
 
 def _left(chosen: Sequence[Factor], factors: Sequence[Factor]) -> list[Factor]:
-    """The factors that share no trick with the chosen ones: neither these, nor the same with other values."""
+    """Return the factors that share no trick with the chosen ones: neither these, nor the same with other values."""
     taken = {name for factor in chosen for name in factor.tricks}
     return [factor for factor in factors if taken.isdisjoint(factor.tricks)]
 
 
 def _step(chosen: Sequence[Factor], factors: Sequence[Factor], base: Tricks) -> GreedyStep:
-    """The step after ``chosen``, whose tricks ``base`` holds already."""
+    """Return the step after ``chosen``, whose tricks ``base`` holds already."""
     so_far = _set_label(chosen)
     arms = [_arm([f], base, _set_label([*chosen, f]), so_far) for f in _left(chosen, factors)]
     return GreedyStep(tuple(factor.label for factor in chosen), arms)

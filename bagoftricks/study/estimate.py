@@ -1,4 +1,4 @@
-"""How long a run will take: from records of like runs, else from a few steps."""
+"""Estimates of the time of a run: from records of like runs, else from a few steps."""
 
 import time
 from dataclasses import asdict
@@ -21,14 +21,14 @@ SAMPLE = 64  # images for what is made of training images
 
 
 def seconds_from_records(plan: Plan, store: Store) -> float | None:
-    """The median wall time of the store's runs of the same network, data, size, batch and epochs; None without any."""
+    """Return the median wall time of stored runs of one network, data, size, batch and epochs; None without any."""
     wanted = {_kind(run.settings.model.name, asdict(run.settings)) for run in plan.runs}
     known = [float(record.cost["wall_seconds"]) for record in _records(store) if _kind_of(record) in wanted]
     return median(known) if known else None
 
 
 def seconds_from_steps(run: PlannedRun) -> float:
-    """The time of a few training steps on random images, times the steps of the run."""
+    """Return the time of a few training steps on random images, times the steps of the run."""
     settings = run.settings
     prepared = prepare(settings)
     checked, classes, size = prepared.checked, prepared.num_classes, settings.pixels

@@ -50,7 +50,7 @@ class Experiment:
 
 
 def load_experiment(name: str, scale: str) -> Experiment:
-    """The experiment called ``name`` (``bag_of_tricks/table5``) or in the file ``name`` (``my/study.yaml``)."""
+    """Return the experiment called ``name`` (``bag_of_tricks/table5``) or in the file ``name`` (``my/study.yaml``)."""
     path = _find(name)
     table = _read_table(path)
     if scale not in table.scales:
@@ -156,7 +156,7 @@ def _options(group: str) -> tuple[str, ...]:
 
 
 def _key(reader: Callable[[Any, str], T], default: Any = MISSING) -> Any:
-    """A key of the YAML: how it is read, and its value where it is left out."""
+    """Declare a key of the YAML: its reader, and its value if it is left out."""
     if default is MISSING:
         return field(metadata={"read": reader})
     return field(default=default, metadata={"read": reader})
@@ -246,12 +246,12 @@ def _reference_path(table: Path, name: str) -> Path:
             return path
     known = sorted(path.name for path in shipped.glob("*.csv"))
     raise UserError(
-        f"{table.name}: reference: there is no '{name}' beside the file or shipped{did_you_mean(name, known)}"
+        f"{table.name}: reference: there is no '{name}' next to the file or shipped{did_you_mean(name, known)}"
     )
 
 
 def _read_reference(path: Path) -> dict[str, _Published]:
-    """The rows of a CSV with the columns row, any of COLUMNS, source, note; an empty cell was not published."""
+    """Read a CSV with the columns row, any of COLUMN_KEYS, source and note; an empty cell was not published."""
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         header, rows = list(reader.fieldnames or ()), list(reader)
@@ -302,7 +302,7 @@ def _arm(file: str, table: _Table, index: int, scale: str, published: Mapping[st
 
 
 def _compared(where: str, table: _Table, index: int) -> str | None:
-    """The label that ``compare`` means; the first row has no previous one."""
+    """Return the label that ``compare`` means; the first row has no previous one."""
     labels = [row.label for row in table.rows]
     compare = table.rows[index].compare or table.compare
     if compare == "none":
@@ -351,7 +351,7 @@ def _no_near_miss(message: str, word: str, known: Sequence[str]) -> None:
 
 
 def _choices(about: HyperParameter) -> tuple[str, ...]:
-    """The choices of a ``Literal[...]``, as its annotation spells them."""
+    """Return the choices of a ``Literal[...]``, as its annotation spells them."""
     if not about.annotation.startswith("Literal["):
         return ()
     return tuple(ast.literal_eval(about.annotation.removeprefix("Literal")))

@@ -38,7 +38,7 @@ SAVING_SECONDS = 60.0  # that the runs of an interrupted sweep have to finish th
 
 @runtime_checkable
 class View(Protocol):
-    """Who is told how a study gets on."""
+    """Receiver of the progress of a study."""
 
     def started(self, run: PlannedRun) -> None: ...
 
@@ -83,7 +83,7 @@ class PipeReporter:
 
 
 def work(run: PlannedRun, connection: Connection, threads: int, gpus: str | None) -> None:
-    """One worker process: train one run, its output into its folder's log."""
+    """Train one run in a worker process, with its output in the log of its folder."""
     store = Store(run.settings.store)
     store.folder(run.id).mkdir(parents=True, exist_ok=True)
     log = os.open(store.folder(run.id) / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -261,7 +261,7 @@ class Pool:
             settle(worker, status, self.view)
 
     def got_further(self, run: PlannedRun) -> bool:
-        """Whether a run whose process was killed has got further than at one of the last times that it was."""
+        """Return True if the run reached a later checkpoint than at its last kills."""
         steps = steps_in(Store(run.settings.store).folder(run.id) / CHECKPOINTS)
         times = self.killed.setdefault(run.id, [])
         times.append(max([0, *steps]))
@@ -327,7 +327,7 @@ def await_others(elsewhere: list[PlannedRun], todo: list[PlannedRun], view: View
 
 
 def own_gpus(slot: int, devices: int, there: int) -> str | None:
-    """CUDA_VISIBLE_DEVICES of a slot whose runs take so many devices each; None where there is nothing to share out."""
+    """Return CUDA_VISIBLE_DEVICES of a slot whose runs take ``devices`` each; None if there is nothing to share."""
     if there <= 1 or devices == -1 or devices > there:
         return None
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")

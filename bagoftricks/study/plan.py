@@ -1,4 +1,4 @@
-"""Which runs a study is made of, and where each of them stands. Trains nothing."""
+"""Runs of a study and their states. Trains nothing."""
 
 import json
 import shlex
@@ -52,7 +52,7 @@ class Plan:
         return found
 
     def evaluation(self, label: str) -> str | None:
-        """The name of the evaluation on corrupted images that an arm's runs are to have."""
+        """Return the name of the evaluation on corrupted images that an arm's runs are to have."""
         return next((run.evaluation for run in self.runs if run.label == label), None)
 
 
@@ -95,7 +95,7 @@ def make_plan(arms: Sequence[Arm], seeds: Sequence[int], overrides: Sequence[str
 
 
 def arm_settings(arm: Arm, overrides: Sequence[str], compose: Compose) -> Settings:
-    """The settings of one arm alone, composed as for its runs."""
+    """Return the settings of one arm alone, composed as for its runs."""
     plain, parameters = split_parameters(overrides)
     settings_only, own = split_parameters(arm.settings)
     base = compose(plain)
@@ -120,7 +120,7 @@ def split_parameters(overrides: Sequence[str]) -> tuple[list[str], list[Paramete
 
 
 def with_parameters(tricks: Tricks, base: Settings, parameters: Sequence[Parameter]) -> dict[str, dict[str, Any]]:
-    """The arm's tricks with those hyper-parameters that belong to them, or to a trick that every arm has."""
+    """Return the arm's tricks with those hyper-parameters that belong to them, or to a trick that every arm has."""
     merged = {name: dict(params) for name, params in tricks.items()}
     for name, key, value in parameters:
         if name in merged or name in base.tricks:
@@ -137,7 +137,7 @@ def with_tricks(base: Settings, tricks: Tricks) -> Settings:
 
 
 def trick_overrides(tricks: Tricks, base: Settings) -> list[str]:
-    """An arm's tricks as they are typed over ``base``: ``+refine=[cosine,mixup]`` and ``tricks.mixup.alpha=0.5``."""
+    """Return an arm's tricks as typed over ``base``: ``+refine=[cosine,mixup]`` and ``tricks.mixup.alpha=0.5``."""
     families: dict[str, list[str]] = {}
     for name in tricks:
         if name not in base.tricks:
@@ -156,7 +156,7 @@ def states(plan: Plan, store: Store) -> dict[str, RunState]:
 
 
 def state_of(run: PlannedRun, store: Store) -> RunState:
-    """Where a run stands, with the evaluation that it is to have."""
+    """Return the state of a run, with the evaluation that it is to have."""
     state = store.state(run.id)
     if state is not RunState.DONE or run.evaluation is None:
         return state
@@ -184,7 +184,7 @@ def save_study(store: Store, name: str, plan: Plan, about: Mapping[str, Any]) ->
 
 
 def study_name(experiment: str, scale: str) -> str:
-    """What the study of an experiment is called in a store: the two scales are two studies."""
+    """Return the name of an experiment's study in a store: the two scales are two studies."""
     return f"{experiment}-{scale}"
 
 

@@ -145,7 +145,7 @@ def test_a_picture_shows_every_corruption_at_every_severity(bot, tmp_path):
     ("program", "arguments", "message"),
     [
         ("bot-train", ["corruptions=imagenetc"], "corruptions has no option 'imagenetc'; did you mean 'imagenet_c'?"),
-        ("bot-train", ["corruptions.limit=5"], "corruptions.limit=5: of which protocol? Type corruptions=NAME"),
+        ("bot-train", ["corruptions.limit=5"], "corruptions.limit=5: needs a protocol: add corruptions=NAME"),
         ("bot-train", [*CORRUPTED, "corruptions.limit=0"], "corruptions.limit=0: must be positive"),
         ("bot-train", [*CORRUPTED, "corruptions.limt=0"], "did you mean 'corruptions.limit=0'?"),
         ("bot-train", [*CORRUPTED, "corruptions.stored=nowhere"], "corruptions.stored=nowhere: no such folder"),

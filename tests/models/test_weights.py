@@ -168,7 +168,7 @@ def test_a_head_of_another_size_is_named_and_can_start_anew(tmp_path):
     save_file(tiny(num_classes=7).state_dict(), tmp_path / "seven.safetensors")
     message = (
         r"its head has 7 outputs and this network's 5: "
-        r"type model\.new_head=true to start the head anew, or num_classes=7 to keep it$"
+        r"type model\.new_head=true to initialise the head, or num_classes=7 to keep it$"
     )
     with pytest.raises(UserError, match=message):
         load(tiny(), tmp_path / "seven.safetensors")

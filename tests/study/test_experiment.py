@@ -242,7 +242,7 @@ def test_what_does_not_exist_yet_is_needed(mine):
         ("label: mixed,", "labl: mixed,", r"rows\[1\]: there is no key 'labl'; did you mean 'label'\?"),
         ("answers: base", "answers: bass", r"mine.csv has no row 'bass'; did you mean 'base'\? \(base; other\)"),
         ("reference: mine.csv\n", "", "the file names no reference; add reference:"),
-        ("reference: mine.csv", "reference: mien.csv", "there is no 'mien.csv' beside the file"),
+        ("reference: mine.csv", "reference: mien.csv", "there is no 'mien.csv' next to the file"),
         ("note: longer", "compare: bas", r"there is no row 'bas'; did you mean 'base'\?; or type previous"),
         ("note: longer", "compare: mixed", "cannot be compared with itself; type none"),
         ("settings: {laptop:", "settings: {labtop:", r"there is no scale 'labtop'; did you mean 'laptop'\?"),
