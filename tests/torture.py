@@ -141,6 +141,7 @@ def left_behind(store: Path) -> dict[str, dict]:
         weights = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in path.parent.glob("*.safetensors")}
         environment = record.pop("environment")
         command = record.pop("command").split()
+        record.pop("files")
         record["command"] = [word for word in command if not word.startswith("store=")]
         found[path.parent.name] = {"record": record, "rows": rows, "weights": weights}
         found[path.parent.name]["continuations"] = environment["continuations"]

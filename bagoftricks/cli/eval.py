@@ -12,7 +12,7 @@ from bagoftricks.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     from bagoftricks.run.evaluation import Subject
     from bagoftricks.settings import Settings
-    from bagoftricks.store.store import Record
+    from bagoftricks.store.record import Record
 
 PROGRAM = "bot-eval"
 BESIDE_A_RUN = ("image_size", "store", "format", "rerun", "corruptions")  # what can differ from the run's own settings
@@ -27,7 +27,7 @@ class EvalArguments:
     weights: str | None = None
     export: str | None = None
     naming: str = "ours"
-    copy: str | None = None
+    weight_set: str | None = None
     report: bool = False
     show: str | None = None
     image: str | None = None
@@ -39,8 +39,8 @@ class EvalArguments:
         asked = cls()
         for argument in arguments:
             key, equals, value = argument.partition("=")
-            if equals and key in ("run", "weights", "export", "naming", "copy", "show", "image", "out"):
-                setattr(asked, key, value)
+            if equals and key in ("run", "weights", "export", "naming", "weight_set", "copy", "show", "image", "out"):
+                setattr(asked, "weight_set" if key == "copy" else key, value)  # copy: its name in earlier versions
             elif equals and key == "report":
                 if value not in ("true", "false"):
                     raise UserError(f"report={value}: must be true or false")
@@ -151,11 +151,12 @@ def _evaluate_run(asked: EvalArguments, prefix: str) -> "tuple[Settings, list[di
     from bagoftricks.cli.schema import settings_schema, to_settings
     from bagoftricks.run.evaluation import subject_of_run
     from bagoftricks.settings import Settings
+    from bagoftricks.store.record import settings_of
     from bagoftricks.store.store import Store
 
     store = overrides.get("store") or Settings().store
     record = Store(store).find(prefix)
-    config = asdict(Settings.of(record.config))
+    config = asdict(settings_of(record))
     of_run = OmegaConf.merge(OmegaConf.structured(settings_schema()), config)
     trained = to_settings(of_run)  # type: ignore[arg-type]
     OmegaConf.update(of_run, "store", store)
@@ -179,11 +180,11 @@ def _parsed(arguments: list[str]) -> dict[str, Any]:
     for argument in arguments:
         name = argument.lstrip("+~").partition("=")[0]
         if not name.startswith(PARTS_BESIDE_A_RUN) and name not in BESIDE_A_RUN:
-            meant = did_you_mean(name, ["run", "copy", "export", "naming", *BESIDE_A_RUN])
+            meant = did_you_mean(name, ["run", "weight_set", "export", "naming", *BESIDE_A_RUN])
             raise UserError(
                 f"'{argument}' cannot be set beside run={meant} (the network and its tricks are "
-                "the run's; free are data.*, runtime.*, corruptions, image_size, copy, report, export, naming, rerun, "
-                "store and format)"
+                "the run's; free are data.*, runtime.*, corruptions, image_size, weight_set, report, export, naming, "
+                "rerun, store and format)"
             )
     parsed = OverridesParser.create().parse_overrides(normalise_arguments(arguments))
     return {override.key_or_group: override.value() for override in parsed}
@@ -196,15 +197,15 @@ def _rows(
     from dataclasses import replace
 
     from bagoftricks.cli.progress import ConsoleReporter
-    from bagoftricks.report.table import label
+    from bagoftricks.report.table import label, weights_label
     from bagoftricks.run.corrupted import asked_of, belongs, robustness_rows
     from bagoftricks.run.evaluation import evaluate, export
 
     whole = subject
-    if asked.copy is not None:
-        if asked.copy not in subject.files:
-            raise UserError(f"copy={asked.copy}: the weights are of {', '.join(subject.files)}")
-        subject = replace(subject, files={asked.copy: subject.files[asked.copy]})
+    if asked.weight_set is not None:
+        if asked.weight_set not in subject.files:
+            raise UserError(f"weight_set={asked.weight_set}: the weights are of {', '.join(subject.files)}")
+        subject = replace(subject, files={asked.weight_set: subject.files[asked.weight_set]})
 
     def note(line: str) -> None:
         print(f"{PROGRAM}: {line}", file=sys.stderr)
@@ -216,15 +217,15 @@ def _rows(
         note(f"{asked.export} holds the weights, in the names of {asked.naming}")
     tricks = label(subject.trained.tricks)
     rows = [
-        {"label": tricks if row["copy"] == "last" else f"{tricks} [{row['copy']}]", **about, **row}
-        for row in evaluate(subject, note, record.data["digest"] if record else None)
+        {"label": weights_label(tricks, row["weights"]), **about, **row}
+        for row in evaluate(subject, note, record.data.digest if record else None)
     ]
     if robust is None:
         return rows
     if record is not None and not belongs(whole, record):
         note("the robustness on other images than the run's is not added to its record")
     found = robustness_rows(whole, robust, record, ConsoleReporter(enabled=settings.runtime.progress))
-    return [{**row, **found[row["copy"]]} for row in rows]
+    return [{**row, **found[row["weights"]]} for row in rows]
 
 
 def _json(rows: list[dict[str, Any]]) -> str:

@@ -32,9 +32,9 @@ class ConsoleReporter:
             self.bar.advance(self.task)
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        copy = "" if row["copy"] == "last" else f" [{row['copy']}]"
+        name = "" if row["weights"] == "last" else f" [{row['weights']}]"
         self.console.print(
-            f"epoch {row['epoch']:3}{copy}  train loss {row['train_loss']:.4f}  loss {row['loss']:.4f}  "
+            f"epoch {row['epoch']:3}{name}  train loss {row['train_loss']:.4f}  loss {row['loss']:.4f}  "
             f"top-1 {row['top1']:.2f} %  {row['train_seconds']:.1f} s",
             markup=False,
         )

@@ -83,7 +83,7 @@ def table(arguments: list[str]) -> str:
         return study_report(Store(chosen["store"]), study, chosen["format"], columns, measure)
     store = Store(Path(chosen["store"]))
     rows = [
-        {**row, **(measure_values(record, measure, row["copy"]) if measure else {})}
+        {**row, **(measure_values(record, measure, row["weights"]) if measure else {})}
         for record in store.records()
         for row in record_rows(record)
     ]

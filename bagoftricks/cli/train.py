@@ -1,7 +1,6 @@
 """bot-train: one run, from the command line to a record and a table row. Imports torch only to train."""
 
 import sys
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from bagoftricks.cli.app import launch
@@ -9,7 +8,7 @@ from bagoftricks.started import other_rank
 
 if TYPE_CHECKING:
     from bagoftricks.settings import Settings
-    from bagoftricks.store.store import Record
+    from bagoftricks.store.record import Record
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,17 +33,18 @@ def show(finished: "list[tuple[Settings, Record]]") -> None:
     from bagoftricks.report.dawnbench import TIME, make_measure, measure_values
     from bagoftricks.report.robustness import robustness_notes, score_keys, with_notes
     from bagoftricks.report.table import RUN, record_rows, render, with_robustness
+    from bagoftricks.store.json_fields import to_json
 
     settings = finished[0][0]
     style = settings.format
     measure = make_measure(settings.metric, settings.target, settings.price_per_hour)
     records = [record for _, record in finished]
     if style == "json":
-        made = [asdict(record) for record in records]
+        made = [to_json(record) for record in records]
         print(json.dumps(made[0] if len(made) == 1 else made, indent=2))
         return
     rows = [
-        {**row, **measure_values(record, measure, row["copy"])} for record in records for row in record_rows(record)
+        {**row, **measure_values(record, measure, row["weights"])} for record in records for row in record_rows(record)
     ]
     keys = score_keys(rows, each=any(settings.corruptions.each for settings, _ in finished))
     columns = [*with_robustness(RUN, rows, keys), *(measure.columns if measure else ())]

@@ -12,7 +12,7 @@ from typing import Any
 
 from bagoftricks.report.column import Column
 from bagoftricks.settings import METRICS, check_measure
-from bagoftricks.store.store import Record
+from bagoftricks.store.record import Record
 
 PREDICTIONS = 10_000  # of which DAWNBench gives the price
 TARGET = 0.94  # of DAWNBench's CIFAR-10 track
@@ -50,40 +50,34 @@ def make_measure(metric: str, target: float, price_per_hour: float | None) -> Me
     return Measure(target if metric == TIME else None, price_per_hour)
 
 
-def seconds_to(record: Record, target: float, copy: str = "") -> float | None:
-    """Seconds in training at the first evaluation with a top-1 of ``target`` or more; None where there is none.
+def seconds_to(record: Record, target: float, weights: str = "") -> float | None:
+    """Return the seconds in training at the first evaluation with a top-1 of ``target`` or more, None without one.
 
-    ``copy``: of the weights; by default the one that a study reports.
+    ``weights``: the weight set; by default the one that a study reports.
     """
-    for point in record.cost.get("curve", []):
-        if point["copy"] == (copy or reported_copy(record)) and point["top1"] >= 100 * target:
-            return float(point["train_seconds"])
+    for point in record.cost.curve:
+        if point.weights == (weights or record.reported) and point.top1 >= 100 * target:
+            return point.train_seconds
     return None
 
 
 def has_curve(record: Record) -> bool:
-    """Whether the record says when its accuracies were reached; those of earlier versions do not."""
-    return bool(record.cost.get("curve"))
+    """Return True if the record has the times of its accuracies; records of earlier versions have none."""
+    return bool(record.cost.curve)
 
 
-def reported_copy(record: Record) -> str:
-    """The copy of the weights that a study reports."""
-    copies = list(record.metrics.get("copies", {}))
-    return copies[0] if len(copies) == 1 else "last"
-
-
-def measure_values(record: Record, measure: Measure, copy: str = "") -> dict[str, float]:
+def measure_values(record: Record, measure: Measure, weights: str = "") -> dict[str, float]:
     """The values of the measure's own columns that the record has."""
     found: dict[str, float] = {}
     if measure.target is not None:
-        seconds = seconds_to(record, measure.target, copy)
+        seconds = seconds_to(record, measure.target, weights)
         if seconds is not None:
             found[TIME] = seconds
     if measure.price_per_hour is not None:
-        seconds = float(record.cost["train_seconds"]) if measure.target is None else found.get(TIME)
+        seconds = record.cost.train_seconds if measure.target is None else found.get(TIME)
         if seconds is not None:
             found[TRAIN_COST] = seconds / HOUR * measure.price_per_hour
-        per_hour = record.cost["infer_images_per_s"] * HOUR
+        per_hour = record.cost.infer_images_per_s * HOUR
         found[INFER_COST] = PREDICTIONS / per_hour * measure.price_per_hour
     return found
 
@@ -103,7 +97,7 @@ def notes(records: Sequence[Record], measure: Measure) -> list[str]:
             "reaches it (evaluated at the ends of epochs, so never earlier than that); mean and interval over the runs "
             "that do, with their share of all runs; not reached is not extrapolated"
         )
-        warm = [float(r.cost["warmup_seconds"]) for r in records if r.cost.get("warmup_seconds")]
+        warm = [r.cost.warmup_seconds for r in records if r.cost.warmup_seconds]
         if warm:
             said.append(f"before the clock, warm-up and compilation: {min(warm):.1f} to {max(warm):.1f} s a run")
         without = sum(not has_curve(record) for record in records)

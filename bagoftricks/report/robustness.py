@@ -1,13 +1,12 @@
 """Columns, notes and the report of evaluations on corrupted images."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import mean
-from typing import Any
 
 from tabulate import tabulate
 
 from bagoftricks.report.column import STYLES, Column, Row
-from bagoftricks.robustness.result import describe_evaluation, is_of_flips, parts, score, score_heading
+from bagoftricks.robustness.result import Result, describe_evaluation, is_of_flips, parts, score, score_heading
 from bagoftricks.robustness.scoring import alexnet, alexnet_flips, corruption_errors
 
 MARK = "†"
@@ -15,9 +14,9 @@ PERCENT = "{:.2f}".format
 ROBUSTNESS_SCORES = ("mce", "mfr")
 
 
-def evaluations(rows: Iterable[Row]) -> dict[str, Mapping[str, Any]]:
+def evaluations(rows: Iterable[Row]) -> dict[str, Result]:
     """The evaluations in these rows by name, one result for each."""
-    found: dict[str, Mapping[str, Any]] = {}
+    found: dict[str, Result] = {}
     for row in rows:
         found.update(row.get("robustness", {}))
     return dict(sorted(found.items()))
@@ -77,7 +76,7 @@ def with_notes(table: str, notes: Sequence[str], style: str) -> str:
     return "\n".join([table, "", *(bullet + note for note in notes)])
 
 
-def error_report(name: str, result: Mapping[str, Any], style: str) -> str:
+def error_report(name: str, result: Result, style: str) -> str:
     """The errors of one copy of the weights, a row per corruption and a column per severity, and their score.
 
     Of sequences, the flip probability of each perturbation.

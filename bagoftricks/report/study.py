@@ -25,7 +25,8 @@ from bagoftricks.report.table import COST, RESULT
 from bagoftricks.robustness.overlaps import record_overlaps
 from bagoftricks.robustness.result import Result, is_of_flips, score_heading
 from bagoftricks.statistics.paired import Comparison, Summary, compare, summarise
-from bagoftricks.store.store import Record, Store
+from bagoftricks.store.record import LAST, Record, Scores
+from bagoftricks.store.store import Store
 from bagoftricks.study.arms import Arm
 from bagoftricks.study.plan import study_names, study_path
 
@@ -166,18 +167,17 @@ def comparisons(
     return {comparison.label: comparison for comparison in in_seconds}
 
 
-def scored(record: Record) -> Mapping[str, Any]:
-    """The metrics that a study reports: of the averaged weights where there is one average, else of the last ones."""
-    copy = dawnbench.reported_copy(record)
-    scores: Mapping[str, Any] = record.metrics if copy == "last" else record.metrics["copies"][copy]
-    return scores
+def scored(record: Record) -> Scores:
+    """Return the scores that a study reports: of the average if there is exactly one, else of the last weights."""
+    return record.metrics[record.reported]
 
 
 def value(record: Record, key: str, measure: Measure = NO_MEASURE, evaluation: str | None = None) -> float | None:
     """A result or a cost of a run; ``evaluation``: the one on corrupted images that its arm was to have."""
     if key in ROBUSTNESS:
         return robustness(record, key, evaluation)
-    found = {**record.cost, **record.metrics, **scored(record), **dawnbench.measure_values(record, measure)}.get(key)
+    costs = {**vars(record.cost), **vars(scored(record)), **dawnbench.measure_values(record, measure)}
+    found = costs.get(key)
     return None if found is None else float(found)
 
 
@@ -280,7 +280,7 @@ def effect_rows(study: Mapping[str, Any], records: Mapping[str, Mapping[int, Rec
     from bagoftricks.statistics.effects import factorial_effects
 
     arms = {arm["label"]: frozenset(arm["tricks"]) for arm in study["arms"]}
-    runs = [(arms[label], seed, scored(r)["top1"]) for label, found in records.items() for seed, r in found.items()]
+    runs = [(arms[label], seed, scored(r).top1) for label, found in records.items() for seed, r in found.items()]
     tricks = sorted(set().union(*arms.values()))
     effects = [vars(effect) for effect in factorial_effects(runs, tricks)] if len(runs) > 1 else []
     shares = shapley_shares(arms, records, tricks)
@@ -293,7 +293,7 @@ def shapley_shares(
     """Each trick's share of the whole gain in mean top-1, where every subset was run."""
     from bagoftricks.statistics.effects import shapley
 
-    means = {arms[label]: mean(scored(r)["top1"] for r in found.values()) for label, found in records.items() if found}
+    means = {arms[label]: mean(scored(r).top1 for r in found.values()) for label, found in records.items() if found}
     return shapley(means, tricks) if len(means) == 2 ** len(tricks) else {}
 
 
@@ -315,7 +315,7 @@ def study_heading(study: Mapping[str, Any], style: str) -> str:
 
 
 def several_devices(records: Mapping[str, Mapping[int, Record]]) -> bool:
-    return len({record.environment["device"] for found in records.values() for record in found.values()}) > 1
+    return len({record.environment.device for found in records.values() for record in found.values()}) > 1
 
 
 def footer(study: Mapping[str, Any], records: Sequence[Record], measure: Measure = NO_MEASURE) -> list[str]:
@@ -324,10 +324,10 @@ def footer(study: Mapping[str, Any], records: Sequence[Record], measure: Measure
     if study.get("scale"):
         notes.append(f"scale: {study['scale']}" + ("" if study["scale"] == "paper" else ", not the paper's setting"))
     about: dict[str, Callable[[Record], str]] = {
-        "data": lambda r: f"{r.data['name']} ({r.data['train_images']:,} + {r.data['val_images']:,} images)",
-        "network": lambda r: f"{r.model['name']} at {pixels(r)} pixels",
+        "data": lambda r: f"{r.data.name} ({r.data.train_images:,} + {r.data.val_images:,} images)",
+        "network": lambda r: f"{r.model['name']} at {r.data.image_size} pixels",
         "epochs": lambda r: str(r.epochs),
-        "device": lambda r: f"{r.environment['device']}, torch {r.environment['torch']}",
+        "device": lambda r: f"{r.environment.device}, torch {r.environment.torch}",
     }
     for what, of in about.items():
         said = sorted({of(record) for record in records})
@@ -340,14 +340,10 @@ def footer(study: Mapping[str, Any], records: Sequence[Record], measure: Measure
     )
     notes += dawnbench.notes(records, measure)
     notes.append("MACs: multiply-accumulates of convolutions and matrix products, what the papers call FLOPs")
-    averaged = sorted({copy for r in records for copy in r.metrics.get("copies", {}) if scored(r) is not r.metrics})
-    notes += [f"arms with {copy} are scored by its averaged weights" for copy in averaged]
+    averaged = sorted({r.reported for r in records if r.reported != LAST})
+    notes += [f"arms with {name} are scored by its averaged weights" for name in averaged]
     notes += list(study.get("notes", []))
     return [*notes, f"made by: {study['command']}"]
-
-
-def pixels(record: Record) -> int:
-    return int(record.config["image_size"] or record.config["data"]["image_size"])
 
 
 def gains_and_speeds(
@@ -364,8 +360,8 @@ def gains_and_speeds(
     for arm in candidates:
         found, against = records[arm.label], records[str(arm.compare_to)]
         shared = sorted(set(found) & set(against))
-        gained = [scored(found[seed])["top1"] - scored(against[seed])["top1"] for seed in shared]
+        gained = [scored(found[seed]).top1 - scored(against[seed]).top1 for seed in shared]
         gains[arm.label] = mean(gained) if gained else None
         if found:
-            speeds[arm.label] = median(record.cost["infer_images_per_s"] for record in found.values())
+            speeds[arm.label] = median(record.cost.infer_images_per_s for record in found.values())
     return gains, speeds

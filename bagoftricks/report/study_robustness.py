@@ -8,7 +8,7 @@ from bagoftricks.report.robustness import PERCENT, overlap_notes
 from bagoftricks.robustness.result import Result, describe_evaluation, is_normalised, score, scored_copy
 from bagoftricks.robustness.scoring import corruption_names
 from bagoftricks.statistics.paired import Comparison, compare
-from bagoftricks.store.store import Record
+from bagoftricks.store.record import Record
 
 ROBUSTNESS = {
     "mce": Column("mce", "mCE %", PERCENT),

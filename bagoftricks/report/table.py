@@ -14,7 +14,8 @@ from bagoftricks.report.robustness import ROBUSTNESS_SCORES, flattened, robustne
 from bagoftricks.robustness.overlaps import record_overlaps
 from bagoftricks.robustness.result import of_copy
 from bagoftricks.robustness.scoring import corruption_names
-from bagoftricks.store.store import Record
+from bagoftricks.store.json_fields import to_json
+from bagoftricks.store.record import LAST, Record
 from bagoftricks.tricks.catalogue import card, cards
 
 RESULT = [
@@ -71,33 +72,44 @@ def label(tricks: dict[str, dict[str, Any]]) -> str:
 
 def _trick_label(name: str, params: dict[str, Any]) -> str:
     defaults = {field.name: field.default for field in card(name).fields}
-    changed = [f"{key}={value}" for key, value in params.items() if value != defaults[key]]
+    changed = [f"{key}={value}" for key, value in params.items() if key not in defaults or value != defaults[key]]
     return f"{name}({', '.join(changed)})" if changed else name
 
 
 def record_rows(record: Record) -> list[Row]:
-    """A row for the last weights and one for each averaged copy."""
+    """Return a row for each weight set."""
     common = {
         "id": record.id,
         "status": record.status,
         "model": record.model["name"],
-        "data": record.data["name"],
+        "data": record.data.name,
         "epochs": record.epochs,
         "seed": record.seed,
-        **{key: value for key, value in record.cost.items() if key != "curve"},
+        **{key: number for key, number in to_json(record.cost).items() if key != "curve"},
     }
     name = label(record.tricks)
-    copies = record.metrics.get("copies", {})
-    last = {key: value for key, value in record.metrics.items() if key != "copies"}
-    named = [("last", name, last), *((copy, f"{name} [{copy}]", scores) for copy, scores in copies.items())]
     return [
-        {"label": text, "copy": copy, **common, **scores, **robustness_of(record, copy)} for copy, text, scores in named
+        {
+            "label": weights_label(name, weights),
+            "weights": weights,
+            **common,
+            **to_json(scores),
+            **robustness_of(record, weights),
+        }
+        for weights, scores in record.metrics.items()
     ]
 
 
-def robustness_of(record: Record, copy: str) -> Row:
-    """What the record's evaluations on corrupted images say of a copy of the weights, and why to doubt it."""
-    found = {name: of_copy(result, copy) for name, result in record.robustness.items() if copy in result["copies"]}
+def weights_label(name: str, weights: str) -> str:
+    """Return ``name`` with the weight set that a row is of, unless it is the last weights."""
+    return name if weights == LAST else f"{name} [{weights}]"
+
+
+def robustness_of(record: Record, weights: str) -> Row:
+    """Return the results of a weight set on corrupted images, and the reasons to doubt them."""
+    found = {
+        name: of_copy(result, weights) for name, result in record.robustness.items() if weights in result["copies"]
+    }
     return {"robustness": found, "overlaps": record_overlaps(record)} if found else {}
 
 

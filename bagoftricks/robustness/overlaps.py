@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from bagoftricks.errors import UserError
 from bagoftricks.settings import DataSettings
-from bagoftricks.store.store import Record
+from bagoftricks.store.record import Record
 from bagoftricks.tricks.catalogue import card
 
 
@@ -22,7 +23,10 @@ def overlaps(tricks: Mapping[str, Mapping[str, Any]], data: DataSettings, pixels
 
 
 def record_overlaps(record: Record) -> list[str]:
-    """The same of a finished run."""
+    """Return the reasons why the robustness of a finished run is no surprise."""
     known = {field.name for field in fields(DataSettings)}
-    data = DataSettings(**{key: value for key, value in record.config["data"].items() if key in known})
-    return overlaps(record.tricks, data, int(record.config["image_size"] or data.image_size))
+    try:
+        data = DataSettings(**{key: value for key, value in record.config["data"].items() if key in known})
+        return overlaps(record.tricks, data, record.data.image_size or data.image_size)
+    except (UserError, TypeError, ValueError, AttributeError, KeyError) as error:
+        return [f"run {record.id}: its settings are of another version of bagoftricks ({error})"]

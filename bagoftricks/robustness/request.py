@@ -17,7 +17,8 @@ from bagoftricks.robustness.scoring import SEVERITIES, Normaliser
 from bagoftricks.robustness.stored import StoredSet, find_stored
 from bagoftricks.robustness.tally import CLEAN, Cell
 from bagoftricks.settings import CorruptionSettings, Settings
-from bagoftricks.store.store import Record, Store
+from bagoftricks.store.record import Record
+from bagoftricks.store.store import Store
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,9 @@
 """What a record says of an evaluation on corrupted images, in words and numbers. Imports no torch."""
 
-from collections.abc import Mapping
 from statistics import mean
 from typing import Any
 
-Result = Mapping[str, Any]
+Result = dict[str, Any]
 
 
 def scored_copy(result: Result) -> Result:

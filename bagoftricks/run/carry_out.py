@@ -10,7 +10,7 @@ from bagoftricks.run.ranks import execute_on_ranks
 from bagoftricks.run.reporter import Reporter, SilentReporter
 from bagoftricks.settings import Settings
 from bagoftricks.started import find_scheduler, other_rank, ranks_started
-from bagoftricks.store.store import Record
+from bagoftricks.store.record import Record
 
 
 def carry_out(settings: Settings, reporter: Reporter, command: str, data: Dataset | None = None) -> Record:

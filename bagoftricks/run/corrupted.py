@@ -29,7 +29,8 @@ from bagoftricks.run.evaluation import Subject
 from bagoftricks.run.reporter import Reporter
 from bagoftricks.store.files import write_whole
 from bagoftricks.store.lease import require_held
-from bagoftricks.store.store import Record, Store
+from bagoftricks.store.record import Record
+from bagoftricks.store.store import Store
 from bagoftricks.training.trainer import predictor
 
 SAVE_EVERY_S = 20.0  # between two writings of the unfinished counts
@@ -99,7 +100,7 @@ def doubts_of(subject: Subject, record: Record | None) -> list[str]:
 
 def belongs(subject: Subject, record: Record) -> bool:
     """Whether the images are the run's own, so that their errors belong into its record."""
-    return bool(subject.data.digest == record.data["digest"])
+    return bool(subject.data.digest == record.data.digest)
 
 
 def evaluate_corruptions(
@@ -153,7 +154,7 @@ def make_result(asked: EvaluationRequest, tally: Tally, subject: Subject, second
         "copies": {copy: scores(tally.errors(copy), asked) for copy in tally.weights},
         "seconds": dict(seconds),
         "environment": {
-            **{key: everywhere[key] for key in ("device", "threads", "torch", "torchvision", "bagoftricks")},
+            key: getattr(everywhere, key) for key in ("device", "threads", "torch", "torchvision", "bagoftricks")
         },
     }
 

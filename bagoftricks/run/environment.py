@@ -1,22 +1,23 @@
-"""What a run is carried out with."""
+"""Device, versions and arithmetic of a run."""
 
 import os
 import platform
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from bagoftricks.errors import UserError
 from bagoftricks.started import local_rank
+from bagoftricks.store.record import Environment
 
 
 def find_device(name: str) -> torch.device:
-    """The device called ``name``; ``auto`` is a GPU where there is one."""
+    """Return the device called ``name``; ``auto`` is a GPU if there is one."""
     own = local_rank()
     if name in ("auto", "cuda") and own is not None and torch.cuda.is_available():
         name = f"cuda:{own}"
@@ -33,20 +34,33 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """Device, versions and revision, for the record."""
-    return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
+def environment(
+    device: torch.device,
+    devices: int = 1,
+    continuations: int = 0,
+    *,
+    micro_batches: tuple[tuple[int, ...], ...] | None = None,
+) -> Environment:
+    """Return the machine, the versions, the revision and the processes of a run, for its record."""
+    revision, dirty = git_state()
+    return Environment(
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        python=platform.python_version(),
         **{package: version(package) for package in ("bagoftricks", "torch", "torchvision", "numpy")},
-        **git_state(),
-    }
+        git_revision=revision,
+        git_dirty=dirty,
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        host=platform.node(),
+        devices=devices,
+        continuations=continuations,
+        micro_batches=micro_batches,
+    )
 
 
 def cpu_name() -> str:
-    """The processor's model where Linux tells it, else its architecture."""
+    """Return the processor's model if Linux names it, else its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -55,16 +69,16 @@ def cpu_name() -> str:
     return names[0] if names else platform.machine()
 
 
-def git_state() -> dict[str, Any]:
-    """Revision of the checkout the package runs from, and whether it has uncommitted changes; empty for a wheel."""
+def git_state() -> tuple[str | None, bool | None]:
+    """Return the revision of the package's checkout and True if it has uncommitted changes; (None, None) in a wheel."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
-        return {}
+        return None, None
     try:
         revision, status = (_git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain"))
     except (OSError, subprocess.SubprocessError):
-        return {}
-    return {"git_revision": revision, "git_dirty": bool(status)}
+        return None, None
+    return revision, bool(status)
 
 
 def _git(root: Path, *words: str) -> str:

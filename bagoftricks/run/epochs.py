@@ -2,9 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import islice
-from typing import Any
 
 from bagoftricks.data import Loader
 from bagoftricks.errors import DataError
@@ -16,10 +15,10 @@ from bagoftricks.run.keeper import EpochRows, Progress, RunCheckpointer
 from bagoftricks.run.reporter import Reporter
 from bagoftricks.run.start import Seconds
 from bagoftricks.settings import Settings
+from bagoftricks.store.record import CurvePoint, Scores
 from bagoftricks.training.trainer import Trainer, predictor
 
 REFRESH_BATCHES = 50  # to measure the batch norms' statistics of averaged weights on
-CURVE = ("epoch", "steps", "copy", "train_seconds", "top1")
 
 
 @dataclass
@@ -97,18 +96,16 @@ class Training:
         rows: EpochRows = []
         for name, model in trainer.weight_sets().items():
             scores = accuracy(predictor(trainer.recipe, model), interruptible(val.epoch(0)), trainer.world)
-            about = {"epoch": progress.epoch, "copy": name, "steps": trainer.steps_done, "train_loss": mean_loss}
+            about = {"epoch": progress.epoch, "weights": name, "steps": trainer.steps_done, "train_loss": mean_loss}
             rows.append({**about, **scores, "train_seconds": progress.train_seconds})
         return rows
 
 
-def final_metrics(rows: EpochRows, epochs: int) -> dict[str, Any]:
-    """Return the last epoch's scores: of the last weights at the top, of the averages under ``copies``."""
-    scores = {row["copy"]: {key: row[key] for key in SCORES} for row in rows if row["epoch"] == epochs}
-    last = scores.pop("last")
-    return {**last, "copies": scores} if scores else last
+def final_metrics(rows: EpochRows, epochs: int) -> dict[str, Scores]:
+    """Return the last epoch's scores of each weight set."""
+    return {row["weights"]: Scores(**{key: row[key] for key in SCORES}) for row in rows if row["epoch"] == epochs}
 
 
-def learning_curve(rows: EpochRows) -> list[dict[str, Any]]:
+def learning_curve(rows: EpochRows) -> tuple[CurvePoint, ...]:
     """Return the top-1 of each weight set by seconds of training, from which the time to an accuracy follows."""
-    return [{key: row[key] for key in CURVE} for row in rows]
+    return tuple(CurvePoint(**{field.name: row[field.name] for field in fields(CurvePoint)}) for row in rows)

@@ -20,7 +20,8 @@ from bagoftricks.run.loading import val_loader
 from bagoftricks.run.prepare import class_count
 from bagoftricks.settings import Settings
 from bagoftricks.store.files import weights_writer, write_whole
-from bagoftricks.store.store import Record, Store
+from bagoftricks.store.record import Record
+from bagoftricks.store.store import Store
 from bagoftricks.training.trainer import predictor
 
 
@@ -33,7 +34,7 @@ class Subject:
     checked: Checked
     data: Dataset
     size: int | None  # of the images, where it was asked for; None: as the run evaluated itself
-    files: Mapping[str, Path]  # copy of the weights -> its file
+    files: Mapping[str, Path]  # weight set -> its file
 
     @property
     def num_classes(self) -> int:
@@ -43,33 +44,32 @@ class Subject:
     def recipe(self) -> Recipe:
         return self.checked.recipe
 
-    def network(self, copy: str) -> nn.Module:
-        """The network with these weights, on the device."""
+    def network(self, weight_set: str) -> nn.Module:
+        """Return the network with these weights, on the device."""
         spec, pixels = self.trained.model, self.trained.pixels
         model = build_model(spec, self.recipe.parts, num_classes=self.num_classes, image_size=pixels)
         model = to_device(model, self.checked.device, channels_last=self.settings.runtime.channels_last)
-        load(model, self.files[copy])
+        load(model, self.files[weight_set])
         return model
 
 
 def subject_of_run(
     record: Record, trained: Settings, settings: Settings, size: int | None, data: Dataset | None = None
 ) -> Subject:
-    """The run's weights and averaged copies; ``settings`` are ``trained`` but for what was overridden.
+    """Return the run's weight sets; ``settings`` are ``trained`` but for what was overridden.
 
     ``data``, if it is known already.
     """
     trained = replace(trained, runtime=settings.runtime)
-    num_classes = trained.num_classes or record.data["classes"]
+    num_classes = trained.num_classes or record.data.classes
     store = Store(settings.store)
-    copies = ["last", *record.metrics.get("copies", {})]
-    files = {copy: store.weights(record.id, copy) for copy in copies}
+    files = {name: store.weights(record.id, name) for name in record.metrics}
     checked = check(trained).with_data(num_classes)
     return Subject(trained, settings, checked, data or find_dataset(settings.data), size, files)
 
 
 def subject_of_file(settings: Settings) -> Subject:
-    """The file that ``model.weights`` names, in the network that ``model`` and the tricks describe."""
+    """Return the file that ``model.weights`` names, in the network that ``model`` and the tricks describe."""
     if settings.model.weights is None:
         raise UserError("there is nothing to evaluate: type run=<id> (bot-table lists them) or weights=FILE")
     if settings.model.new_head:
@@ -80,7 +80,7 @@ def subject_of_file(settings: Settings) -> Subject:
 
 
 def evaluate(subject: Subject, note: Callable[[str], object], digest: str | None = None) -> list[dict[str, Any]]:
-    """A row for each copy of the weights; ``digest`` is of the data that the run was evaluated on."""
+    """Return a row for each weight set; ``digest`` is of the data that the run was evaluated on."""
     settings, recipe, data = subject.settings, subject.recipe, subject.data
     if len(data.classes) > subject.num_classes:
         raise UserError(f"the data has {len(data.classes)} classes, the network only {subject.num_classes} outputs")
@@ -102,17 +102,17 @@ def evaluate(subject: Subject, note: Callable[[str], object], digest: str | None
         "macs": count_macs(model, size),
     }
     rows = [
-        {"copy": copy, **about, **accuracy(predictor(recipe, subject.network(copy)), val.epoch(0))}
-        for copy in subject.files
+        {"weights": name, **about, **accuracy(predictor(recipe, subject.network(name)), val.epoch(0))}
+        for name in subject.files
     ]
     for broken in val.skipped:
         note(f"skipped: {broken}")
     return rows
 
 
-def export(subject: Subject, copy: str, path: str, naming: str) -> None:
-    """Write a copy of the weights as safetensors, in our names or in those of torchvision and timm."""
-    model = subject.network(copy)
+def export(subject: Subject, weight_set: str, path: str, naming: str) -> None:
+    """Write a weight set as safetensors, in our names or in those of torchvision and timm."""
+    model = subject.network(weight_set)
     ours = naming == "ours"
     tensors = model.state_dict() if ours else library_tensors(model, subject.trained.model.name)
     try:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+
+import numpy as np
 
 from bagoftricks.data import Dataset
 from bagoftricks.data.cache import cache_note
@@ -30,7 +31,8 @@ from bagoftricks.settings import Settings
 from bagoftricks.store.checkpoints import FOLDER, Checkpoints, remove_leftovers
 from bagoftricks.store.files import remove_temporaries, weights_writer, write_whole
 from bagoftricks.store.lease import NullLease, require_held
-from bagoftricks.store.store import ReadOnlyStore, Record, Store
+from bagoftricks.store.record import Cost, DataFacts, Record
+from bagoftricks.store.store import ReadOnlyStore, Store
 
 EVIDENCE = "evidence.json"  # of a loss that is not finite
 
@@ -235,27 +237,29 @@ class Run:
 
     # --- measure ---
 
-    def measure(self, training: Training, peak_memory: float) -> dict[str, Any]:
+    def measure(self, training: Training, peak_memory: float) -> Cost:
         """Return the cost of the network and of its training."""
         trainer, progress, teacher = training.trainer, training.progress, self.prepared.teacher
         pixels = test_pixels(self.settings, trainer.recipe)
         channels_last, wrap = self.settings.runtime.channels_last, trainer.recipe.wrap_predict
         time_batches = partial(time_inference, trainer.model, pixels, channels_last=channels_last, wrap_predict=wrap)
         many, one = time_batches(), time_batches(batch=1, budget_s=1.0)
-        return {
-            "params": count_params(trainer.model),
-            "macs": count_macs(trainer.model, pixels),
-            "train_images_per_s": self.settings.epochs * training.loaders[0].images / progress.train_seconds,
-            "infer_images_per_s": many.images_per_s,
-            "infer_spread": many.spread,
-            "latency_ms": 1000 * one.seconds,
-            "peak_memory_mib": peak_memory,
-            "train_seconds": progress.train_seconds,
-            "curve": learning_curve(progress.rows),
-            **training.seconds.known(),
+        return Cost(
+            params=count_params(trainer.model),
+            macs=count_macs(trainer.model, pixels),
+            train_images_per_s=self.settings.epochs * training.loaders[0].images / progress.train_seconds,
+            infer_images_per_s=many.images_per_s,
+            infer_spread=many.spread,
+            latency_ms=1000 * one.seconds,
+            peak_memory_mib=peak_memory,
+            train_seconds=progress.train_seconds,
+            curve=learning_curve(progress.rows),
+            warmup_seconds=training.seconds.warmup,
+            compile_seconds=training.seconds.compile,
+            teacher_seconds=training.seconds.teacher,
             **(teacher.cost() if teacher else {}),
-            "wall_seconds": progress.wall_seconds + time.perf_counter() - self.began,
-        }
+            wall_seconds=progress.wall_seconds + time.perf_counter() - self.began,
+        )
 
     # --- record ---
 
@@ -276,31 +280,38 @@ class Run:
 
         return world.broadcast_object(write)
 
-    def make_record(self, training: Training, cost: dict[str, Any], skipped: list[str]) -> Record:
+    def make_record(self, training: Training, cost: Cost, skipped: list[str]) -> Record:
         """Return the record of the trained run."""
         prepared, settings, data, progress = self.prepared, self.settings, self.prepared.data, training.progress
-        processes = {"devices": self.world.size, "continuations": progress.continuations, **progress.reductions()}
+        machine = environment(
+            prepared.device, self.world.size, progress.continuations, micro_batches=progress.reductions()
+        )
         return Record(
             id=self.id,
             status="done",
             tricks=prepared.identity["tricks"],
-            data={
-                "name": data.name,
-                "train_images": len(data.train.labels),
-                "val_images": len(data.val.labels),
-                "classes": len(data.classes),
-                "digest": data.digest,
-                "skipped": skipped,
-                **({"teacher": prepared.teacher.about()} if prepared.teacher else {}),
-            },
+            data=DataFacts(
+                name=data.name,
+                train_images=len(data.train.labels),
+                val_images=len(data.val.labels),
+                classes=len(data.classes),
+                digest=data.digest,
+                image_size=settings.pixels,
+                skipped=tuple(skipped),
+                class_names=data.classes,
+                class_counts=tuple(np.bincount(data.train.labels, minlength=len(data.classes)).tolist()),
+                teacher=prepared.teacher.about() if prepared.teacher else None,
+            ),
             model=prepared.identity["model"],
             seed=settings.seed,
             epochs=settings.epochs,
             metrics=final_metrics(progress.rows, settings.epochs),
             cost=cost,
-            environment={**environment(prepared.device), **processes},
+            environment=machine,
             command=self.command,
             config=asdict(settings),
+            plugins=prepared.identity.get("plugins", {}),
+            files=self.store.digests(self.id),
         )
 
 

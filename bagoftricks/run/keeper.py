@@ -35,9 +35,9 @@ class Progress:
     continuations: int = 0
     micro_batches: list[list[int]] = field(default_factory=list)  # [steps done, images at a time after them]
 
-    def reductions(self) -> dict[str, Any]:
-        """Return the reductions of the micro-batch after memory ran out, for the record."""
-        return {"micro_batches": self.micro_batches} if self.micro_batches else {}
+    def reductions(self) -> tuple[tuple[int, ...], ...] | None:
+        """Return the reductions of the micro-batch after memory ran out, None without one."""
+        return tuple(map(tuple, self.micro_batches)) or None
 
     def end_epoch(self, rows: EpochRows) -> None:
         """Add the rows of the epoch and move to the next one."""
@@ -182,6 +182,7 @@ class RunCheckpointer:
         tensors = {k.removeprefix("trainer."): v for k, v in state.tensors.items() if k.startswith("trainer.")}
         self.trainer.load(TrainingState(tensors, state.values["trainer"]))
         self.progress = Progress(**state.values["progress"])
+        self.progress.rows = [_today(row) for row in self.progress.rows]
         self.progress.continuations += 1
         if self.progress.micro_batches:
             self.trainer.recipe = replace(self.trainer.recipe, micro_batch=self.progress.micro_batches[-1][1])
@@ -190,6 +191,11 @@ class RunCheckpointer:
         for loader, skipped in zip(self.loaders, state.values["skipped"], strict=True):
             loader.skipped += [line for line in skipped if line not in loader.skipped]
         self.checkpoints.saved_step = self.trainer.steps_done
+
+
+def _today(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row of metrics under today's names; earlier versions named the weight set ``copy``."""
+    return {"weights" if name == "copy" else name: value for name, value in row.items()}
 
 
 def require_same_run(path: str, theirs: Any, ours: Mapping[str, object]) -> None:

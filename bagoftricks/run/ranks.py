@@ -34,7 +34,8 @@ from bagoftricks.run.reporter import Reporter, SilentReporter
 from bagoftricks.run.signals import Signals
 from bagoftricks.settings import Settings
 from bagoftricks.started import other_rank
-from bagoftricks.store.store import Record, RunState, Store
+from bagoftricks.store.record import Record
+from bagoftricks.store.store import RunState, Store
 
 SETTINGS, OUTPUT, SOCKET = "settings.json", "output.txt", "socket"
 REPORTS = ("note", "begin", "step", "epoch", "end")  # methods of a reporter that rank 0 may call

@@ -28,10 +28,6 @@ class Seconds:
     compile: float | None = None
     teacher: float | None = None  # for its logits of all training images
 
-    def known(self) -> dict[str, float]:
-        """Return the times of the steps that ran, under their names in a record."""
-        return {f"{name}_seconds": value for name, value in vars(self).items() if value is not None}
-
 
 def make_trainer(
     prepared: Prepared,

@@ -33,7 +33,8 @@ from bagoftricks.recipe.recipe import Recipe
 from bagoftricks.recipe.trick import Task
 from bagoftricks.settings import DataSettings, Settings
 from bagoftricks.store.files import write_whole
-from bagoftricks.store.store import RECORD, WEIGHTS, Record, Store, read_record
+from bagoftricks.store.record import Record, TeacherFacts, read_record, settings_of
+from bagoftricks.store.store import RECORD, WEIGHTS, Store
 from bagoftricks.training.trainer import autocast
 from bagoftricks.tricks.catalogue import create
 
@@ -57,9 +58,9 @@ class Teacher:
     run: str | None = None
     data: str | None = None  # digest of the data that it was trained on, if a record has it
 
-    def about(self) -> dict[str, Any]:
+    def about(self) -> TeacherFacts:
         """Return the facts for the record of the run that learns from it."""
-        return {"source": self.source, "digest": self.digest, "run": self.run}
+        return TeacherFacts(self.source, self.digest, self.run)
 
     def cost(self) -> dict[str, int]:
         """Return the parameters and the multiply-adds of the network."""
@@ -128,7 +129,7 @@ def _own_file(source: str, name: str) -> tuple[Path, str]:
 def _of_run(source: str, folder: Path, file: str, num_classes: int) -> Teacher:
     record = read_record(folder / RECORD)
     settings = _settings(source, record)
-    classes = settings.num_classes or int(record.data["classes"])
+    classes = settings.num_classes or record.data.classes
     recipe = _recipe(source, settings, record, classes)
 
     def build() -> nn.Module:
@@ -147,16 +148,16 @@ def _of_run(source: str, folder: Path, file: str, num_classes: int) -> Teacher:
         std=tuple(settings.data.std),
         precision=recipe.precision,
         run=record.id,
-        data=record.data["digest"],
+        data=record.data.digest,
     )
 
 
 def _settings(source: str, record: Record) -> Settings:
     """Return the settings of a record."""
     try:
-        return Settings.of(record.config)
+        return settings_of(record)
     except UserError as error:
-        raise _error(source, f"its record is of another version of bagoftricks ({error})") from error
+        raise _error(source, f"{error}") from error
 
 
 def _recipe(source: str, settings: Settings, record: Record, classes: int) -> Recipe:

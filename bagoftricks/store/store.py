@@ -1,21 +1,21 @@
 """A folder of runs: one subfolder each, plain files, every file written whole or not at all."""
 
 import csv
+import hashlib
 import io
 import json
-import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from bagoftricks.errors import DamagedRecord, UserError
+from bagoftricks.errors import UserError
 from bagoftricks.store.files import write_whole
 from bagoftricks.store.lease import LEASE, Lease, claim, is_live
+from bagoftricks.store.record import LAST, Record, read_record, record_text, safe_name
 
 RECORD, METRICS, WEIGHTS = "record.json", "metrics.csv", "weights.safetensors"
 FAILURE, INTERRUPTED = "failure.json", "interrupted"
@@ -24,7 +24,6 @@ FAILURE, INTERRUPTED = "failure.json", "interrupted"
 Guard = Callable[[], object]  # raises where a file must not appear
 
 NEAR = 5  # ids that an error lists
-RECORD_FORMAT = 1  # of a record; raise it when an older version could misread a newer record
 
 
 class RunState(Enum):
@@ -36,26 +35,6 @@ class RunState(Enum):
     FAILED = "failed"
     INTERRUPTED = "interrupted"
     UNEVALUATED = "not evaluated"  # trained, but without the evaluation on corrupted images that is asked for
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """What a run leaves behind. Units are in the names; accuracies are in percent; MACs are what papers call FLOPs."""
-
-    id: str
-    status: str
-    tricks: dict[str, dict[str, Any]]
-    data: dict[str, Any]
-    model: dict[str, Any]
-    seed: int
-    epochs: int
-    metrics: dict[str, Any]
-    cost: dict[str, Any]
-    environment: dict[str, Any]
-    command: str
-    config: dict[str, Any]
-    robustness: dict[str, Any] = field(default_factory=dict)  # protocol with its changes -> errors and scores
-    format: int = RECORD_FORMAT
 
 
 class Store:
@@ -127,7 +106,7 @@ class Store:
         for path in sorted(self.root.glob(f"*/{RECORD}")):
             try:
                 yield read_record(path)
-            except DamagedRecord as error:
+            except UserError as error:  # damaged, or of a newer version
                 self.damaged.append(str(error))
 
     def find(self, prefix: str) -> Record:
@@ -144,10 +123,22 @@ class Store:
         known = f"; there are {_listed(near)}" if near else "; bot-train makes one"
         raise UserError(f"run={prefix}: {self.root} has no finished run of this id{known} (bot-table lists them)")
 
-    def weights(self, run_id: str, copy: str = "last") -> Path:
-        """The file of a run's weights: the last ones, or an averaged copy's."""
-        name = safe_name(copy, "name of a copy of the weights")
-        return self.folder(run_id) / (WEIGHTS if name == "last" else f"{name}.{WEIGHTS}")
+    def weights(self, run_id: str, weight_set: str = LAST) -> Path:
+        """Return the file of one weight set of a run."""
+        name = safe_name(weight_set, "name of a weight set")
+        return self.folder(run_id) / (WEIGHTS if name == LAST else f"{name}.{WEIGHTS}")
+
+    def digests(self, run_id: str) -> dict[str, str]:
+        """Return the SHA-256 of the metrics and of each file of weights of a run, by the name of the file."""
+        folder = self.folder(run_id)
+        found = {}
+        for path in sorted([*folder.glob(METRICS), *folder.glob(f"*{WEIGHTS}")]):
+            digest = hashlib.sha256()
+            with path.open("rb") as file:
+                while block := file.read(2**20):
+                    digest.update(block)
+            found[path.name] = digest.hexdigest()
+        return found
 
     def writable(self) -> None:
         """Refuse a store that cannot be written to before anything is trained for it."""
@@ -161,7 +152,7 @@ class Store:
             ) from error
 
     def write_metrics(self, run_id: str, rows: list[dict[str, Any]], *, before: Guard | None = None) -> None:
-        """One row per epoch and evaluated copy; ``before`` as for ``write_whole``."""
+        """Write one row per epoch and weight set; ``before`` as for ``write_whole``."""
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, list(rows[0]))
         writer.writeheader()
@@ -172,7 +163,7 @@ class Store:
 
     def write_record(self, record: Record, *, before: Guard | None = None) -> None:
         """The last file of a run: where it is, the run is finished."""
-        text = json.dumps(asdict(record), indent=2) + "\n"
+        text = record_text(record)
         path = self.folder(record.id) / RECORD
         write_whole(path, lambda path: path.write_text(text, encoding="utf-8"), before=before)
 
@@ -195,26 +186,3 @@ class ReadOnlyStore(Store):
 
 def _listed(ids: list[str]) -> str:
     return ", ".join(ids[:NEAR]) + (", ..." if len(ids) > NEAR else "")
-
-
-def safe_name(name: str, what: str) -> str:
-    """``name``, which becomes part of a path. Raises UserError where it could lead elsewhere."""
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
-        raise UserError(f"{name!r} is no {what}: letters, digits, _, - and . alone, and no . in front")
-    return name
-
-
-def read_record(path: Path) -> Record:
-    """The record in a file. Raises DamagedRecord, or UserError for one that a newer version wrote."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        newer = values.get("format", RECORD_FORMAT) > RECORD_FORMAT
-        record = None if newer else Record(**values)
-        if record is not None:
-            for name in (record.id, *record.metrics.get("copies", {})):
-                safe_name(name, "name")
-    except (ValueError, TypeError, AttributeError) as error:
-        raise DamagedRecord(f"{path} is not a record ({error}): move it away, and the run is trained anew") from error
-    if record is None:
-        raise UserError(f"{path} was written by a newer version of bagoftricks: upgrade this one to read it")
-    return record

@@ -13,7 +13,8 @@ from bagoftricks.recipe.edits import Batch
 from bagoftricks.run.loading import teacher_online
 from bagoftricks.run.prepare import prepare
 from bagoftricks.run.start import make_trainer
-from bagoftricks.store.store import Record, Store
+from bagoftricks.store.record import Record
+from bagoftricks.store.store import Store
 from bagoftricks.study.plan import Plan, PlannedRun
 
 STEPS = 4  # timed, after one that warms up
@@ -23,7 +24,7 @@ SAMPLE = 64  # images for what is made of training images
 def seconds_from_records(plan: Plan, store: Store) -> float | None:
     """Return the median wall time of stored runs of one network, data, size, batch and epochs; None without any."""
     wanted = {_kind(run.settings.model.name, asdict(run.settings)) for run in plan.runs}
-    known = [float(record.cost["wall_seconds"]) for record in _records(store) if _kind_of(record) in wanted]
+    known = [record.cost.wall_seconds for record in _records(store) if _kind_of(record) in wanted]
     return median(known) if known else None
 
 

@@ -37,13 +37,13 @@ def test_a_run_leaves_a_table_a_record_metrics_and_weights(bot, tmp_path):
     assert record["status"] == "done"
     assert record["tricks"] == {"mixup": {"alpha": 0.5, "partner": "batch", "unmixed_end": "0 epochs"}, "resnet_d": {}}
     assert record["data"]["train_images"] + record["data"]["val_images"] == 1797
-    assert 0 <= record["metrics"]["top1"] <= record["metrics"]["top5"] <= 100
+    assert 0 <= record["metrics"]["last"]["top1"] <= record["metrics"]["last"]["top5"] <= 100
     assert record["command"].startswith("bot-train ")
     assert {"params", "macs", "train_images_per_s", "infer_images_per_s", "peak_memory_mib", "train_seconds"} <= set(
         record["cost"]
     )
     (row,) = csv.DictReader((folder / "metrics.csv").read_text().splitlines())
-    assert float(row["top1"]) == record["metrics"]["top1"]
+    assert float(row["top1"]) == record["metrics"]["last"]["top1"]
     assert sum(t.numel() for n, t in load_file(folder / "weights.safetensors").items() if "num_batches" not in n) > 0
 
 
@@ -243,8 +243,9 @@ def test_a_damaged_record_is_named_left_out_and_kept(bot, tmp_path):
 
 def test_a_record_of_a_newer_version_is_not_misread(bot, tmp_path):
     (tmp_path / "store" / "abc").mkdir(parents=True)
-    (tmp_path / "store" / "abc" / "record.json").write_text('{"format": 2}')
-    assert "was written by a newer version" in one_line(bot("bot-table", "store=store"))
+    (tmp_path / "store" / "abc" / "record.json").write_text('{"format": 3}')
+    assert "was written by a newer version" in bot("bot-table", "store=store").err
+    assert "was written by a newer version" in one_line(bot("bot-eval", "store=store", "run=abc"))
 
 
 def test_help_lists_every_trick_with_its_paper_and_needs_neither_hydra_nor_torch(tmp_path):

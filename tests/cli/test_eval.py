@@ -30,7 +30,7 @@ def weights(run):
 def test_a_run_is_evaluated_as_it_was_recorded(bot, trained, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     row = the_json(bot("bot-eval", f"run={trained['id'][:6]}", "format=json"))
-    assert {key: row[key] for key in trained["metrics"]} == trained["metrics"]
+    assert {key: row[key] for key in trained["metrics"]["last"]} == trained["metrics"]["last"]
     assert {key: row[key] for key in ("params", "macs")} == {key: trained["cost"][key] for key in ("params", "macs")}
     assert (row["id"], row["label"], row["image_size"], row["images"]) == (trained["id"], "mixup", 8, 359)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
@@ -52,7 +52,7 @@ def test_other_data_is_said_to_be_other_data(bot, trained):
 
 def test_a_file_is_evaluated_like_the_run_that_wrote_it(bot, trained):
     row = the_json(bot("bot-eval", f"weights={weights(trained)}", *NETWORK, "format=json"))
-    assert {key: row[key] for key in trained["metrics"]} == trained["metrics"]
+    assert {key: row[key] for key in trained["metrics"]["last"]} == trained["metrics"]["last"]
 
 
 def test_weights_go_out_in_torchvisions_names_and_come_in_again(bot, trained, tmp_path):
@@ -69,28 +69,30 @@ def test_a_run_starts_from_a_file_and_has_its_own_id(bot, trained):
     started = ["+refine=mixup", *FAST, "lr=1e-9", f"model.weights={weights(trained)}", "format=json"]
     run = the_json(bot("bot-train", *started))
     assert run["id"] != trained["id"]
-    assert run["metrics"]["loss"] == pytest.approx(trained["metrics"]["loss"], abs=0.3)
-    assert the_json(bot("bot-eval", f"run={run['id']}", "format=json"))["loss"] == run["metrics"]["loss"]
+    assert run["metrics"]["last"]["loss"] == pytest.approx(trained["metrics"]["last"]["loss"], abs=0.3)
+    assert the_json(bot("bot-eval", f"run={run['id']}", "format=json"))["loss"] == run["metrics"]["last"]["loss"]
     weights(trained).unlink()  # a finished run needs the file no more
-    assert the_json(bot("bot-eval", f"run={run['id']}", "format=json"))["loss"] == run["metrics"]["loss"]
+    assert the_json(bot("bot-eval", f"run={run['id']}", "format=json"))["loss"] == run["metrics"]["last"]["loss"]
 
 
 def test_each_copy_of_the_weights_has_a_row(bot, trained, tmp_path):
     folder = tmp_path / weights(trained).parent
     (folder / "ema.weights.safetensors").write_bytes((folder / "weights.safetensors").read_bytes())
-    trained["metrics"]["copies"] = {"ema": {}}
+    trained["metrics"]["ema"] = trained["metrics"]["last"]
     (folder / "record.json").write_text(json.dumps(trained))
     rows = the_json(bot("bot-eval", f"run={trained['id']}", "format=json"))
-    assert [(row["copy"], row["label"]) for row in rows] == [("last", "mixup"), ("ema", "mixup [ema]")]
-    assert the_json(bot("bot-eval", f"run={trained['id']}", "copy=ema", "format=json"))["copy"] == "ema"
-    assert "copy=emu: the weights are of last, ema" in one_line(bot("bot-eval", f"run={trained['id']}", "copy=emu"))
+    assert [(row["weights"], row["label"]) for row in rows] == [("last", "mixup"), ("ema", "mixup [ema]")]
+    assert the_json(bot("bot-eval", f"run={trained['id']}", "weight_set=ema", "format=json"))["weights"] == "ema"
+    assert "weight_set=emu: the weights are of last, ema" in one_line(
+        bot("bot-eval", f"run={trained['id']}", "copy=emu")
+    )
 
 
 def test_a_library_network_is_trained_and_evaluated(bot):
     network = ["model=timm/test_efficientnet", "image_size=8", "runtime.device=cpu", "format=json"]
     run = the_json(bot("bot-train", *network, "epochs=1"))
     assert run["model"]["name"] == "timm/test_efficientnet"
-    assert the_json(bot("bot-eval", f"run={run['id']}", "format=json"))["loss"] == run["metrics"]["loss"]
+    assert the_json(bot("bot-eval", f"run={run['id']}", "format=json"))["loss"] == run["metrics"]["last"]["loss"]
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_a_multirun_starts_the_ranks_of_each_job(undisturbed):
     alone = json.loads(run(folder, TRAIN, *TINY, "rerun=true", "store=alone").stdout)
     assert alone["id"] == records[0]["id"]
     assert alone["environment"]["devices"] == 1
-    assert alone["metrics"]["loss"] == pytest.approx(records[0]["metrics"]["loss"], rel=1e-3)
+    assert alone["metrics"]["last"]["loss"] == pytest.approx(records[0]["metrics"]["last"]["loss"], rel=1e-3)
 
 
 def test_torchrun_does_the_same_to_the_last_bit(tmp_path, undisturbed):

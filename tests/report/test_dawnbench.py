@@ -1,16 +1,19 @@
+from dataclasses import replace
+
 import pytest
 
 from bagoftricks.errors import UserError
 from bagoftricks.report.dawnbench import Measure, make_measure, measure_values, notes, reached, seconds_to
 from bagoftricks.report.study import chosen_columns, columns_by_key, shown_row, study_rows
+from bagoftricks.store.record import CurvePoint
 from tests.report.test_study import arm
 from tests.store.test_store import record
 
 
-def trained(*accuracies, seconds=10.0, copy="last", seed=0, **cost):
+def trained(*accuracies, seconds=10.0, weights="last", seed=0, **cost):
     """A run whose epochs took ``seconds`` each and ended with these accuracies."""
     curve = [
-        {"epoch": i, "steps": 5 * i, "copy": copy, "train_seconds": seconds * i, "top1": top1}
+        {"epoch": i, "steps": 5 * i, "weights": weights, "train_seconds": seconds * i, "top1": top1}
         for i, top1 in enumerate(accuracies, 1)
     ]
     costs = {
@@ -19,9 +22,7 @@ def trained(*accuracies, seconds=10.0, copy="last", seed=0, **cost):
         "infer_images_per_s": 1000.0,
         "latency_ms": 2.5,
     }
-    metrics = {"top1": accuracies[-1]}
-    if copy != "last":
-        metrics["copies"] = {copy: {"top1": accuracies[-1]}}
+    metrics = {name: {"top1": accuracies[-1]} for name in dict.fromkeys(["last", weights])}
     return record(metrics=metrics, cost={**costs, **cost}, seed=seed)
 
 
@@ -44,8 +45,9 @@ def test_it_is_the_training_time_of_the_first_evaluation_at_the_target_or_above(
 
 
 def test_where_there_is_one_average_its_accuracy_counts():
-    run = trained(61.0, 62.0, copy="ema")
-    run.cost["curve"].insert(0, {"epoch": 1, "steps": 5, "copy": "last", "train_seconds": 1.0, "top1": 99.0})
+    run = trained(61.0, 62.0, weights="ema")
+    first = CurvePoint(epoch=1, steps=5, weights="last", train_seconds=1.0, top1=99.0)
+    run = replace(run, cost=replace(run.cost, curve=(first, *run.cost.curve)))
     assert seconds_to(run, 0.6) == 10.0
     assert seconds_to(run, 0.6, "last") == 1.0
 

@@ -5,9 +5,9 @@ from bagoftricks.report.study_robustness import measured_evaluations
 from tests.store.test_store import record
 
 
-def scores(top1: float, **copies: float) -> dict:
-    averaged = {name: {"top1": accuracy, "top5": 99.0, "loss": 0.5} for name, accuracy in copies.items()}
-    return {"top1": top1, "top5": 98.0, "loss": 0.6, **({"copies": averaged} if averaged else {})}
+def scores(top1: float, **averages: float) -> dict:
+    averaged = {name: {"top1": accuracy, "top5": 99.0, "loss": 0.5} for name, accuracy in averages.items()}
+    return {"last": {"top1": top1, "top5": 98.0, "loss": 0.6}, **averaged}
 
 
 def arm(label: str, compare_to: str | None = None) -> dict:

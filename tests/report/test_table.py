@@ -24,7 +24,7 @@ def test_labels_follow_the_catalogue_and_name_changed_hyper_parameters_only():
 def test_a_text_table_shows_the_units_of_the_papers():
     heading, _, row = render(record_rows(made()), RUN, "text").splitlines()
     assert heading.split("  ")[0] == "run"
-    assert row.split() == ["baseline", "76.21", "93.00", "0.9500", "25.557", "3.858", "12"]
+    assert row.split() == ["baseline", "76.21", "93.00", "0.9500", "25.557", "3.858", "1", "1", "1", "12"]
 
 
 def test_csv_and_json_keep_full_precision():
@@ -36,6 +36,6 @@ def test_csv_and_json_keep_full_precision():
 
 
 def test_an_averaged_copy_has_a_row_of_its_own():
-    scores = {"top1": 70.0, "top5": 90.0, "loss": 1.0, "copies": {"ema": {"top1": 71.0, "top5": 91.0, "loss": 0.9}}}
+    scores = {"last": {"top1": 70.0, "top5": 90.0, "loss": 1.0}, "ema": {"top1": 71.0, "top5": 91.0, "loss": 0.9}}
     rows = record_rows(record(metrics=scores, model={"name": "r"}, data={"name": "d"}))
     assert [(row["label"], row["top1"]) for row in rows] == [("baseline", 70.0), ("baseline [ema]", 71.0)]

@@ -3,6 +3,7 @@
 import csv
 import os
 import signal
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -72,7 +73,7 @@ def left_behind(store, record):
     with open(folder / "metrics.csv", newline="") as file:
         rows = [{k: v for k, v in row.items() if k != "train_seconds"} for row in csv.DictReader(file)]
     assert not (folder / FOLDER).exists()
-    cost = {k: v for k, v in record.cost.items() if k not in MEASURED}
+    cost = {k: v for k, v in asdict(record.cost).items() if k not in MEASURED}
     facts = [record.id, record.tricks, record.data, record.model, record.metrics, cost, record.command]
     return facts, rows, weights
 

@@ -87,8 +87,8 @@ def test_a_warm_up_changes_no_weight_and_its_time_is_stated_apart(run):
     assert a.id == b.id
     assert a.metrics == b.metrics
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert "warmup_seconds" not in a.cost
-    assert b.cost["warmup_seconds"] > 0
+    assert a.cost.warmup_seconds is None
+    assert b.cost.warmup_seconds > 0
 
 
 def test_a_warm_up_sees_all_phases_of_the_run(run, monkeypatch):
@@ -112,17 +112,17 @@ def test_what_is_made_of_images_before_the_first_step_belongs_to_the_training_ti
 
     monkeypatch.setattr(run_module, "make_trainer", slow)
     record, _ = run(tricks=["patch_whitening"])
-    assert record.cost["train_seconds"] > 1000
-    assert record.cost["curve"][0]["train_seconds"] > 1000
+    assert record.cost.train_seconds > 1000
+    assert record.cost.curve[0].train_seconds > 1000
 
 
 def test_the_record_keeps_the_learning_curve_and_the_latency(run):
     record, _ = run(tricks=["ema"])
-    curve = record.cost["curve"]
-    assert [(point["epoch"], point["copy"]) for point in curve] == [(1, "last"), (1, "ema")]
-    assert curve[0]["top1"] == record.metrics["top1"]
-    assert curve[1]["top1"] == record.metrics["copies"]["ema"]["top1"]
-    assert record.cost["latency_ms"] > 0
+    curve = record.cost.curve
+    assert [(point.epoch, point.weights) for point in curve] == [(1, "last"), (1, "ema")]
+    assert curve[0].top1 == record.metrics["last"].top1
+    assert curve[1].top1 == record.metrics["ema"].top1
+    assert record.cost.latency_ms > 0
 
 
 def test_a_run_composes_twice_and_builds_one_network_besides_the_trained_one(run, monkeypatch):

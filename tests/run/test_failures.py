@@ -156,7 +156,7 @@ def test_fewer_images_at_a_time_are_the_trick_of_that_name_and_recorded(tmp_path
     settings, reporter = tiny(tmp_path / "two"), Stopping()
     settings.runtime.auto_micro_batch = True
     record = execute(settings, reporter, "bot-train")
-    assert record.environment["micro_batches"] == [[0, 4]]
+    assert record.environment.micro_batches == ((0, 4),)
     assert record.metrics == wanted.metrics
     assert [note for note in reporter.notes if "so the result changes" in note]
 
@@ -172,7 +172,7 @@ def test_the_images_at_a_time_are_kept_by_a_checkpoint(tmp_path, monkeypatch):
 
     whole = execute(settings(tmp_path / "one"), Stopping(), "bot-train")
     record, _ = stopped_and_continued(settings(tmp_path / "two"), 14)
-    assert whole.environment["micro_batches"] == record.environment["micro_batches"] == [[9, 4]]
+    assert whole.environment.micro_batches == record.environment.micro_batches == ((9, 4),)
     assert same(left_behind(tmp_path / "one", whole), left_behind(tmp_path / "two", record))
 
 

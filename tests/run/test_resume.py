@@ -23,7 +23,7 @@ def undisturbed(tmp_path_factory):
     """What the run with most tricks leaves behind."""
     store = tmp_path_factory.mktemp("undisturbed")
     record = execute(tiny(store, tricks=MOST), Stopping(), "bot-train")
-    assert record.environment["continuations"] == 0
+    assert record.environment.continuations == 0
     return left_behind(store, record)
 
 
@@ -35,14 +35,14 @@ def test_a_run_stopped_after_any_step_goes_on_bit_for_bit(tmp_path, after, undis
     assert same(undisturbed, left_behind(tmp_path, record))
     assert last.began == [after]
     assert f"continuing run {record.id} at step {after} of 22" in last.notes
-    assert record.environment["continuations"] == 1
+    assert record.environment.continuations == 1
 
 
 @pytest.mark.slow
 def test_a_run_stopped_after_every_step_goes_on_bit_for_bit(tmp_path, undisturbed):
     record, _ = stopped_and_continued(tiny(tmp_path, tricks=MOST), *[1] * 22)
     assert same(undisturbed, left_behind(tmp_path, record))
-    assert record.environment["continuations"] == 22
+    assert record.environment.continuations == 22
 
 
 @pytest.mark.slow
@@ -52,7 +52,7 @@ def test_a_run_on_streamed_photographs_with_workers_goes_on_bit_for_bit(tmp_path
     whole = execute(one, Stopping(), "bot-train")
     record, _ = stopped_and_continued(two, 2, 3)
     assert same(left_behind(tmp_path / "one", whole), left_behind(tmp_path / "two", record))
-    assert len(record.data["skipped"]) == 1
+    assert len(record.data.skipped) == 1
 
 
 @pytest.mark.slow
@@ -72,9 +72,9 @@ def test_the_seconds_of_all_processes_count(tmp_path, monkeypatch):
     monkeypatch.setattr(c, "write_checkpoint", lambda path, state, **k: (seen.append(state), written(path, state, **k)))
     record, _ = stopped_and_continued(tiny(tmp_path), 5)
     before = seen[0].values["progress"]
-    assert 0 < before["train_seconds"] < record.cost["train_seconds"]
-    assert 0 < before["wall_seconds"] < record.cost["wall_seconds"]
-    assert record.cost["train_images_per_s"] == pytest.approx(2 * 11 * 16 / record.cost["train_seconds"])
+    assert 0 < before["train_seconds"] < record.cost.train_seconds
+    assert 0 < before["wall_seconds"] < record.cost.wall_seconds
+    assert record.cost.train_images_per_s == pytest.approx(2 * 11 * 16 / record.cost.train_seconds)
 
 
 def test_an_evaluation_that_is_stopped_is_done_again(tmp_path, monkeypatch, undisturbed):
@@ -101,7 +101,7 @@ def test_rerun_starts_anew(tmp_path):
     assert Store(tmp_path).state(next(tmp_path.iterdir()).name) is RunState.INTERRUPTED
     settings.rerun = True
     reporter = Stopping()
-    assert execute(settings, reporter, "bot-train").environment["continuations"] == 0
+    assert execute(settings, reporter, "bot-train").environment.continuations == 0
     assert reporter.began == [0]
 
 

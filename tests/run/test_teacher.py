@@ -25,6 +25,7 @@ from bagoftricks.run.loading import loaders, teacher_logits, teacher_online, tea
 from bagoftricks.run.prepare import prepare
 from bagoftricks.run.teacher import Online, find_teacher
 from bagoftricks.settings import Settings, dataset_settings, network_settings
+from bagoftricks.store.record import TeacherFacts
 from bagoftricks.store.store import RECORD, WEIGHTS, Store
 from bagoftricks.study.estimate import seconds_from_steps
 from bagoftricks.study.plan import PlannedRun
@@ -78,14 +79,13 @@ def change_weights(folder, change):
 
 def test_a_student_of_an_online_teacher_keeps_who_taught_it_and_what_that_cost(store, run):
     record = execute(student(store, run, tricks={"mixup": {}}), Quiet(), "")
-    assert record.data["teacher"] == {
-        "source": run, "digest": record.tricks["distill"]["teacher"], "run": run.removeprefix("run:"),
-    }  # fmt: skip
+    digest = record.tricks["distill"]["teacher"]
+    assert record.data.teacher == TeacherFacts(source=run, digest=digest, run=run.removeprefix("run:"))
     taught = Store(store).record(run.removeprefix("run:"))
-    assert record.cost["teacher_params"] == taught.cost["params"]
-    assert record.cost["teacher_macs"] == taught.cost["macs"]
-    assert "teacher_seconds" not in record.cost
-    assert record.cost["params"] < taught.cost["params"]
+    assert record.cost.teacher_params == taught.cost.params
+    assert record.cost.teacher_macs == taught.cost.macs
+    assert record.cost.teacher_seconds is None
+    assert record.cost.params < taught.cost.params
     assert record.config["tricks"]["distill"]["teacher"] == run
 
 
@@ -95,7 +95,7 @@ def test_what_an_offline_teacher_said_is_kept_for_the_next_student_at_any_temper
     monkeypatch.setattr(teachers, "images_in_order", lambda *args, **kwargs: pytest.fail("asked again"))
     second = execute(student(store, run, mode="offline", temperature=1.0), Quiet(), "")
     assert second.id != first.id
-    assert second.cost["teacher_seconds"] == first.cost["teacher_seconds"] > 0
+    assert second.cost.teacher_seconds == first.cost.teacher_seconds > 0
     assert len(list(Store(store).records())) == 3  # the folder of teachers is no run
 
 

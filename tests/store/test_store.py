@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import pickle
@@ -12,12 +13,33 @@ from bagoftricks.models.weights import read_tensors
 from bagoftricks.run.teacher import find_teacher
 from bagoftricks.settings import Settings
 from bagoftricks.store.files import remove_temporaries, write_whole
-from bagoftricks.store.store import Record, Store
+from bagoftricks.store.json_fields import from_json, to_json
+from bagoftricks.store.record import RECORD_FORMAT, Record
+from bagoftricks.store.store import Store
+
+SCORES = {"top1": 0.0, "top5": 0.0, "loss": 0.0}
+COST = {
+    "params": 1, "macs": 1, "train_images_per_s": 1.0, "infer_images_per_s": 1.0, "infer_spread": 0.1,
+    "latency_ms": 1.0, "peak_memory_mib": 1.0, "train_seconds": 1.0, "wall_seconds": 1.0,
+}  # fmt: skip
+DATA = {"name": "digits", "train_images": 8, "val_images": 2, "classes": 10, "digest": "d"}
+VERSIONS = dict.fromkeys(("device", "python", "bagoftricks", "torch", "torchvision", "numpy"), "1")
 
 
-def record(**changes):
-    empty = {"tricks": {}, "data": {}, "model": {}, "metrics": {}, "cost": {}, "environment": {}, "config": {}}
-    return Record(**{"id": "abc", "status": "done", "seed": 0, "epochs": 1, "command": "", **empty, **changes})
+def record(*, metrics=None, cost=None, data=None, environment=None, **changes):
+    """A record with these values, and others for the fields that it needs; ``metrics`` by weight set or of the last."""
+    metrics = metrics if metrics and "last" in metrics else {"last": metrics or {}}
+    facts = {"id": "abc", "status": "done", "seed": 0, "epochs": 1, "command": "", "tricks": {}, "config": {}}
+    values = {
+        **facts,
+        "model": {"name": "resnet"},
+        "metrics": {name: {**SCORES, **scores} for name, scores in metrics.items()},
+        "cost": {**COST, **(cost or {})},
+        "data": {**DATA, **(data or {})},
+        "environment": {**VERSIONS, "cores": 1, "threads": 1, **(environment or {})},
+        **changes,
+    }
+    return from_json(Record, values)
 
 
 def test_a_record_comes_back_as_it_was_written(tmp_path):
@@ -27,6 +49,26 @@ def test_a_record_comes_back_as_it_was_written(tmp_path):
     assert store.record("abc") == written
     assert list(store.records()) == [written]
     assert store.record("other") is None
+
+
+def test_newer_and_damaged_records_are_left_out_by_name(tmp_path):
+    store = Store(tmp_path)
+    for name in ("damaged", "newer", "whole"):
+        store.write_record(record(id=name))
+    (tmp_path / "damaged/record.json").write_text("{")
+    (tmp_path / "newer/record.json").write_text(json.dumps({"format": RECORD_FORMAT + 1}))
+    assert [found.id for found in store.records()] == ["whole"]
+    damaged, newer = store.damaged
+    assert "damaged/record.json is not a record" in damaged
+    assert "newer/record.json was written by a newer version of bagoftricks: upgrade" in newer
+
+
+def test_the_digests_are_of_the_metrics_and_the_weights(tmp_path):
+    store = Store(tmp_path)
+    for name in ("metrics.csv", "weights.safetensors", "ema.weights.safetensors", "log.txt"):
+        write_whole(store.folder("abc") / name, lambda path, name=name: path.write_text(name))
+    names = ["ema.weights.safetensors", "metrics.csv", "weights.safetensors"]
+    assert store.digests("abc") == {name: hashlib.sha256(name.encode()).hexdigest() for name in names}
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -61,14 +103,14 @@ def test_names_that_lead_out_of_the_store_are_refused(tmp_path, name):
     store = Store(tmp_path / "store")
     with pytest.raises(UserError, match="is no run id"):
         store.record(name)
-    with pytest.raises(UserError, match="is no name of a copy"):
+    with pytest.raises(UserError, match="is no name of a weight set"):
         store.weights("abc", name)
 
 
-@pytest.mark.parametrize("changes", [{"id": "../evil"}, {"metrics": {"copies": {"../../x": {"top1": 1.0}}}}])
+@pytest.mark.parametrize("changes", [{"id": "../evil"}, {"metrics": {"last": SCORES, "../../x": SCORES}}])
 def test_a_record_whose_names_lead_out_of_the_store_is_damaged(tmp_path, changes):
     store = Store(tmp_path)
-    made = {**asdict(record()), **changes}
+    made = {**to_json(record()), **changes}
     (tmp_path / "abc").mkdir()
     (tmp_path / "abc/record.json").write_text(json.dumps(made))
     with pytest.raises(UserError, match="is not a record"):

@@ -100,7 +100,7 @@ class Processes(RuleBasedStateMachine):
     def finish(self, process):
         if process not in self.leases:
             return
-        made = record(id=RUN, metrics={"by": process})
+        made = record(id=RUN, command=f"{process}")
         if self.writes(process, lambda guard: self.store.write_record(made, before=guard)):
             assert self.recorded is None
             self.recorded = made

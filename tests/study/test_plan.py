@@ -94,7 +94,7 @@ def test_states_and_time_come_from_the_store(compose, store):
     assert set(states(plan, store).values()) == {RunState.MISSING}
     record = execute(plan.runs[0].settings, Quiet(), "")
     assert states(plan, store)[plan.runs[0].id] is RunState.DONE
-    assert seconds_from_records(plan, store) == record.cost["wall_seconds"]
+    assert seconds_from_records(plan, store) == record.cost.wall_seconds
     longer = make_plan(ARMS, [0], ["epochs=7"], compose)
     assert seconds_from_records(longer, store) is None
 

@@ -136,7 +136,7 @@ def test_a_run_evaluates_the_copy_and_evaluations_in_between_change_nothing(tmp_
 
     often, once = record("often", 1), record("once", 3)
     assert often.metrics == once.metrics
-    assert often.metrics["copies"]["swa"]["loss"] != often.metrics["loss"]
+    assert often.metrics["swa"].loss != often.metrics["last"].loss
 
 
 def test_beside_another_average_it_warns():

@@ -58,8 +58,8 @@ def test_runs_of_one_process_share_the_data_but_not_its_size(tmp_path):
 def test_a_run_trains_as_without_it_and_is_evaluated_at_that_size(tmp_path):
     records = [execute(settings(tmp_path / name, **p), Quiet(), "") for name, p in [("a", {}), ("b", {"size": 12})]]
     small, large = records
-    assert small.metrics["loss"] != large.metrics["loss"]
-    assert large.cost["macs"] > 2 * small.cost["macs"]
+    assert small.metrics["last"].loss != large.metrics["last"].loss
+    assert large.cost.macs > 2 * small.cost.macs
     assert small.id != large.id
     assert asdict(large)["tricks"] == {"test_size": {"size": 12, "short_side": None}}
 

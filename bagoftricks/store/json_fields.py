@@ -1,0 +1,86 @@
+"""JSON to dataclasses and back. Values of the wrong type raise ValueError with the path of the field."""
+
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import cache
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+Json = dict[str, Any]  # a plain JSON object, whose fields nothing here reads by name
+T = TypeVar("T")
+NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false", dict: "an object"}
+
+
+def from_json(kind: type[T], value: object, path: str = "") -> T:
+    """Return ``value``, as ``json.loads`` returns it, as an object of the dataclass or type ``kind``."""
+    made: T = _read(kind, value, path)
+    return made
+
+
+def to_json(value: object) -> Any:
+    """Return dataclasses as objects, tuples as lists; fields that are None by default and unset are left out."""
+    if is_dataclass(value) and not isinstance(value, type):
+        found = {field.name: (field, getattr(value, field.name)) for field in fields(value)}
+        return {name: to_json(held) for name, (field, held) in found.items() if not _is_unset(field, held)}
+    if isinstance(value, Mapping):
+        return {name: to_json(held) for name, held in value.items()}
+    return [to_json(held) for held in value] if isinstance(value, list | tuple) else value
+
+
+def _is_unset(field: "Field[Any]", value: object) -> bool:
+    return value is None and field.default is None
+
+
+def _read(kind: Any, value: object, path: str) -> Any:
+    if kind is Any:
+        return value
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (types.UnionType, Union):  # of one type and None alone
+        return None if value is None else _read(next(a for a in arguments if a is not type(None)), value, path)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise _wrong(path, "a list", value)
+        return tuple(_read(arguments[0], item, f"{path}[{at}]") for at, item in enumerate(value))
+    if origin is dict:
+        held = _object(value, path)
+        return {name: _read(arguments[1], item, _below(path, name)) for name, item in held.items()}
+    return _dataclass(kind, value, path) if is_dataclass(kind) else _plain(kind, value, path)
+
+
+def _dataclass(kind: Any, value: object, path: str) -> Any:
+    held, known, hints = _object(value, path), fields(kind), _hints(kind)
+    if unknown := sorted(held.keys() - {field.name for field in known}):
+        raise ValueError(f"{_below(path, unknown[0])}: unknown field")
+    for field in known:
+        if field.name not in held and field.default is MISSING and field.default_factory is MISSING:
+            raise ValueError(f"{_below(path, field.name)} is missing")
+    return kind(**{name: _read(hints[name], item, _below(path, name)) for name, item in held.items()})
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _plain(kind: Any, value: object, path: str) -> Any:
+    accepted = (int, float) if kind is float else kind
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+        raise _wrong(path, NAMES[kind], value)
+    try:
+        return float(value) if kind is float else value
+    except OverflowError as error:
+        raise ValueError(f"{path}: too large a number") from error
+
+
+def _object(value: object, path: str) -> Json:
+    if not isinstance(value, dict):
+        raise _wrong(path, "an object", value)
+    return value
+
+
+def _wrong(path: str, wanted: str, value: object) -> ValueError:
+    return ValueError(f"{path or 'it'} must be {wanted}, not {str(value)[:40]!r}")
+
+
+def _below(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

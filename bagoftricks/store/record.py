@@ -1,0 +1,219 @@
+"""Record of a finished run. Units are in the names; accuracies are in percent; MACs are what papers call FLOPs."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bagoftricks.errors import DamagedRecord, UserError
+from bagoftricks.settings import Settings
+from bagoftricks.store.json_fields import Json, from_json, to_json
+
+RECORD_FORMAT = 2  # raise it when an older version could misread a newer record
+LAST = "last"  # weight set that the optimiser leaves, next to averages such as "ema"
+RENAMED = {"mixup": {"off": "unmixed_end"}}  # hyper-parameters of records of format 1
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one weight set on the validation images."""
+
+    top1: float
+    top5: float
+    loss: float
+    ece: float | None = None  # expected calibration error, in percent
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """Top-1 of one weight set after an epoch, at its seconds of training."""
+
+    epoch: int
+    steps: int
+    weights: str
+    train_seconds: float
+    top1: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Costs of the network, of its training and of its predictions."""
+
+    params: int
+    macs: int
+    train_images_per_s: float
+    infer_images_per_s: float
+    infer_spread: float
+    latency_ms: float
+    peak_memory_mib: float
+    train_seconds: float
+    curve: tuple[CurvePoint, ...] = ()  # empty in records of the first versions
+    warmup_seconds: float | None = None
+    compile_seconds: float | None = None
+    teacher_seconds: float | None = None  # for its logits of all training images
+    teacher_params: int | None = None
+    teacher_macs: int | None = None
+    wall_seconds: float
+
+
+@dataclass(frozen=True)
+class TeacherFacts:
+    """Teacher of a run: its source as it was typed, its digest, and its run if it has one."""
+
+    source: str
+    digest: str
+    run: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFacts:
+    """Data set of a run. Records of format 1 have neither the names nor the counts of the classes."""
+
+    name: str
+    train_images: int
+    val_images: int
+    classes: int
+    digest: str
+    image_size: int | None = None  # side of the training images, in pixels
+    skipped: tuple[str, ...] = ()  # images that could not be read
+    class_names: tuple[str, ...] = ()
+    class_counts: tuple[int, ...] = ()  # training images of each class
+    teacher: TeacherFacts | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """Machine, versions and processes that a run was carried out with."""
+
+    device: str
+    cores: int | None
+    threads: int
+    python: str
+    bagoftricks: str
+    torch: str
+    torchvision: str
+    numpy: str
+    git_revision: str | None = None
+    git_dirty: bool | None = None
+    date: str | None = None  # of the record, in UTC, as ISO 8601
+    host: str | None = None
+    devices: int = 1
+    continuations: int = 0  # times that the run was resumed
+    micro_batches: tuple[tuple[int, ...], ...] | None = None  # (steps done, images at a time after them)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """Record of a run: its identity, its metrics by weight set, its costs, and how to repeat it."""
+
+    id: str
+    status: str
+    tricks: dict[str, Json]
+    data: DataFacts
+    model: Json
+    seed: int
+    epochs: int
+    metrics: dict[str, Scores]  # by weight set
+    cost: Cost
+    environment: Environment
+    command: str
+    config: Json
+    plugins: dict[str, str] = field(default_factory=dict)  # plug-in -> digest of its source
+    files: dict[str, str] = field(default_factory=dict)  # file next to the record -> its SHA-256
+    robustness: dict[str, Json] = field(default_factory=dict)  # protocol with its changes -> errors and scores
+    format: int = RECORD_FORMAT
+
+    @property
+    def averages(self) -> list[str]:
+        """Names of the averaged weight sets."""
+        return [name for name in self.metrics if name != LAST]
+
+    @property
+    def reported(self) -> str:
+        """Name of the weight set that a study reports: the average if there is exactly one, else the last weights."""
+        return self.averages[0] if len(self.averages) == 1 else LAST
+
+
+def settings_of(record: Record) -> Settings:
+    """Return the settings that the run was trained with. Raises UserError if this version cannot represent them.
+
+    It loads the run's plug-ins, which runs their code, and torch: tables read the typed fields of the record alone.
+    """
+    try:
+        return Settings.of(record.config)
+    except (UserError, TypeError, ValueError, AttributeError, KeyError) as error:
+        raise UserError(
+            f"run {record.id}: its settings are of another version of bagoftricks ({error}): train it again"
+        ) from error
+
+
+def read_record(path: Path) -> Record:
+    """Return the record in a file. Raises DamagedRecord, or UserError if a newer version wrote it."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        number = values.get("format", RECORD_FORMAT)
+        newer = isinstance(number, int) and number > RECORD_FORMAT
+        record = None if newer else _record(values)
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        raise DamagedRecord(
+            f"{path} is not a record ({error}): move it away, and bot-train trains the run again"
+        ) from error
+    if record is None:
+        raise UserError(f"{path} was written by a newer version of bagoftricks: upgrade this one to read it")
+    return record
+
+
+def _record(values: Json) -> Record:
+    values = _of_format_1(values) if values.get("format") == 1 else values
+    record = from_json(Record, values)
+    for name in (record.id, *record.metrics):
+        safe_name(name, "name")
+    if record.format != RECORD_FORMAT:
+        raise ValueError(f"format {record.format} does not exist")
+    if not isinstance(record.model.get("name"), str):
+        raise ValueError("model.name must be text")
+    if LAST not in record.metrics:
+        raise ValueError(f"metrics.{LAST} is missing")
+    json.dumps(values, ensure_ascii=False).encode()  # text that cannot be printed is damaged
+    return record
+
+
+def _of_format_1(values: Json) -> Json:
+    """Return the values in today's format."""
+    last = dict(values["metrics"])
+    copies = last.pop("copies", {})
+    cost = dict(values["cost"])
+    cost["curve"] = [_renamed(point, {"copy": "weights"}) for point in cost.get("curve", [])]
+    config = {**values["config"], "tricks": _tricks(values["config"]["tricks"])}
+    size = config.get("image_size") or config["data"]["image_size"]
+    return {
+        **values,
+        "metrics": {LAST: last, **copies},
+        "data": {**values["data"], "image_size": size},
+        "cost": cost,
+        "tricks": _tricks(values["tricks"]),
+        "config": config,
+        "format": RECORD_FORMAT,
+    }
+
+
+def _tricks(tricks: Mapping[str, Mapping[str, Any]]) -> dict[str, Json]:
+    return {name: _renamed(params, RENAMED.get(name, {})) for name, params in tricks.items()}
+
+
+def _renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> Json:
+    return {names.get(name, name): value for name, value in values.items()}
+
+
+def record_text(record: Record) -> str:
+    """Return the record as JSON."""
+    return json.dumps(to_json(record), indent=2) + "\n"
+
+
+def safe_name(name: str, what: str) -> str:
+    """Return ``name``, which becomes part of a path. Raises UserError if it could lead elsewhere."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+        raise UserError(f"{name!r} is no {what}: type letters, digits, _, - and . alone, and no . in front")
+    return name
