@@ -14,13 +14,14 @@ from functools import cache
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any, NamedTuple, Optional, TypeVar
+from typing import Any, NamedTuple, Optional, TypeAlias, TypeVar
 
 from typing_extensions import dataclass_transform
 
 from bagoftricks.errors import UserError, did_you_mean
 
 C = TypeVar("C", bound=type[Any])
+Values: TypeAlias = Mapping[str, Any]  # settings of a trick, a network or a data set, by name
 PACKAGE = Path(__file__).parent
 PLUGIN_MODULES = "bagoftricks_plugin_"  # begins the names of modules that are loaded from plug-in files
 
@@ -31,7 +32,7 @@ KINDS = {
     "dataset": ("data set", "data/*.py"),
     "protocol": ("protocol", "robustness/protocols.py"),
 }
-TYPES: dict[str, Any] = {
+TYPES: dict[str, object] = {
     "bool": bool,
     "int": int,
     "float": float,
@@ -112,7 +113,7 @@ class Card(NamedTuple):
     class_name: str
     summary: str
     fields: tuple[HyperParameter, ...]
-    options: Mapping[str, Any]  # literal arguments of the decorator
+    options: Values  # literal arguments of the decorator
     source: Path
     module: str  # dotted name, or that of a plug-in's module
 
@@ -212,7 +213,7 @@ def cards_in(path: Path, *kinds: str, module: str = "") -> list[Card]:
     return found
 
 
-def _marked(node: ast.ClassDef, kinds: tuple[str, ...]) -> tuple[str, dict[str, Any]] | None:
+def _marked(node: ast.ClassDef, kinds: tuple[str, ...]) -> tuple[str, Values] | None:
     """Return kind and literal arguments of the decorator of a class, None without one of ours."""
     for decorator in node.decorator_list:
         if isinstance(decorator, ast.Call):
@@ -229,7 +230,7 @@ def _check_family(path: Path, node: ast.ClassDef, family: object) -> None:
         raise ValueError(f"{node.name} needs @trick(family=...), one of {', '.join(families)}{meant}")
 
 
-def _name_of(kind: str, node: ast.ClassDef, options: Mapping[str, Any], path: Path, *, shipped: bool) -> str:
+def _name_of(kind: str, node: ast.ClassDef, options: Values, path: Path, *, shipped: bool) -> str:
     """Return the name under which a class is chosen: a shipped trick's is its file's."""
     given = options.get("kind" if kind == "network" else "name")
     return str(given or (path.stem if shipped else snake_case(node.name)))
@@ -274,7 +275,7 @@ def documented(node: ast.ClassDef) -> dict[str, tuple[ast.AnnAssign, str]]:
 # --- classes ---
 
 
-def make_object(card: Card, values: Mapping[str, Any]) -> Any:
+def make_object(card: Card, values: Values) -> Any:
     """Return an object of the card's class with these settings, the others at their defaults."""
     cls = card.load()
     annotations = {field.name: field.annotation for field in card.fields}

@@ -3,13 +3,12 @@
 Imports no torch. Each field's docstring is its help text.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Optional
 
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.plugins import load_plugins
-from bagoftricks.registry import all_cards, find_card, make_object
+from bagoftricks.registry import Values, all_cards, find_card, make_object
 
 # OmegaConf reads Optional[int], not Literal and not every int | None.
 # ruff: noqa: UP045
@@ -32,7 +31,7 @@ def choose(name: str, value: str, choices: tuple[str, ...]) -> None:
 CHOSEN_BY = {"dataset": ("data", "name", "digits"), "network": ("model", "kind", "resnet")}
 
 
-def make_part(of: str, values: Mapping[str, Any]) -> Any:
+def make_part(of: str, values: Values) -> Any:
     """Return the data set or network that ``values`` describe, without fields that only others of its kind have."""
     group, key, default = CHOSEN_BY[of]
     card = find_card(of, values.get(key) or default)
@@ -331,7 +330,7 @@ class Settings:
             )
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> "Settings":
+    def of(cls, values: Values) -> "Settings":
         """Return the settings from which ``dataclasses.asdict`` made ``values``, also those of an earlier version.
 
         Raises UserError for fields that no version has.

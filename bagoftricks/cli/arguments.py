@@ -7,7 +7,7 @@ Imports neither Hydra nor torch.
 import dataclasses
 import re
 from functools import cache
-from typing import Any, get_args, get_type_hints
+from typing import get_args, get_type_hints
 
 from bagoftricks.cli.conf import YAML_GROUPS, groups, options
 from bagoftricks.errors import UserError, did_you_mean
@@ -185,7 +185,7 @@ def _text(value: str, multirun: bool) -> str:
     return "'" + value.replace("'", "\\'") + "'"
 
 
-def setting_types() -> dict[str, Any]:
+def setting_types() -> dict[str, object]:
     """Return every setting as it is typed, such as ``data.root``, with its type."""
     own = {
         f"{group}.{field.name}": field.type
@@ -197,13 +197,13 @@ def setting_types() -> dict[str, Any]:
 
 
 @cache
-def _shared_types() -> dict[str, Any]:
+def _shared_types() -> dict[str, object]:
     return _types(Settings)
 
 
-def _types(schema: type, prefix: str = "") -> dict[str, Any]:
+def _types(schema: type, prefix: str = "") -> dict[str, object]:
     hints = get_type_hints(schema)
-    types: dict[str, Any] = {}
+    types: dict[str, object] = {}
     for field in dataclasses.fields(schema):
         if dataclasses.is_dataclass(hint := hints[field.name]):
             types |= _types(hint, f"{prefix}{field.name}.")  # type: ignore[arg-type]

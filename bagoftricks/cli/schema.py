@@ -5,7 +5,6 @@ them; the fields of the chosen one are typed here, and another one's are refused
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import field, fields, make_dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from bagoftricks.cli.conf import CARDS
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.folders import yaml_files
 from bagoftricks.plugins import load_plugins
-from bagoftricks.registry import added_cards, all_cards, find_card, schema_field
+from bagoftricks.registry import Values, added_cards, all_cards, find_card, schema_field
 from bagoftricks.settings import CHOSEN_BY, DataSettings, ModelSettings, Settings
 from bagoftricks.tricks.catalogue import card, families
 
@@ -82,7 +81,7 @@ def to_settings(config: DictConfig) -> Settings:
     return Settings.of(values)
 
 
-def typed_group(of: str, values: Mapping[str, Any], chosen: str) -> dict[str, Any]:
+def typed_group(of: str, values: Values, chosen: str) -> dict[str, object]:
     """Return the fields of a data set or network, its own converted to their types. Raises UserError for another's."""
     group, card, base = CHOSEN_BY[of][0], find_card(of, chosen), BASES[of]
     shared = {f.name for f in fields(base)}
@@ -96,5 +95,5 @@ def typed_group(of: str, values: Mapping[str, Any], chosen: str) -> dict[str, An
     of_card = card.schema()
     schema = make_dataclass("Group", [(group, of_card, group_field(of_card))])
     merged = OmegaConf.merge(OmegaConf.structured(schema), {group: given})
-    typed_values: dict[str, Any] = OmegaConf.to_container(merged)[group]  # type: ignore[index, call-overload, assignment]
-    return {**{name: values[name] for name in shared if name in values}, **{n: typed_values[n] for n in given}}
+    of_kind: Any = OmegaConf.to_container(merged)
+    return {**{name: values[name] for name in shared if name in values}, **{n: of_kind[group][n] for n in given}}

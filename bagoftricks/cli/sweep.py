@@ -137,11 +137,9 @@ def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], dict[str, A
     }
     if sweep.design == "greedy":
         return (), sweep.overrides, about
-    from bagoftricks.study.designs import alias_structure, make_arms
+    from bagoftricks.study.designs import Size, alias_structure, make_arms
 
-    arms = make_arms(
-        sweep.design, sweep.tricks, max_tricks=sweep.max_tricks, runs=sweep.runs, resolution=sweep.resolution
-    )
+    arms = make_arms(sweep.design, sweep.tricks, size=Size(sweep.max_tricks, sweep.runs, sweep.resolution))
     aliases = alias_structure(arms, sweep.tricks).splitlines() if sweep.design == "fractional" else []
     for line in aliases:
         print(f"bot-sweep: {line}", file=sys.stderr)

@@ -59,25 +59,18 @@ class Bottleneck(ResidualBlock):
     """1x1, 3x3 and 1x1 convolutions; ``Part.STRIDE`` says which of the first two has the stride."""
 
     expansion = 4
+    groups: ClassVar[int] = 1
+    group_width: ClassVar[int] = 64
 
     def __init__(
-        self,
-        c_in: int,
-        width: int,
-        stride: int,
-        site: Site,
-        *,
-        project: bool = False,
-        last_act: bool = True,
-        groups: int = 1,
-        group_width: int = 64,
+        self, c_in: int, width: int, stride: int, site: Site, *, project: bool = False, last_act: bool = True
     ) -> None:
         super().__init__()
         c_out = width * self.expansion
         stride1, stride2 = site.parts[Part.STRIDE](stride)
-        inner = groups * (width * group_width // 64)  # ResNeXt: Xie et al. 2017; the width itself for one group of 64
+        inner = self.groups * (width * self.group_width // 64)  # the width itself for one group of 64
         self.conv1 = ConvUnit(c_in, inner, 1, stride1, site.at("conv1"))
-        self.conv2: nn.Module = site.parts[Part.CONV3](inner, inner, stride2, groups, site.at("conv2"))
+        self.conv2: nn.Module = site.parts[Part.CONV3](inner, inner, stride2, self.groups, site.at("conv2"))
         self.conv3 = nn.Conv2d(inner, c_out, 1, bias=False)
         self.close(c_in, c_out, stride, site, project=project, last_act=last_act)
 
@@ -85,19 +78,9 @@ class Bottleneck(ResidualBlock):
         return self.join(self.conv3(self.conv2(self.conv1(x))), x)
 
 
-class BottleneckMaker:
-    """Bottlenecks of one cardinality (ResNeXt, for more than one group)."""
-
-    expansion = Bottleneck.expansion
-
-    def __init__(self, groups: int, group_width: int) -> None:
-        self.groups, self.group_width = groups, group_width
-
-    def __call__(
-        self, c_in: int, width: int, stride: int, site: Site, *, project: bool = False, last_act: bool = True
-    ) -> Bottleneck:
-        inner = {"groups": self.groups, "group_width": self.group_width}
-        return Bottleneck(c_in, width, stride, site, project=project, last_act=last_act, **inner)
+def bottleneck(groups: int, group_width: int) -> type[Bottleneck]:
+    """Return bottlenecks of one cardinality: ResNeXt's (Xie et al. 2017) for more than one group."""
+    return type(Bottleneck.__name__, (Bottleneck,), {"groups": groups, "group_width": group_width})
 
 
 class ResNet(nn.Module):
@@ -106,7 +89,7 @@ class ResNet(nn.Module):
     def __init__(self, spec: "ResNetSettings", num_classes: int, *, image_size: int, parts: Parts) -> None:
         super().__init__()
         small = image_size <= SMALL_IMAGE if spec.stem == "auto" else spec.stem == "small"
-        block = Basic if spec.block == "basic" else BottleneckMaker(spec.groups, spec.group_width)
+        block = Basic if spec.block == "basic" else bottleneck(spec.groups, spec.group_width)
         site = Site(parts, image_size, stages=len(spec.depths), blocks=sum(spec.depths))
         self.stem: nn.Module = parts[Part.STEM](spec.width, 1 if small else 2, site.at("stem"))
         self.pool = nn.Identity() if small else parts[Part.MAX_POOL](spec.width, site.at("pool"))

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-Tricks = Mapping[str, Mapping[str, Any]]  # name -> the hyper-parameters that are given; the others keep their defaults
+from bagoftricks.registry import Values
+
+Tricks = Mapping[str, Values]  # name -> the hyper-parameters that are given; the others keep their defaults
 
 
 @dataclass(frozen=True, kw_only=True)

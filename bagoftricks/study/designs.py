@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 
 from bagoftricks.errors import UserError, did_you_mean
-from bagoftricks.registry import HyperParameter
+from bagoftricks.registry import HyperParameter, Values
 from bagoftricks.study.arms import Arm, Tricks
 from bagoftricks.tricks.catalogue import card, family_of
 
@@ -41,35 +41,40 @@ class Factor(NamedTuple):
     """Tricks that a design switches on and off as one."""
 
     label: str
-    tricks: dict[str, dict[str, Any]]
+    tricks: dict[str, Values]
 
     @property
-    def effective(self) -> dict[str, dict[str, Any]]:
+    def effective(self) -> dict[str, Values]:
         """The tricks with every hyper-parameter: ``mixup`` and ``mixup(alpha=0.2)`` are one factor."""
-        return {name: {f.name: f.default for f in card(name).fields} | given for name, given in self.tricks.items()}
+        return {
+            name: {**{f.name: f.default for f in card(name).fields}, **given} for name, given in self.tricks.items()
+        }
 
 
-def make_arms(
-    design: str,
-    tricks: Sequence[str],
-    *,
-    base: Tricks = NO_TRICKS,
-    max_tricks: int | None = None,
-    runs: int | None = None,
-    resolution: int | None = None,
-    max_arms: int = 512,
-) -> list[Arm]:
+class Size(NamedTuple):
+    """Size of a design, as far as it is typed."""
+
+    max_tricks: int | None = None  # factorial: tricks of an arm
+    runs: int | None = None  # fractional: arms
+    resolution: int | None = None  # fractional
+    max_arms: int = 512  # a design of more arms is refused
+
+
+ANY_SIZE = Size()
+
+
+def make_arms(design: str, tricks: Sequence[str], *, base: Tricks = NO_TRICKS, size: Size = ANY_SIZE) -> list[Arm]:
     """Return the rows of a study; ``base`` is in each of them. Greedy: the baseline and the first batch."""
-    _check_options(design, max_tricks, runs, resolution)
+    _check_options(design, size.max_tricks, size.runs, size.resolution)
     factors = _factors(design, tricks, base)
     if design == "stack":
         return _stack(factors, base)
     if design == "leave_one_out":
         return _leave_one_out(factors, base)
     if design == "factorial":
-        return _compared(_subsets(factors, max_tricks, max_arms), base)
+        return _compared(_subsets(factors, size.max_tricks, size.max_arms), base)
     if design == "fractional":
-        rows = _fraction(len(factors), runs, resolution, max_arms)
+        rows = _fraction(len(factors), size.runs, size.resolution, size.max_arms)
         return _compared([[f for f, on in zip(factors, row, strict=True) if on] for row in rows], base)
     singles = [[factor] for factor in factors]
     return _compared(singles if design == "arms" else [[], *singles], base)
@@ -78,7 +83,7 @@ def make_arms(
 # What is typed
 
 
-def parse_trick(text: str) -> tuple[str, dict[str, Any]]:
+def parse_trick(text: str) -> tuple[str, Values]:
     """``"mixup(alpha=0.5)"`` as ``("mixup", {"alpha": 0.5})``, values in the types that the trick declares."""
     match = TRICK.fullmatch(text.strip())
     if match is None:
@@ -86,7 +91,7 @@ def parse_trick(text: str) -> tuple[str, dict[str, Any]]:
     name, given = match["name"], (match["params"] or "").strip()
     family_of(name)
     fields = {field.name: field for field in card(name).fields}
-    params: dict[str, Any] = {}
+    params: dict[str, object] = {}
     for pair in given.split(",") if given else []:
         key, equals, value = (part.strip() for part in pair.partition("="))
         if not (key and equals and value):
@@ -118,14 +123,14 @@ def _show(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _trick_label(name: str, params: Mapping[str, Any]) -> str:
+def _trick_label(name: str, params: Values) -> str:
     given = ", ".join(f"{key}={_show(value)}" for key, value in params.items())
     return f"{name}({given})" if given else name
 
 
 def _factor(entry: str) -> Factor:
     """Return the trick or the tricks of one entry of the list."""
-    tricks: dict[str, dict[str, Any]] = {}
+    tricks: dict[str, Values] = {}
     for text in PLUS.split(entry):
         name, params = parse_trick(text)
         if name in tricks:

@@ -17,7 +17,7 @@ import yaml
 
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.folders import shipped_folder, user_folders, yaml_files
-from bagoftricks.registry import HyperParameter, added_cards
+from bagoftricks.registry import HyperParameter, Values, added_cards
 from bagoftricks.robustness.scoring import corruption_names
 from bagoftricks.study.arms import Arm, Tricks
 from bagoftricks.tricks.catalogue import card, cards
@@ -178,7 +178,7 @@ def _read(cls: type[T], value: Any, where: str) -> T:
 @dataclass(frozen=True, kw_only=True)
 class _Row:
     label: str = _key(_text)
-    tricks: Mapping[str, Mapping[str, Any]] = _key(_tricks)
+    tricks: Mapping[str, Values] = _key(_tricks)
     settings: Mapping[str, tuple[str, ...]] | None = _key(_by_scale, None)
     answers: str | None = _key(_text, None)
     compare: str | None = _key(_text, None)
@@ -200,7 +200,7 @@ class _Table:
     rows: tuple[_Row, ...] = _key(_rows)
     reference: str | None = _key(_text, None)
     compare: str = _key(_text, "previous")
-    tricks: Mapping[str, Mapping[str, Any]] | None = _key(_tricks, None)
+    tricks: Mapping[str, Values] | None = _key(_tricks, None)
     targets: Mapping[str, float] | None = _key(_targets, None)
     notes: tuple[str, ...] = _key(_texts, ())
 

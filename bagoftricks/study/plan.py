@@ -119,7 +119,7 @@ def split_parameters(overrides: Sequence[str]) -> tuple[list[str], list[Paramete
     return plain, parameters
 
 
-def with_parameters(tricks: Tricks, base: Settings, parameters: Sequence[Parameter]) -> dict[str, dict[str, Any]]:
+def with_parameters(tricks: Tricks, base: Settings, parameters: Sequence[Parameter]) -> dict[str, dict[str, object]]:
     """Return the arm's tricks with those hyper-parameters that belong to them, or to a trick that every arm has."""
     merged = {name: dict(params) for name, params in tricks.items()}
     for name, key, value in parameters:

@@ -11,6 +11,7 @@ from bagoftricks.errors import UserError
 from bagoftricks.study.designs import (
     DESIGNS,
     GreedyStep,
+    Size,
     alias_structure,
     greedy_first,
     greedy_next,
@@ -28,7 +29,7 @@ lists = st.lists(st.sampled_from(FREE), min_size=1, max_size=6, unique=True)
 
 def rows(design, tricks=ABC, **options):
     """(label, names of the tricks, what it is compared to) of each arm."""
-    return [(a.label, set(a.tricks), a.compare_to) for a in make_arms(design, tricks, **options)]
+    return [(a.label, set(a.tricks), a.compare_to) for a in make_arms(design, tricks, size=Size(**options))]
 
 
 def levels(arms, tricks):
@@ -131,7 +132,7 @@ def test_a_factorial_has_two_to_the_n_arms(n):
 @pytest.mark.parametrize("k", [1, 2, 3, 11, 12])
 def test_a_factorial_of_up_to_k_tricks_is_a_sum_of_binomials(k):
     some = MANY[:11]
-    arms = make_arms("factorial", some, max_tricks=k, max_arms=4096)
+    arms = make_arms("factorial", some, size=Size(max_tricks=k, max_arms=4096))
     assert len(arms) == sum(comb(11, size) for size in range(min(k, 11) + 1))
     assert max(len(arm.tricks) for arm in arms) == min(k, 11)
 
@@ -157,7 +158,7 @@ def test_a_stack_is_nested_and_leave_one_out_leaves_one_out(tricks):
 def test_a_fraction_has_the_resolution_asked_for(n, data):
     """No product of fewer columns than the resolution is constant; of one or two: balanced and orthogonal columns."""
     resolution = data.draw(st.integers(3, min(n, 5)))
-    arms = make_arms("fractional", MANY[:n], resolution=resolution)
+    arms = make_arms("fractional", MANY[:n], size=Size(resolution=resolution))
     columns = levels(arms, MANY[:n])
     assert not any(constant_products(columns, size) for size in range(1, resolution))
     assert arms[0].label == "baseline"
@@ -173,7 +174,7 @@ def test_a_fraction_has_the_resolution_asked_for(n, data):
 )
 def test_fractions_are_the_smallest_of_the_tables(resolution, size_of):
     """The sizes that textbooks tabulate for each number of factors and resolution."""
-    found = {n: len(make_arms("fractional", MANY[:n], resolution=resolution)) for n in size_of}
+    found = {n: len(make_arms("fractional", MANY[:n], size=Size(resolution=resolution))) for n in size_of}
     assert found == size_of
 
 
@@ -184,14 +185,14 @@ def test_the_default_is_the_smallest_of_resolution_four_or_the_full_factorial(n,
 
 @pytest.mark.parametrize(("n", "runs", "resolution"), [(5, 16, 5), (6, 32, 6), (6, 16, 4), (7, 64, 7), (7, 8, 3)])
 def test_a_number_of_runs_gets_the_best_resolution_it_can_have(n, runs, resolution):
-    columns = levels(make_arms("fractional", MANY[:n], runs=runs), MANY[:n])
+    columns = levels(make_arms("fractional", MANY[:n], size=Size(runs=runs)), MANY[:n])
     assert len(columns[0]) == runs
     assert min(size for size in range(1, n + 1) if constant_products(columns, size)) == resolution
 
 
 @pytest.mark.parametrize(("n", "runs"), [(5, 12), *((n, 12) for n in range(7, 12)), (11, 20), (11, 24)])
 def test_plackett_burman_columns_are_balanced_and_orthogonal(n, runs):
-    arms = make_arms("fractional", MANY[:n], runs=runs)
+    arms = make_arms("fractional", MANY[:n], size=Size(runs=runs))
     columns = levels(arms, MANY[:n])
     assert len({frozenset(arm.tricks) for arm in arms}) == runs
     assert not constant_products(columns, 1)
@@ -211,7 +212,7 @@ def test_pydoe3_still_gives_less_than_the_resolution_it_is_asked_for():
 
 def test_aliases_of_the_half_fraction_of_three():
     """I = -ABC: A = -BC, B = -AC, C = -AB."""
-    assert alias_structure(make_arms("fractional", ABC, runs=4), ABC) == "\n".join(
+    assert alias_structure(make_arms("fractional", ABC, size=Size(runs=4)), ABC) == "\n".join(
         [
             "resolution III: main effects are aliased with two-way interactions",
             "mixup = -cosine x warmup",
@@ -224,7 +225,7 @@ def test_aliases_of_the_half_fraction_of_three():
 def test_aliases_of_the_half_fraction_of_four():
     """I = ABCD: AB = CD, AC = BD, AD = BC; the base changes nothing."""
     tricks = [*ABC, "zero_gamma"]
-    assert alias_structure(make_arms("fractional", tricks, runs=8, base=BASE), tricks).splitlines()[1:] == [
+    assert alias_structure(make_arms("fractional", tricks, base=BASE, size=Size(runs=8)), tricks).splitlines()[1:] == [
         "mixup x cosine = warmup x zero_gamma",
         "mixup x warmup = cosine x zero_gamma",
         "mixup x zero_gamma = cosine x warmup",
@@ -239,12 +240,12 @@ def test_aliases_are_read_off_the_arms_that_are_given():
 
 def test_nothing_is_aliased_in_a_full_factorial_or_at_resolution_five():
     assert alias_structure(make_arms("factorial", ABC), ABC) == ""
-    assert alias_structure(make_arms("fractional", MANY[:5], runs=16), MANY[:5]) == ""
+    assert alias_structure(make_arms("fractional", MANY[:5], size=Size(runs=16)), MANY[:5]) == ""
 
 
 def test_plackett_burman_aliases_are_partial():
     """In 12 runs each main effect has correlation 1/3 with each interaction of two others: 45 of 55 for 11 factors."""
-    text = alias_structure(make_arms("fractional", MANY[:11], runs=12), MANY[:11])
+    text = alias_structure(make_arms("fractional", MANY[:11], size=Size(runs=12)), MANY[:11])
     assert text.splitlines() == [
         "resolution III: main effects are aliased with two-way interactions",
         "each main effect is partly aliased with 45 of 55 two-way interactions (correlation up to 0.33)",
@@ -407,7 +408,7 @@ TEN = MANY[:10]
 )
 def test_bad_input_is_refused(design, tricks, options, message):
     with pytest.raises(UserError, match=message):
-        make_arms(design, tricks, **options)
+        make_arms(design, tricks, size=Size(**options))
 
 
 def test_importing_designs_imports_neither_torch_nor_pydoe3():
