@@ -20,7 +20,7 @@ from scipy.linalg import orth  # type: ignore[import-untyped]
 from statsmodels.regression.linear_model import OLS  # type: ignore[import-untyped]
 
 from bagoftricks.errors import UserError, did_you_mean
-from bagoftricks.statistics.paired import ROUNDING, Values, holm, require_finite, t_interval, t_p_value
+from bagoftricks.statistics.paired import ROUNDING, FloatArray, holm, require_finite, t_interval, t_p_value
 
 ScoredRun = tuple[frozenset[str], int, float]  # the tricks that are on, the seed, the score
 Term = tuple[str, ...]  # ("mixup",) is a main effect, ("cosine", "mixup") an interaction, () the mean
@@ -123,7 +123,7 @@ def _require_runs(runs: Sequence[ScoredRun], tricks: Sequence[str]) -> None:
         raise UserError("no runs, so there are no effects: run the design first")
 
 
-def _design(runs: Sequence[ScoredRun], terms: Sequence[Term]) -> tuple[Values, Values]:
+def _design(runs: Sequence[ScoredRun], terms: Sequence[Term]) -> tuple[FloatArray, FloatArray]:
     """One row per run: an indicator per seed, and a column of ±1 per term."""
     seeds = sorted({seed for _, seed, _ in runs})
     blocks = [[float(seed == block) for block in seeds] for _, seed, _ in runs]
@@ -131,7 +131,7 @@ def _design(runs: Sequence[ScoredRun], terms: Sequence[Term]) -> tuple[Values, V
     return np.array(blocks, dtype=np.float64), np.array(columns, dtype=np.float64)
 
 
-def _alias_groups(columns: Values) -> list[list[int]]:
+def _alias_groups(columns: FloatArray) -> list[list[int]]:
     """Columns that depend on each other linearly, directly or through others; alone in its group: can be estimated.
 
     The projection onto the combinations of columns that vanish has an entry for two columns only if one does.
@@ -144,7 +144,7 @@ def _alias_groups(columns: Values) -> list[list[int]]:
     return sorted(groups)
 
 
-def _fit(scores: Values, columns: Values, nuisance: Values, confidence: float) -> list[_Estimate]:
+def _fit(scores: FloatArray, columns: FloatArray, nuisance: FloatArray, confidence: float) -> list[_Estimate]:
     """Twice each column's least-squares coefficient; an interval if the residuals tell of any noise."""
     fit = OLS(scores, np.hstack([columns, nuisance])).fit()
     count = columns.shape[1]

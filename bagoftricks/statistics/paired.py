@@ -21,7 +21,7 @@ from statsmodels.stats.power import ttest_power  # type: ignore[import-untyped]
 
 from bagoftricks.errors import UserError, did_you_mean
 
-Values = npt.NDArray[np.float64]
+FloatArray = npt.NDArray[np.float64]
 
 ROUNDING = 1e-12  # relative to the values: what subtracting, averaging or fitting them in double precision leaves
 MOST_SEEDS = 1000  # above this many, the number of seeds that are needed is not worth knowing
@@ -134,18 +134,18 @@ def require_finite(values: Mapping[str, float]) -> None:
             raise UserError(f"{name} is {value}, which no mean can hold: leave that run out, or train it again")
 
 
-def _summary(values: Values, confidence: float) -> Summary:
+def _summary(values: FloatArray, confidence: float) -> Summary:
     n, mean = len(values), float(values.mean())
     if np.ptp(values) == 0:  # so it is for a single value
         return Summary(n, mean, None, None)
     return Summary(n, mean, *t_interval(mean, _standard_error(values), n - 1, confidence))
 
 
-def _standard_error(values: Values) -> float:
+def _standard_error(values: FloatArray) -> float:
     return float(values.std(ddof=1)) / math.sqrt(len(values))
 
 
-def _differences(scores: Mapping[str, Mapping[int, float]], arm: str, other: str) -> Values:
+def _differences(scores: Mapping[str, Mapping[int, float]], arm: str, other: str) -> FloatArray:
     """Arm minus other, one per shared seed; those that agree to rounding are made equal, and 0 if they are next to it.
 
     Without that, 70.1 - 70.0 and 71.1 - 71.0 would differ by 1e-14, and any two seeds that agree prove everything.
@@ -156,14 +156,14 @@ def _differences(scores: Mapping[str, Mapping[int, float]], arm: str, other: str
         require_finite({f"arm '{label}', seed {seed}": value for seed, value in scores[label].items()})
     seeds = sorted(scores[arm].keys() & scores[other].keys())
     both = np.array([[scores[label][seed] for seed in seeds] for label in (arm, other)], dtype=np.float64)
-    differences: Values = both[0] - both[1]
+    differences: FloatArray = both[0] - both[1]
     rounding = ROUNDING * float(np.abs(both).max(initial=0))
     if seeds and np.ptp(differences) <= rounding:
         differences = np.full_like(differences, differences[0] if abs(differences[0]) > rounding else 0.0)
     return differences
 
 
-def _p_value(differences: Values) -> float | None:
+def _p_value(differences: FloatArray) -> float | None:
     """Of the one-sample t-test on the differences; 1 if all are 0, None if they cannot be tested."""
     n = len(differences)
     if n < 2:
@@ -173,7 +173,7 @@ def _p_value(differences: Values) -> float | None:
     return t_p_value(float(differences.mean()), _standard_error(differences), n - 1)
 
 
-def _untested(differences: Values) -> str:
+def _untested(differences: FloatArray) -> str:
     n = len(differences)
     if n == 0:
         return "no shared seed: no difference"
@@ -184,7 +184,7 @@ def _untested(differences: Values) -> str:
     return "identical"
 
 
-def _advice(differences: Values, resolution: float, alpha: float, unit: str) -> str:
+def _advice(differences: FloatArray, resolution: float, alpha: float, unit: str) -> str:
     """How many seeds would do: at Holm's first and strictest step, so whatever the other comparisons show."""
     n, needed = len(differences), seeds_needed(float(differences.std(ddof=1)), resolution, alpha)
     if needed is not None and needed <= n:

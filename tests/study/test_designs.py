@@ -408,7 +408,7 @@ TEN = MANY[:10]
 )
 def test_bad_input_is_refused(design, tricks, options, message):
     with pytest.raises(UserError, match=message):
-        make_arms(design, tricks, size=Size(**options))
+        make_arms(design, tricks, base=options.pop("base", {}), size=Size(**options))
 
 
 def test_importing_designs_imports_neither_torch_nor_pydoe3():
