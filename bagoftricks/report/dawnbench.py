@@ -6,9 +6,8 @@ A run that does not reach the target has no such time, and none is guessed. Late
 that of a device by the hour, for a training and for 10,000 predictions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from bagoftricks.report.column import Column
 from bagoftricks.settings import METRICS, check_measure
@@ -106,9 +105,3 @@ def notes(records: Sequence[Record], measure: Measure) -> list[str]:
     if measure.price_per_hour is not None:
         said.append(f"costs at {measure.price_per_hour:g} per device-hour; predictions in fp32 at batch 64")
     return said
-
-
-def from_study(study: Mapping[str, Any]) -> Measure:
-    """The measure that a study was made with."""
-    kept = study.get("measure") or {}
-    return Measure(kept.get("target"), kept.get("price_per_hour"))

@@ -4,16 +4,18 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from statistics import mean, median
 from typing import Any
 
 from tabulate import tabulate
 
-from bagoftricks.errors import DamagedRecord, UserError, did_you_mean
+from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.report import dawnbench
 from bagoftricks.report.column import STYLES, Column, Row
 from bagoftricks.report.dawnbench import TIME, Measure
 from bagoftricks.report.robustness import MARK
+from bagoftricks.report.study_parts import SavedArm, SavedStudy, StudyRow, load_study
 from bagoftricks.report.study_robustness import (
     ROBUSTNESS,
     measured_evaluations,
@@ -28,7 +30,6 @@ from bagoftricks.statistics.paired import Comparison, Summary, compare, summaris
 from bagoftricks.store.record import LAST, Record, Scores
 from bagoftricks.store.store import Store
 from bagoftricks.study.arms import Arm
-from bagoftricks.study.plan import study_names, study_path
 
 MORE = [
     *ROBUSTNESS.values(),
@@ -53,18 +54,20 @@ def study_report(
     ``columns`` and ``measure``: other than the study's own.
     """
     study = load_study(store, name)
-    measure = measure or dawnbench.from_study(study)
-    records = {arm["label"]: arm_records(store, arm) for arm in study["arms"]}
+    measure = measure or study.measure or NO_MEASURE
+    records = {arm.label: arm.records(store) for arm in study.arms}
     known = columns_by_key(measure)
-    columns = chosen_columns(columns or study.get("columns") or DEFAULT_COLUMNS, known, measure)
-    rows = study_rows(study["arms"], records, columns, measure)
+    columns = chosen_columns(columns or study.columns or DEFAULT_COLUMNS, known, measure)
+    rows = study_rows(study.arms, records, columns, measure)
     effects = effect_rows(study, records)
     notes = footer(study, [record for found in records.values() for record in found.values()], measure)
-    robust = measured_evaluations(study["arms"], records) if set(columns) & set(ROBUSTNESS) else {}
+    robust = measured_evaluations(study.arms, records) if set(columns) & set(ROBUSTNESS) else {}
     notes[-1:-1] = measured_notes(robust, rows)
     notes += [f"left out: {damage}" for damage in dict.fromkeys(store.damaged)]
     if style == "json":
-        return json.dumps({"study": study, "rows": rows, "effects": effects, "notes": notes}, indent=2)
+        return json.dumps(
+            {"study": study.whole, "rows": list(map(asdict, rows)), "effects": effects, "notes": notes}, indent=2
+        )
     if style == "csv":
         return tabulate_rows([flatten(row) for row in rows], style)
     headings = study_headings(columns, known, robust)
@@ -96,61 +99,37 @@ def chosen_columns(wanted: Sequence[str], known: Mapping[str, Column], measure: 
     return (*first, *wanted, *(key for key in more if key != TIME))
 
 
-def load_study(store: Store, name: str) -> dict[str, Any]:
-    path = study_path(store, name)
-    if not path.is_file():
-        known = study_names(store)
-        there = f"; there are {', '.join(known)}" if known else "; bot-sweep makes one"
-        raise UserError(f"store={store.root} holds no study '{name}'{did_you_mean(name, known) or there}")
-    study: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return study
-
-
-def arm_records(store: Store, arm: Mapping[str, Any]) -> dict[int, Record]:
-    """seed -> record of the arm's finished runs."""
-    found: dict[int, Record] = {}
-    for seed, run_id in arm["runs"].items():
-        try:
-            record = store.record(run_id)
-        except DamagedRecord as error:
-            store.damaged.append(str(error))
-            continue
-        if record is not None:
-            found[int(seed)] = record
-    return found
-
-
 def study_rows(
-    arms: Sequence[Mapping[str, Any]],
+    arms: Sequence[SavedArm],
     records: Mapping[str, Mapping[int, Record]],
     columns: Sequence[str],
     measure: Measure = NO_MEASURE,
-) -> list[Row]:
-    """One row per arm: summaries by column, the published values, the comparison; by mCE too where it is shown."""
+) -> list[StudyRow]:
+    """Return one row per arm: summaries by column, published values, and comparisons, also by mCE if it is shown."""
     compared = comparisons(arms, records, measure)
     robust = robust_comparisons(arms, records) if "mce" in columns else {}
     rows = []
     for arm in arms:
-        found = list(records[arm["label"]].values())
-        values = {key: [value(record, key, measure, arm.get("evaluation")) for record in found] for key in columns}
+        found = list(records[arm.label].values())
+        values = {key: [value(record, key, measure, arm.evaluation) for record in found] for key in columns}
         rows.append(
-            {
-                "label": arm["label"],
-                "n": len(found),
-                "missing": ", ".join(f"needs {what}" for what in arm["needs"]) or ("" if found else "not run"),
-                "values": {key: summary(key, present(v)) for key, v in values.items() if present(v)},
-                "reached": None if measure.target is None else dawnbench.reached(found, measure.target),
-                "published": dict(arm["published"]),
-                "comparison": vars(compared[arm["label"]]) if arm["label"] in compared else None,
-                "comparison_mce": vars(robust[arm["label"]]) if arm["label"] in robust else None,
-                "overlaps": list(dict.fromkeys(why for r in found if r.robustness for why in record_overlaps(r))),
-            }
+            StudyRow(
+                label=arm.label,
+                n=len(found),
+                missing=", ".join(f"needs {what}" for what in arm.needs) or ("" if found else "not run"),
+                values={key: summary(key, present(v)) for key, v in values.items() if present(v)},
+                reached=None if measure.target is None else dawnbench.reached(found, measure.target),
+                published=arm.published,
+                comparison=compared.get(arm.label),
+                comparison_mce=robust.get(arm.label),
+                overlaps=list(dict.fromkeys(why for r in found if r.robustness for why in record_overlaps(r))),
+            )
         )
     return rows
 
 
 def comparisons(
-    arms: Sequence[Mapping[str, Any]], records: Mapping[str, Mapping[int, Record]], measure: Measure
+    arms: Sequence[SavedArm], records: Mapping[str, Mapping[int, Record]], measure: Measure
 ) -> dict[str, Comparison]:
     """Label -> the arm against the one it is compared with: in top-1, or in the time to an accuracy, of which less is
     better, where all runs of both arms reach it.
@@ -160,7 +139,7 @@ def comparisons(
         values = {seed: value(record, TIME if measure.target else "top1", measure) for seed, record in found.items()}
         if values and None not in values.values():
             scores[label] = {seed: v for seed, v in values.items() if v is not None}
-    pairs = [(a["label"], a["compare_to"]) for a in arms if a["compare_to"] in scores and a["label"] in scores]
+    pairs = [(a.label, a.compare_to) for a in arms if a.compare_to in scores and a.label in scores]
     if measure.target is None:
         return {comparison.label: comparison for comparison in compare(scores, pairs)}
     in_seconds = compare(scores, pairs, higher_is_better=False, resolution=1.0, unit="s")
@@ -195,53 +174,55 @@ def present(values: Sequence[float | None]) -> list[float]:
     return [v for v in values if v is not None]
 
 
-def summary(key: str, values: Sequence[float]) -> Row:
-    """Mean and interval of a result over seeds; of a cost, the median."""
-    if key in RESULTS:
-        return vars(summarise(values))
-    return vars(Summary(n=len(values), mean=median(values), low=None, high=None))
+def summary(key: str, values: Sequence[float]) -> Summary:
+    """Return the mean and interval of a result over seeds; of a cost, the median."""
+    return summarise(values) if key in RESULTS else Summary(len(values), mean=median(values), low=None, high=None)
 
 
-def shown_row(row: Row, columns: Sequence[Column], several: bool) -> dict[str, str]:
+def shown_row(row: StudyRow, columns: Sequence[Column], several: bool) -> dict[str, str]:
     """The cells of a row by heading."""
-    cells = {"arm": row["label"], "n": str(row["n"])}
+    cells = {"arm": row.label, "n": str(row.n)}
     for column in columns:
-        key, found = column.key, row["values"].get(column.key)
+        key, found = column.key, row.values.get(column.key)
         where = " (several devices)" if several and key in MEASURED_ON_DEVICE else ""
-        doubt = MARK if key in ROBUSTNESS and row["overlaps"] else ""
-        empty = row["missing"] if column is columns[0] else ""
+        doubt = MARK if key in ROBUSTNESS and row.overlaps else ""
+        empty = row.missing if column is columns[0] else ""
         cell = spread(column, found) + doubt if found else empty
-        cells[column.heading + where] = f"{cell} {share(row)}".strip() if key == TIME and row["n"] else cell
-        published = row["published"].get(key)
+        cells[column.heading + where] = f"{cell} {share(row)}".strip() if key == TIME and row.n else cell
+        published = row.published.get(key)
         cells[f"{COLUMNS.get(key, column).heading} (paper)"] = "" if published is None else column.show(published)
-    comparison = row["comparison"]
+    comparison = row.comparison
     cells["difference [95 %]"] = difference(comparison) if comparison else ""
-    cells["p (Holm)"] = "" if not comparison or comparison["p_holm"] is None else f"{comparison['p_holm']:.3f}"
-    cells["against"] = comparison["against"] if comparison else ""
-    cells["verdict"] = comparison["verdict"] if comparison else ""
-    robust = row["comparison_mce"]
+    cells["p (Holm)"] = "" if not comparison or comparison.p_holm is None else f"{comparison.p_holm:.3f}"
+    cells["against"] = comparison.against if comparison else ""
+    cells["verdict"] = comparison.verdict if comparison else ""
+    robust = row.comparison_mce
     cells["mCE difference [95 %]"] = difference(robust) if robust else ""
-    cells["mCE p (Holm)"] = "" if not robust or robust["p_holm"] is None else f"{robust['p_holm']:.3f}"
-    cells["mCE verdict"] = robust["verdict"] if robust else ""
+    cells["mCE p (Holm)"] = "" if not robust or robust.p_holm is None else f"{robust.p_holm:.3f}"
+    cells["mCE verdict"] = robust.verdict if robust else ""
     return cells
 
 
-def spread(column: Column, found: Row) -> str:
-    mean = column.show(found["mean"])
-    return mean if found["low"] is None else f"{mean} ± {column.show((found['high'] - found['low']) / 2)}"
+def spread(column: Column, found: Summary) -> str:
+    """Return the mean, with half of its interval if it has one."""
+    mean = column.show(found.mean)
+    if found.low is None or found.high is None:
+        return mean
+    return f"{mean} ± {column.show((found.high - found.low) / 2)}"
 
 
-def share(row: Row) -> str:
+def share(row: StudyRow) -> str:
     """How many runs of the row reach the target, of those that can say."""
-    how_many, runs = row["reached"]
+    how_many, runs = row.reached or (0, 0)
     return f"({how_many} of {runs})" if how_many else f"not reached (0 of {runs})" if runs else ""
 
 
-def difference(comparison: Row) -> str:
-    if comparison["difference"] is None:
+def difference(comparison: Comparison) -> str:
+    """Return the difference, with its interval if it has one."""
+    if comparison.difference is None:
         return ""
-    interval = "" if comparison["low"] is None else f" [{comparison['low']:+.2f}, {comparison['high']:+.2f}]"
-    return f"{comparison['difference']:+.2f}{interval}"
+    interval = "" if comparison.low is None else f" [{comparison.low:+.2f}, {comparison.high:+.2f}]"
+    return f"{comparison.difference:+.2f}{interval}"
 
 
 def tabulate_rows(rows: Sequence[Mapping[str, Any]], style: str) -> str:
@@ -259,32 +240,31 @@ def tabulate_rows(rows: Sequence[Mapping[str, Any]], style: str) -> str:
     return table
 
 
-def flatten(row: Row) -> Row:
-    """A row for CSV: one number per cell, in the units of the keys."""
-    flat: Row = {"label": row["label"], "n": row["n"], "missing": row["missing"]}
-    if row["reached"] is not None:
-        flat |= {"reached": row["reached"][0], "reached_of": row["reached"][1]}
-    for key, found in row["values"].items():
-        flat |= {key: found["mean"], f"{key}_low": found["low"], f"{key}_high": found["high"]}
-    flat |= {f"{key}_published": number for key, number in row["published"].items()}
-    comparison, robust = row["comparison"] or {}, row["comparison_mce"] or {}
+def flatten(row: StudyRow) -> Row:
+    """Return a row for CSV: one number per cell, in the units of the keys."""
+    flat: Row = {"label": row.label, "n": row.n, "missing": row.missing}
+    if row.reached is not None:
+        flat |= dict(zip(("reached", "reached_of"), row.reached, strict=True))
+    for key, found in row.values.items():
+        flat |= {key: found.mean, f"{key}_low": found.low, f"{key}_high": found.high}
+    flat |= {f"{key}_published": number for key, number in row.published.items()}
     names = ("against", "difference", "low", "high", "p", "p_holm", "verdict")
-    flat |= {f"compared_{name}": comparison.get(name) for name in names}
-    return flat | {f"compared_mce_{name}": robust.get(name) for name in names}
+    flat |= {f"compared_{name}": getattr(row.comparison, name, None) for name in names}
+    return flat | {f"compared_mce_{name}": getattr(row.comparison_mce, name, None) for name in names}
 
 
-def effect_rows(study: Mapping[str, Any], records: Mapping[str, Mapping[int, Record]]) -> list[Row]:
+def effect_rows(study: SavedStudy, records: Mapping[str, Mapping[int, Record]]) -> list[Row]:
     """Main effects and two-way interactions of a factorial design over two seeds or more."""
-    if study.get("design") not in ("factorial", "fractional") or len(study["seeds"]) < 2:
+    if study.design not in ("factorial", "fractional") or len(study.seeds) < 2:
         return []
     from bagoftricks.statistics.effects import factorial_effects
 
-    arms = {arm["label"]: frozenset(arm["tricks"]) for arm in study["arms"]}
+    arms = {arm.label: frozenset(arm.tricks) for arm in study.arms}
     runs = [(arms[label], seed, scored(r).top1) for label, found in records.items() for seed, r in found.items()]
     tricks = sorted(set().union(*arms.values()))
-    effects = [vars(effect) for effect in factorial_effects(runs, tricks)] if len(runs) > 1 else []
+    effects = factorial_effects(runs, tricks) if len(runs) > 1 else []
     shares = shapley_shares(arms, records, tricks)
-    return [{**effect, "shapley": shares.get(" ".join(effect["tricks"]))} for effect in effects]
+    return [{**vars(effect), "shapley": shares.get(" ".join(effect.tricks))} for effect in effects]
 
 
 def shapley_shares(
@@ -309,8 +289,9 @@ def shown_effect(effect: Row) -> dict[str, str]:
     }
 
 
-def study_heading(study: Mapping[str, Any], style: str) -> str:
-    title = str(study.get("title", study["name"]))
+def study_heading(study: SavedStudy, style: str) -> str:
+    """Return the title of the study as the style has it."""
+    title = study.title or study.name
     return {"markdown": f"**{title}**\n", "latex": f"% {title}"}.get(style, title)
 
 
@@ -318,11 +299,11 @@ def several_devices(records: Mapping[str, Mapping[int, Record]]) -> bool:
     return len({record.environment.device for found in records.values() for record in found.values()}) > 1
 
 
-def footer(study: Mapping[str, Any], records: Sequence[Record], measure: Measure = NO_MEASURE) -> list[str]:
+def footer(study: SavedStudy, records: Sequence[Record], measure: Measure = NO_MEASURE) -> list[str]:
     """What the numbers were made with."""
-    notes = [f"paper's numbers: {study['source']}"] if study.get("source") else []
-    if study.get("scale"):
-        notes.append(f"scale: {study['scale']}" + ("" if study["scale"] == "paper" else ", not the paper's setting"))
+    notes = [f"paper's numbers: {study.source}"] if study.source else []
+    if study.scale:
+        notes.append(f"scale: {study.scale}" + ("" if study.scale == "paper" else ", not the paper's setting"))
     about: dict[str, Callable[[Record], str]] = {
         "data": lambda r: f"{r.data.name} ({r.data.train_images:,} + {r.data.val_images:,} images)",
         "network": lambda r: f"{r.model['name']} at {r.data.image_size} pixels",
@@ -332,7 +313,7 @@ def footer(study: Mapping[str, Any], records: Sequence[Record], measure: Measure
     for what, of in about.items():
         said = sorted({of(record) for record in records})
         notes += [f"{what}: {'; '.join(said)}"] if said else []
-    notes.append(f"seeds: {', '.join(map(str, study['seeds']))}; ± and [ ]: 95 % t intervals over seeds")
+    notes.append(f"seeds: {', '.join(map(str, study.seeds))}; ± and [ ]: 95 % t intervals over seeds")
     unit = "top-1 points" if measure.target is None else "seconds, where all runs of both arms reach the target"
     notes.append(
         f"differences in {unit}, paired by seed; paired t-test; verdicts by Holm-corrected p over the table, "
@@ -342,8 +323,8 @@ def footer(study: Mapping[str, Any], records: Sequence[Record], measure: Measure
     notes.append("MACs: multiply-accumulates of convolutions and matrix products, what the papers call FLOPs")
     averaged = sorted({r.reported for r in records if r.reported != LAST})
     notes += [f"arms with {name} are scored by its averaged weights" for name in averaged]
-    notes += list(study.get("notes", []))
-    return [*notes, f"made by: {study['command']}"]
+    notes += study.notes
+    return [*notes, f"made by: {study.command}"]
 
 
 def gains_and_speeds(
@@ -354,7 +335,7 @@ def gains_and_speeds(
     The gain of a candidate without a finished run is None.
     """
     study = load_study(store, name)
-    records = {arm["label"]: arm_records(store, arm) for arm in study["arms"]}
+    records = {arm.label: arm.records(store) for arm in study.arms}
     gains: dict[str, float | None] = {}
     speeds: dict[str, float] = {}
     for arm in candidates:

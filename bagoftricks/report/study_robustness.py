@@ -1,10 +1,10 @@
 """A study's robustness to corruptions: whose evaluation an arm's numbers are of, and how arms compare by it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from bagoftricks.report.column import Column
 from bagoftricks.report.robustness import PERCENT, overlap_notes
+from bagoftricks.report.study_parts import SavedArm, StudyRow
 from bagoftricks.robustness.result import Result, describe_evaluation, is_normalised, score, scored_copy
 from bagoftricks.robustness.scoring import corruption_names
 from bagoftricks.statistics.paired import Comparison, compare
@@ -24,16 +24,14 @@ def robustness(record: Record, key: str, evaluation: str | None) -> float | None
     return score(scored_copy(result), key) if result else None
 
 
-def robust_comparisons(
-    arms: Sequence[Mapping[str, Any]], records: Mapping[str, Mapping[int, Record]]
-) -> dict[str, Comparison]:
+def robust_comparisons(arms: Sequence[SavedArm], records: Mapping[str, Mapping[int, Record]]) -> dict[str, Comparison]:
     """Label -> the arm against the one it is compared with, by mCE, of which less is better, paired by seed."""
     scores: dict[str, dict[int, float]] = {}
     for arm in arms:
-        found = {s: robustness(r, "mce", arm.get("evaluation")) for s, r in records[arm["label"]].items()}
+        found = {s: robustness(r, "mce", arm.evaluation) for s, r in records[arm.label].items()}
         if known := {seed: mce for seed, mce in found.items() if mce is not None}:
-            scores[arm["label"]] = known
-    pairs = [(a["label"], a["compare_to"]) for a in arms if a["compare_to"] in scores and a["label"] in scores]
+            scores[arm.label] = known
+    pairs = [(a.label, a.compare_to) for a in arms if a.compare_to in scores and a.label in scores]
     return {made.label: made for made in compare(scores, pairs, higher_is_better=False)}
 
 
@@ -44,20 +42,18 @@ def robustness_result(record: Record, evaluation: str | None) -> Result | None:
     return record.robustness.get(evaluation or "")
 
 
-def measured_evaluations(
-    arms: Sequence[Mapping[str, Any]], records: Mapping[str, Mapping[int, Record]]
-) -> dict[str, Result]:
+def measured_evaluations(arms: Sequence[SavedArm], records: Mapping[str, Mapping[int, Record]]) -> dict[str, Result]:
     """The evaluations on corrupted images that the arms' numbers are of, by name."""
     found: dict[str, Result] = {}
     for arm in arms:
-        for record in records[arm["label"]].values():
-            evaluation = arm.get("evaluation") or (next(iter(record.robustness)) if len(record.robustness) == 1 else "")
+        for record in records[arm.label].values():
+            evaluation = arm.evaluation or (next(iter(record.robustness)) if len(record.robustness) == 1 else "")
             if evaluation in record.robustness:
                 found.setdefault(evaluation, record.robustness[evaluation])
     return found
 
 
-def measured_notes(robust: Mapping[str, Result], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def measured_notes(robust: Mapping[str, Result], rows: Sequence[StudyRow]) -> list[str]:
     """What the robustness was measured on, and what is to be said of it."""
     if not robust:
         return []
@@ -65,6 +61,6 @@ def measured_notes(robust: Mapping[str, Result], rows: Sequence[Mapping[str, Any
     notes.append("mCE differences: paired by seed and corrected as those of top-1 are; below 0, fewer errors")
     if len(robust) > 1:
         notes.append("the arms' robustness was measured in different ways (above): no two of them compare")
-    if any("mce" in row["published"] for row in rows) and not all(map(is_normalised, robust.values())):
+    if any("mce" in row.published for row in rows) and not all(map(is_normalised, robust.values())):
         notes.append("the paper's mCE is over AlexNet's errors, and ours is a mean error: two scales")
-    return notes + overlap_notes(dict.fromkeys(reason for row in rows if row["n"] for reason in row["overlaps"]))
+    return notes + overlap_notes(dict.fromkeys(reason for row in rows if row.n for reason in row.overlaps))

@@ -56,13 +56,13 @@ def test_mean_and_interval_are_over_the_runs_that_reach_it_with_their_share():
     (row,) = rows({"a": [trained(50, 60), trained(60), trained(10, 20)]})
     # 20 and 10 s: mean 15, s = 7.071, t(1) = 12.706, so 12.706 * 7.071 / sqrt(2) = 63.5.
     assert cells(row) == "15.0 ± 63.5 (2 of 3)"
-    assert row["reached"] == (2, 3)
+    assert row.reached == (2, 3)
 
 
 def test_not_reached_is_said_and_nothing_is_guessed():
     (row,) = rows({"a": [trained(50, 59.99), trained(59)]})
     assert cells(row) == "not reached (0 of 2)"
-    assert "time_to_accuracy" not in row["values"]
+    assert "time_to_accuracy" not in row.values
 
 
 def test_runs_of_an_earlier_version_do_not_count():
@@ -74,14 +74,14 @@ def test_runs_of_an_earlier_version_do_not_count():
 def test_less_time_is_better_and_differences_are_in_seconds():
     slow = [trained(61, seconds=s) for s in (30.0, 31.0, 32.0)]
     fast = [trained(61, seconds=s) for s in (20.0, 21.5, 22.0)]
-    found = rows({"slow": slow, "fast": fast}, compare_to="slow")[1]["comparison"]
-    assert found["difference"] == pytest.approx(-29.5 / 3)  # the mean of -10, -9.5 and -10
-    assert found["verdict"] == "helps"
+    found = rows({"slow": slow, "fast": fast}, compare_to="slow")[1].comparison
+    assert found.difference == pytest.approx(-29.5 / 3)  # the mean of -10, -9.5 and -10
+    assert found.verdict == "helps"
 
 
 def test_arms_of_which_some_runs_do_not_reach_it_are_not_compared():
     found = rows({"a": [trained(61), trained(61)], "b": [trained(61), trained(59)]}, compare_to="a")
-    assert found[1]["comparison"] is None
+    assert found[1].comparison is None
 
 
 def test_money_is_time_at_the_price_of_an_hour():

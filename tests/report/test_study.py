@@ -1,7 +1,10 @@
 import pytest
 
+from bagoftricks.errors import UserError
 from bagoftricks.report.study import COLUMNS, shown_row, study_headings, study_rows, tabulate_rows, value
+from bagoftricks.report.study_parts import SavedArm, load_study
 from bagoftricks.report.study_robustness import measured_evaluations
+from bagoftricks.store.store import Store
 from tests.store.test_store import record
 
 
@@ -10,8 +13,8 @@ def scores(top1: float, **averages: float) -> dict:
     return {"last": {"top1": top1, "top5": 98.0, "loss": 0.6}, **averaged}
 
 
-def arm(label: str, compare_to: str | None = None) -> dict:
-    return {"label": label, "compare_to": compare_to, "needs": (), "published": {}, "runs": {}}
+def arm(label: str, compare_to: str | None = None, evaluation: str | None = None) -> SavedArm:
+    return SavedArm(label=label, compare_to=compare_to, evaluation=evaluation)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +30,7 @@ def test_an_average_is_compared_with_the_weights_that_the_other_arm_is_scored_by
     plain = {seed: record(metrics=scores(70.0 + seed), seed=seed) for seed in range(3)}
     averaged = {seed: record(metrics=scores(0.0, ema=71.0 + seed), seed=seed) for seed in range(3)}
     rows = study_rows([arm("plain"), arm("ema", "plain")], {"plain": plain, "ema": averaged}, ["top1"])
-    assert rows[1]["comparison"]["difference"] == pytest.approx(1.0)
+    assert rows[1].comparison.difference == pytest.approx(1.0)
 
 
 def test_a_number_that_only_some_rows_have_leaves_the_others_empty():
@@ -52,14 +55,14 @@ def robust(record_seed: int, error: float, **tricks: dict) -> dict:
 def test_corruption_errors_have_their_mean_interval_and_paired_difference():
     few = {seed: robust(seed, 30.0 + seed, randaugment={}) for seed in range(3)}
     many = {seed: robust(seed, 40.0 + 1.1 * seed) for seed in range(3)}
-    arms = [{**arm("plain"), "evaluation": "small_c"}, {**arm("aug", "plain"), "evaluation": "small_c"}]
+    arms = [arm("plain", evaluation="small_c"), arm("aug", "plain", "small_c")]
     plain, aug = study_rows(arms, {"plain": many, "aug": few}, ["top1", "mce", "fog"])
-    assert aug["values"]["mce"]["mean"] == pytest.approx(32.0)
-    assert aug["values"]["fog"]["mean"] == pytest.approx(31.0)
-    assert aug["values"]["mce"]["low"] is not None
-    assert aug["comparison_mce"]["difference"] == pytest.approx(-10.1)
-    assert aug["comparison_mce"]["verdict"] == "helps"  # fewer errors
-    assert (plain["overlaps"], len(aug["overlaps"])) == ([], 1)
+    assert aug.values["mce"].mean == pytest.approx(32.0)
+    assert aug.values["fog"].mean == pytest.approx(31.0)
+    assert aug.values["mce"].low is not None
+    assert aug.comparison_mce.difference == pytest.approx(-10.1)
+    assert aug.comparison_mce.verdict == "helps"  # fewer errors
+    assert (plain.overlaps, len(aug.overlaps)) == ([], 1)
     headed = study_headings(["top1", "mce"], COLUMNS, measured_evaluations(arms, {"plain": many, "aug": few}))
     assert [column.heading for column in headed] == ["top-1 %", "corruption error % (small_c)"]
     cells = shown_row(aug, headed, several=False)
@@ -83,3 +86,21 @@ def test_an_average_is_what_robustness_is_scored_by_too():
     copies = averaged.robustness["small_c"]["copies"]
     copies["ema"] = {**copies["last"], "mce": 20.0}
     assert value(averaged, "mce") == 20.0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not a study"),
+        ("[]", "is not a study"),
+        ("{}", "is not a study"),
+        ('{"name": "s", "command": "c", "seeds": ["a"], "arms": []}', r"seeds\[0\] must be a whole number"),
+        ('{"name": "s", "command": "c", "seeds": [0], "arms": [{}]}', r"arms\[0\].label is missing"),
+        ('{"name": "s", "command": "c", "seeds": [0], "arms": [{"label": "a", "runs": {"x": "y"}}]}', "is not a study"),
+    ],
+)
+def test_a_damaged_study_is_refused_with_the_place_of_the_damage(tmp_path, text, message):
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies/s.json").write_text(text)
+    with pytest.raises(UserError, match=message):
+        load_study(Store(tmp_path), "s")

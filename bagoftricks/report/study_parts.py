@@ -1,0 +1,103 @@
+"""Typed parts of a study: its file, as bot-sweep saves it, and the rows of its table."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import TypeVar
+
+from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.report.dawnbench import Measure
+from bagoftricks.statistics.paired import Comparison, Summary
+from bagoftricks.store.json_fields import Json, from_json
+from bagoftricks.store.record import Record
+from bagoftricks.store.store import Store
+from bagoftricks.study.plan import study_names, study_path
+
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedArm:
+    """One arm of a study, with the runs that its row is made of."""
+
+    label: str
+    tricks: dict[str, Json] = field(default_factory=dict)
+    compare_to: str | None = None
+    published: dict[str, float] = field(default_factory=dict)  # the paper's values by column
+    needs: tuple[str, ...] = ()  # tricks that do not exist yet
+    runs: dict[str, str] = field(default_factory=dict)  # seed -> run id
+    evaluation: str | None = None  # on corrupted images, by its name in the records
+
+    def records(self, store: Store) -> dict[int, Record]:
+        """Return the records of the finished runs by seed; unreadable ones are named in ``store.damaged``."""
+        found: dict[int, Record] = {}
+        for seed, run_id in self.runs.items():
+            try:
+                record = store.record(run_id)
+            except UserError as error:
+                store.damaged.append(str(error))
+                continue
+            if record is not None:
+                found[int(seed)] = record
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedStudy:
+    """A study: its arms and seeds, and the command that made it."""
+
+    name: str
+    command: str
+    seeds: tuple[int, ...]
+    arms: tuple[SavedArm, ...]
+    whole: Json  # all fields of the file
+    title: str | None = None
+    source: str | None = None  # of the published values
+    scale: str | None = None
+    design: str | None = None
+    columns: tuple[str, ...] | None = None
+    measure: Measure | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRow:
+    """The row of one arm: summaries by column, published values and comparisons."""
+
+    label: str
+    n: int
+    missing: str
+    values: dict[str, Summary]
+    reached: tuple[int, int] | None  # (runs that reach the target, runs with the times of their accuracies)
+    published: dict[str, float]
+    comparison: Comparison | None
+    comparison_mce: Comparison | None
+    overlaps: list[str]
+
+
+def load_study(store: Store, name: str) -> SavedStudy:
+    """Return the study that bot-sweep saved. Raises UserError if it is missing or damaged."""
+    path = study_path(store, name)
+    if not path.is_file():
+        known = study_names(store)
+        there = f"; there are {', '.join(known)}" if known else "; bot-sweep makes one"
+        raise UserError(f"store={store.root} holds no study '{name}'{did_you_mean(name, known) or there}")
+    try:
+        return read_study(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        raise UserError(f"{path} is not a study ({error}): type the bot-sweep command that made it again") from error
+
+
+def read_study(whole: Json) -> SavedStudy:
+    """Return the study of the fields of its file."""
+    arms = [_known(SavedArm, arm) for arm in whole["arms"]]
+    study = from_json(SavedStudy, {**_known(SavedStudy, whole), "arms": arms, "whole": whole})
+    for seed in {seed for arm in study.arms for seed in arm.runs}:
+        int(seed)
+    return study
+
+
+def _known(kind: type[Part], values: Mapping[str, object]) -> Json:
+    """Return the fields that ``kind`` has; a study's file also holds what is only repeated in JSON."""
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    return {name: value for name, value in values.items() if name in names}
