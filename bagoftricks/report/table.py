@@ -16,7 +16,7 @@ from bagoftricks.robustness.result import of_copy
 from bagoftricks.robustness.scoring import corruption_names
 from bagoftricks.store.json_fields import to_json
 from bagoftricks.store.record import LAST, Record
-from bagoftricks.tricks.catalogue import card, cards
+from bagoftricks.tricks.catalogue import card, cards, families
 
 RESULT = [
     Column("top1", "top-1 %", "{:.2f}".format),
@@ -65,13 +65,17 @@ BENCH = [
 
 
 def label(tricks: dict[str, dict[str, Any]]) -> str:
-    """``baseline``, or the tricks in the catalogue's order, with those hyper-parameters that were changed."""
-    order = [known.name for known in cards()]
-    return " + ".join(_trick_label(name, tricks[name]) for name in sorted(tricks, key=order.index)) or "baseline"
+    """Return ``baseline``, or the tricks in the catalogue's order, with those hyper-parameters that were changed.
+
+    Tricks of plug-ins that are not loaded come last, with all that the record has of them.
+    """
+    order = {known.name: number for number, known in enumerate(cards())}
+    names = sorted(tricks, key=lambda name: (order.get(name, len(order)), name))
+    return " + ".join(_trick_label(name, tricks[name]) for name in names) or "baseline"
 
 
 def _trick_label(name: str, params: dict[str, Any]) -> str:
-    defaults = {field.name: field.default for field in card(name).fields}
+    defaults = {field.name: field.default for field in card(name).fields} if name in families() else {}
     changed = [f"{key}={value}" for key, value in params.items() if key not in defaults or value != defaults[key]]
     return f"{name}({', '.join(changed)})" if changed else name
 

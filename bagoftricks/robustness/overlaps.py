@@ -7,13 +7,15 @@ from typing import Any
 from bagoftricks.errors import UserError
 from bagoftricks.settings import DataSettings
 from bagoftricks.store.record import Record
-from bagoftricks.tricks.catalogue import card
+from bagoftricks.tricks.catalogue import card, families
 
 
 def overlaps(tricks: Mapping[str, Mapping[str, Any]], data: DataSettings, pixels: int) -> list[str]:
     """Why robustness to some corruption is no surprise after training with these tricks on this data; empty: it is."""
     found = []
     for name, params in tricks.items():
+        if name not in families():  # of a plug-in that is not loaded
+            continue
         known = card(name)
         defaults = {field.name: field.default for field in known.fields}
         if known.overlaps and (not known.overlaps_if or {**defaults, **params}[known.overlaps_if]):

@@ -146,3 +146,11 @@ def test_a_yaml_with_the_name_of_ours_is_refused(bot, tmp_path):
 def test_a_setting_of_another_kind_is_one_line(bot):
     done = bot("bot-train", "model=resnet9", "model.depths=[1]")
     assert "model.depths=[1]: resnet9 has no 'depths' (its own settings: width)" in one_line(done)
+
+
+def test_a_table_shows_runs_of_a_plugin_that_is_not_there(bot, plugin):
+    assert bot("bot-train", f"plugins={plugin}", "+tweak=soft_sign", *SMALL).status == 0
+    plugin.unlink()
+    done = bot("bot-table", "format=csv")
+    assert done.status == 0, done.err
+    assert "soft_sign(beta=1.0)" in done.out
