@@ -21,7 +21,8 @@ HELD = (
     *("run/signals", "run/start", "run/teacher", "run/watch"),
     *("data/", "folders", "models/", "plugins", "registry", "settings", "study/", "testing", "tricks/"),
     *("cli/app", "cli/arguments", "cli/compose", "cli/conf", "cli/extend", "cli/help", "cli/launchers", "cli/schema"),
-    *("robustness/protocols", "run/identity"),
+    *("robustness/protocols", "robustness/overlaps", "robustness/result", "run/identity", "run/bench", "run/corrupted"),
+    *("run/environment", "run/evaluation", "store/", "report/", "cli/bench", "cli/progress", "cli/table", "cli/train"),
 )
 FILES = [file for file in TREES if file.startswith(HELD)]
 

@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def experiment_costs(arguments: list[str]) -> str:
-    """The costs of an experiment's rows, with the published ones, as a table; nothing is trained."""
+    """Return a table of the costs of an experiment's rows, with the published ones; train nothing."""
     from bagoftricks.cli.compose import compose_settings
     from bagoftricks.report.table import published_costs
     from bagoftricks.run.bench import measure

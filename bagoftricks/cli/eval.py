@@ -198,7 +198,7 @@ def _rows(
 
     from bagoftricks.cli.progress import ConsoleReporter
     from bagoftricks.report.table import label, weights_label
-    from bagoftricks.run.corrupted import asked_of, belongs, robustness_rows
+    from bagoftricks.run.corrupted import CorruptedEvaluation, corruption_request
     from bagoftricks.run.evaluation import evaluate, export
 
     whole = subject
@@ -211,7 +211,7 @@ def _rows(
         print(f"{PROGRAM}: {line}", file=sys.stderr)
 
     settings = subject.settings
-    robust = asked_of(subject)
+    robust = corruption_request(subject)
     if asked.export is not None:
         export(subject, next(iter(subject.files)), asked.export, asked.naming)
         note(f"{asked.export} holds the weights, in the names of {asked.naming}")
@@ -222,9 +222,10 @@ def _rows(
     ]
     if robust is None:
         return rows
-    if record is not None and not belongs(whole, record):
+    evaluation = CorruptedEvaluation(whole, robust, record, ConsoleReporter(enabled=settings.runtime.progress))
+    if record is not None and not evaluation.belongs:
         note("the robustness on other images than the run's is not added to its record")
-    found = robustness_rows(whole, robust, record, ConsoleReporter(enabled=settings.runtime.progress))
+    found = evaluation.rows()
     return [{**row, **found[row["weights"]]} for row in rows]
 
 

@@ -99,7 +99,7 @@ def table(arguments: list[str]) -> str:
 
 
 def chosen_measure(chosen: "Mapping[str, str]") -> "Measure | None":
-    """The measure that is asked for; None: a study's own, or none."""
+    """Return the requested measure; None for a study's own, or none."""
     from bagoftricks.report.dawnbench import TARGET, make_measure
     from bagoftricks.settings import METRICS
 

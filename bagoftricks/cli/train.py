@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def show(finished: "list[tuple[Settings, Record]]") -> None:
-    """The table of the finished runs, the only thing on standard output."""
+    """Print the table of the finished runs, the only thing on standard output."""
     if not finished or other_rank():
         return
     import json

@@ -1,4 +1,4 @@
-"""What tables are made of."""
+"""Rows and columns of tables."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

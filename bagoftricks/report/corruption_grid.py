@@ -28,7 +28,7 @@ FONT_PIXELS = 15
 
 
 def write_grid(image: str, out: str, settings: CorruptionSettings, size: int) -> None:
-    """Write a PNG: a row for each corruption, the image itself and its severities beside each other.
+    """Write a PNG: a row for each corruption, the image itself and its severities next to it.
 
     All 19 corruptions by the constants that fit the size, or those of the protocol as it stores them.
     """
@@ -64,7 +64,7 @@ def write_grid(image: str, out: str, settings: CorruptionSettings, size: int) ->
 
 
 def _picture(rows: list[tuple[str, list[Tensor]]], size: int) -> Image.Image:
-    """The pictures in their places, corruptions named on the left, severities on top."""
+    """Return the pictures in their places, corruptions named on the left, severities on top."""
     font = ImageFont.load_default(FONT_PIXELS)
     scale = -(-96 // size) if size < 96 else 1
     side = size * scale

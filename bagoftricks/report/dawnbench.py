@@ -21,14 +21,14 @@ TIME, TRAIN_COST, INFER_COST = METRICS[1], "train_cost", "infer_cost"
 
 @dataclass(frozen=True)
 class Measure:
-    """What runs are judged by. ``target``: a share of the validation images, in (0, 1); None: accuracy itself."""
+    """Criterion of runs. ``target``: a share of the validation images, in (0, 1); None: accuracy itself."""
 
     target: float | None = None
     price_per_hour: float | None = None  # of the device, in any currency
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """What it adds to a table."""
+        """Columns that it adds to a table."""
         found = []
         if self.target is not None:
             found.append(Column(TIME, f"s to {100 * self.target:g} %", "{:.1f}".format))
@@ -44,7 +44,7 @@ class Measure:
 
 
 def make_measure(metric: str, target: float, price_per_hour: float | None) -> Measure:
-    """The measure as it is typed: ``metric=time_to_accuracy target=0.94 price_per_hour=2``."""
+    """Return the measure as it is typed: ``metric=time_to_accuracy target=0.94 price_per_hour=2``."""
     check_measure(metric, target, price_per_hour)
     return Measure(target if metric == TIME else None, price_per_hour)
 
@@ -66,7 +66,7 @@ def has_curve(record: Record) -> bool:
 
 
 def measure_values(record: Record, measure: Measure, weights: str = "") -> dict[str, float]:
-    """The values of the measure's own columns that the record has."""
+    """Return the values of the measure's own columns that the record has."""
     found: dict[str, float] = {}
     if measure.target is not None:
         seconds = seconds_to(record, measure.target, weights)
@@ -88,7 +88,7 @@ def reached(records: Sequence[Record], target: float) -> tuple[int, int]:
 
 
 def notes(records: Sequence[Record], measure: Measure) -> list[str]:
-    """What stands under a table with these columns."""
+    """Return the notes under a table with these columns."""
     said = []
     if measure.target is not None:
         said.append(

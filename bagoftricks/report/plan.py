@@ -9,7 +9,7 @@ from bagoftricks.study.plan import Plan, states
 
 
 def plan_table(plan: Plan, store: Store, seconds: float | None, slots: int, style: str) -> str:
-    """Every run with its state, and how long the missing ones take at ``seconds`` each, ``slots`` at a time."""
+    """Return every run with its state, and the time of the missing ones at ``seconds`` each, ``slots`` at a time."""
     at = states(plan, store)
     rows: list[Row] = [
         {"arm": run.label, "tricks": ", ".join(run.settings.tricks) or "none", "seed": run.seed, "id": run.id}

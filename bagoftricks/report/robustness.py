@@ -15,7 +15,7 @@ ROBUSTNESS_SCORES = ("mce", "mfr")
 
 
 def evaluations(rows: Iterable[Row]) -> dict[str, Result]:
-    """The evaluations in these rows by name, one result for each."""
+    """Return the evaluations in these rows by name, one result for each."""
     found: dict[str, Result] = {}
     for row in rows:
         found.update(row.get("robustness", {}))
@@ -23,7 +23,7 @@ def evaluations(rows: Iterable[Row]) -> dict[str, Result]:
 
 
 def robustness_columns(rows: Sequence[Row], keys: Sequence[str] = ROBUSTNESS_SCORES) -> list[Column]:
-    """A column for each evaluation and those of ``keys`` that it has: scores, or names of corruptions."""
+    """Return the columns of each evaluation: the ``keys`` that it has, scores or names of corruptions."""
     columns = []
     for name, result in evaluations(rows).items():
         headings = {
@@ -36,13 +36,13 @@ def robustness_columns(rows: Sequence[Row], keys: Sequence[str] = ROBUSTNESS_SCO
 
 
 def score_keys(rows: Sequence[Row], *, each: bool) -> tuple[str, ...]:
-    """The score alone, or each corruption of these rows beside it."""
+    """Return the scores, with each corruption of these rows if ``each``."""
     corruptions = dict.fromkeys(name for result in evaluations(rows).values() for name in result.get("errors", ()))
     return (*ROBUSTNESS_SCORES, *(corruptions if each else ()))
 
 
 def flattened(row: Row) -> Row:
-    """A row with its scores under the keys of ``robustness_columns``."""
+    """Return a row with its scores under the keys of ``robustness_columns``."""
     scores = {
         f"{key}:{name}": found
         for name, result in row.get("robustness", {}).items()
@@ -53,12 +53,12 @@ def flattened(row: Row) -> Row:
 
 
 def with_mark(row: Row, key: str, text: str) -> str:
-    """The text of a cell, with a mark where the training was for some of the corruptions."""
+    """Return the text of a cell, with a mark if the training was for some of the corruptions."""
     return text + MARK if row.get("overlaps") and ":" in key and text else text
 
 
 def robustness_notes(rows: Sequence[Row]) -> list[str]:
-    """What each evaluation was measured on, and what the mark means."""
+    """Return the images of each evaluation and the meaning of the mark."""
     notes = [describe_evaluation(result, name) for name, result in evaluations(rows).items()]
     reasons = dict.fromkeys(reason for row in rows if row.get("robustness") for reason in row.get("overlaps", ()))
     return notes + overlap_notes(reasons)
@@ -69,7 +69,7 @@ def overlap_notes(reasons: Iterable[str]) -> list[str]:
 
 
 def with_notes(table: str, notes: Sequence[str], style: str) -> str:
-    """A table with the notes under it, as the style has them."""
+    """Return a table with the notes under it, as the style has them."""
     if not notes or style in ("json", "csv"):
         return table
     bullet = {"markdown": "- ", "latex": "% "}.get(style, "")
@@ -77,9 +77,9 @@ def with_notes(table: str, notes: Sequence[str], style: str) -> str:
 
 
 def error_report(name: str, result: Result, style: str) -> str:
-    """The errors of one copy of the weights, a row per corruption and a column per severity, and their score.
+    """Return the errors of one weight set, a row per corruption and a column per severity, and their score.
 
-    Of sequences, the flip probability of each perturbation.
+    For sequences, the flip probability of each perturbation.
     """
     errors, flips = parts(result), is_of_flips(result)
     base = alexnet_flips() if flips else alexnet()

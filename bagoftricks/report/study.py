@@ -49,7 +49,7 @@ NO_MEASURE = Measure()
 def study_report(
     store: Store, name: str, style: str, columns: Sequence[str] = (), measure: Measure | None = None
 ) -> str:
-    """The table of a study with what stands under it, from records alone.
+    """Return the table of a study with its notes, from records alone.
 
     ``columns`` and ``measure``: other than the study's own.
     """
@@ -81,12 +81,12 @@ def study_report(
 
 
 def columns_by_key(measure: Measure) -> dict[str, Column]:
-    """What a table of studies can show."""
+    """Return the columns that a table of a study can show."""
     return {**COLUMNS, **{column.key: column for column in measure.columns}}
 
 
 def chosen_columns(wanted: Sequence[str], known: Mapping[str, Column], measure: Measure) -> tuple[str, ...]:
-    """The columns as wanted, with those of the measure, first of all the one that runs are judged by."""
+    """Return the columns as wanted, with those of the measure: first the one that runs are judged by."""
     for key in wanted:
         if key == TIME and measure.target is None:
             raise UserError(f"columns: {TIME} needs an accuracy: add metric={TIME} target=0.94")
@@ -131,8 +131,8 @@ def study_rows(
 def comparisons(
     arms: Sequence[SavedArm], records: Mapping[str, Mapping[int, Record]], measure: Measure
 ) -> dict[str, Comparison]:
-    """Label -> the arm against the one it is compared with: in top-1, or in the time to an accuracy, of which less is
-    better, where all runs of both arms reach it.
+    """Return by label the arm against the one it is compared with: in top-1, or in the time to an accuracy (less is
+    better) if all runs of both arms reach it.
     """
     scores: dict[str, dict[int, float]] = {}
     for label, found in records.items():
@@ -152,7 +152,7 @@ def scored(record: Record) -> Scores:
 
 
 def value(record: Record, key: str, measure: Measure = NO_MEASURE, evaluation: str | None = None) -> float | None:
-    """A result or a cost of a run; ``evaluation``: the one on corrupted images that its arm was to have."""
+    """Return a result or a cost of a run; ``evaluation``: the one on corrupted images that its arm requests."""
     if key in ROBUSTNESS:
         return robustness(record, key, evaluation)
     costs = {**vars(record.cost), **vars(scored(record)), **dawnbench.measure_values(record, measure)}
@@ -161,7 +161,7 @@ def value(record: Record, key: str, measure: Measure = NO_MEASURE, evaluation: s
 
 
 def study_headings(columns: Sequence[str], known: Mapping[str, Column], robust: Mapping[str, Result]) -> list[Column]:
-    """The columns, that of the robustness headed by what it was measured on."""
+    """Return the columns, with the measured images in the heading of the robustness."""
     found = [known[key] for key in columns]
     if len(robust) != 1:
         return found
@@ -180,7 +180,7 @@ def summary(key: str, values: Sequence[float]) -> Summary:
 
 
 def shown_row(row: StudyRow, columns: Sequence[Column], several: bool) -> dict[str, str]:
-    """The cells of a row by heading."""
+    """Return the cells of a row by heading."""
     cells = {"arm": row.label, "n": str(row.n)}
     for column in columns:
         key, found = column.key, row.values.get(column.key)
@@ -212,7 +212,7 @@ def spread(column: Column, found: Summary) -> str:
 
 
 def share(row: StudyRow) -> str:
-    """How many runs of the row reach the target, of those that can say."""
+    """Return the share of the runs with a learning curve that reach the target."""
     how_many, runs = row.reached or (0, 0)
     return f"({how_many} of {runs})" if how_many else f"not reached (0 of {runs})" if runs else ""
 
@@ -270,7 +270,7 @@ def effect_rows(study: SavedStudy, records: Mapping[str, Mapping[int, Record]]) 
 def shapley_shares(
     arms: Mapping[str, frozenset[str]], records: Mapping[str, Mapping[int, Record]], tricks: Sequence[str]
 ) -> dict[str, float]:
-    """Each trick's share of the whole gain in mean top-1, where every subset was run."""
+    """Return each trick's share of the whole gain in mean top-1, if every subset was run."""
     from bagoftricks.statistics.effects import shapley
 
     means = {arms[label]: mean(scored(r).top1 for r in found.values()) for label, found in records.items() if found}
@@ -300,7 +300,7 @@ def several_devices(records: Mapping[str, Mapping[int, Record]]) -> bool:
 
 
 def footer(study: SavedStudy, records: Sequence[Record], measure: Measure = NO_MEASURE) -> list[str]:
-    """What the numbers were made with."""
+    """Return the notes on data, network, device, seeds and tests."""
     notes = [f"paper's numbers: {study.source}"] if study.source else []
     if study.scale:
         notes.append(f"scale: {study.scale}" + ("" if study.scale == "paper" else ", not the paper's setting"))

@@ -13,7 +13,7 @@ from bagoftricks.store.record import Record
 from bagoftricks.store.store import Store
 from bagoftricks.study.plan import study_names, study_path
 
-Part = TypeVar("Part")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ def read_study(whole: Json) -> SavedStudy:
     return study
 
 
-def _known(kind: type[Part], values: Mapping[str, object]) -> Json:
+def _known(kind: type[T], values: Mapping[str, object]) -> Json:
     """Return the fields that ``kind`` has; a study's file also holds what is only repeated in JSON."""
     names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     return {name: value for name, value in values.items() if name in names}

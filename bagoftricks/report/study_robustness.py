@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from bagoftricks.report.column import Column
 from bagoftricks.report.robustness import PERCENT, overlap_notes
 from bagoftricks.report.study_parts import SavedArm, StudyRow
-from bagoftricks.robustness.result import Result, describe_evaluation, is_normalised, score, scored_copy
+from bagoftricks.robustness.result import Result, describe_evaluation, is_normalised, reported_scores, score
 from bagoftricks.robustness.scoring import corruption_names
 from bagoftricks.statistics.paired import Comparison, compare
 from bagoftricks.store.record import Record
@@ -19,13 +19,13 @@ ROBUSTNESS = {
 
 
 def robustness(record: Record, key: str, evaluation: str | None) -> float | None:
-    """A column of ``ROBUSTNESS``; ``evaluation``: the one that the run's arm was to have."""
+    """Return the value of a column of ``ROBUSTNESS``; ``evaluation``: the one that the run's arm requests."""
     result = robustness_result(record, evaluation)
-    return score(scored_copy(result), key) if result else None
+    return score(reported_scores(result), key) if result else None
 
 
 def robust_comparisons(arms: Sequence[SavedArm], records: Mapping[str, Mapping[int, Record]]) -> dict[str, Comparison]:
-    """Label -> the arm against the one it is compared with, by mCE, of which less is better, paired by seed."""
+    """Return by label the arm against the one it is compared with, by mCE (less is better), paired by seed."""
     scores: dict[str, dict[int, float]] = {}
     for arm in arms:
         found = {s: robustness(r, "mce", arm.evaluation) for s, r in records[arm.label].items()}
@@ -36,14 +36,14 @@ def robust_comparisons(arms: Sequence[SavedArm], records: Mapping[str, Mapping[i
 
 
 def robustness_result(record: Record, evaluation: str | None) -> Result | None:
-    """What the record says of the evaluation of that name; without a name, of the only one it has."""
+    """Return the result of the evaluation of that name; without a name, of the only one in the record."""
     if evaluation is None and len(record.robustness) == 1:
         return dict(next(iter(record.robustness.values())))
     return record.robustness.get(evaluation or "")
 
 
 def measured_evaluations(arms: Sequence[SavedArm], records: Mapping[str, Mapping[int, Record]]) -> dict[str, Result]:
-    """The evaluations on corrupted images that the arms' numbers are of, by name."""
+    """Return by name the evaluations on corrupted images behind the arms' numbers."""
     found: dict[str, Result] = {}
     for arm in arms:
         for record in records[arm.label].values():
@@ -54,7 +54,7 @@ def measured_evaluations(arms: Sequence[SavedArm], records: Mapping[str, Mapping
 
 
 def measured_notes(robust: Mapping[str, Result], rows: Sequence[StudyRow]) -> list[str]:
-    """What the robustness was measured on, and what is to be said of it."""
+    """Return the notes on the images and the limits of the robustness."""
     if not robust:
         return []
     notes = [describe_evaluation(result, name) for name, result in robust.items()]

@@ -12,7 +12,7 @@ from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.report.column import STYLES, Column, Row
 from bagoftricks.report.robustness import ROBUSTNESS_SCORES, flattened, robustness_columns, with_mark
 from bagoftricks.robustness.overlaps import record_overlaps
-from bagoftricks.robustness.result import of_copy
+from bagoftricks.robustness.result import of_weights
 from bagoftricks.robustness.scoring import corruption_names
 from bagoftricks.store.json_fields import to_json
 from bagoftricks.store.record import LAST, Record
@@ -112,13 +112,13 @@ def weights_label(name: str, weights: str) -> str:
 def robustness_of(record: Record, weights: str) -> Row:
     """Return the results of a weight set on corrupted images, and the reasons to doubt them."""
     found = {
-        name: of_copy(result, weights) for name, result in record.robustness.items() if weights in result["copies"]
+        name: of_weights(result, weights) for name, result in record.robustness.items() if weights in result["copies"]
     }
     return {"robustness": found, "overlaps": record_overlaps(record)} if found else {}
 
 
 def render(rows: Sequence[Row], columns: Iterable[Column], style: str) -> str:
-    """The rows as text, markdown, csv, latex or json; csv and json keep the keys, their units and full precision."""
+    """Return the rows as text, markdown, csv, latex or json; csv and json keep keys, units and full precision."""
     if style == "json":
         return json.dumps(list(rows), indent=2)
     rows = [flattened(row) for row in rows]
@@ -143,7 +143,7 @@ def with_robustness(
 
 
 def record_columns(rows: Sequence[Row], names: Sequence[str] = ()) -> list[Column]:
-    """Those of a table of records: the usual ones, or what is asked for instead of results and costs."""
+    """Return the columns of a table of records: the defaults, or the requested ones for results and costs."""
     if not names:
         return with_robustness(RECORDS, rows)
     known = {column.key: column for column in [*RESULT, *COST]}

@@ -1,4 +1,4 @@
-"""Which runs were trained for the corruptions that they are measured on. Imports no torch."""
+"""Overlaps between training and the corruptions that it is measured on. Imports no torch."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -11,7 +11,7 @@ from bagoftricks.tricks.catalogue import card, families
 
 
 def overlaps(tricks: Mapping[str, Mapping[str, Any]], data: DataSettings, pixels: int) -> list[str]:
-    """Why robustness to some corruption is no surprise after training with these tricks on this data; empty: it is."""
+    """Return the reasons why robustness is no surprise after training with these tricks on this data."""
     found = []
     for name, params in tricks.items():
         if name not in families():  # of a plug-in that is not loaded

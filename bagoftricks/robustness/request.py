@@ -12,7 +12,7 @@ from bagoftricks.recipe.recipe import Recipe, test_pixels
 from bagoftricks.robustness.corruptions import Frost, smallest_side
 from bagoftricks.robustness.perturbations import smallest_frame
 from bagoftricks.robustness.protocols import Protocol, find_protocol
-from bagoftricks.robustness.result import parts, scored_copy
+from bagoftricks.robustness.result import parts, reported_scores
 from bagoftricks.robustness.scoring import SEVERITIES, Normaliser
 from bagoftricks.robustness.stored import StoredSet, find_stored
 from bagoftricks.robustness.tally import CLEAN, Cell
@@ -189,5 +189,5 @@ def _baseline(prefix: str, store: Store, measured: str) -> Normaliser:
             f"corruptions.normalise_by={prefix}: its record has no errors of {measured}: "
             f"bot-eval run={record.id[:8]} corruptions={protocol}{more} adds them"
         )
-    copy = scored_copy(record.robustness[measured])
-    return Normaliser(f"run {record.id[:8]}", parts(copy), copy["clean_error"])
+    scores = reported_scores(record.robustness[measured])
+    return Normaliser(f"run {record.id[:8]}", parts(scores), scores["clean_error"])

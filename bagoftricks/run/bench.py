@@ -41,7 +41,7 @@ def measure(settings: Settings, warn: Callable[[str], object]) -> dict[str, Any]
 
 
 def check_leniently(settings: Settings, warn: Callable[[str], object]) -> Checked:
-    """A cost of nothing is a fact, not a false zero: a trick without effect here is a warning."""
+    """Check the settings; a trick without effect is a warning here, as a cost of nothing is a fact."""
     try:
         return check(settings, train=False)
     except NoEffectError as error:

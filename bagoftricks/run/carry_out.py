@@ -2,7 +2,7 @@
 
 from bagoftricks.data import Dataset
 from bagoftricks.distributed import in_ranks, join, requested_ranks
-from bagoftricks.run.corrupted import add_to_record
+from bagoftricks.run.corrupted import CorruptedEvaluation, corruption_request
 from bagoftricks.run.environment import find_device
 from bagoftricks.run.evaluation import subject_of_run
 from bagoftricks.run.execute import execute
@@ -18,7 +18,10 @@ def carry_out(settings: Settings, reporter: Reporter, command: str, data: Datase
     record = train(settings, reporter, command, data)
     if settings.corruptions.protocol == "none" or other_rank():
         return record
-    return add_to_record(subject_of_run(record, settings, settings, None, data), record, reporter)
+    subject = subject_of_run(record, settings, settings, None, data)
+    request = corruption_request(subject)
+    assert request is not None
+    return CorruptedEvaluation(subject, request, record, reporter).recorded(record)
 
 
 def train(settings: Settings, reporter: Reporter, command: str, data: Dataset | None = None) -> Record:

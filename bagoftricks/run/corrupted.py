@@ -3,12 +3,11 @@
 import functools
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -19,7 +18,7 @@ from bagoftricks.recipe.edits import Images
 from bagoftricks.recipe.recipe import test_pixels
 from bagoftricks.robustness.overlaps import overlaps
 from bagoftricks.robustness.request import EvaluationRequest, is_recorded, request_from
-from bagoftricks.robustness.result import Result, of_copy, parts
+from bagoftricks.robustness.result import Result, of_weights, parts
 from bagoftricks.robustness.scoring import mce, mean_error, relative_mce
 from bagoftricks.robustness.stopwatch import Stopwatch
 from bagoftricks.robustness.tally import CLEAN, Cell, Counts, Tally, by_corruption, count_errors
@@ -37,132 +36,149 @@ SAVE_EVERY_S = 20.0  # between two writings of the unfinished counts
 PARTIAL = "partial.json"
 
 
-def asked_of(subject: Subject) -> EvaluationRequest | None:
-    """What the evaluation of these networks asks for beside their accuracy."""
+def corruption_request(subject: Subject) -> EvaluationRequest | None:
+    """Return the requested evaluation on corrupted images, None without one."""
     recipe = subject.recipe
     return request_from(subject.settings, recipe, subject.size, test_pixels(subject.trained, recipe))
 
 
-def add_to_record(subject: Subject, record: Record, reporter: Reporter) -> Record:
-    """The record with the result, evaluated where it is missing; the file is replaced whole, at the end.
+@dataclass
+class CorruptedEvaluation:
+    """Evaluation of networks on corrupted images. ``record``: of the run that they are of, None for a file of weights.
 
-    Raises RunElsewhere while another process works on the run.
+    The steps are find, count, score and record.
     """
-    settings = subject.settings
-    asked = asked_of(subject)
-    assert asked is not None
-    store = Store(settings.store)
-    if is_recorded(asked, record) and not settings.rerun:
-        reporter.note(f"run {record.id} has its errors of {asked.name} in its record")
+
+    subject: Subject
+    request: EvaluationRequest
+    record: Record | None
+    reporter: Reporter
+
+    def __post_init__(self) -> None:
+        self.store = Store(self.subject.settings.store)
+
+    @property
+    def belongs(self) -> bool:
+        """True if the images are the run's own, so that their errors belong into its record."""
+        return self.record is not None and self.subject.data.digest == self.record.data.digest
+
+    @property
+    def doubts(self) -> list[str]:
+        """Reasons why the robustness is no surprise; of a file of weights, the training is unknown."""
+        trained = self.subject.trained
+        return [] if self.record is None else overlaps(trained.tricks, trained.data, trained.pixels)
+
+    def rows(self) -> dict[str, Result]:
+        """Return the fields of a table row by weight set. The result is recorded if it ``belongs``."""
+        if self.record is not None and self.belongs:
+            result = self.recorded(self.record).robustness[self.request.name]
+        else:
+            partial = self.store.root / "unfinished" / f"{self.digest()}.{PARTIAL}"
+            result = self.count(partial)
+            partial.unlink(missing_ok=True)
+        doubts = self.doubts
+        return {
+            weights: {"robustness": {self.request.name: of_weights(result, weights)}, "overlaps": doubts}
+            for weights in result["copies"]
+        }
+
+    def recorded(self, record: Record) -> Record:
+        """Return the record with the result, evaluated if it is missing; the file is replaced whole, at the end.
+
+        Raises RunElsewhere while another process works on the run.
+        """
+        name = self.request.name
+        if is_recorded(self.request, record) and not self.subject.settings.rerun:
+            self.reporter.note(f"run {record.id} has its errors of {name} in its record")
+            return record
+        lease = self.store.claim(record.id)
+        if lease is None:
+            raise RunElsewhere(f"run {record.id} is worked on by another process: wait for it")
+        with lease:
+            record = self.store.record(record.id) or record  # another evaluation may have come in between
+            partial = self.store.folder(record.id) / f"{self.request.protocol.name}.{PARTIAL}"
+            record = replace(record, robustness={**record.robustness, name: self.find(record) or self.count(partial)})
+            self.store.write_record(record, before=functools.partial(require_held, lease, record.id))
+            self.store.clear_marks(record.id)
+            partial.unlink(missing_ok=True)
         return record
-    lease = store.claim(record.id)
-    if lease is None:
-        raise RunElsewhere(f"run {record.id} is worked on by another process: wait for it")
-    with lease:
-        record = store.record(record.id) or record  # another evaluation may have come in between
-        known = None if settings.rerun else record.robustness.get(asked.measured)
-        partial = store.folder(record.id) / f"{asked.protocol.name}.{PARTIAL}"
-        result = (
-            rescored(known, asked)
-            if known
-            else evaluate_corruptions(subject, asked, partial, reporter, doubts_of(subject, record))
-        )
-        record = replace(record, robustness={**record.robustness, asked.name: result})
-        store.write_record(record, before=functools.partial(require_held, lease, record.id))
-        store.clear_marks(record.id)
-        partial.unlink(missing_ok=True)
-    return record
 
+    def find(self, record: Record) -> Result | None:
+        """Return the result from errors that the record has, over the requested normaliser; None without any."""
+        known = record.robustness.get(self.request.measured)
+        return None if known is None or self.subject.settings.rerun else rescored(known, self.request)
 
-def robustness_rows(
-    subject: Subject, asked: EvaluationRequest, record: Record | None, reporter: Reporter
-) -> dict[str, Result]:
-    """What tables show of an evaluation, for each copy of the weights.
+    def count(self, partial: Path) -> Result:
+        """Return the errors and scores of every weight set. The counts lie in ``partial`` until the result is kept."""
+        for reason in self.doubts:
+            self.reporter.note(f"warning: {reason}")
+        subject, request, reporter, device = self.subject, self.request, self.reporter, self.subject.checked.device
+        tally = Tally(request.cells, tuple(subject.files), device)
+        counts = Unfinished(partial, self.digest(), tally)
+        spent = counts.load(reporter)
+        watch, started = Stopwatch(device), time.perf_counter()
 
-    It is added to ``record`` if ``belongs`` says so; without a record nothing is kept.
-    """
-    if record is not None and belongs(subject, record):
-        result = add_to_record(subject, record, reporter).robustness[asked.name]
-    else:
-        store = Store(subject.settings.store)
-        partial = store.root / "unfinished" / f"{evaluation_digest(subject, asked)}.{PARTIAL}"
-        result = evaluate_corruptions(subject, asked, partial, reporter, doubts_of(subject, record))
-        partial.unlink(missing_ok=True)
-    doubts = doubts_of(subject, record)
-    return {copy: {"robustness": {asked.name: of_copy(result, copy)}, "overlaps": doubts} for copy in result["copies"]}
+        def seconds() -> dict[str, float]:
+            parts = {**watch.seconds(), "total": time.perf_counter() - started}
+            return {part: parts.get(part, 0.0) + spent.get(part, 0.0) for part in {**spent, **parts}}
 
+        def after() -> None:
+            counts.pieces += 1
+            reporter.step()
+            counts.save_now_and_then(seconds)
 
-def doubts_of(subject: Subject, record: Record | None) -> list[str]:
-    """Why the robustness is no surprise; of a file of weights, nobody says how it was trained."""
-    trained = subject.trained
-    return [] if record is None else overlaps(trained.tricks, trained.data, trained.pixels)
+        predicts = {name: predictor(subject.recipe, subject.network(name)) for name in subject.files}
+        left, done = piece_count(subject, request, tally), counts.pieces
+        reporter.begin(request.protocol.name, left + done, done)
+        try:
+            count_errors(pieces(subject, request, tally, watch), predicts, preparation(subject), tally, watch, after)
+        except BaseException:
+            with suppress(OSError):
+                counts.save(seconds())
+            raise
+        finally:
+            reporter.end()
+        return self.score(tally, seconds())
 
+    def score(self, tally: Tally, seconds: Mapping[str, float]) -> Result:
+        """Return the result of complete counts, for the record."""
+        machine = environment(self.subject.checked.device)
+        return {
+            **self.request.about(),
+            "count": tally.seen[tally.cells.index(CLEAN)],
+            "data_digest": self.subject.data.digest,
+            "copies": {name: scores(tally.errors(name), self.request) for name in tally.weights},
+            "seconds": dict(seconds),
+            "environment": {
+                key: getattr(machine, key) for key in ("device", "threads", "torch", "torchvision", "bagoftricks")
+            },
+        }
 
-def belongs(subject: Subject, record: Record) -> bool:
-    """Whether the images are the run's own, so that their errors belong into its record."""
-    return bool(subject.data.digest == record.data.digest)
-
-
-def evaluate_corruptions(
-    subject: Subject, asked: EvaluationRequest, partial: Path, reporter: Reporter, doubts: Sequence[str]
-) -> Result:
-    """Errors and scores of every copy of the weights. The counts lie in ``partial`` until the caller has the result."""
-    for reason in doubts:
-        reporter.note(f"warning: {reason}")
-    device = subject.checked.device
-    tally = Tally(asked.cells, tuple(subject.files), device)
-    counts = Unfinished(partial, evaluation_digest(subject, asked), tally)
-    spent = counts.load(reporter)
-    watch, started = Stopwatch(device), time.perf_counter()
-
-    def seconds() -> dict[str, float]:
-        parts = {**watch.seconds(), "total": time.perf_counter() - started}
-        return {part: parts.get(part, 0.0) + spent.get(part, 0.0) for part in {**spent, **parts}}
-
-    def after() -> None:
-        counts.pieces += 1
-        reporter.step()
-        counts.save_now_and_then(seconds)
-
-    predicts = {copy: predictor(subject.recipe, subject.network(copy)) for copy in subject.files}
-    left, done = piece_count(subject, asked, tally), counts.pieces
-    reporter.begin(asked.protocol.name, left + done, done)
-    try:
-        count_errors(pieces(subject, asked, tally, watch), predicts, preparation(subject), tally, watch, after)
-    except BaseException:
-        with suppress(OSError):
-            counts.save(seconds())
-        raise
-    finally:
-        reporter.end()
-    return make_result(asked, tally, subject, seconds())
+    def digest(self) -> str:
+        """Return the digest of all that the counts depend on: weights, network, images and protocol."""
+        subject = self.subject
+        trained = asdict(subject.trained)
+        facts = {
+            "asked": self.request.about(),
+            "weights": {name: file_digest(file) for name, file in subject.files.items()},
+            "network": {key: trained[key] for key in ("model", "tricks", "image_size")},
+            "data": {**asdict(subject.settings.data), "digest": subject.data.digest},
+            "frost": self.request.measured,
+        }
+        return blake2b(json.dumps(facts, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()
 
 
 def preparation(subject: Subject) -> Callable[[torch.Tensor], Images]:
-    """Bytes as the network sees them."""
+    """Return the step from bytes to what the network sees."""
     channels_last = subject.settings.runtime.channels_last
     finish = Finish(subject.settings.data, subject.num_classes, subject.checked.device, channels_last=channels_last)
     return lambda images: finish(images, torch.zeros(len(images), dtype=torch.int64)).images
 
 
-def make_result(asked: EvaluationRequest, tally: Tally, subject: Subject, seconds: Mapping[str, float]) -> Result:
-    everywhere = environment(subject.checked.device)
-    return {
-        **asked.about(),
-        "count": tally.seen[tally.cells.index(CLEAN)],
-        "data_digest": subject.data.digest,
-        "copies": {copy: scores(tally.errors(copy), asked) for copy in tally.weights},
-        "seconds": dict(seconds),
-        "environment": {
-            key: getattr(everywhere, key) for key in ("device", "threads", "torch", "torchvision", "bagoftricks")
-        },
-    }
-
-
-def scores(errors: Mapping[Cell, float], asked: EvaluationRequest) -> Result:
-    """``mce``, and ``relative_mce`` where it has a meaning, or ``mfr``; and what they are made of, in percent."""
-    corrupted, clean, normaliser = by_corruption(errors), errors[CLEAN], asked.normaliser
-    if asked.protocol.sequences:
+def scores(errors: Mapping[Cell, float], request: EvaluationRequest) -> Result:
+    """Return ``mce``, with ``relative_mce`` if it has a meaning, or ``mfr``; and the errors behind it, in percent."""
+    corrupted, clean, normaliser = by_corruption(errors), errors[CLEAN], request.normaliser
+    if request.protocol.sequences:
         rate = mean_error(corrupted) if normaliser is None else mce(corrupted, normaliser)
         return {"mfr": rate, "clean_error": clean, "flips": {name: flip for name, (flip,) in corrupted.items()}}
     if normaliser is None:
@@ -175,17 +191,17 @@ def scores(errors: Mapping[Cell, float], asked: EvaluationRequest) -> Result:
     }
 
 
-def rescored(known: Mapping[str, Any], asked: EvaluationRequest) -> Result:
-    """The same errors over another network's."""
-    copies = {}
-    for copy, found in known["copies"].items():
+def rescored(known: Result, request: EvaluationRequest) -> Result:
+    """Return the result of the same errors over another network's."""
+    by_weights = {}
+    for weights, found in known["copies"].items():
         errors = {(name, s): error for name, of in parts(found).items() for s, error in enumerate(of, 1)}
-        copies[copy] = scores({CLEAN: found["clean_error"], **errors}, asked)
-    return {**known, **asked.about(), "copies": copies}
+        by_weights[weights] = scores({CLEAN: found["clean_error"], **errors}, request)
+    return {**known, **request.about(), "copies": by_weights}
 
 
 class Unfinished:
-    """Counts on the disk, for the process that goes on when this one is killed."""
+    """Counts on the disk, from which another process resumes if this one is killed."""
 
     def __init__(self, path: Path, digest: str, tally: Tally) -> None:
         self.path, self.digest, self.tally = path, digest, tally
@@ -193,13 +209,13 @@ class Unfinished:
         self.pieces = 0  # that are counted
 
     def load(self, reporter: Reporter) -> dict[str, float]:
-        """Go on where an earlier process stopped: the seconds that it took. Counts of something else are dropped."""
+        """Load the counts of an earlier process and return its seconds; drop counts of another evaluation."""
         if not self.path.is_file():
             return {}
         try:
             found = json.loads(self.path.read_text(encoding="utf-8"))
             if found["digest"] != self.digest:
-                raise ValueError("they are of other weights, other images or another protocol")
+                raise ValueError("they belong to other weights, other images or another protocol")
             self.tally.load(Counts(**found["tally"]))
             self.pieces, seconds = int(found["pieces"]), dict(found["seconds"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -207,10 +223,11 @@ class Unfinished:
             self.path.unlink(missing_ok=True)
             return {}
         done, every = sum(self.tally.stop), max(self.tally.stop) * len(self.tally.cells)
-        reporter.note(f"the evaluation goes on where it stopped ({done:,} of {every:,} images of begun batches)")
+        reporter.note(f"the evaluation resumes where it stopped ({done:,} of {every:,} images of begun batches)")
         return seconds
 
     def save(self, seconds: Mapping[str, float]) -> None:
+        """Write the counts."""
         tally = asdict(self.tally.counts())
         found = {"digest": self.digest, "tally": tally, "pieces": self.pieces, "seconds": dict(seconds)}
         text = json.dumps(found)
@@ -218,18 +235,6 @@ class Unfinished:
         self.saved = time.monotonic()
 
     def save_now_and_then(self, seconds: Callable[[], Mapping[str, float]]) -> None:
+        """Write the counts if the last time is long ago."""
         if time.monotonic() - self.saved >= SAVE_EVERY_S:
             self.save(seconds())
-
-
-def evaluation_digest(subject: Subject, asked: EvaluationRequest) -> str:
-    """Names all that the counts depend on: the weights, the network around them, the images and the protocol."""
-    trained = asdict(subject.trained)
-    facts = {
-        "asked": asked.about(),
-        "weights": {copy: file_digest(file) for copy, file in subject.files.items()},
-        "network": {key: trained[key] for key in ("model", "tricks", "image_size")},
-        "data": {**asdict(subject.settings.data), "digest": subject.data.digest},
-        "frost": asked.measured,
-    }
-    return blake2b(json.dumps(facts, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()

@@ -90,33 +90,26 @@ def _from_clean(
                 continue
             cell, indices, stop = tally.cells[number], rows[at[done:]], int(at[-1]) + 1
             if sequences and cell != CLEAN:
-                yield _sequence(whole[done:], number, cell[0], indices, stop, request, watch)
+                judge = partial(count_flips, with_first=compared_with_first(cell[0]))
+                made = _watched(_frames(whole[done:], cell[0], indices, request), watch)
+                compared = frame_count(cell[0], request.protocol.constants) - 1
+                yield Piece(number, stop, made, judge, len(indices) * compared)
                 continue
             with watch("corrupt"):
-                made = corrupted(clean[done:], cell, indices, request)
-            yield _single(number, stop, made, labels[done:])
+                images_of_cell = corrupted(clean[done:], cell, indices, request)
+            yield _single(number, stop, images_of_cell, labels[done:])
 
 
 def _single(number: int, stop: int, images: UInt8[Tensor, "B 3 S S"], labels: Int64[Tensor, " B"]) -> Piece:
     return Piece(number, stop, [images], count_misses(labels), len(images))
 
 
-def _sequence(
-    whole: UInt8[Tensor, "B 3 L L"],
-    number: int,
-    name: str,
-    indices: Labels,
-    stop: int,
-    request: EvaluationRequest,
-    watch: Stopwatch,
-) -> Piece:
-    """Return the piece of the perturbation ``name``: its frames are made one at a time."""
-    constants, count = request.protocol.constants, frame_count(name, request.protocol.constants)
-    made = frames(
-        whole, name, torch.from_numpy(indices), side=request.size, constants=constants, seed=request.settings.seed
-    )
-    judge = partial(count_flips, with_first=compared_with_first(name))
-    return Piece(number, stop, _watched(made, watch), judge, len(whole) * (count - 1))
+def _frames(
+    whole: UInt8[Tensor, "B 3 L L"], name: str, indices: Labels, request: EvaluationRequest
+) -> Iterator[Tensor]:
+    """Return the frames of the perturbation ``name``, made one at a time."""
+    constants, seed = request.protocol.constants, request.settings.seed
+    return frames(whole, name, torch.from_numpy(indices), side=request.size, constants=constants, seed=seed)
 
 
 def _watched(made: Iterator[Tensor], watch: Stopwatch) -> Iterable[Tensor]:

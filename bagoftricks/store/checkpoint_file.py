@@ -31,7 +31,7 @@ def write_checkpoint(path: Path, state: TrainingState, *, before: Callable[[], o
 
 
 def encoded(state: TrainingState) -> bytearray:
-    """The bytes of a checkpoint."""
+    """Return the bytes of a checkpoint."""
     tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
     strides = {
         name: tensor.stride() for name, tensor in state.tensors.items() if tensor.stride() != row_major_strides(tensor)
@@ -44,7 +44,7 @@ def encoded(state: TrainingState) -> bytearray:
 
 
 def read_checkpoint(path: Path) -> TrainingState:
-    """The state in a file, on the CPU, in the memory order it had. Runs no code from the file.
+    """Return the state in a file, on the CPU, in the memory order it had. Runs no code from the file.
 
     Raises DamagedCheckpoint, UserError for a file that a newer version wrote, OSError where it cannot be read.
     """
@@ -58,13 +58,13 @@ def read_checkpoint(path: Path) -> TrainingState:
     if state is None:
         raise UserError(
             f"{path} is of format {about['format']}, which a newer version of bagoftricks wrote (this one reads up to "
-            f"{CHECKPOINT_FORMAT}): upgrade this one to go on from it, or type rerun=true to start anew"
+            f"{CHECKPOINT_FORMAT}): upgrade this one to resume from it, or type rerun=true to start from the beginning"
         )
     return state
 
 
 def _verified(data: bytearray) -> dict[str, Any]:
-    """What the header tells beside the tensors, after a check of the digest."""
+    """Return the values of the header, after a check of the digest."""
     start = _digest_start(data)
     if data[start : start + len(UNSET)] != _digest(data, start).encode():
         raise ValueError("its digest is not that of its contents")
@@ -82,12 +82,12 @@ def _decoded(data: bytearray, about: Mapping[str, Any]) -> TrainingState:
 
 
 def row_major_strides(tensor: Tensor) -> tuple[int, ...]:
-    """The strides of a tensor of this shape in row-major order."""
+    """Return the strides of a tensor of this shape in row-major order."""
     return torch.empty(tensor.shape, device="meta").stride()
 
 
 def with_strides(tensor: Tensor, strides: list[int]) -> Tensor:
-    """A copy of a tensor with these strides."""
+    """Return a copy of a tensor with these strides."""
     return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device=tensor.device).copy_(tensor)
 
 
@@ -98,7 +98,7 @@ def _header(data: bytearray) -> dict[str, Any]:
 
 
 def _digest_start(data: bytearray) -> int:
-    """Where the 64 characters of the digest begin."""
+    """Return the position of the 64 characters of the digest."""
     size = int.from_bytes(data[:LENGTH_BYTES], "little")
     key = b'"sha256":"'
     found = data.find(key, LENGTH_BYTES, LENGTH_BYTES + size)

@@ -25,7 +25,7 @@ EPOCH_PAUSE = 10.0  # seconds: the end of an epoch is no reason for another chec
 
 
 class Checkpoints:
-    """Writes and finds the checkpoints in the folder of one run, of which this process has the lease.
+    """Checkpoints in the folder of one run, whose lease this process holds.
 
     ``guard`` is called just before a file appears: it raises when the run was taken over.
     """
@@ -45,7 +45,7 @@ class Checkpoints:
         self._error: BaseException | None = None
 
     def due(self, steps: int, *, end_of_epoch: bool = False) -> bool:
-        """Whether it is time for a checkpoint, ``steps`` into the run. Raises what went wrong with the last one."""
+        """Return True if a checkpoint is due after ``steps`` of the run. Raises the error of the last one."""
         if self._error is not None:
             self.wait()
         if not (self.keep and self.writes) or steps == self.saved_step or (self._thread and self._thread.is_alive()):
@@ -58,7 +58,7 @@ class Checkpoints:
         )
 
     def save(self, steps: int, state: TrainingState, *, finite: str = "") -> None:
-        """Copy ``state`` and write it in the background; ``wait`` tells how that went.
+        """Copy ``state`` and write it in the background; ``wait`` raises its error.
 
         It is not written where the tensor called ``finite`` is infinite or not a number.
         """
@@ -109,11 +109,11 @@ class Checkpoints:
         return self.folder / f"{steps:09}{SUFFIX}"
 
     def steps(self) -> list[int]:
-        """After how many steps there are checkpoints, in order."""
+        """Return the steps of the checkpoints, in order."""
         return steps_in(self.folder)
 
     def newest(self, note: Callable[[str], object]) -> tuple[Path, TrainingState] | None:
-        """The last checkpoint that is whole; damaged ones are told to ``note`` and passed over."""
+        """Return the last checkpoint that is whole; pass over damaged ones and report them to ``note``."""
         for step in reversed(self.steps()):
             try:
                 return self.path(step), read_checkpoint(self.path(step))
@@ -155,7 +155,7 @@ class Snapshot:
         self.buffers: dict[str, Tensor] = {}
 
     def take(self, tensors: Tensors) -> tuple[dict[str, Tensor], Callable[[], object]]:
-        """The copies, and what waits until they are complete; the next step may begin at once, on the same stream."""
+        """Return the copies, and a function that waits for them; the next step may begin at once on the same stream."""
         with torch.no_grad():
             for name, tensor in tensors.items():
                 self._buffer(name, tensor).copy_(tensor, non_blocking=True)

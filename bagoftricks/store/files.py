@@ -15,7 +15,7 @@ TEMPORARY = "tmp"  # last part of the name of a file that is not whole yet
 
 
 def write_whole(path: Path, write: Callable[[Path], object], *, before: Callable[[], object] | None = None) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, flush it to disk, then rename it over ``path``.
+    """Let ``write`` fill a temporary file next to ``path``, flush it to disk, then rename it over ``path``.
 
     After a crash at any moment, ``path`` is what it was or what it was to become. ``before`` is called just before the
     renaming: what it raises stops it.

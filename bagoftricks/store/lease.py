@@ -1,4 +1,4 @@
-"""Who trains a run: a file that only one process can create, kept alive by a heartbeat.
+"""Lease of a run: a file that only one process can create, kept alive by a heartbeat.
 
 Two sweeps over one folder never train the same run, and the run of a dead process is taken over: at once when it died
 on this host, after ``STALE_SECONDS`` without a heartbeat when it ran elsewhere. Plain files, so a shared folder is
@@ -31,7 +31,7 @@ class Lease:
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
     def held(self) -> bool:
-        """Whether the lease is still ours: false after another process took it for dead."""
+        """Return True while the lease is ours: another process may have taken it over."""
         return (read(self.path) or {}).get("token") == self.token
 
     def __enter__(self) -> "Lease":
@@ -53,7 +53,7 @@ class Lease:
 
 
 class NullLease(Lease):
-    """What the other ranks of a run have: rank 0 holds the lease for them."""
+    """Lease of the other ranks of a run: rank 0 holds it for them."""
 
     def __init__(self) -> None: ...
 
@@ -69,7 +69,7 @@ class NullLease(Lease):
 
 
 def claim(folder: Path) -> Lease | None:
-    """The lease of the run in ``folder``, or None while another live process has it."""
+    """Return the lease of the run in ``folder``, or None while another live process has it."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LEASE
     seen = _bytes(path)
@@ -89,7 +89,7 @@ def claim(folder: Path) -> Lease | None:
 
 
 def is_live(path: Path) -> bool:
-    """Whether the process that made this lease still works on its run."""
+    """Return True if the process that made this lease still works on its run."""
     seen = _bytes(path)
     return seen is not None and _is_alive(seen, path)
 
@@ -104,7 +104,7 @@ def _is_alive(lease: bytes, path: Path) -> bool:
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """The owner's token, host and process; None where there is no lease."""
+    """Return the owner's token, host and process; None without a lease."""
     return _parse(_bytes(path) or b"")
 
 
@@ -151,7 +151,7 @@ def _bytes(path: Path) -> bytes | None:
 
 
 def host() -> str:
-    """This machine, and the process numbers it counts in: a container's numbers are its own."""
+    """Return the machine and its space of process numbers: a container's numbers are its own."""
     try:
         namespace = os.stat("/proc/self/ns/pid").st_ino
     except OSError:
@@ -160,7 +160,7 @@ def host() -> str:
 
 
 def born(pid: int) -> str | None:
-    """When process ``pid`` started, so that a number used again is not taken for the old one; None when it is gone."""
+    """Return the start of process ``pid``, which tells a reused number from the old one; None once it is gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return None if fields[0] == "Z" else fields[19]

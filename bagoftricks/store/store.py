@@ -27,7 +27,7 @@ NEAR = 5  # ids that an error lists
 
 
 class RunState(Enum):
-    """Where a run stands."""
+    """State of a run."""
 
     MISSING = "missing"
     RUNNING = "running"
@@ -45,16 +45,16 @@ class Store:
         self.damaged: list[str] = []  # what is wrong with records that were left out
 
     def folder(self, run_id: str) -> Path:
-        """The folder of a run. Raises UserError for an id that would lead out of the store."""
+        """Return the folder of a run. Raises UserError for an id that would lead out of the store."""
         return self.root / safe_name(run_id, "run id")
 
     def record(self, run_id: str) -> Record | None:
-        """The record of a finished run, or None."""
+        """Return the record of a finished run, or None."""
         path = self.folder(run_id) / RECORD
         return read_record(path) if path.is_file() else None
 
     def state(self, run_id: str) -> RunState:
-        """Where the run stands, from the files in its folder."""
+        """Return the state of the run, from the files in its folder."""
         folder = self.folder(run_id)
         if (folder / RECORD).is_file():
             return RunState.DONE
@@ -65,20 +65,20 @@ class Store:
         return RunState.INTERRUPTED if (folder / INTERRUPTED).is_file() else RunState.MISSING
 
     def claim(self, run_id: str) -> Lease | None:
-        """The right to train the run, or None while another live process has it."""
+        """Return the lease of the run, or None while another live process has it."""
         return claim(self.folder(run_id))
 
     def failed(self, run_id: str) -> bool:
-        """Whether the run's folder has the mark of a failure."""
+        """Return True if the run's folder has the mark of a failure."""
         return (self.folder(run_id) / FAILURE).is_file()
 
     def failure(self, run_id: str) -> dict[str, str]:
-        """The first line of the error of a failed run, and its traceback."""
+        """Return the first line of the error of a failed run, and its traceback."""
         try:
             found = json.loads((self.folder(run_id) / FAILURE).read_text(encoding="utf-8"))
             return {"error": str(found["error"]), "traceback": str(found["traceback"])}
         except (OSError, ValueError, KeyError, TypeError):
-            return {"error": "how is not known: it could not be written down", "traceback": ""}
+            return {"error": "unknown: the failure could not be recorded", "traceback": ""}
 
     def mark_failed(self, run_id: str, error: str, trace: str) -> None:
         """Remember the first line of an error; on a full disk, at least that there was one."""
@@ -100,7 +100,7 @@ class Store:
             (self.folder(run_id) / name).unlink(missing_ok=True)
 
     def records(self) -> Iterator[Record]:
-        """Every finished run's record, in the order of their ids; damaged ones are named in ``damaged`` instead."""
+        """Yield every finished run's record by id; unreadable ones are named in ``damaged`` instead."""
         if not self.root.is_dir():
             raise UserError(f"store={self.root}: no such folder; bot-train makes it, or name another with store=")
         for path in sorted(self.root.glob(f"*/{RECORD}")):
@@ -110,7 +110,7 @@ class Store:
                 self.damaged.append(str(error))
 
     def find(self, prefix: str) -> Record:
-        """The record of the finished run whose id begins with ``prefix``. Raises UserError for none or for several."""
+        """Return the record of the finished run whose id begins with ``prefix``; raise UserError unless it is one."""
         if not self.root.is_dir():
             raise UserError(f"store={self.root}: no such folder; name the folder of the records with store=")
         ids = sorted(path.parent.name for path in self.root.glob(f"*/{RECORD}"))
@@ -162,7 +162,7 @@ class Store:
         )
 
     def write_record(self, record: Record, *, before: Guard | None = None) -> None:
-        """The last file of a run: where it is, the run is finished."""
+        """Write the last file of a run, which marks it as finished."""
         text = record_text(record)
         path = self.folder(record.id) / RECORD
         write_whole(path, lambda path: path.write_text(text, encoding="utf-8"), before=before)

@@ -233,6 +233,6 @@ def test_a_killed_process_loses_at_most_what_it_had_not_written(bot, trained, tm
     done = json.loads(partial.read_text())["pieces"]
     assert 1 <= done < 76
     again = subprocess.run([sys.executable, "-c", slow + command], cwd=tmp_path, capture_output=True, text=True)
-    assert "goes on where it stopped" in again.stderr
+    assert "resumes where it stopped" in again.stderr
     assert not partial.exists()
     assert list(record_of(trained)["robustness"]) == [NAME]

@@ -125,7 +125,7 @@ def test_a_killed_evaluation_goes_on_where_it_stopped(evaluate, stop, monkeypatc
     assert len(list((tmp_path / "store").glob("*/small_c.partial.json"))) == 1
     said = Said()
     again = evaluate(said, batch=7)  # of another batch size
-    assert any("goes on where it stopped" in note for note in said.notes)
+    assert any("resumes where it stopped" in note for note in said.notes)
     assert without_times(result_of(again)) == without_times(whole)
     assert said.steps == said.totals[-1] <= 76 * 2
     assert list((tmp_path / "store").glob("*/*.partial.json")) == []
@@ -143,7 +143,7 @@ def test_counts_of_other_weights_or_of_a_broken_file_are_dropped_with_a_note(eva
     whole = without_times(result_of(record))
     folder = tmp_path / "store" / record.id
     for text, why in (
-        (json.dumps({"digest": "0" * 32, "tally": {}, "seconds": {}}), "of other weights, other images"),
+        (json.dumps({"digest": "0" * 32, "tally": {}, "seconds": {}}), "other weights, other images"),
         ("{", "not used"),
         (json.dumps([]), "not used"),
     ):

@@ -11,7 +11,7 @@ from bagoftricks.report.robustness import error_report, robustness_columns
 from bagoftricks.robustness import request as asked
 from bagoftricks.robustness.perturbations import frames, smallest_frame
 from bagoftricks.robustness.protocols import SEQUENCES
-from bagoftricks.robustness.result import of_copy, parts
+from bagoftricks.robustness.result import of_weights, parts
 from bagoftricks.robustness.scoring import alexnet_flips
 from bagoftricks.run import corrupted_images as images
 from bagoftricks.run.corrupted_images import chosen_rows
@@ -63,7 +63,7 @@ def test_a_killed_count_goes_on_where_it_stopped_and_no_batch_size_changes_a_fli
 
 def test_the_score_is_the_mean_over_alexnets_and_the_row_says_what_it_is_of(evaluate):
     result = evaluate(protocol="imagenet_p", limit=5).robustness["imagenet_p[limit=5]"]
-    copy = of_copy(result, "last")
+    copy = of_weights(result, "last")
     rates = [100 * flip / alexnet_flips().errors[name][0] for name, flip in copy["flips"].items()]
     assert copy["mfr"] == pytest.approx(sum(rates) / 9)
     columns = robustness_columns([{"robustness": {"imagenet_p": copy}}])
