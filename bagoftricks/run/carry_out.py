@@ -6,7 +6,7 @@ from bagoftricks.run.corrupted import CorruptedEvaluation, corruption_request
 from bagoftricks.run.environment import find_device
 from bagoftricks.run.evaluation import subject_of_run
 from bagoftricks.run.execute import execute
-from bagoftricks.run.ranks import execute_on_ranks
+from bagoftricks.run.ranks import RankedRun
 from bagoftricks.run.reporter import Reporter, SilentReporter
 from bagoftricks.settings import Settings
 from bagoftricks.started import find_scheduler, other_rank, ranks_started
@@ -34,4 +34,4 @@ def train(settings: Settings, reporter: Reporter, command: str, data: Dataset | 
             return execute(settings, SilentReporter() if other_rank() else reporter, command, data, world)
     if ranks == 1:
         return execute(settings, reporter, command, data)
-    return execute_on_ranks(settings, reporter, command, ranks)
+    return RankedRun(settings, reporter, command, ranks).carry_out()

@@ -26,7 +26,7 @@ from bagoftricks.run.prepare import Prepared, prepare
 from bagoftricks.run.reporter import Reporter
 from bagoftricks.run.signals import Signals
 from bagoftricks.run.start import Seconds, compile_step, make_trainer, warm_up
-from bagoftricks.run.watch import write_evidence
+from bagoftricks.run.watch import evidence, write_evidence
 from bagoftricks.settings import Settings
 from bagoftricks.store.checkpoints import FOLDER, Checkpoints, remove_leftovers
 from bagoftricks.store.files import remove_temporaries, weights_writer, write_whole
@@ -232,7 +232,9 @@ class Run:
             with suppress(Exception):  # the loss is the error to report
                 training.checkpointer.wait()
             with suppress(OSError):
-                write_evidence(path, error, training.checkpointer, self.settings.seed)
+                facts = evidence(error, training.trainer, training.loaders[0].plan, self.settings.seed)
+                steps = training.checkpointer.checkpoints.steps()
+                write_evidence(path, {**facts, "checkpoints_before": [step for step in steps if step < error.step]})
         return loss_failure(error, training.trainer.length, path)
 
     # --- measure ---

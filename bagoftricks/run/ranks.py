@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from multiprocessing.connection import Client, Connection, Listener, wait
 from pathlib import Path
 from typing import Any
@@ -46,29 +46,44 @@ FAILING_SECONDS = 3.0  # after a failure
 # --- in the process that starts the ranks ---
 
 
-def execute_on_ranks(settings: Settings, reporter: Reporter, command: str, ranks: int) -> Record:
-    """Start ``ranks`` ranks and return the record. Raises the error of rank 0, RankFailed if it sent none."""
-    store = Store(settings.store)
-    store.writable()
-    prepared = prepare(settings)
-    check_ranks(prepared, ranks)
-    name = prepared.id
-    if not settings.rerun and (record := store.record(name)):
-        reporter.note(f"run {name} is finished: this is its record (rerun=true trains it again)")
+@dataclass
+class RankedRun:
+    """One run that ranks carry out which this process starts."""
+
+    settings: Settings
+    reporter: Reporter
+    command: str
+    ranks: int
+
+    def carry_out(self) -> Record:
+        """Start the ranks and return the record. Raises the error of rank 0, RankFailed if it sent none."""
+        store = Store(self.settings.store)
+        store.writable()
+        prepared = prepare(self.settings)
+        check_ranks(prepared, self.ranks)
+        name = prepared.id
+        if not self.settings.rerun and (record := store.record(name)):
+            self.reporter.note(f"run {name} is finished: this is its record (rerun=true trains it again)")
+            return record
+        self.launch(name, store)
+        record = store.record(name)
+        assert record is not None, "rank 0 has written its record"
         return record
-    signals = Signals()
-    with signals, tempfile.TemporaryDirectory(prefix="bot-") as folder:
-        last = RankLauncher(Path(folder), settings, command, ranks).watch(reporter, signals)
-    if last is not None:
+
+    def launch(self, name: str, store: Store) -> None:
+        """Start the ranks, relay what rank 0 reports, and raise its error."""
+        signals = Signals()
+        with signals, tempfile.TemporaryDirectory(prefix="bot-") as folder:
+            launcher = RankLauncher(Path(folder), self.settings, self.command, self.ranks)
+            last = launcher.watch(self.reporter, signals)
+        if last is None:
+            return
         error = error_from_message(last, known=(TrainingFailed, RunElsewhere))
         if store.state(name) is RunState.MISSING:  # rank 0 could not record its failure
             store.mark_failed(name, f"{error}", last["trace"])
         if isinstance(error, KeyboardInterrupt):
             signals.pass_on()
         raise error
-    record = store.record(name)
-    assert record is not None, "rank 0 has written its record"
-    return record
 
 
 def check_ranks(prepared: Prepared, ranks: int) -> None:

@@ -3,7 +3,6 @@
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,9 +11,6 @@ from bagoftricks.data.plan import StepPlan
 from bagoftricks.errors import LossNotFinite
 from bagoftricks.store.files import write_whole
 from bagoftricks.training.trainer import Trainer
-
-if TYPE_CHECKING:
-    from bagoftricks.run.keeper import RunCheckpointer
 
 EVERY = 32  # steps whose losses are read from a GPU at once
 
@@ -69,10 +65,8 @@ class LossWatch:
             del self.known[step]
 
 
-def write_evidence(path: Path, error: LossNotFinite, checkpointer: "RunCheckpointer", seed: int) -> None:
+def write_evidence(path: Path, facts: dict[str, object]) -> None:
     """Write the facts about a loss that is not finite to ``path``, as JSON."""
-    facts = evidence(error, checkpointer.trainer, checkpointer.loaders[0].plan, seed)
-    facts["checkpoints_before"] = [step for step in checkpointer.checkpoints.steps() if step < error.step]
     text = json.dumps(facts, indent=2) + "\n"
     write_whole(path, lambda file: file.write_text(text, encoding="utf-8"))
 

@@ -207,7 +207,7 @@ def test_the_default_trick_changes_something(name):
         pytest.skip("shown by its own test")
     if (name, {}) in IDENTITIES:
         pytest.skip("its own test says that its defaults change nothing here")
-    tricks, steps = create_all([name]), TASK.total_steps if acts_late(name) else 2
+    tricks, steps = create_all([name]), TASK.clock.length.total_steps if acts_late(name) else 2
     with_it, baseline = evaluated(tricks, None, steps), evaluated({}, network_for(tricks), steps)
     assert with_it.shape != baseline.shape or relative_difference(with_it, baseline) > ROUNDING
 
