@@ -299,7 +299,7 @@ def test_a_failure_that_cannot_be_written_down_is_a_failure_all_the_same(tmp_pat
     store.folder("run").mkdir()
     store.mark_failed("run", "it broke", "")
     assert store.state("run") is RunState.FAILED
-    assert "could not be written down" in store.failure("run")["error"]
+    assert "could not be recorded" in store.failure("run")["error"]
 
 
 # --- data ---
