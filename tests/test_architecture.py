@@ -210,3 +210,29 @@ def test_a_keyed_draw_is_not_taken_for_a_shared_one(source):
 @pytest.mark.parametrize(("arguments", "unsafe"), [("f", 1), ("f, weights_only=False", 1), ("f, weights_only=True", 0)])
 def test_an_unsafe_load_is_found(arguments, unsafe):
     assert len(unsafe_loads(f"import torch\ntorch.load({arguments})")) == unsafe
+
+
+MOST_LINES, MOST_PARAMETERS = 50, 6
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_functions_are_short_and_take_few_parameters(file):
+    functions = [node for node in ast.walk(ast.parse(FILES[file])) if isinstance(node, ast.FunctionDef)]
+    assert [f.name for f in functions if f.end_lineno - f.lineno >= MOST_LINES] == []
+    taken = {
+        f.name: [a.arg for a in f.args.posonlyargs + f.args.args + f.args.kwonlyargs if a.arg not in ("self", "cls")]
+        for f in functions
+    }
+    assert {name: taken for name, taken in taken.items() if len(taken) > MOST_PARAMETERS} == {}
+
+
+def test_no_two_modules_import_each_other_in_a_circle():
+    modules = {file.removesuffix(".py").removesuffix("/__init__").replace("/", "."): file for file in FILES}
+    imported = {
+        name: [n if n in modules else n.rpartition(".")[0] for n in own_imports(f)] for name, f in modules.items()
+    }
+    left = {name: {n for n in found if n in modules and n != name} for name, found in imported.items()}
+    while free := [name for name, needs in left.items() if not needs & left.keys()]:
+        for name in free:
+            del left[name]
+    assert sorted(left) == []

@@ -11,20 +11,7 @@ import bagoftricks
 
 PACKAGE = Path(bagoftricks.__file__).parent
 TREES = {str(p.relative_to(PACKAGE)): ast.parse(p.read_text(encoding="utf-8")) for p in sorted(PACKAGE.rglob("*.py"))}
-# Rooms and files whose prose is held.
-HELD = (
-    *("cli/docs", "distributed/", "errors", "image_ops", "measure/", "rng", "started"),
-    *("robustness/corruptions/", "robustness/flips", "robustness/perturbations/", "robustness/scoring"),
-    *("robustness/stopwatch", "robustness/stored", "robustness/tally"),
-    *("recipe/", "training/", "run/__init__", "run/carry_out", "run/check", "run/corrupted_images", "run/epochs"),
-    *("run/execute", "run/failures", "run/keeper", "run/loading", "run/prepare", "run/rank", "run/reporter"),
-    *("run/signals", "run/start", "run/teacher", "run/watch"),
-    *("data/", "folders", "models/", "plugins", "registry", "settings", "study/", "testing", "tricks/"),
-    *("cli/app", "cli/arguments", "cli/compose", "cli/conf", "cli/extend", "cli/help", "cli/launchers", "cli/schema"),
-    *("robustness/protocols", "robustness/overlaps", "robustness/result", "run/identity", "run/bench", "run/corrupted"),
-    *("run/environment", "run/evaluation", "store/", "report/", "cli/bench", "cli/progress", "cli/table", "cli/train"),
-)
-FILES = [file for file in TREES if file.startswith(HELD)]
+FILES = list(TREES)
 
 QUESTIONS = {
     "What",

@@ -61,12 +61,13 @@ def normalise_arguments(argv: list[str]) -> list[str]:
                 flags.append(left.pop(0))
             continue
         match = OVERRIDE.fullmatch(argument)
-        if match is None or (match["value"] is None and match["sign"] != "~"):
+        sign, key, value = match.group("sign", "key", "value") if match else ("", "", None)
+        if match is None or (value is None and sign != "~"):
             raise UserError(f"'{argument}' is not key=value{_meant(argument)}")
-        sign, key, value = match["sign"] or "", match["key"], match["value"]
+        sign = sign or ""
         if key in FAMILIES:
             _check_options(key, value, multirun)
-            chosen.setdefault(key, []).append((sign, value))
+            chosen.setdefault(key, []).append((sign, value or ""))
         elif key == "model" and value and "/" in value:
             overrides.extend(_network(value, multirun))
         elif key in YAML_GROUPS:

@@ -1,10 +1,11 @@
 """bot-bench: what a network with its tricks costs, without training it."""
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bagoftricks.cli.app import guarded_main, launch
 from bagoftricks.cli.extend import extend
+from bagoftricks.store.json_fields import Json
 
 if TYPE_CHECKING:
     from bagoftricks.settings import Settings
@@ -19,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     given = {argument.lstrip("+").partition("=")[0] for argument in arguments}
     if not given & {"data", "preset"}:
         arguments = [*arguments, *(f"{key}={value}" for key, value in PAPERS.items() if key not in given)]
-    rows: list[dict[str, Any]] = []
+    rows: list[Json] = []
     styles: list[str] = []
 
     def job(settings: "Settings", command: str) -> None:
@@ -58,13 +59,14 @@ def experiment_costs(arguments: list[str]) -> str:
     own = {"experiment": "", "scale": "paper", "format": "text"}
     own |= {key: value for key, _, value in (a.partition("=") for a in arguments) if key in own}
     rest = [argument for argument in arguments if argument.partition("=")[0] not in own]
-    experiment = load_experiment(own["experiment"], own["scale"])
-    rows: list[dict[str, Any]] = []
+    name, scale, style = own.values()
+    experiment = load_experiment(name, scale)
+    rows: list[Json] = []
     for arm in experiment.arms:
         if arm.needs:
             print(f"bot-bench: {arm.label} needs {', '.join(arm.needs)}", file=sys.stderr)
             continue
-        settings = arm_settings(arm, [*experiment.overrides, *rest, f"format={own['format']}"], compose_settings)
+        settings = arm_settings(arm, [*experiment.overrides, *rest, f"format={style}"], compose_settings)
         pixels = settings.pixels
 
         def warn(text: str, label: str = arm.label) -> None:
@@ -72,7 +74,7 @@ def experiment_costs(arguments: list[str]) -> str:
 
         print(f"bot-bench: {arm.label}, {settings.model.name}", file=sys.stderr)
         rows.append({"label": arm.label, "image_size": pixels, **measure(settings, warn), "published": arm.published})
-    return published_costs(rows, own["format"])
+    return published_costs(rows, style)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 import sys
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bagoftricks.cli.app import guarded_main, launch
 from bagoftricks.cli.extend import extend
 from bagoftricks.cli.help import text
 from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.store.json_fields import Json
 
 if TYPE_CHECKING:
     from bagoftricks.run.evaluation import Subject
@@ -21,7 +22,7 @@ PARTS_BESIDE_A_RUN = ("data.", "runtime.", "corruptions.")
 
 @dataclass
 class EvalArguments:
-    """What is asked of the command beside the settings."""
+    """Arguments of the command that are not settings."""
 
     run: str | None = None
     weights: str | None = None
@@ -72,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     if {"-h", "--help"} & set(arguments):
         print(text(PROGRAM))
         return 0
-    rows: list[dict[str, Any]] = []
+    rows: list[Json] = []
     used: list[Settings] = []
 
     def show() -> None:
@@ -107,8 +108,8 @@ def main(argv: list[str] | None = None) -> int:
     return launch(PROGRAM, of_file, show, [*asked.rest, *weights])
 
 
-def shown(rows: list[dict[str, Any]], style: str, *, each: bool, report: bool) -> str:
-    """What is printed: the rows, what the robustness was measured on, and the report of all errors."""
+def shown(rows: list[Json], style: str, *, each: bool, report: bool) -> str:
+    """Return the text to print: the rows, the notes of the robustness, and the report of all errors."""
     if style == "json":
         return _json(rows)
     from bagoftricks.report.robustness import error_report, robustness_notes, score_keys, with_notes
@@ -118,7 +119,7 @@ def shown(rows: list[dict[str, Any]], style: str, *, each: bool, report: bool) -
     parts = [with_notes(render(rows, columns, style), robustness_notes(rows), style)]
     for row in rows if report else []:
         if not row.get("robustness"):
-            raise UserError("report=true: of which protocol? Type corruptions=NAME beside it")
+            raise UserError("report=true needs a protocol: add corruptions=NAME")
         for name, result in row["robustness"].items():
             title = f"{row['label']}, {name}"
             parts += ["", title, "", error_report(name, result, style)]
@@ -126,7 +127,7 @@ def shown(rows: list[dict[str, Any]], style: str, *, each: bool, report: bool) -
 
 
 def _show(asked: EvalArguments) -> None:
-    """A picture of the corruptions on an image of the user's."""
+    """Write a picture of the corruptions on an image of the user's."""
     from bagoftricks.cli.compose import compose_settings
     from bagoftricks.report.corruption_grid import write_grid
 
@@ -134,17 +135,15 @@ def _show(asked: EvalArguments) -> None:
         name = argument.lstrip("+~").partition("=")[0]
         if not name.startswith("corruptions") and name not in ("image_size", "runtime.device"):
             near = did_you_mean(name, ["corruptions", "image_size", "image", "out", "show"])
-            raise UserError(
-                f"'{argument}' has no meaning beside show=corruptions{near} (corruptions.*, image_size, out)"
-            )
+            raise UserError(f"'{argument}' has no meaning with show=corruptions{near} (corruptions.*, image_size, out)")
     settings = compose_settings(asked.rest)
     assert asked.image is not None
     write_grid(asked.image, asked.out, settings.corruptions, settings.image_size or 224)
     print(f"{PROGRAM}: {asked.out} shows the corruptions", file=sys.stderr)
 
 
-def _evaluate_run(asked: EvalArguments, prefix: str) -> "tuple[Settings, list[dict[str, Any]]]":
-    """The settings of the evaluation and its rows."""
+def _evaluate_run(asked: EvalArguments, prefix: str) -> "tuple[Settings, list[Json]]":
+    """Return the settings of the evaluation and its rows."""
     overrides = _parsed(asked.rest)
     from omegaconf import OmegaConf
 
@@ -171,8 +170,8 @@ def _evaluate_run(asked: EvalArguments, prefix: str) -> "tuple[Settings, list[di
     return settings, _rows(asked, subject, {"model": record.model["name"], "id": record.id}, record)
 
 
-def _parsed(arguments: list[str]) -> dict[str, Any]:
-    """The overrides beside run=, in Hydra's grammar."""
+def _parsed(arguments: list[str]) -> Json:
+    """Parse the overrides that go with run=, in Hydra's grammar."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     from bagoftricks.cli.arguments import normalise_arguments
@@ -182,7 +181,7 @@ def _parsed(arguments: list[str]) -> dict[str, Any]:
         if not name.startswith(PARTS_BESIDE_A_RUN) and name not in BESIDE_A_RUN:
             meant = did_you_mean(name, ["run", "weight_set", "export", "naming", *BESIDE_A_RUN])
             raise UserError(
-                f"'{argument}' cannot be set beside run={meant} (the network and its tricks are "
+                f"'{argument}' cannot be set with run={meant} (the network and its tricks are "
                 "the run's; free are data.*, runtime.*, corruptions, image_size, weight_set, report, export, naming, "
                 "rerun, store and format)"
             )
@@ -190,9 +189,7 @@ def _parsed(arguments: list[str]) -> dict[str, Any]:
     return {override.key_or_group: override.value() for override in parsed}
 
 
-def _rows(
-    asked: EvalArguments, subject: "Subject", about: dict[str, Any], record: "Record | None" = None
-) -> list[dict[str, Any]]:
+def _rows(asked: EvalArguments, subject: "Subject", about: Json, record: "Record | None" = None) -> list[Json]:
     """Export what is asked for, evaluate, and name the rows; ``record``: of the run that is evaluated."""
     from dataclasses import replace
 
@@ -229,7 +226,7 @@ def _rows(
     return [{**row, **found[row["weights"]]} for row in rows]
 
 
-def _json(rows: list[dict[str, Any]]) -> str:
+def _json(rows: list[Json]) -> str:
     import json
 
     return json.dumps(rows[0] if len(rows) == 1 else rows, indent=2)

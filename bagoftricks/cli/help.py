@@ -40,7 +40,7 @@ usage:
     "bot-eval": """bot-eval: evaluate a finished run, or a file of weights, without training.
 
 usage:
-  bot-eval run=3f2a                                          the run whose id begins so, its averaged copies too
+  bot-eval run=3f2a                                          the run whose id begins with it, its averaged weights too
   bot-eval run=3f2a image_size=288 data.root=FOLDER          its weights on larger images, or on other data
   bot-eval run=3f2a export=mine.safetensors naming=torchvision
   bot-eval weights=resnet50.pth model=resnet50 +tweak=resnet_b data=imagefolder data.root=FOLDER
@@ -50,7 +50,7 @@ usage:
   run=          a run of store=; with it, only data.*, runtime.*, corruptions, image_size, rerun, store and format can
                 be set. Robustness is added to the record once (rerun=true: again); nothing else is recorded
   weights=      a file in our names, torchvision's or timm's: .safetensors, or a state dict of torch.save
-  copy=ema      of a run, one copy of the weights alone; last is the trained one
+  weight_set=ema  of a run, one weight set alone; last is the trained one
   report=true   with corruptions=, the error on every corruption at every severity
   show=corruptions image=FILE out=FILE.png   all corruptions x severities of an image, at image_size=224; with
                 corruptions=NAME as that protocol has them

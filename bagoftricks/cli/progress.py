@@ -1,12 +1,13 @@
 """A run's progress on standard error: a bar on a terminal, a line per epoch anywhere."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from bagoftricks.run.reporter import EpochRow
+
 NAME = 19  # characters that a bar shows: a protocol's name, or most of a run's id
+
+LINE = "train loss {train_loss:.4f}  loss {loss:.4f}  top-1 {top1:.2f} %  {train_seconds:.1f} s"
 
 
 class ConsoleReporter:
@@ -31,13 +32,11 @@ class ConsoleReporter:
         if self.bar is not None:
             self.bar.advance(self.task)
 
-    def epoch(self, row: Mapping[str, Any]) -> None:
-        name = "" if row["weights"] == "last" else f" [{row['weights']}]"
-        self.console.print(
-            f"epoch {row['epoch']:3}{name}  train loss {row['train_loss']:.4f}  loss {row['loss']:.4f}  "
-            f"top-1 {row['top1']:.2f} %  {row['train_seconds']:.1f} s",
-            markup=False,
-        )
+    def epoch(self, row: EpochRow) -> None:
+        weights = row.get("weights", "last")
+        name = "" if weights == "last" else f" [{weights}]"
+        scores = LINE.format_map(row)
+        self.console.print(f"epoch {row.get('epoch'):3}{name}  {scores}", markup=False)
 
     def end(self) -> None:
         if self.bar is not None:

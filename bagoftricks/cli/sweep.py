@@ -14,6 +14,7 @@ from bagoftricks.cli.extend import extend
 from bagoftricks.cli.launchers import is_launcher, launch_with_plugin
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.settings import METRICS
+from bagoftricks.store.json_fields import Json
 
 if TYPE_CHECKING:
     from bagoftricks.settings import Settings
@@ -55,7 +56,7 @@ how to run it
 
 @dataclass(frozen=True)
 class Sweep:
-    """What bot-sweep is told beyond the settings of its runs."""
+    """Arguments of bot-sweep that are not settings of its runs."""
 
     experiment: str | None = None
     scale: str = "laptop"
@@ -111,13 +112,13 @@ def run(sweep: Sweep, arguments: Sequence[str]) -> int:
     return run_missing(plan, name, about, sweep, store, base.format)
 
 
-def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], dict[str, Any]]":
-    """The arms, the overrides of all runs, and what the table says about the study."""
+def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], Json]":
+    """Return the arms, the overrides of all runs, and the facts for the table."""
     if sweep.experiment is not None:
         from bagoftricks.study.experiment import load_experiment
 
         found = load_experiment(sweep.experiment, sweep.scale)
-        about: dict[str, Any] = {
+        about: Json = {
             "title": found.title,
             "source": found.source,
             "scale": found.scale,
@@ -146,8 +147,8 @@ def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], dict[str, A
     return arms, sweep.overrides, {**about, "notes": aliases}
 
 
-def sweep_measure(sweep: Sweep, target: float | None) -> dict[str, Any]:
-    """What the table is judged by: as typed, else the experiment's own ``target``."""
+def sweep_measure(sweep: Sweep, target: float | None) -> Json:
+    """Return the measure of the table: as typed, else the experiment's own ``target``."""
     from bagoftricks.report.dawnbench import TARGET, make_measure
 
     given = [t for t in (sweep.target, target) if t is not None]
@@ -156,7 +157,7 @@ def sweep_measure(sweep: Sweep, target: float | None) -> dict[str, Any]:
 
 
 def planned(arms: "Sequence[Arm]", sweep: Sweep, overrides: Sequence[str], base: "Settings") -> "Plan":
-    """The plan. Arms that cannot be run stop it, unless ``skip=true``."""
+    """Return the plan. Arms that cannot be run stop it, unless ``skip=true``."""
     from bagoftricks.study.plan import make_plan
 
     plan = make_plan(arms, sweep.seeds, overrides, compose_settings)
@@ -184,7 +185,7 @@ def show_plan(plan: "Plan", sweep: Sweep, store: "Store", style: str) -> None:
     print(plan_table(plan, store, seconds, sweep.slots, style))
 
 
-def run_missing(plan: "Plan", name: str, about: dict[str, Any], sweep: Sweep, store: "Store", style: str) -> int:
+def run_missing(plan: "Plan", name: str, about: Json, sweep: Sweep, store: "Store", style: str) -> int:
     """Train what is missing, name what failed, print the table."""
     from bagoftricks.cli.sweep_view import StudyView
     from bagoftricks.report.study import study_report
@@ -242,9 +243,7 @@ def how_it_ended(runs: "Sequence[PlannedRun]", store: "Store") -> int:
     return INTERRUPTED if stopped else FAILED if failed or unevaluated else DONE
 
 
-def greedy(
-    sweep: Sweep, name: str, overrides: Sequence[str], about: dict[str, Any], base: "Settings", store: "Store"
-) -> int:
+def greedy(sweep: Sweep, name: str, overrides: Sequence[str], about: Json, base: "Settings", store: "Store") -> int:
     """Forward selection: train each step's candidates, keep the one that gains most, until none gains."""
     from bagoftricks.report.study import gains_and_speeds
     from bagoftricks.study.designs import GreedyStep, greedy_first, greedy_next, make_arms
@@ -271,7 +270,7 @@ def greedy(
 def parse(arguments: Sequence[str]) -> Sweep:
     """bot-sweep's own settings; the others go to the runs."""
     own = {f.name for f in fields(Sweep)} - {"overrides", "launcher"}
-    given: dict[str, Any] = {}
+    given: Json = {}
     overrides = []
     for argument in arguments:
         key, equals, value = argument.partition("=")

@@ -1,14 +1,13 @@
 """A study's progress on standard error: one bar and a line per running arm on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from bagoftricks.report.plan import show_duration
+from bagoftricks.run.reporter import EpochRow
 from bagoftricks.store.store import RunState
 from bagoftricks.study.plan import PlannedRun
 
@@ -24,7 +23,7 @@ class StudyView:
         self.total, self.done, self.left, self.slots = total, done, left, slots
         self.whole = self.bars.add_task("study", total=total, completed=done, about="")
         self.tasks: dict[str, TaskID] = {}
-        self.rows: dict[str, Mapping[str, Any]] = {}
+        self.rows: dict[str, EpochRow] = {}
         self.took: list[float] = []
 
     def __enter__(self) -> "StudyView":
@@ -42,11 +41,11 @@ class StudyView:
     def started(self, run: PlannedRun) -> None:
         self.tasks[run.id] = self.bars.add_task(f"{run.label} seed {run.seed}", total=None, about="starting")
 
-    def progress(self, run: PlannedRun, steps_done: int, steps: int, row: Mapping[str, Any] | None) -> None:
+    def progress(self, run: PlannedRun, steps_done: int, steps: int, row: EpochRow | None) -> None:
         if row is not None:
             self.rows[run.id] = row
         last = self.rows.get(run.id)
-        about = f"epoch {last['epoch']}, top-1 {last['top1']:.1f} %" if last else ""
+        about = "epoch {epoch}, top-1 {top1:.1f} %".format_map(last) if last else ""
         self.bars.update(self.tasks[run.id], total=steps or None, completed=steps_done, about=about)
 
     def finished(self, run: PlannedRun, state: RunState, seconds: float) -> None:
@@ -60,6 +59,6 @@ class StudyView:
         about = f"about {show_duration(rate * left / self.slots)}" if rate else ""
         self.bars.update(self.whole, completed=self.done, about=about)
         last = self.rows.get(run.id)
-        score = f"top-1 {last['top1']:.2f} %" if last and state is RunState.DONE else state.value
+        score = "top-1 {top1:.2f} %".format_map(last) if last and state is RunState.DONE else state.value
         what = f"{time.strftime('%H:%M:%S')} [{self.done}/{self.total}] {run.label}, seed {run.seed}"
         self.console.print(f"{what}: {score}, {seconds:.0f} s", markup=False)

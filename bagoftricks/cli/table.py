@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,32 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+@dataclass
+class TableArguments:
+    """Arguments of the command, as typed."""
+
+    store: str = "results/runs"
+    format: str = "markdown"
+    experiment: str = ""
+    scale: str = "laptop"
+    study: str = ""
+    columns: str = ""
+    metric: str = ""
+    target: str = ""
+    price_per_hour: str = ""
+
+    @classmethod
+    def of(cls, arguments: list[str]) -> "TableArguments":
+        """Read ``key=value`` arguments. Raises UserError with the nearest key."""
+        chosen = cls()
+        for argument in arguments:
+            key, equals, value = argument.partition("=")
+            if not equals or key not in vars(chosen):
+                raise UserError(f"'{argument}' is not a setting{did_you_mean(key, vars(chosen))} (bot-table --help)")
+            setattr(chosen, key, value)
+        return chosen
+
+
 def table(arguments: list[str]) -> str:
     from bagoftricks.report.column import STYLES
     from bagoftricks.report.dawnbench import measure_values
@@ -54,34 +81,19 @@ def table(arguments: list[str]) -> str:
     from bagoftricks.report.table import record_columns, record_rows, render
     from bagoftricks.store.store import Store
 
-    chosen = {
-        "store": "results/runs",
-        "format": "markdown",
-        "experiment": "",
-        "scale": "laptop",
-        "study": "",
-        "columns": "",
-        "metric": "",
-        "target": "",
-        "price_per_hour": "",
-    }
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if not equals or key not in chosen:
-            raise UserError(f"'{argument}' is not a setting{did_you_mean(key, chosen)} (bot-table --help)")
-        chosen[key] = value
+    chosen = TableArguments.of(arguments)
     styles = [*STYLES, "csv", "json"]
-    if chosen["format"] not in styles:
-        raise UserError(f"format={chosen['format']}: must be one of {', '.join(styles)}")
-    columns = [name.strip() for name in chosen["columns"].strip("[]").split(",") if name.strip()]
+    if chosen.format not in styles:
+        raise UserError(f"format={chosen.format}: must be one of {', '.join(styles)}")
+    columns = [name.strip() for name in chosen.columns.strip("[]").split(",") if name.strip()]
     measure = chosen_measure(chosen)
-    if chosen["experiment"] or chosen["study"]:
+    if chosen.experiment or chosen.study:
         from bagoftricks.report.study import study_report
         from bagoftricks.study.plan import study_name
 
-        study = chosen["study"] or study_name(chosen["experiment"], chosen["scale"])
-        return study_report(Store(chosen["store"]), study, chosen["format"], columns, measure)
-    store = Store(Path(chosen["store"]))
+        study = chosen.study or study_name(chosen.experiment, chosen.scale)
+        return study_report(Store(chosen.store), study, chosen.format, columns, measure)
+    store = Store(Path(chosen.store))
     rows = [
         {**row, **(measure_values(record, measure, row["weights"]) if measure else {})}
         for record in store.records()
@@ -89,16 +101,16 @@ def table(arguments: list[str]) -> str:
     ]
     for damage in store.damaged:
         print(f"bot-table: left out: {damage}", file=sys.stderr)
-    if not rows and chosen["format"] != "json":
-        raise UserError(f"store={chosen['store']} holds no finished run yet; bot-train makes one")
-    rows.sort(key=lambda row: (row["model"], row["data"], row["label"], row["seed"]))
+    if not rows and chosen.format != "json":
+        raise UserError(f"store={chosen.store} holds no finished run yet; bot-train makes one")
+    rows.sort(key=itemgetter("model", "data", "label", "seed"))
     columns_shown = record_columns(rows, columns)
     if measure:
         columns_shown = [*columns_shown[:-1], *measure.columns, columns_shown[-1]]
-    return with_notes(render(rows, columns_shown, chosen["format"]), robustness_notes(rows), chosen["format"])
+    return with_notes(render(rows, columns_shown, chosen.format), robustness_notes(rows), chosen.format)
 
 
-def chosen_measure(chosen: "Mapping[str, str]") -> "Measure | None":
+def chosen_measure(chosen: TableArguments) -> "Measure | None":
     """Return the requested measure; None for a study's own, or none."""
     from bagoftricks.report.dawnbench import TARGET, make_measure
     from bagoftricks.settings import METRICS
@@ -106,12 +118,12 @@ def chosen_measure(chosen: "Mapping[str, str]") -> "Measure | None":
     numbers: dict[str, float] = {}
     for key in ("target", "price_per_hour"):
         try:
-            numbers |= {key: float(chosen[key])} if chosen[key] else {}
+            numbers |= {key: float(value)} if (value := getattr(chosen, key)) else {}
         except ValueError as error:
-            raise UserError(f"{key}={chosen[key]}: must be a number") from error
-    if not chosen["metric"] and not numbers:
+            raise UserError(f"{key}={value}: must be a number") from error
+    if not chosen.metric and not numbers:
         return None
-    metric = chosen["metric"] or METRICS["target" in numbers]
+    metric = chosen.metric or METRICS["target" in numbers]
     return make_measure(metric, numbers.get("target", TARGET), numbers.get("price_per_hour"))
 
 

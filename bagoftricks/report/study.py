@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from statistics import mean, median
-from typing import Any
+from types import SimpleNamespace
 
 from tabulate import tabulate
 
@@ -225,7 +225,7 @@ def difference(comparison: Comparison) -> str:
     return f"{comparison.difference:+.2f}{interval}"
 
 
-def tabulate_rows(rows: Sequence[Mapping[str, Any]], style: str) -> str:
+def tabulate_rows(rows: Sequence[Mapping[str, object]], style: str) -> str:
     """Rows with the columns that have something in them; a row may lack some."""
     known = dict.fromkeys(key for row in rows for key in row)
     headings = [key for key in known if any(row.get(key) not in ("", None) for row in rows)]
@@ -278,14 +278,16 @@ def shapley_shares(
 
 
 def shown_effect(effect: Row) -> dict[str, str]:
-    estimate = "not estimable" if effect["estimate"] is None else f"{effect['estimate']:+.2f}"
-    interval = "" if effect["low"] is None else f" [{effect['low']:+.2f}, {effect['high']:+.2f}]"
+    """Return the cells of an effect."""
+    found = SimpleNamespace(**effect)
+    estimate = "not estimable" if found.estimate is None else f"{found.estimate:+.2f}"
+    interval = "" if found.low is None else f" [{found.low:+.2f}, {found.high:+.2f}]"
     return {
-        "effect": " x ".join(effect["tricks"]),
+        "effect": " x ".join(found.tricks),
         "top-1 points [95 %]": estimate + interval,
-        "p (Holm)": "" if effect["p_holm"] is None else f"{effect['p_holm']:.3f}",
-        "Shapley share": "" if effect["shapley"] is None else f"{effect['shapley']:+.2f}",
-        "aliased with": ", ".join(" x ".join(other) for other in effect["aliased_with"]),
+        "p (Holm)": "" if found.p_holm is None else f"{found.p_holm:.3f}",
+        "Shapley share": "" if found.shapley is None else f"{found.shapley:+.2f}",
+        "aliased with": ", ".join(" x ".join(other) for other in found.aliased_with),
     }
 
 

@@ -3,12 +3,12 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 from tabulate import tabulate
 
 from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.registry import Values
 from bagoftricks.report.column import STYLES, Column, Row
 from bagoftricks.report.robustness import ROBUSTNESS_SCORES, flattened, robustness_columns, with_mark
 from bagoftricks.robustness.overlaps import record_overlaps
@@ -64,7 +64,7 @@ BENCH = [
 ]
 
 
-def label(tricks: dict[str, dict[str, Any]]) -> str:
+def label(tricks: Mapping[str, Values]) -> str:
     """Return ``baseline``, or the tricks in the catalogue's order, with those hyper-parameters that were changed.
 
     Tricks of plug-ins that are not loaded come last, with all that the record has of them.
@@ -74,7 +74,7 @@ def label(tricks: dict[str, dict[str, Any]]) -> str:
     return " + ".join(_trick_label(name, tricks[name]) for name in names) or "baseline"
 
 
-def _trick_label(name: str, params: dict[str, Any]) -> str:
+def _trick_label(name: str, params: Values) -> str:
     defaults = {field.name: field.default for field in card(name).fields} if name in families() else {}
     changed = [f"{key}={value}" for key, value in params.items() if key not in defaults or value != defaults[key]]
     return f"{name}({', '.join(changed)})" if changed else name

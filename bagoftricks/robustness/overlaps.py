@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
 
 from bagoftricks.errors import UserError
+from bagoftricks.registry import Values
 from bagoftricks.settings import DataSettings
 from bagoftricks.store.record import Record
 from bagoftricks.tricks.catalogue import card, families
 
 
-def overlaps(tricks: Mapping[str, Mapping[str, Any]], data: DataSettings, pixels: int) -> list[str]:
+def overlaps(tricks: Mapping[str, Values], data: DataSettings, pixels: int) -> list[str]:
     """Return the reasons why robustness is no surprise after training with these tricks on this data."""
     found = []
     for name, params in tricks.items():

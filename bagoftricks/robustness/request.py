@@ -1,11 +1,10 @@
-"""What an evaluation on corrupted images is asked to do, checked before anything is computed."""
+"""Request of an evaluation on corrupted images, checked before anything is computed."""
 
 import re
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 from bagoftricks.errors import UserError
 from bagoftricks.recipe.recipe import Recipe, test_pixels
@@ -17,6 +16,7 @@ from bagoftricks.robustness.scoring import SEVERITIES, Normaliser
 from bagoftricks.robustness.stored import StoredSet, find_stored
 from bagoftricks.robustness.tally import CLEAN, Cell
 from bagoftricks.settings import CorruptionSettings, Settings
+from bagoftricks.store.json_fields import Json
 from bagoftricks.store.record import Record
 from bagoftricks.store.store import Store
 
@@ -66,8 +66,8 @@ class EvaluationRequest:
             **({"image_size": self.size} if self.resized else {}),
         }
 
-    def about(self) -> dict[str, Any]:
-        """All that a reader needs to know of the number, for the record."""
+    def about(self) -> Json:
+        """Return the facts that a reader of the number needs, for the record."""
         protocol = self.protocol
         generated = {
             "seed": self.settings.seed,
@@ -90,7 +90,7 @@ class EvaluationRequest:
 def request_from(
     settings: Settings, recipe: Recipe, size: int | None = None, own: int | None = None
 ) -> EvaluationRequest | None:
-    """What ``settings.corruptions`` asks for, None for nothing.
+    """Return the evaluation that ``settings.corruptions`` requests, None without one.
 
     ``size``: of the images, where it is asked for; ``own``: that of the run, where it is not in ``settings``.
 
@@ -125,7 +125,7 @@ def request_from(
 
 
 def is_recorded(asked: EvaluationRequest | None, record: Record) -> bool:
-    """Whether the record has what is asked for."""
+    """Return True if the record has the requested evaluation."""
     return asked is None or asked.name in record.robustness
 
 
@@ -151,7 +151,7 @@ def evaluation_name(protocol: str, changes: dict[str, object]) -> str:
 
 
 def baseline_name(normaliser: Normaliser | None) -> str | None:
-    """The id of the run that takes AlexNet's place, None where there is none."""
+    """Return the id of the run that takes AlexNet's place, None without one."""
     match = re.fullmatch(r"run (\w+)", normaliser.name) if normaliser else None
     return match[1] if match else None
 
@@ -177,7 +177,7 @@ def _check_size(protocol: Protocol, size: int) -> None:
 
 
 def _baseline(prefix: str, store: Store, measured: str) -> Normaliser:
-    """The errors of the run whose id begins with ``prefix``, measured in the same way."""
+    """Return the errors of the run whose id begins with ``prefix``, measured in the same way."""
     try:
         record = store.find(prefix)
     except UserError as error:

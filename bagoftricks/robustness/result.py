@@ -1,9 +1,10 @@
 """Result of an evaluation on corrupted images, in words and numbers. Imports no torch."""
 
 from statistics import mean
-from typing import Any
 
-Result = dict[str, Any]
+from bagoftricks.store.json_fields import Json
+
+Result = Json
 
 
 def reported_scores(result: Result) -> Result:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from bagoftricks.errors import NoEffectError
 from bagoftricks.measure.complexity import count_macs, count_params
@@ -11,9 +10,10 @@ from bagoftricks.models import build_model, to_device
 from bagoftricks.recipe.recipe import test_pixels
 from bagoftricks.run.check import Checked, check, discouraged_pairs
 from bagoftricks.settings import Settings
+from bagoftricks.store.json_fields import Json
 
 
-def measure(settings: Settings, warn: Callable[[str], object]) -> dict[str, Any]:
+def measure(settings: Settings, warn: Callable[[str], object]) -> Json:
     """``params`` and ``macs``; with ``settings.measure``, throughput at batch 64, latency at batch 1, and memory."""
     checked = check_leniently(settings, warn)
     settings, recipe = checked.settings, checked.recipe

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -20,6 +19,7 @@ from bagoftricks.run.loading import val_loader
 from bagoftricks.run.prepare import class_count
 from bagoftricks.settings import Settings
 from bagoftricks.store.files import weights_writer, write_whole
+from bagoftricks.store.json_fields import Json
 from bagoftricks.store.record import Record
 from bagoftricks.store.store import Store
 from bagoftricks.training.trainer import predictor
@@ -79,7 +79,7 @@ def subject_of_file(settings: Settings) -> Subject:
     return Subject(settings, settings, checked.with_data(class_count(settings, data)), data, None, files)
 
 
-def evaluate(subject: Subject, note: Callable[[str], object], digest: str | None = None) -> list[dict[str, Any]]:
+def evaluate(subject: Subject, note: Callable[[str], object], digest: str | None = None) -> list[Json]:
     """Return a row for each weight set; ``digest`` is of the data that the run was evaluated on."""
     settings, recipe, data = subject.settings, subject.recipe, subject.data
     if len(data.classes) > subject.num_classes:

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from bagoftricks.data import Loader
 from bagoftricks.errors import Interrupted, UserError
+from bagoftricks.run.reporter import EpochRow
 from bagoftricks.run.signals import Signals
 from bagoftricks.run.watch import LossWatch
 from bagoftricks.store.checkpoints import Checkpoints
 from bagoftricks.training.state import TrainingState, like, with_prefix
 from bagoftricks.training.trainer import Trainer
 
-EpochRows = list[dict[str, Any]]  # one row per epoch and weight set: metrics.csv
+EpochRows = list[EpochRow]  # one row per epoch and weight set: metrics.csv
 T = TypeVar("T")
 TOTAL = "progress.total"
 
@@ -193,7 +194,7 @@ class RunCheckpointer:
         self.checkpoints.saved_step = self.trainer.steps_done
 
 
-def _today(row: Mapping[str, Any]) -> dict[str, Any]:
+def _today(row: EpochRow) -> EpochRow:
     """Return a row of metrics under today's names; earlier versions named the weight set ``copy``."""
     return {"weights" if name == "copy" else name: value for name, value in row.items()}
 

@@ -1,7 +1,6 @@
 """A run whose settings and data are checked, before any image is decoded."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from bagoftricks.run.effects import check_effects
 from bagoftricks.run.identity import run_id, run_identity
 from bagoftricks.run.teacher import Teacher, find_teacher
 from bagoftricks.settings import Settings
+from bagoftricks.store.json_fields import Json
 from bagoftricks.store.store import Store
 
 
@@ -26,7 +26,7 @@ class Prepared:
     settings: Settings
     checked: Checked
     data: Dataset
-    identity: dict[str, Any]
+    identity: Json
     teacher: Teacher | None = None
     evaluation: EvaluationRequest | None = None  # on corrupted images, in addition to the clean ones
 

@@ -13,7 +13,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Client, Connection, Listener, wait
@@ -30,7 +29,7 @@ from bagoftricks.errors import RunElsewhere, TrainingFailed, UserError
 from bagoftricks.run.environment import find_device
 from bagoftricks.run.execute import execute
 from bagoftricks.run.prepare import Prepared, prepare
-from bagoftricks.run.reporter import Reporter, SilentReporter
+from bagoftricks.run.reporter import EpochRow, Reporter, SilentReporter
 from bagoftricks.run.signals import Signals
 from bagoftricks.settings import Settings
 from bagoftricks.started import other_rank
@@ -230,7 +229,7 @@ class Relay:
     def step(self) -> None:
         self.send("step")
 
-    def epoch(self, row: Mapping[str, Any]) -> None:
+    def epoch(self, row: EpochRow) -> None:
         self.send("epoch", dict(row))
 
     def end(self) -> None:

@@ -1,7 +1,9 @@
 """Receivers of the progress of one run."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+EpochRow: TypeAlias = Mapping[str, Any]  # a row of metrics.csv: one weight set after an epoch
 
 
 @runtime_checkable
@@ -17,7 +19,7 @@ class Reporter(Protocol):
     def step(self) -> None:
         """Receive the end of a step."""
 
-    def epoch(self, row: Mapping[str, Any]) -> None:
+    def epoch(self, row: EpochRow) -> None:
         """Receive the metrics of one weight set after an epoch."""
 
     def end(self) -> None:
@@ -33,6 +35,6 @@ class SilentReporter:
 
     def step(self) -> None: ...
 
-    def epoch(self, row: Mapping[str, Any]) -> None: ...
+    def epoch(self, row: EpochRow) -> None: ...
 
     def end(self) -> None: ...

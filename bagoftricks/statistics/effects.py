@@ -1,4 +1,4 @@
-"""What each trick does in a two-level design, where every trick is on in some runs and off in others.
+"""Effects of tricks in a two-level design, where every trick is on in some runs and off in others.
 
 A trick's column of the design is +1 where it is on and -1 where it is off; an interaction's is the product of its
 tricks'. Ordinary least squares, with a mean per seed as block, gives each column's coefficient; the effect is twice
@@ -80,7 +80,7 @@ def factorial_effects(
 
 
 def shapley(values: Mapping[frozenset[str], float], tricks: Sequence[str]) -> dict[str, float]:
-    """Each trick's share of the gain of all tricks over none, from the mean scores of all subsets (Shapley 1953).
+    """Return each trick's share of the gain of all tricks, from the mean scores of all subsets (Shapley 1953).
 
     The share is the trick's gain averaged over all orders in which the tricks can be added one by one. The shares sum
     to the score of all minus the score of none, in the scores' unit.
@@ -93,7 +93,7 @@ def shapley(values: Mapping[frozenset[str], float], tricks: Sequence[str]) -> di
 
 
 def _share(values: Mapping[frozenset[str], float], trick: str, others: Sequence[str]) -> float:
-    """The mean over the sizes of what is there already, for each size over the subsets of that size."""
+    """Return the mean over sizes of what is there already, for each size over the subsets of that size."""
     gains = (
         (values[frozenset({trick, *subset})] - values[frozenset(subset)]) / comb(len(others), len(subset))
         for subset in _subsets(others)
@@ -124,7 +124,7 @@ def _require_runs(runs: Sequence[ScoredRun], tricks: Sequence[str]) -> None:
 
 
 def _design(runs: Sequence[ScoredRun], terms: Sequence[Term]) -> tuple[FloatArray, FloatArray]:
-    """One row per run: an indicator per seed, and a column of ±1 per term."""
+    """Return one row per run: an indicator per seed, and a column of +-1 per term."""
     seeds = sorted({seed for _, seed, _ in runs})
     blocks = [[float(seed == block) for block in seeds] for _, seed, _ in runs]
     columns = [[np.prod([1.0 if trick in on else -1.0 for trick in term]) for term in terms] for on, _, _ in runs]

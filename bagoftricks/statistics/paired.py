@@ -1,4 +1,4 @@
-"""What the seeds of a study allow to be said: means and differences with t intervals, and verdicts in words.
+"""Conclusions from the seeds of a study: means and differences with t intervals, and verdicts in words.
 
 Intervals and tests are Student's (Student 1908). Differences are paired by seed: what a seed does to both arms (its
 initial weights, its order of the data) cancels. The p-values of one table are corrected together (Holm 1979), so that
@@ -39,7 +39,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far an arm lies above the one it is compared with (``label`` minus ``against``), over the seeds of both."""
+    """Distance of an arm from the one it is compared with (``label`` minus ``against``), over the seeds of both."""
 
     label: str
     against: str
@@ -53,7 +53,7 @@ class Comparison:
 
 
 def summarise(values: Sequence[float], confidence: float = 0.95) -> Summary:
-    """The mean and its t interval: mean ± t(n - 1) · s / √n."""
+    """Return the mean and its t interval: mean ± t(n - 1) · s / √n."""
     require_finite({f"value {index}": value for index, value in enumerate(values)})
     if not values:
         raise UserError("no values, so there is no mean: run at least one seed")
@@ -69,7 +69,7 @@ def compare(
     resolution: float = 0.2,
     unit: str = "points",
 ) -> list[Comparison]:
-    """Each pair's first arm minus its second: the paired t-test over the seeds that both have.
+    """Compare each pair's first arm with its second: the paired t-test over the seeds that both have.
 
     ``scores`` holds label -> seed -> value; ``pairs`` are all comparisons of one table, which are corrected together.
     ``alpha`` is the share of tables without any effect that may give a verdict, ``1 - alpha`` the confidence of the
@@ -102,7 +102,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def seeds_needed(sd: float, resolution: float, alpha: float = 0.05, power: float = 0.8) -> int | None:
-    """The fewest seeds, None above 1000, with which the paired t-test sees a difference as large as ``resolution``.
+    """Return the fewest seeds, None above 1000, whose paired t-test detects a difference of ``resolution``.
 
     ``sd`` is the standard deviation of the differences between seeds. To see is to find, in ``power`` of all studies, a
     two-sided p of at most ``alpha`` on the right side of 0: from the noncentral t distribution (Cohen 1988, chapter 2).
@@ -117,13 +117,13 @@ def seeds_needed(sd: float, resolution: float, alpha: float = 0.05, power: float
 
 
 def t_interval(estimate: float, error: float, dof: int, confidence: float) -> tuple[float, float]:
-    """The two-sided t interval around an estimate with standard error ``error``."""
+    """Return the two-sided t interval around an estimate with standard error ``error``."""
     low, high = stats.t.interval(confidence, dof, loc=estimate, scale=error)
     return float(low), float(high)
 
 
 def t_p_value(estimate: float, error: float, dof: int) -> float:
-    """The two-sided p-value of the estimate where the truth is 0."""
+    """Return the two-sided p-value of the estimate if the truth is 0."""
     return float(2 * stats.t.sf(abs(estimate) / error, dof))
 
 
@@ -164,7 +164,7 @@ def _differences(scores: Mapping[str, Mapping[int, float]], arm: str, other: str
 
 
 def _p_value(differences: FloatArray) -> float | None:
-    """Of the one-sample t-test on the differences; 1 if all are 0, None if they cannot be tested."""
+    """Return the p-value of the one-sample t-test on the differences; 1 if all are 0, None without a test."""
     n = len(differences)
     if n < 2:
         return None
@@ -185,7 +185,7 @@ def _untested(differences: FloatArray) -> str:
 
 
 def _advice(differences: FloatArray, resolution: float, alpha: float, unit: str) -> str:
-    """How many seeds would do: at Holm's first and strictest step, so whatever the other comparisons show."""
+    """Return how many seeds are enough at Holm's first and strictest step, whatever the other comparisons show."""
     n, needed = len(differences), seeds_needed(float(differences.std(ddof=1)), resolution, alpha)
     if needed is not None and needed <= n:
         return f"{n} seeds are about enough to resolve {resolution:g} {unit}"

@@ -5,10 +5,9 @@ digest's own 64 characters taken as zeros, so that a file that was cut short or 
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load as load_tensors
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from bagoftricks.errors import DamagedCheckpoint, UserError
 from bagoftricks.store.files import write_whole
+from bagoftricks.store.json_fields import Json
 from bagoftricks.training.state import TrainingState
 
 CHECKPOINT_FORMAT = 1  # raise it when an older version could misread a newer checkpoint
@@ -63,16 +63,16 @@ def read_checkpoint(path: Path) -> TrainingState:
     return state
 
 
-def _verified(data: bytearray) -> dict[str, Any]:
+def _verified(data: bytearray) -> Json:
     """Return the values of the header, after a check of the digest."""
     start = _digest_start(data)
     if data[start : start + len(UNSET)] != _digest(data, start).encode():
         raise ValueError("its digest is not that of its contents")
-    about: dict[str, Any] = json.loads(_header(data)["__metadata__"]["about"])
+    about: Json = json.loads(_header(data)["__metadata__"]["about"])
     return about
 
 
-def _decoded(data: bytearray, about: Mapping[str, Any]) -> TrainingState:
+def _decoded(data: bytearray, about: Json) -> TrainingState:
     tensors = load_tensors(bytes(data))
     strides = about["strides"]
     return TrainingState(
@@ -91,9 +91,9 @@ def with_strides(tensor: Tensor, strides: list[int]) -> Tensor:
     return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device=tensor.device).copy_(tensor)
 
 
-def _header(data: bytearray) -> dict[str, Any]:
+def _header(data: bytearray) -> Json:
     size = int.from_bytes(data[:LENGTH_BYTES], "little")
-    header: dict[str, Any] = json.loads(data[LENGTH_BYTES : LENGTH_BYTES + size])
+    header: Json = json.loads(data[LENGTH_BYTES : LENGTH_BYTES + size])
     return header
 
 

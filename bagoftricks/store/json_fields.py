@@ -58,7 +58,7 @@ def _dataclass(kind: Any, value: object, path: str) -> Any:
 
 
 @cache
-def _hints(kind: Any) -> dict[str, Any]:
+def _hints(kind: Any) -> Json:
     return get_type_hints(kind)
 
 

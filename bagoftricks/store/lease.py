@@ -13,9 +13,9 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from bagoftricks.errors import RunElsewhere
+from bagoftricks.store.json_fields import Json
 
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
@@ -103,14 +103,14 @@ def _is_alive(lease: bytes, path: Path) -> bool:
     return age(path) < STALE_SECONDS
 
 
-def read(path: Path) -> dict[str, Any] | None:
+def read(path: Path) -> Json | None:
     """Return the owner's token, host and process; None without a lease."""
     return _parse(_bytes(path) or b"")
 
 
-def _parse(lease: bytes) -> dict[str, Any] | None:
+def _parse(lease: bytes) -> Json | None:
     try:
-        found: dict[str, Any] = json.loads(lease)
+        found: Json = json.loads(lease)
     except ValueError:
         return None
     return found

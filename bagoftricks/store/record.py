@@ -5,9 +5,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bagoftricks.errors import DamagedRecord, UserError
+from bagoftricks.registry import Values
 from bagoftricks.settings import Settings
 from bagoftricks.store.json_fields import Json, from_json, to_json
 
@@ -199,11 +199,11 @@ def _of_format_1(values: Json) -> Json:
     }
 
 
-def _tricks(tricks: Mapping[str, Mapping[str, Any]]) -> dict[str, Json]:
+def _tricks(tricks: Mapping[str, Values]) -> dict[str, Json]:
     return {name: _renamed(params, RENAMED.get(name, {})) for name, params in tricks.items()}
 
 
-def _renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> Json:
+def _renamed(values: Values, names: Mapping[str, str]) -> Json:
     return {names.get(name, name): value for name, value in values.items()}
 
 

@@ -5,12 +5,11 @@ import hashlib
 import io
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 from bagoftricks.errors import UserError
 from bagoftricks.store.files import write_whole
@@ -21,6 +20,7 @@ RECORD, METRICS, WEIGHTS = "record.json", "metrics.csv", "weights.safetensors"
 FAILURE, INTERRUPTED = "failure.json", "interrupted"
 
 
+MetricRows = Sequence[Mapping[str, object]]
 Guard = Callable[[], object]  # raises where a file must not appear
 
 NEAR = 5  # ids that an error lists
@@ -151,7 +151,7 @@ class Store:
                 f"store={self.root}: cannot be written to ({error.strerror}); name another folder"
             ) from error
 
-    def write_metrics(self, run_id: str, rows: list[dict[str, Any]], *, before: Guard | None = None) -> None:
+    def write_metrics(self, run_id: str, rows: MetricRows, *, before: Guard | None = None) -> None:
         """Write one row per epoch and weight set; ``before`` as for ``write_whole``."""
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, list(rows[0]))
@@ -179,7 +179,7 @@ class ReadOnlyStore(Store):
 
     def clear_marks(self, run_id: str) -> None: ...
 
-    def write_metrics(self, run_id: str, rows: list[dict[str, Any]], *, before: Guard | None = None) -> None: ...
+    def write_metrics(self, run_id: str, rows: MetricRows, *, before: Guard | None = None) -> None: ...
 
     def write_record(self, record: Record, *, before: Guard | None = None) -> None: ...
 

@@ -13,6 +13,7 @@ from bagoftricks.recipe.edits import Batch
 from bagoftricks.run.loading import teacher_online
 from bagoftricks.run.prepare import prepare
 from bagoftricks.run.start import make_trainer
+from bagoftricks.store.json_fields import Json
 from bagoftricks.store.record import Record
 from bagoftricks.store.store import Store
 from bagoftricks.study.plan import Plan, PlannedRun
@@ -60,10 +61,9 @@ def _records(store: Store) -> list[Record]:
 
 
 def _kind_of(record: Record) -> tuple[object, ...]:
-    return _kind(record.model["name"], record.config)
+    return _kind(record.model.get("name", ""), record.config)
 
 
-def _kind(model: str, config: dict[str, object]) -> tuple[object, ...]:
-    data = config["data"]
-    assert isinstance(data, dict)
-    return (model, data["name"], data.get("root"), config["image_size"], config["batch_size"], config["epochs"])
+def _kind(model: str, config: Json) -> tuple[object, ...]:
+    data = config.get("data", {})
+    return (model, data.get("name"), data.get("root"), *map(config.get, ("image_size", "batch_size", "epochs")))

@@ -19,6 +19,7 @@ from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.folders import shipped_folder, user_folders, yaml_files
 from bagoftricks.registry import HyperParameter, Values, added_cards
 from bagoftricks.robustness.scoring import corruption_names
+from bagoftricks.store.json_fields import Json
 from bagoftricks.study.arms import Arm, Tricks
 from bagoftricks.tricks.catalogue import card, cards
 
@@ -106,7 +107,7 @@ def _texts(value: Any, where: str) -> tuple[str, ...]:
     return tuple(_text(entry, f"{where}[{i}]") for i, entry in enumerate(value))
 
 
-def _mapping(value: Any, where: str) -> dict[str, Any]:
+def _mapping(value: Any, where: str) -> Json:
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise UserError(f"{where}: must be a mapping, as {{name: ...}} or {{}}, not {value!r}")
     return value
@@ -129,9 +130,9 @@ def _tricks(value: Any, where: str) -> Tricks:
 def _overrides(value: Any, where: str) -> tuple[str, ...]:
     for text in (overrides := _texts(value, where)):
         match = OVERRIDE.fullmatch(text)
-        if match is None or (match["value"] is None and not text.startswith("~")):
+        key, option = match.group("key", "value") if match else ("", None)
+        if match is None or (option is None and not text.startswith("~")):
             raise UserError(f"{where}: '{text}' is not key=value; type it as on the command line, as epochs=200")
-        key, option = match["key"], match["value"]
         if key in ("data", "preset", "corruptions") and option not in (known := _options(key)):
             meant = did_you_mean(str(option), known)
             raise UserError(f"{where}: {key} has no option '{option}'{meant} ({', '.join(known)})")

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
@@ -22,6 +22,7 @@ from typing import Any, Protocol, runtime_checkable
 from bagoftricks.data import Dataset, find_dataset, keep_decoded
 from bagoftricks.errors import RunElsewhere
 from bagoftricks.run.carry_out import carry_out
+from bagoftricks.run.reporter import EpochRow
 from bagoftricks.settings import Settings
 from bagoftricks.started import other_rank
 from bagoftricks.store.checkpoints import FOLDER as CHECKPOINTS
@@ -42,7 +43,7 @@ class View(Protocol):
 
     def started(self, run: PlannedRun) -> None: ...
 
-    def progress(self, run: PlannedRun, steps_done: int, steps: int, row: Mapping[str, Any] | None) -> None: ...
+    def progress(self, run: PlannedRun, steps_done: int, steps: int, row: EpochRow | None) -> None: ...
 
     def finished(self, run: PlannedRun, state: RunState, seconds: float) -> None: ...
 
@@ -67,14 +68,14 @@ class PipeReporter:
         if time.monotonic() - self.told > 0.2:
             self._tell(None)
 
-    def epoch(self, row: Mapping[str, Any]) -> None:
+    def epoch(self, row: EpochRow) -> None:
         print(dict(row), flush=True)
         self._tell(dict(row))
 
     def end(self) -> None:
         self._tell(None)
 
-    def _tell(self, row: dict[str, Any] | None) -> None:
+    def _tell(self, row: EpochRow | None) -> None:
         self.told = time.monotonic()
         try:
             self.connection.send((self.done, self.steps, row))
@@ -182,7 +183,7 @@ class ViewReporter:
     def step(self) -> None:
         self.done += 1
 
-    def epoch(self, row: Mapping[str, Any]) -> None:
+    def epoch(self, row: EpochRow) -> None:
         self.view.progress(self.run, self.done, self.steps, row)
 
     def end(self) -> None: ...

@@ -14,6 +14,7 @@ from bagoftricks.errors import UserError
 from bagoftricks.plugins import extension_arguments
 from bagoftricks.settings import Settings, make_part
 from bagoftricks.store.files import write_whole
+from bagoftricks.store.json_fields import Json
 from bagoftricks.store.lease import LEASE, is_live
 from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.arms import Arm, Tricks
@@ -166,7 +167,7 @@ def state_of(run: PlannedRun, store: Store) -> RunState:
     return RunState.RUNNING if is_live(store.folder(run.id) / LEASE) else RunState.UNEVALUATED
 
 
-def save_study(store: Store, name: str, plan: Plan, about: Mapping[str, Any]) -> Path:
+def save_study(store: Store, name: str, plan: Plan, about: Json) -> Path:
     """Write down what the study is made of, so that its table needs nothing but records."""
     study = {
         "name": name,

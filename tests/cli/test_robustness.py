@@ -156,7 +156,7 @@ def test_a_picture_shows_every_corruption_at_every_severity(bot, tmp_path):
         ("bot-eval", ["show=cells", "image=x"], "show=cells: there is only show=corruptions"),
         ("bot-eval", ["show=corruptions", "image=nowhere.jpg"], "image=nowhere.jpg: no such file"),
         ("bot-eval", ["show=corruptions", "image=x", "out=x.jpg"], "out=x.jpg: the name must end in .png"),
-        ("bot-eval", ["show=corruptions", "image=x", "epochs=3"], "'epochs=3' has no meaning beside show=corruptions"),
+        ("bot-eval", ["show=corruptions", "image=x", "epochs=3"], "'epochs=3' has no meaning with show=corruptions"),
         ("bot-eval", ["run=x", "report=yes"], "report=yes: must be true or false"),
     ],
 )

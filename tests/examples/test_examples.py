@@ -79,7 +79,7 @@ def fashion(tmp_path):
         images = rng.integers(0, 255, (count, 28, 28), dtype=np.uint8)
         labels = (np.arange(count) % 10).astype(np.uint8)
         (tmp_path / f"{begin}-images-idx3-ubyte").write_bytes(idx(images))
-        (tmp_path / f"{begin}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels)))
+        (tmp_path / f"{begin}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels), mtime=0))
     return tmp_path
 
 
@@ -101,7 +101,7 @@ def test_the_data_set(fashion, bot):
         ("train-images-idx3-ubyte", None, "has no train-images-idx3-ubyte or"),
         ("train-images-idx3-ubyte", idx(np.zeros((40, 28, 28), np.uint8))[:-1], "is cut short"),
         ("t10k-labels-idx1-ubyte.gz", b"no gzip", "cannot be unpacked"),
-        ("t10k-labels-idx1-ubyte.gz", gzip.compress(idx(np.full(10, 10, np.uint8))), "do not belong together"),
+        ("t10k-labels-idx1-ubyte.gz", gzip.compress(idx(np.full(10, 10, np.uint8)), mtime=0), "do not belong together"),
     ],
 )
 def test_a_damaged_file_of_the_data_set_is_named(fashion, file, content, message):
