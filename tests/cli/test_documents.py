@@ -20,7 +20,7 @@ def commands():
 
 @pytest.mark.parametrize("command", list(commands()), ids=" ".join)
 def test_a_documented_command_composes(bot, command):
-    program, *arguments = command
+    program, *arguments = [re.sub(r"\bexamples\b", str(ROOT / "examples"), word) for word in command]
     if program == "bot-table":
         known = {"experiment", "scale", "format", "columns", "metric", "target", "price_per_hour"}
         assert {argument.split("=")[0] for argument in arguments} <= known
