@@ -3,6 +3,7 @@
 Imports no torch. Each field's docstring is its help text.
 """
 
+import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Optional
 
@@ -14,6 +15,8 @@ from bagoftricks.registry import Values, all_cards, find_card, make_object
 # ruff: noqa: UP045
 
 
+# an override as typed: +refine=mixup, data.pad=0, ~tricks.mixup
+OVERRIDE = re.compile(r"(?P<sign>\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@-]*)(?:=(?P<value>.*))?", re.DOTALL)
 SMALL_IMAGE = 64  # pixels up to which crop=auto pads, and networks keep the resolution in the stem
 JITTER_OVERLAPS = {  # jitter -> the corruptions that it trains for
     "hsv": "colour jitter changes brightness and saturation, as the corruptions brightness and saturate do",

@@ -12,8 +12,7 @@ from typing import get_args, get_type_hints
 from bagoftricks.cli.conf import YAML_GROUPS, groups, options
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.registry import all_cards
-from bagoftricks.settings import CHOSEN_BY, Settings
-from bagoftricks.study.experiment import OVERRIDE
+from bagoftricks.settings import CHOSEN_BY, OVERRIDE, Settings
 from bagoftricks.tricks import FAMILIES
 from bagoftricks.tricks.catalogue import card, families, family_of
 

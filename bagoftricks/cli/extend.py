@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import yaml
-
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.folders import add_user_folder, forget_user_folders, user_folders
 from bagoftricks.plugins import forget_plugins, installed_plugins, load_plugins, loaded_plugins
@@ -61,6 +59,8 @@ def _from_file(path: Path) -> tuple[list[str], list[str]]:
     """Return the folder and the plug-ins that bagoftricks.yaml names."""
     if not path.is_file():
         return [], []
+    import yaml  # takes time
+
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:

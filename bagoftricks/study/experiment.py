@@ -7,7 +7,6 @@ exists is checked where overrides always are, on the command line.
 
 import ast
 import csv
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -19,6 +18,7 @@ from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.folders import shipped_folder, user_folders, yaml_files
 from bagoftricks.registry import HyperParameter, Values, added_cards
 from bagoftricks.robustness.scoring import corruption_names
+from bagoftricks.settings import OVERRIDE
 from bagoftricks.store.json_fields import Json
 from bagoftricks.study.arms import Arm, Tricks
 from bagoftricks.tricks.catalogue import card, cards
@@ -31,7 +31,6 @@ COLUMN_KEYS = (
     *("relative_mce", "mfr", *corruption_names()),
     *("time_to_accuracy", "latency_ms"),
 )
-OVERRIDE = re.compile(r"(?P<sign>\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@-]*)(?:=(?P<value>.*))?", re.DOTALL)
 SCALAR_TYPES: dict[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "float": (int, float), "str": (str,)}
 
 
