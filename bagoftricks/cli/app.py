@@ -5,6 +5,7 @@ import re
 import shlex
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from types import FrameType
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from bagoftricks.settings import Settings
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 75
+RANK_0_SECONDS = 1.0  # for rank 0 to print the error of all ranks
 Job = Callable[["Settings", str], None]  # the settings, and the command that makes them again
 
 
@@ -98,7 +100,8 @@ def _guarded(program: str, action: Callable[[], int | None]) -> int:
     except Exception as error:
         message = explain(error)
         if other_rank():
-            return WRONG_INPUT if is_users(error) else FAILED  # rank 0 tells, whose error it was
+            time.sleep(RANK_0_SECONDS)  # whoever started the ranks ends them all when the first one exits
+            return WRONG_INPUT if is_users(error) else FAILED
         if message is None:
             traceback.print_exc()
             return FAILED

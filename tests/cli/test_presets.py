@@ -34,7 +34,7 @@ def test_pages_schedule_has_his_knots():
 @pytest.mark.parametrize("preset", FAST)
 @pytest.mark.slow
 def test_a_fast_preset_trains_on_the_digits(bot, preset):
-    small = ["data=digits", "data.flip=true", "image_size=32", "batch_size=512", "epochs=1"]
+    small = ["data=digits", "data.flip=true", "image_size=32", "batch_size=512", "epochs=3"]
     small += ["tricks.mixed_precision.dtype=bf16"] if preset != "fast" else []
     small += ["model.width=4"] if preset == "page" else ["model.widths=[24,8,8,8]"]
     done = bot("bot-train", f"preset={preset}", *small, "format=csv")
