@@ -11,6 +11,7 @@ from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.store.json_fields import Json
 
 if TYPE_CHECKING:
+    from bagoftricks.report.rows import EvaluatedRow
     from bagoftricks.run.evaluation import Subject
     from bagoftricks.settings import Settings
     from bagoftricks.store.record import Record
@@ -73,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     if {"-h", "--help"} & set(arguments):
         print(text(PROGRAM))
         return 0
-    rows: list[Json] = []
+    rows: list[EvaluatedRow] = []
     used: list[Settings] = []
 
     def show() -> None:
@@ -101,28 +102,27 @@ def main(argv: list[str] | None = None) -> int:
         from bagoftricks.run.evaluation import subject_of_file
 
         used.append(settings)
-        about = {"model": settings.model.name, "weights": settings.model.weights}
-        rows.extend(_rows(asked, subject_of_file(settings), about))
+        rows.extend(_rows(asked, subject_of_file(settings), settings.model.name))
 
     weights = [] if asked.weights is None else [f"model.weights={asked.weights}"]
     return launch(PROGRAM, of_file, show, [*asked.rest, *weights])
 
 
-def shown(rows: list[Json], style: str, *, each: bool, report: bool) -> str:
+def shown(rows: "list[EvaluatedRow]", style: str, *, each: bool, report: bool) -> str:
     """Return the text to print: the rows, the notes of the robustness, and the report of all errors."""
     if style == "json":
-        return _json(rows)
+        import json
+
+        values = [row.values() for row in rows]
+        return json.dumps(values[0] if len(values) == 1 else values, indent=2)
     from bagoftricks.report.robustness import error_report, robustness_notes, score_keys, with_notes
     from bagoftricks.report.table import EVALUATION, render, with_robustness
 
     columns = with_robustness(EVALUATION, rows, score_keys(rows, each=each))
     parts = [with_notes(render(rows, columns, style), robustness_notes(rows), style)]
     for row in rows if report else []:
-        if not row.get("robustness"):
-            raise UserError("report=true needs a protocol: add corruptions=NAME")
-        for name, result in row["robustness"].items():
-            title = f"{row['label']}, {name}"
-            parts += ["", title, "", error_report(name, result, style)]
+        for name, result in row.robustness.items():
+            parts += ["", f"{row.label}, {name}", "", error_report(name, result, row.weights, style)]
     return "\n".join(parts)
 
 
@@ -142,7 +142,7 @@ def _show(asked: EvalArguments) -> None:
     print(f"{PROGRAM}: {asked.out} shows the corruptions", file=sys.stderr)
 
 
-def _evaluate_run(asked: EvalArguments, prefix: str) -> "tuple[Settings, list[Json]]":
+def _evaluate_run(asked: EvalArguments, prefix: str) -> "tuple[Settings, list[EvaluatedRow]]":
     """Return the settings of the evaluation and its rows."""
     overrides = _parsed(asked.rest)
     from omegaconf import OmegaConf
@@ -167,7 +167,7 @@ def _evaluate_run(asked: EvalArguments, prefix: str) -> "tuple[Settings, list[Js
     settings = to_settings(of_run)  # type: ignore[arg-type]
     size = settings.pixels if {"image_size", "data.image_size"} & overrides.keys() else None
     subject = subject_of_run(record, trained, settings, size)
-    return settings, _rows(asked, subject, {"model": record.model["name"], "id": record.id}, record)
+    return settings, _rows(asked, subject, record.model["name"], record)
 
 
 def _parsed(arguments: list[str]) -> Json:
@@ -189,11 +189,12 @@ def _parsed(arguments: list[str]) -> Json:
     return {override.key_or_group: override.value() for override in parsed}
 
 
-def _rows(asked: EvalArguments, subject: "Subject", about: Json, record: "Record | None" = None) -> list[Json]:
+def _rows(asked: EvalArguments, subject: "Subject", model: str, record: "Record | None" = None) -> "list[EvaluatedRow]":
     """Export what is asked for, evaluate, and name the rows; ``record``: of the run that is evaluated."""
     from dataclasses import replace
 
     from bagoftricks.cli.progress import ConsoleReporter
+    from bagoftricks.report.rows import EvaluatedRow
     from bagoftricks.report.table import label, weights_label
     from bagoftricks.run.corrupted import CorruptedEvaluation, corruption_request
     from bagoftricks.run.evaluation import evaluate, export
@@ -209,27 +210,26 @@ def _rows(asked: EvalArguments, subject: "Subject", about: Json, record: "Record
 
     settings = subject.settings
     robust = corruption_request(subject)
+    if asked.report and robust is None:
+        raise UserError("report=true needs a protocol: add corruptions=NAME")
+    if asked.report and settings.format == "csv":
+        raise UserError("report=true is for people to read: type format=text, or format=json, which has all errors")
     if asked.export is not None:
         export(subject, next(iter(subject.files)), asked.export, asked.naming)
         note(f"{asked.export} holds the weights, in the names of {asked.naming}")
     tricks = label(subject.trained.tricks)
+    run_id, digest = (record.id, record.data.digest) if record else (None, None)
     rows = [
-        {"label": weights_label(tricks, row["weights"]), **about, **row}
-        for row in evaluate(subject, note, record.data.digest if record else None)
+        EvaluatedRow(label=weights_label(tricks, found.weights), model=model, id=run_id, **vars(found))
+        for found in evaluate(subject, note, digest)
     ]
     if robust is None:
         return rows
     evaluation = CorruptedEvaluation(whole, robust, record, ConsoleReporter(enabled=settings.runtime.progress))
     if record is not None and not evaluation.belongs:
         note("the robustness on other images than the run's is not added to its record")
-    found = evaluation.rows()
-    return [{**row, **found[row["weights"]]} for row in rows]
-
-
-def _json(rows: list[Json]) -> str:
-    import json
-
-    return json.dumps(rows[0] if len(rows) == 1 else rows, indent=2)
+    results, doubts = {robust.name: evaluation.result()}, tuple(evaluation.doubts)
+    return [replace(row, robustness=results, overlaps=doubts) for row in rows]
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import os
 import sys
 from dataclasses import dataclass
-from operator import itemgetter
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,7 +76,7 @@ class TableArguments:
 
 def table(arguments: list[str]) -> str:
     from bagoftricks.report.column import STYLES
-    from bagoftricks.report.dawnbench import measure_values
+    from bagoftricks.report.dawnbench import NO_MEASURE
     from bagoftricks.report.robustness import robustness_notes, with_notes
     from bagoftricks.report.table import record_columns, record_rows, render
     from bagoftricks.store.store import Store
@@ -94,16 +94,12 @@ def table(arguments: list[str]) -> str:
         study = chosen.study or study_name(chosen.experiment, chosen.scale)
         return study_report(Store(chosen.store), study, chosen.format, columns, measure)
     store = Store(Path(chosen.store))
-    rows = [
-        {**row, **(measure_values(record, measure, row["weights"]) if measure else {})}
-        for record in store.records()
-        for row in record_rows(record)
-    ]
+    rows = [row for record in store.records() for row in record_rows(record, measure or NO_MEASURE)]
     for damage in store.damaged:
         print(f"bot-table: left out: {damage}", file=sys.stderr)
     if not rows and chosen.format != "json":
         raise UserError(f"store={chosen.store} holds no finished run yet; bot-train makes one")
-    rows.sort(key=itemgetter("model", "data", "label", "seed"))
+    rows.sort(key=attrgetter("model", "data", "label", "seed"))
     columns_shown = record_columns(rows, columns)
     if measure:
         columns_shown = [*columns_shown[:-1], *measure.columns, columns_shown[-1]]

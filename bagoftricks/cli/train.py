@@ -30,7 +30,7 @@ def show(finished: "list[tuple[Settings, Record]]") -> None:
         return
     import json
 
-    from bagoftricks.report.dawnbench import TIME, make_measure, measure_values
+    from bagoftricks.report.dawnbench import TIME, make_measure
     from bagoftricks.report.robustness import robustness_notes, score_keys, with_notes
     from bagoftricks.report.table import RUN, record_rows, render, with_robustness
     from bagoftricks.store.json_fields import to_json
@@ -43,15 +43,13 @@ def show(finished: "list[tuple[Settings, Record]]") -> None:
         made = [to_json(record) for record in records]
         print(json.dumps(made[0] if len(made) == 1 else made, indent=2))
         return
-    rows = [
-        {**row, **measure_values(record, measure, row["weights"])} for record in records for row in record_rows(record)
-    ]
+    rows = [row for record in records for row in record_rows(record, measure)]
     keys = score_keys(rows, each=any(settings.corruptions.each for settings, _ in finished))
     columns = [*with_robustness(RUN, rows, keys), *(measure.columns if measure else ())]
     print(with_notes(render(rows, columns, style), robustness_notes(rows), style))
     if measure.target is not None and style == "text":
-        for row in [row for row in rows if TIME not in row]:
-            print(f"{row['label']}: never at {100 * measure.target:g} %")
+        for row in [row for row in rows if TIME not in row.measured]:
+            print(f"{row.label}: never at {100 * measure.target:g} %")
     if style == "text":
         for settings, record in finished:
             print(f"record: {settings.store}/{record.id}/record.json")

@@ -1,10 +1,9 @@
-"""Rows and columns of tables."""
+"""Columns of tables."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
-Row = dict[str, Any]
 
 
 class Column(NamedTuple):

@@ -43,6 +43,9 @@ class Measure:
         return self.target is not None or self.price_per_hour is not None
 
 
+NO_MEASURE = Measure()
+
+
 def make_measure(metric: str, target: float, price_per_hour: float | None) -> Measure:
     """Return the measure as it is typed: ``metric=time_to_accuracy target=0.94 price_per_hour=2``."""
     check_measure(metric, target, price_per_hour)

@@ -4,17 +4,18 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from statistics import mean, median
-from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.report import dawnbench
-from bagoftricks.report.column import STYLES, Column, Row
-from bagoftricks.report.dawnbench import TIME, Measure
-from bagoftricks.report.robustness import MARK
+from bagoftricks.report.column import STYLES, Column
+from bagoftricks.report.dawnbench import NO_MEASURE, TIME, Measure
+from bagoftricks.report.robustness import score_heading
+from bagoftricks.report.rows import ScoredRow
 from bagoftricks.report.study_parts import SavedArm, SavedStudy, StudyRow, load_study
 from bagoftricks.report.study_robustness import (
     ROBUSTNESS,
@@ -25,11 +26,16 @@ from bagoftricks.report.study_robustness import (
 )
 from bagoftricks.report.table import COST, RESULT
 from bagoftricks.robustness.overlaps import record_overlaps
-from bagoftricks.robustness.result import Result, is_of_flips, score_heading
 from bagoftricks.statistics.paired import Comparison, Summary, compare, summarise
-from bagoftricks.store.record import LAST, Record, Scores
+from bagoftricks.store.json_fields import Json
+from bagoftricks.store.record import Record, Scores
+from bagoftricks.store.robustness import RobustnessResult
 from bagoftricks.store.store import Store
+from bagoftricks.store.weight_sets import LAST
 from bagoftricks.study.arms import Arm
+
+if TYPE_CHECKING:
+    from bagoftricks.statistics.effects import Effect  # its libraries take a second to import
 
 MORE = [
     *ROBUSTNESS.values(),
@@ -43,7 +49,6 @@ MEASURED_ON_DEVICE = (
     *(TIME, "latency_ms", dawnbench.TRAIN_COST, dawnbench.INFER_COST),
 )
 RESULTS = ("top1", "top5", "loss", "ece", *ROBUSTNESS, TIME, dawnbench.TRAIN_COST)
-NO_MEASURE = Measure()
 
 
 def study_report(
@@ -66,7 +71,7 @@ def study_report(
     notes += [f"left out: {damage}" for damage in dict.fromkeys(store.damaged)]
     if style == "json":
         return json.dumps(
-            {"study": study.whole, "rows": list(map(asdict, rows)), "effects": effects, "notes": notes}, indent=2
+            {"study": study.whole, "rows": rows, "effects": effects, "notes": notes}, indent=2, default=asdict
         )
     if style == "csv":
         return tabulate_rows([flatten(row) for row in rows], style)
@@ -160,13 +165,15 @@ def value(record: Record, key: str, measure: Measure = NO_MEASURE, evaluation: s
     return None if found is None else float(found)
 
 
-def study_headings(columns: Sequence[str], known: Mapping[str, Column], robust: Mapping[str, Result]) -> list[Column]:
+def study_headings(
+    columns: Sequence[str], known: Mapping[str, Column], robust: Mapping[str, RobustnessResult]
+) -> list[Column]:
     """Return the columns, with the measured images in the heading of the robustness."""
     found = [known[key] for key in columns]
     if len(robust) != 1:
         return found
     ((name, result),) = robust.items()
-    scored = "mfr" if is_of_flips(result) else "mce"
+    scored = result.score
     return [c._replace(heading=score_heading(result, name)) if c.key == scored else c for c in found]
 
 
@@ -185,7 +192,7 @@ def shown_row(row: StudyRow, columns: Sequence[Column], several: bool) -> dict[s
     for column in columns:
         key, found = column.key, row.values.get(column.key)
         where = " (several devices)" if several and key in MEASURED_ON_DEVICE else ""
-        doubt = MARK if key in ROBUSTNESS and row.overlaps else ""
+        doubt = ScoredRow.MARK if key in ROBUSTNESS and row.overlaps else ""
         empty = row.missing if column is columns[0] else ""
         cell = spread(column, found) + doubt if found else empty
         cells[column.heading + where] = f"{cell} {share(row)}".strip() if key == TIME and row.n else cell
@@ -240,9 +247,9 @@ def tabulate_rows(rows: Sequence[Mapping[str, object]], style: str) -> str:
     return table
 
 
-def flatten(row: StudyRow) -> Row:
+def flatten(row: StudyRow) -> Json:
     """Return a row for CSV: one number per cell, in the units of the keys."""
-    flat: Row = {"label": row.label, "n": row.n, "missing": row.missing}
+    flat: Json = {"label": row.label, "n": row.n, "missing": row.missing}
     if row.reached is not None:
         flat |= dict(zip(("reached", "reached_of"), row.reached, strict=True))
     for key, found in row.values.items():
@@ -253,7 +260,7 @@ def flatten(row: StudyRow) -> Row:
     return flat | {f"compared_mce_{name}": getattr(row.comparison_mce, name, None) for name in names}
 
 
-def effect_rows(study: SavedStudy, records: Mapping[str, Mapping[int, Record]]) -> list[Row]:
+def effect_rows(study: SavedStudy, records: Mapping[str, Mapping[int, Record]]) -> "list[Effect]":
     """Main effects and two-way interactions of a factorial design over two seeds or more."""
     if study.design not in ("factorial", "fractional") or len(study.seeds) < 2:
         return []
@@ -264,7 +271,7 @@ def effect_rows(study: SavedStudy, records: Mapping[str, Mapping[int, Record]]) 
     tricks = sorted(set().union(*arms.values()))
     effects = factorial_effects(runs, tricks) if len(runs) > 1 else []
     shares = shapley_shares(arms, records, tricks)
-    return [{**vars(effect), "shapley": shares.get(" ".join(effect.tricks))} for effect in effects]
+    return [replace(effect, shapley=shares.get(" ".join(effect.tricks))) for effect in effects]
 
 
 def shapley_shares(
@@ -277,17 +284,16 @@ def shapley_shares(
     return shapley(means, tricks) if len(means) == 2 ** len(tricks) else {}
 
 
-def shown_effect(effect: Row) -> dict[str, str]:
+def shown_effect(effect: "Effect") -> dict[str, str]:
     """Return the cells of an effect."""
-    found = SimpleNamespace(**effect)
-    estimate = "not estimable" if found.estimate is None else f"{found.estimate:+.2f}"
-    interval = "" if found.low is None else f" [{found.low:+.2f}, {found.high:+.2f}]"
+    estimate = "not estimable" if effect.estimate is None else f"{effect.estimate:+.2f}"
+    interval = "" if effect.low is None else f" [{effect.low:+.2f}, {effect.high:+.2f}]"
     return {
-        "effect": " x ".join(found.tricks),
+        "effect": " x ".join(effect.tricks),
         "top-1 points [95 %]": estimate + interval,
-        "p (Holm)": "" if found.p_holm is None else f"{found.p_holm:.3f}",
-        "Shapley share": "" if found.shapley is None else f"{found.shapley:+.2f}",
-        "aliased with": ", ".join(" x ".join(other) for other in found.aliased_with),
+        "p (Holm)": "" if effect.p_holm is None else f"{effect.p_holm:.3f}",
+        "Shapley share": "" if effect.shapley is None else f"{effect.shapley:+.2f}",
+        "aliased with": ", ".join(" x ".join(other) for other in effect.aliased_with),
     }
 
 

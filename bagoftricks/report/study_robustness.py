@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 from bagoftricks.report.column import Column
-from bagoftricks.report.robustness import PERCENT, overlap_notes
+from bagoftricks.report.robustness import PERCENT, describe_evaluation, overlap_notes
 from bagoftricks.report.study_parts import SavedArm, StudyRow
-from bagoftricks.robustness.result import Result, describe_evaluation, is_normalised, reported_scores, score
 from bagoftricks.robustness.scoring import corruption_names
 from bagoftricks.statistics.paired import Comparison, compare
 from bagoftricks.store.record import Record
+from bagoftricks.store.robustness import RobustnessResult
 
 ROBUSTNESS = {
     "mce": Column("mce", "mCE %", PERCENT),
@@ -21,7 +21,7 @@ ROBUSTNESS = {
 def robustness(record: Record, key: str, evaluation: str | None) -> float | None:
     """Return the value of a column of ``ROBUSTNESS``; ``evaluation``: the one that the run's arm requests."""
     result = robustness_result(record, evaluation)
-    return score(reported_scores(result), key) if result else None
+    return result.reported.score(key) if result else None
 
 
 def robust_comparisons(arms: Sequence[SavedArm], records: Mapping[str, Mapping[int, Record]]) -> dict[str, Comparison]:
@@ -35,16 +35,18 @@ def robust_comparisons(arms: Sequence[SavedArm], records: Mapping[str, Mapping[i
     return {made.label: made for made in compare(scores, pairs, higher_is_better=False)}
 
 
-def robustness_result(record: Record, evaluation: str | None) -> Result | None:
+def robustness_result(record: Record, evaluation: str | None) -> RobustnessResult | None:
     """Return the result of the evaluation of that name; without a name, of the only one in the record."""
     if evaluation is None and len(record.robustness) == 1:
-        return dict(next(iter(record.robustness.values())))
+        return next(iter(record.robustness.values()))
     return record.robustness.get(evaluation or "")
 
 
-def measured_evaluations(arms: Sequence[SavedArm], records: Mapping[str, Mapping[int, Record]]) -> dict[str, Result]:
+def measured_evaluations(
+    arms: Sequence[SavedArm], records: Mapping[str, Mapping[int, Record]]
+) -> dict[str, RobustnessResult]:
     """Return by name the evaluations on corrupted images behind the arms' numbers."""
-    found: dict[str, Result] = {}
+    found: dict[str, RobustnessResult] = {}
     for arm in arms:
         for record in records[arm.label].values():
             evaluation = arm.evaluation or (next(iter(record.robustness)) if len(record.robustness) == 1 else "")
@@ -53,7 +55,7 @@ def measured_evaluations(arms: Sequence[SavedArm], records: Mapping[str, Mapping
     return found
 
 
-def measured_notes(robust: Mapping[str, Result], rows: Sequence[StudyRow]) -> list[str]:
+def measured_notes(robust: Mapping[str, RobustnessResult], rows: Sequence[StudyRow]) -> list[str]:
     """Return the notes on the images and the limits of the robustness."""
     if not robust:
         return []
@@ -61,6 +63,6 @@ def measured_notes(robust: Mapping[str, Result], rows: Sequence[StudyRow]) -> li
     notes.append("mCE differences: paired by seed and corrected as those of top-1 are; below 0, fewer errors")
     if len(robust) > 1:
         notes.append("the arms' robustness was measured in different ways (above): no two of them compare")
-    if any("mce" in row.published for row in rows) and not all(map(is_normalised, robust.values())):
+    if any("mce" in row.published for row in rows) and not all(result.normalised for result in robust.values()):
         notes.append("the paper's mCE is over AlexNet's errors, and ours is a mean error: two scales")
     return notes + overlap_notes(dict.fromkeys(reason for row in rows if row.n for reason in row.overlaps))

@@ -9,13 +9,15 @@ from tabulate import tabulate
 
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.registry import Values
-from bagoftricks.report.column import STYLES, Column, Row
-from bagoftricks.report.robustness import ROBUSTNESS_SCORES, flattened, robustness_columns, with_mark
+from bagoftricks.report.column import STYLES, Column
+from bagoftricks.report.dawnbench import NO_MEASURE, Measure, measure_values
+from bagoftricks.report.robustness import robustness_columns
+from bagoftricks.report.rows import CostRow, Row, RunRow, ScoredRow
 from bagoftricks.robustness.overlaps import record_overlaps
-from bagoftricks.robustness.result import of_weights
 from bagoftricks.robustness.scoring import corruption_names
-from bagoftricks.store.json_fields import to_json
-from bagoftricks.store.record import LAST, Record
+from bagoftricks.store.record import Record
+from bagoftricks.store.robustness import ROBUSTNESS_SCORES
+from bagoftricks.store.weight_sets import LAST
 from bagoftricks.tricks.catalogue import card, cards, families
 
 RESULT = [
@@ -80,26 +82,25 @@ def _trick_label(name: str, params: Values) -> str:
     return f"{name}({', '.join(changed)})" if changed else name
 
 
-def record_rows(record: Record) -> list[Row]:
-    """Return a row for each weight set."""
-    common = {
-        "id": record.id,
-        "status": record.status,
-        "model": record.model["name"],
-        "data": record.data.name,
-        "epochs": record.epochs,
-        "seed": record.seed,
-        **{key: number for key, number in to_json(record.cost).items() if key != "curve"},
-    }
+def record_rows(record: Record, measure: Measure = NO_MEASURE) -> list[RunRow]:
+    """Return a row for each weight set, with the values of ``measure``."""
     name = label(record.tricks)
     return [
-        {
-            "label": weights_label(name, weights),
-            "weights": weights,
-            **common,
-            **to_json(scores),
-            **robustness_of(record, weights),
-        }
+        RunRow(
+            label=weights_label(name, weights),
+            weights=weights,
+            id=record.id,
+            status=record.status,
+            model=record.model["name"],
+            data=record.data.name,
+            epochs=record.epochs,
+            seed=record.seed,
+            cost=record.cost,
+            scores=scores,
+            robustness={name: found for name, found in record.robustness.items() if weights in found.weights},
+            overlaps=tuple(record_overlaps(record)) if record.robustness else (),
+            measured=measure_values(record, measure, weights),
+        )
         for weights, scores in record.metrics.items()
     ]
 
@@ -109,40 +110,34 @@ def weights_label(name: str, weights: str) -> str:
     return name if weights == LAST else f"{name} [{weights}]"
 
 
-def robustness_of(record: Record, weights: str) -> Row:
-    """Return the results of a weight set on corrupted images, and the reasons to doubt them."""
-    found = {
-        name: of_weights(result, weights) for name, result in record.robustness.items() if weights in result["copies"]
-    }
-    return {"robustness": found, "overlaps": record_overlaps(record)} if found else {}
-
-
 def render(rows: Sequence[Row], columns: Iterable[Column], style: str) -> str:
     """Return the rows as text, markdown, csv, latex or json; csv and json keep keys, units and full precision."""
     if style == "json":
-        return json.dumps(list(rows), indent=2)
-    rows = [flattened(row) for row in rows]
-    columns = [column for column in columns if any(column.key in row for row in rows)]
+        return json.dumps([row.values() for row in rows], indent=2)
+    known = [(row, row.cells()) for row in rows]
+    columns = [column for column in columns if any(column.key in cells for _, cells in known)]
     if style == "csv":
         text = io.StringIO()
         writer = csv.DictWriter(text, [c.key for c in columns], extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(cells for _, cells in known)
         return text.getvalue().rstrip("\n")
-    cells = [[with_mark(row, c.key, c.show(row[c.key])) if c.key in row else "" for c in columns] for row in rows]
-    align = ["left" if isinstance(rows[0].get(c.key), str) else "right" for c in columns]
-    return tabulate(cells, [c.heading for c in columns], STYLES[style], disable_numparse=True, colalign=align)
+    shown = [
+        [c.show(cells[c.key]) + row.mark(c.key) if c.key in cells else "" for c in columns] for row, cells in known
+    ]
+    align = ["left" if isinstance(known[0][1].get(c.key), str) else "right" for c in columns]
+    return tabulate(shown, [c.heading for c in columns], STYLES[style], disable_numparse=True, colalign=align)
 
 
 def with_robustness(
-    columns: Sequence[Column], rows: Sequence[Row], keys: Sequence[str] = ROBUSTNESS_SCORES
+    columns: Sequence[Column], rows: Sequence[ScoredRow], keys: Sequence[str] = ROBUSTNESS_SCORES
 ) -> list[Column]:
     """``columns`` with those of the rows' evaluations on corrupted images after the results."""
     at = 1 + max(number for number, column in enumerate(columns) if column in RESULT)
     return [*columns[:at], *robustness_columns(rows, keys), *columns[at:]]
 
 
-def record_columns(rows: Sequence[Row], names: Sequence[str] = ()) -> list[Column]:
+def record_columns(rows: Sequence[ScoredRow], names: Sequence[str] = ()) -> list[Column]:
     """Return the columns of a table of records: the defaults, or the requested ones for results and costs."""
     if not names:
         return with_robustness(RECORDS, rows)
@@ -158,14 +153,11 @@ def record_columns(rows: Sequence[Row], names: Sequence[str] = ()) -> list[Colum
     return [*[c for c in RECORDS[:-1] if c not in numbers], *chosen, RECORDS[-1]]
 
 
-def published_costs(rows: Sequence[Row], style: str) -> str:
+def published_costs(rows: Sequence[CostRow], style: str) -> str:
     """Rows of ``bot-bench`` with the ``published`` number after each of ours that a paper gives."""
     columns: list[Column] = []
     for column in BENCH:
         columns.append(column)
-        if any(column.key in row["published"] for row in rows):
+        if any(column.key in row.published for row in rows):
             columns.append(Column(f"{column.key}_published", f"{column.heading} (paper)", column.show))
-    flat = [{**row, **{f"{key}_published": number for key, number in row["published"].items()}} for row in rows]
-    for row in flat:
-        del row["published"]
-    return render(flat, columns, style)
+    return render(rows, columns, style)

@@ -1,12 +1,11 @@
 """Overlaps between training and the corruptions that it is measured on. Imports no torch."""
 
 from collections.abc import Mapping
-from dataclasses import fields
 
 from bagoftricks.errors import UserError
 from bagoftricks.registry import Values
 from bagoftricks.settings import DataSettings
-from bagoftricks.store.record import Record
+from bagoftricks.store.record import Record, data_settings_of
 from bagoftricks.tricks.catalogue import card, families
 
 
@@ -26,9 +25,8 @@ def overlaps(tricks: Mapping[str, Values], data: DataSettings, pixels: int) -> l
 
 def record_overlaps(record: Record) -> list[str]:
     """Return the reasons why the robustness of a finished run is no surprise."""
-    known = {field.name for field in fields(DataSettings)}
     try:
-        data = DataSettings(**{key: value for key, value in record.config["data"].items() if key in known})
-        return overlaps(record.tricks, data, record.data.image_size or data.image_size)
-    except (UserError, TypeError, ValueError, AttributeError, KeyError) as error:
-        return [f"run {record.id}: its settings are of another version of bagoftricks ({error})"]
+        data = data_settings_of(record)
+    except UserError as error:
+        return [f"{error}"]
+    return overlaps(record.tricks, data, record.data.image_size or data.image_size)

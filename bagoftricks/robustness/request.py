@@ -11,13 +11,12 @@ from bagoftricks.recipe.recipe import Recipe, test_pixels
 from bagoftricks.robustness.corruptions import Frost, smallest_side
 from bagoftricks.robustness.perturbations import smallest_frame
 from bagoftricks.robustness.protocols import Protocol, find_protocol
-from bagoftricks.robustness.result import parts, reported_scores
 from bagoftricks.robustness.scoring import SEVERITIES, Normaliser
 from bagoftricks.robustness.stored import StoredSet, find_stored
 from bagoftricks.robustness.tally import CLEAN, Cell
 from bagoftricks.settings import CorruptionSettings, Settings
-from bagoftricks.store.json_fields import Json
 from bagoftricks.store.record import Record
+from bagoftricks.store.robustness import RobustnessFacts
 from bagoftricks.store.store import Store
 
 
@@ -66,25 +65,24 @@ class EvaluationRequest:
             **({"image_size": self.size} if self.resized else {}),
         }
 
-    def about(self) -> Json:
+    def about(self) -> RobustnessFacts:
         """Return the facts that a reader of the number needs, for the record."""
-        protocol = self.protocol
-        generated = {
-            "seed": self.settings.seed,
-            "constants": protocol.constants,
-            "jpeg_quality": protocol.jpeg_quality,
-            **({} if protocol.sequences else {"frost": (self.frost or Frost.made_up()).describe()}),
-        }
-        return {
-            "protocol": protocol.name,
-            "score": "mfr" if protocol.sequences else "mce",
-            "corruptions": len(protocol.corruptions),
-            "normaliser": self.normaliser.name if self.normaliser else "none",
-            "image_size": self.size,
-            "limit": self.settings.limit,
-            "images": "stored" if self.stored else "generated",
-            **({"stored_digest": self.stored.digest} if self.stored else generated),
-        }
+        protocol, made = self.protocol, self.stored is None
+        drawn_frost = made and not protocol.sequences
+        return RobustnessFacts(
+            protocol=protocol.name,
+            score="mfr" if protocol.sequences else "mce",
+            corruptions=len(protocol.corruptions),
+            normaliser=self.normaliser.name if self.normaliser else "none",
+            image_size=self.size,
+            limit=self.settings.limit,
+            images="generated" if made else "stored",
+            stored_digest=self.stored.digest if self.stored else None,
+            seed=self.settings.seed if made else None,
+            constants=protocol.constants if made else None,
+            jpeg_quality=protocol.jpeg_quality if made else None,
+            frost=(self.frost or Frost.made_up()).describe() if drawn_frost else None,
+        )
 
 
 def request_from(
@@ -189,5 +187,5 @@ def _baseline(prefix: str, store: Store, measured: str) -> Normaliser:
             f"corruptions.normalise_by={prefix}: its record has no errors of {measured}: "
             f"bot-eval run={record.id[:8]} corruptions={protocol}{more} adds them"
         )
-    scores = reported_scores(record.robustness[measured])
-    return Normaliser(f"run {record.id[:8]}", parts(scores), scores["clean_error"])
+    scores = record.robustness[measured].reported
+    return Normaliser(f"run {record.id[:8]}", scores.parts, scores.clean_error)

@@ -10,34 +10,34 @@ from bagoftricks.models import build_model, to_device
 from bagoftricks.recipe.recipe import test_pixels
 from bagoftricks.run.check import Checked, check, discouraged_pairs
 from bagoftricks.settings import Settings
-from bagoftricks.store.json_fields import Json
+from bagoftricks.store.record import NetworkCost
 
 
-def measure(settings: Settings, warn: Callable[[str], object]) -> Json:
+def measure(settings: Settings, warn: Callable[[str], object]) -> NetworkCost:
     """``params`` and ``macs``; with ``settings.measure``, throughput at batch 64, latency at batch 1, and memory."""
     checked = check_leniently(settings, warn)
     settings, recipe = checked.settings, checked.recipe
     for warning in discouraged_pairs(settings.tricks):
         warn(warning)
     pixels = test_pixels(settings, recipe)
-    counts = {"params": count_params(checked.network), "macs": count_macs(checked.network, pixels)}
+    counts = NetworkCost(params=count_params(checked.network), macs=count_macs(checked.network, pixels))
     if not settings.measure:
-        return {**counts}
+        return counts
     model = build_model(settings.model, recipe.parts, num_classes=checked.task.num_classes, image_size=settings.pixels)
     channels_last = settings.runtime.channels_last
     model = to_device(model, checked.device, channels_last=channels_last)
     reset_peak_memory(checked.device)
     many = time_inference(model, pixels, channels_last=channels_last, wrap_predict=recipe.wrap_predict)
     one = time_inference(model, pixels, batch=1, channels_last=channels_last, wrap_predict=recipe.wrap_predict)
-    return {
-        **counts,
-        "infer_images_per_s": many.images_per_s,
-        "infer_spread": many.spread,
-        "latency_ms": 1000 * one.seconds,
-        "latency_spread": one.spread,
-        "peak_memory_mib": peak_memory_mib(checked.device),
-        "device": str(checked.device),
-    }
+    return replace(
+        counts,
+        infer_images_per_s=many.images_per_s,
+        infer_spread=many.spread,
+        latency_ms=1000 * one.seconds,
+        latency_spread=one.spread,
+        peak_memory_mib=peak_memory_mib(checked.device),
+        device=str(checked.device),
+    )
 
 
 def check_leniently(settings: Settings, warn: Callable[[str], object]) -> Checked:

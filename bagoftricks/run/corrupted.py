@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from hashlib import blake2b
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from bagoftricks.recipe.edits import Images
 from bagoftricks.recipe.recipe import test_pixels
 from bagoftricks.robustness.overlaps import overlaps
 from bagoftricks.robustness.request import EvaluationRequest, is_recorded, request_from
-from bagoftricks.robustness.result import Result, of_weights, parts
 from bagoftricks.robustness.scoring import mce, mean_error, relative_mce
 from bagoftricks.robustness.stopwatch import Stopwatch
 from bagoftricks.robustness.tally import CLEAN, Cell, Counts, Tally, by_corruption, count_errors
@@ -29,6 +28,7 @@ from bagoftricks.run.reporter import Reporter
 from bagoftricks.store.files import write_whole
 from bagoftricks.store.lease import require_held
 from bagoftricks.store.record import Record
+from bagoftricks.store.robustness import Machine, RobustnessResult, RobustnessScores
 from bagoftricks.store.store import Store
 from bagoftricks.training.trainer import predictor
 
@@ -68,19 +68,14 @@ class CorruptedEvaluation:
         trained = self.subject.trained
         return [] if self.record is None else overlaps(trained.tricks, trained.data, trained.pixels)
 
-    def rows(self) -> dict[str, Result]:
-        """Return the fields of a table row by weight set. The result is recorded if it ``belongs``."""
+    def result(self) -> RobustnessResult:
+        """Return the result, evaluated if it is missing. It is recorded if it ``belongs``."""
         if self.record is not None and self.belongs:
-            result = self.recorded(self.record).robustness[self.request.name]
-        else:
-            partial = self.store.root / "unfinished" / f"{self.digest()}.{PARTIAL}"
-            result = self.count(partial)
-            partial.unlink(missing_ok=True)
-        doubts = self.doubts
-        return {
-            weights: {"robustness": {self.request.name: of_weights(result, weights)}, "overlaps": doubts}
-            for weights in result["copies"]
-        }
+            return self.recorded(self.record).robustness[self.request.name]
+        partial = self.store.root / "unfinished" / f"{self.digest()}.{PARTIAL}"
+        result = self.count(partial)
+        partial.unlink(missing_ok=True)
+        return result
 
     def recorded(self, record: Record) -> Record:
         """Return the record with the result, evaluated if it is missing; the file is replaced whole, at the end.
@@ -103,12 +98,12 @@ class CorruptedEvaluation:
             partial.unlink(missing_ok=True)
         return record
 
-    def find(self, record: Record) -> Result | None:
+    def find(self, record: Record) -> RobustnessResult | None:
         """Return the result from errors that the record has, over the requested normaliser; None without any."""
         known = record.robustness.get(self.request.measured)
         return None if known is None or self.subject.settings.rerun else rescored(known, self.request)
 
-    def count(self, partial: Path) -> Result:
+    def count(self, partial: Path) -> RobustnessResult:
         """Return the errors and scores of every weight set. The counts lie in ``partial`` until the result is kept."""
         for reason in self.doubts:
             self.reporter.note(f"warning: {reason}")
@@ -140,26 +135,24 @@ class CorruptedEvaluation:
             reporter.end()
         return self.score(tally, seconds())
 
-    def score(self, tally: Tally, seconds: Mapping[str, float]) -> Result:
+    def score(self, tally: Tally, seconds: Mapping[str, float]) -> RobustnessResult:
         """Return the result of complete counts, for the record."""
         machine = environment(self.subject.checked.device)
-        return {
-            **self.request.about(),
-            "count": tally.seen[tally.cells.index(CLEAN)],
-            "data_digest": self.subject.data.digest,
-            "copies": {name: scores(tally.errors(name), self.request) for name in tally.weights},
-            "seconds": dict(seconds),
-            "environment": {
-                key: getattr(machine, key) for key in ("device", "threads", "torch", "torchvision", "bagoftricks")
-            },
-        }
+        return RobustnessResult(
+            **vars(self.request.about()),
+            count=tally.seen[tally.cells.index(CLEAN)],
+            data_digest=self.subject.data.digest,
+            weights={name: scores(tally.errors(name), self.request) for name in tally.weights},
+            seconds=dict(seconds),
+            environment=Machine(**{field.name: getattr(machine, field.name) for field in fields(Machine)}),
+        )
 
     def digest(self) -> str:
         """Return the digest of all that the counts depend on: weights, network, images and protocol."""
         subject = self.subject
         trained = asdict(subject.trained)
         facts = {
-            "asked": self.request.about(),
+            "asked": asdict(self.request.about()),
             "weights": {name: file_digest(file) for name, file in subject.files.items()},
             "network": {key: trained[key] for key in ("model", "tricks", "image_size")},
             "data": {**asdict(subject.settings.data), "digest": subject.data.digest},
@@ -175,29 +168,24 @@ def preparation(subject: Subject) -> Callable[[torch.Tensor], Images]:
     return lambda images: finish(images, torch.zeros(len(images), dtype=torch.int64)).images
 
 
-def scores(errors: Mapping[Cell, float], request: EvaluationRequest) -> Result:
+def scores(errors: Mapping[Cell, float], request: EvaluationRequest) -> RobustnessScores:
     """Return ``mce``, with ``relative_mce`` if it has a meaning, or ``mfr``; and the errors behind it, in percent."""
-    corrupted, clean, normaliser = by_corruption(errors), errors[CLEAN], request.normaliser
+    corrupted, clean, over = by_corruption(errors), errors[CLEAN], request.normaliser
+    score = mean_error(corrupted) if over is None else mce(corrupted, over)
     if request.protocol.sequences:
-        rate = mean_error(corrupted) if normaliser is None else mce(corrupted, normaliser)
-        return {"mfr": rate, "clean_error": clean, "flips": {name: flip for name, (flip,) in corrupted.items()}}
-    if normaliser is None:
-        return {"mce": mean_error(corrupted), "clean_error": clean, "errors": corrupted}
-    return {
-        "mce": mce(corrupted, normaliser),
-        "relative_mce": relative_mce(corrupted, clean, normaliser),
-        "clean_error": clean,
-        "errors": corrupted,
-    }
+        return RobustnessScores(mfr=score, clean_error=clean, flips={name: flip for name, (flip,) in corrupted.items()})
+    relative = None if over is None else relative_mce(corrupted, clean, over)
+    by_severity = {name: tuple(of) for name, of in corrupted.items()}
+    return RobustnessScores(mce=score, relative_mce=relative, clean_error=clean, errors=by_severity)
 
 
-def rescored(known: Result, request: EvaluationRequest) -> Result:
+def rescored(known: RobustnessResult, request: EvaluationRequest) -> RobustnessResult:
     """Return the result of the same errors over another network's."""
     by_weights = {}
-    for weights, found in known["copies"].items():
-        errors = {(name, s): error for name, of in parts(found).items() for s, error in enumerate(of, 1)}
-        by_weights[weights] = scores({CLEAN: found["clean_error"], **errors}, request)
-    return {**known, **request.about(), "copies": by_weights}
+    for weights, found in known.weights.items():
+        errors = {(name, s): error for name, of in found.parts.items() for s, error in enumerate(of, 1)}
+        by_weights[weights] = scores({CLEAN: found.clean_error, **errors}, request)
+    return replace(known, **vars(request.about()), weights=by_weights)
 
 
 class Unfinished:

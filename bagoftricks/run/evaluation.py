@@ -19,8 +19,7 @@ from bagoftricks.run.loading import val_loader
 from bagoftricks.run.prepare import class_count
 from bagoftricks.settings import Settings
 from bagoftricks.store.files import weights_writer, write_whole
-from bagoftricks.store.json_fields import Json
-from bagoftricks.store.record import Record
+from bagoftricks.store.record import Record, Scores
 from bagoftricks.store.store import Store
 from bagoftricks.training.trainer import predictor
 
@@ -53,6 +52,19 @@ class Subject:
         return model
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """Scores of a weight set on ``images`` images of ``image_size`` pixels, and the costs at that size."""
+
+    weights: str
+    scores: Scores
+    data: str
+    image_size: int
+    images: int
+    params: int
+    macs: int
+
+
 def subject_of_run(
     record: Record, trained: Settings, settings: Settings, size: int | None, data: Dataset | None = None
 ) -> Subject:
@@ -79,8 +91,8 @@ def subject_of_file(settings: Settings) -> Subject:
     return Subject(settings, settings, checked.with_data(class_count(settings, data)), data, None, files)
 
 
-def evaluate(subject: Subject, note: Callable[[str], object], digest: str | None = None) -> list[Json]:
-    """Return a row for each weight set; ``digest`` is of the data that the run was evaluated on."""
+def evaluate(subject: Subject, note: Callable[[str], object], digest: str | None = None) -> list[Evaluated]:
+    """Return the scores of each weight set; ``digest`` is of the data that the run was evaluated on."""
     settings, recipe, data = subject.settings, subject.recipe, subject.data
     if len(data.classes) > subject.num_classes:
         raise UserError(f"the data has {len(data.classes)} classes, the network only {subject.num_classes} outputs")
@@ -94,20 +106,14 @@ def evaluate(subject: Subject, note: Callable[[str], object], digest: str | None
     finish = Finish(settings.data, subject.num_classes, subject.checked.device, channels_last=channels_last)
     val = val_loader(settings, finish, data, size=size, short_side=short_side)
     model = subject.checked.network
-    about = {
-        "data": data.name,
-        "image_size": size,
-        "images": val.images,
-        "params": count_params(model),
-        "macs": count_macs(model, size),
-    }
-    rows = [
-        {"weights": name, **about, **accuracy(predictor(recipe, subject.network(name)), val.epoch(0))}
-        for name in subject.files
-    ]
+    params, macs = count_params(model), count_macs(model, size)
+    found = []
+    for name in subject.files:
+        scores = Scores(**accuracy(predictor(recipe, subject.network(name)), val.epoch(0)))
+        found.append(Evaluated(name, scores, data.name, size, val.images, params, macs))
     for broken in val.skipped:
         note(f"skipped: {broken}")
-    return rows
+    return found
 
 
 def export(subject: Subject, weight_set: str, path: str, naming: str) -> None:

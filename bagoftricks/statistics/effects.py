@@ -45,6 +45,7 @@ class Effect:
     p: float | None
     p_holm: float | None  # corrected over all effects that have a p
     aliased_with: tuple[Term, ...] = ()
+    shapley: float | None = None  # the trick's share of the gain of all, where every subset was run
 
 
 @dataclass(frozen=True)

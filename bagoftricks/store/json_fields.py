@@ -37,10 +37,10 @@ def _read(kind: Any, value: object, path: str) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (types.UnionType, Union):  # of one type and None alone
         return None if value is None else _read(next(a for a in arguments if a is not type(None)), value, path)
-    if origin is tuple:
+    if origin in (tuple, list):
         if not isinstance(value, list):
             raise _wrong(path, "a list", value)
-        return tuple(_read(arguments[0], item, f"{path}[{at}]") for at, item in enumerate(value))
+        return origin(_read(arguments[0], item, f"{path}[{at}]") for at, item in enumerate(value))
     if origin is dict:
         held = _object(value, path)
         return {name: _read(arguments[1], item, _below(path, name)) for name, item in held.items()}
@@ -54,7 +54,11 @@ def _dataclass(kind: Any, value: object, path: str) -> Any:
     for field in known:
         if field.name not in held and field.default is MISSING and field.default_factory is MISSING:
             raise ValueError(f"{_below(path, field.name)} is missing")
-    return kind(**{name: _read(hints[name], item, _below(path, name)) for name, item in held.items()})
+    values = {name: _read(hints[name], item, _below(path, name)) for name, item in held.items()}
+    try:
+        return kind(**values)
+    except ValueError as error:  # of its own check
+        raise ValueError(f"{path or 'it'}: {error}") from error
 
 
 @cache
@@ -66,10 +70,13 @@ def _plain(kind: Any, value: object, path: str) -> Any:
     accepted = (int, float) if kind is float else kind
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         raise _wrong(path, NAMES[kind], value)
+    if kind not in (int, float):
+        return value
     try:
-        return float(value) if kind is float else value
+        number = float(value)
     except OverflowError as error:
         raise ValueError(f"{path}: too large a number") from error
+    return number if kind is float else value
 
 
 def _object(value: object, path: str) -> Json:

@@ -3,17 +3,19 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from bagoftricks.errors import DamagedRecord, UserError
 from bagoftricks.registry import Values
-from bagoftricks.settings import Settings
+from bagoftricks.settings import DataSettings, Settings
 from bagoftricks.store.json_fields import Json, from_json, to_json
+from bagoftricks.store.robustness import RobustnessResult
+from bagoftricks.store.weight_sets import LAST, averages, reported
 
 RECORD_FORMAT = 2  # raise it when an older version could misread a newer record
-LAST = "last"  # weight set that the optimiser leaves, next to averages such as "ema"
 RENAMED = {"mixup": {"off": "unmixed_end"}}  # hyper-parameters of records of format 1
+OF_RESULTS = {"copies": "weights"}  # fields of earlier evaluations on corrupted images
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,20 @@ class Cost:
     teacher_params: int | None = None
     teacher_macs: int | None = None
     wall_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkCost:
+    """Costs of a network; those that take a measurement are None without one. Throughput at batch 64."""
+
+    params: int
+    macs: int
+    infer_images_per_s: float | None = None
+    infer_spread: float | None = None
+    latency_ms: float | None = None  # of one image
+    latency_spread: float | None = None
+    peak_memory_mib: float | None = None
+    device: str | None = None
 
 
 @dataclass(frozen=True)
@@ -122,18 +138,18 @@ class Record:
     config: Json
     plugins: dict[str, str] = field(default_factory=dict)  # plug-in -> digest of its source
     files: dict[str, str] = field(default_factory=dict)  # file next to the record -> its SHA-256
-    robustness: dict[str, Json] = field(default_factory=dict)  # protocol with its changes -> errors and scores
+    robustness: dict[str, RobustnessResult] = field(default_factory=dict)  # protocol with its changes -> result
     format: int = RECORD_FORMAT
 
     @property
     def averages(self) -> list[str]:
         """Names of the averaged weight sets."""
-        return [name for name in self.metrics if name != LAST]
+        return averages(self.metrics)
 
     @property
     def reported(self) -> str:
-        """Name of the weight set that a study reports: the average if there is exactly one, else the last weights."""
-        return self.averages[0] if len(self.averages) == 1 else LAST
+        """Name of the weight set that a study reports."""
+        return reported(self.metrics)
 
 
 def settings_of(record: Record) -> Settings:
@@ -147,6 +163,19 @@ def settings_of(record: Record) -> Settings:
         raise UserError(
             f"run {record.id}: its settings are of another version of bagoftricks ({error}): train it again"
         ) from error
+
+
+def data_settings_of(record: Record) -> DataSettings:
+    """Return those settings of the run's data that all data sets have. Loads neither plug-ins nor torch.
+
+    Raises UserError if this version cannot represent them.
+    """
+    known = {field.name for field in fields(DataSettings)}
+    try:
+        values = {name: value for name, value in record.config["data"].items() if name in known}
+        return from_json(DataSettings, values, "data")
+    except (UserError, TypeError, ValueError, AttributeError, KeyError) as error:
+        raise UserError(f"run {record.id}: its settings are of another version of bagoftricks ({error})") from error
 
 
 def read_record(path: Path) -> Record:
@@ -167,6 +196,8 @@ def read_record(path: Path) -> Record:
 
 def _record(values: Json) -> Record:
     values = _of_format_1(values) if values.get("format") == 1 else values
+    results = {name: _renamed(result, OF_RESULTS) for name, result in values.get("robustness", {}).items()}
+    values = {**values, "robustness": results}
     record = from_json(Record, values)
     for name in (record.id, *record.metrics):
         safe_name(name, "name")

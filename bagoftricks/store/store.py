@@ -14,7 +14,8 @@ from pathlib import Path
 from bagoftricks.errors import UserError
 from bagoftricks.store.files import write_whole
 from bagoftricks.store.lease import LEASE, Lease, claim, is_live
-from bagoftricks.store.record import LAST, Record, read_record, record_text, safe_name
+from bagoftricks.store.record import Record, read_record, record_text, safe_name
+from bagoftricks.store.weight_sets import LAST
 
 RECORD, METRICS, WEIGHTS = "record.json", "metrics.csv", "weights.safetensors"
 FAILURE, INTERRUPTED = "failure.json", "interrupted"

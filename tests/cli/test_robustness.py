@@ -73,12 +73,12 @@ def test_a_run_is_evaluated_later_and_its_errors_are_reported(bot, trained):
     done = bot("bot-eval", f"run={trained['id'][:6]}", *CORRUPTED, "report=true")
     assert done.status == 0, done.err
     (result,) = record_of(trained)["robustness"].values()
-    assert f"{result['copies']['last']['mce']:.2f}" in done.out
-    lines = [line for line in done.out.splitlines() if line.split(" ")[0] in result["copies"]["last"]["errors"]]
+    assert f"{result['weights']['last']['mce']:.2f}" in done.out
+    lines = [line for line in done.out.splitlines() if line.split(" ")[0] in result["weights"]["last"]["errors"]]
     assert [line.split()[0] for line in lines] == list(corruption_names("main"))
-    assert lines[0].split()[1:6] == [f"{e:.2f}" for e in result["copies"]["last"]["errors"]["gaussian_noise"]]
+    assert lines[0].split()[1:6] == [f"{e:.2f}" for e in result["weights"]["last"]["errors"]["gaussian_noise"]]
     again = the_json(bot("bot-eval", f"run={trained['id']}", *CORRUPTED, "format=json"))
-    assert again["robustness"][NAME]["errors"] == result["copies"]["last"]["errors"]
+    assert again["robustness"][NAME]["errors"] == result["weights"]["last"]["errors"]
 
 
 def test_a_file_is_evaluated_and_nothing_is_recorded(bot, trained, tmp_path):
@@ -113,7 +113,7 @@ def test_tables_show_what_was_measured_and_each_corruption_on_request(bot, train
     (result,) = record_of(trained)["robustness"].values()
     some = bot("bot-table", "columns=[top1,mce,fog]", "format=csv").out.splitlines()
     assert some[0] == f"label,model,data,epochs,seed,top1,mce:{NAME},fog:{NAME},id"
-    assert float(some[1].split(",")[-2]) == pytest.approx(np.mean(result["copies"]["last"]["errors"]["fog"]))
+    assert float(some[1].split(",")[-2]) == pytest.approx(np.mean(result["weights"]["last"]["errors"]["fog"]))
     each = bot("bot-train", *FAST, *CORRUPTED, "corruptions.each=true").out.splitlines()[0]
     assert all(f"{name} error % ({NAME})" in each for name in corruption_names("main"))
     assert "did you mean 'mce'" in one_line(bot("bot-table", "columns=[mcee]"))
@@ -162,6 +162,27 @@ def test_a_picture_shows_every_corruption_at_every_severity(bot, tmp_path):
 )
 def test_wrong_input_is_one_line_and_status_2(bot, program, arguments, message):
     assert message in one_line(bot(program, *(FAST if program == "bot-train" else []), *arguments))
+
+
+def test_a_report_that_cannot_be_made_is_refused_before_the_evaluation(bot, trained, monkeypatch):
+    monkeypatch.setattr("bagoftricks.run.evaluation.accuracy", lambda *args: pytest.fail("evaluated"))
+    run = ["bot-eval", f"run={trained['id']}", "report=true"]
+    assert "report=true needs a protocol: add corruptions=NAME" in one_line(bot(*run))
+    assert "report=true is for people to read" in one_line(bot(*run, *CORRUPTED, "format=csv"))
+
+
+def test_a_record_that_is_damaged_inside_its_robustness_is_left_out_by_name(bot, trained, tmp_path):
+    record = the_json(bot("bot-train", *FAST, *CORRUPTED, "format=json"))
+    bot("bot-train", *FAST, "seed=7")
+    path = tmp_path / "results/runs" / record["id"] / "record.json"
+    del record["robustness"][NAME]["weights"]["last"]["errors"]
+    path.write_text(json.dumps(record))
+    done = bot("bot-table")
+    assert done.status == 0
+    assert "left out: " in done.err
+    assert f"{record['id']}/record.json is not a record (robustness.{NAME}.weights.last: it must have" in done.err
+    assert record["id"] not in done.out
+    assert "is not a record" in one_line(bot("bot-eval", f"run={record['id']}"))
 
 
 def test_a_stored_set_takes_the_place_of_generated_images(bot, trained, tmp_path):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from bagoftricks.errors import UserError
@@ -5,7 +7,7 @@ from bagoftricks.report.study import COLUMNS, shown_row, study_headings, study_r
 from bagoftricks.report.study_parts import SavedArm, load_study
 from bagoftricks.report.study_robustness import measured_evaluations
 from bagoftricks.store.store import Store
-from tests.store.test_store import record
+from tests.store.test_store import record, robustness
 
 
 def scores(top1: float, **averages: float) -> dict:
@@ -40,16 +42,9 @@ def test_a_number_that_only_some_rows_have_leaves_the_others_empty():
 
 def robust(record_seed: int, error: float, **tricks: dict) -> dict:
     errors = {"fog": [error] * 5, "snow": [error + 2] * 5}
-    copy = {"mce": error + 1, "clean_error": 5.0, "errors": errors}
-    about = {
-        "protocol": "small_c", "corruptions": 2, "normaliser": "none", "image_size": 8, "limit": None, "count": 10,
-        "images": "generated", "seed": 0, "frost": "generated", "constants": "cifar", "jpeg_quality": None,
-    }  # fmt: skip
+    result = robustness({"mce": error + 1, "clean_error": 5.0, "errors": errors})
     config = {"data": {}, "image_size": 8}
-    return record(
-        metrics=scores(70.0), seed=record_seed, tricks=tricks, config=config,
-        robustness={"small_c": {**about, "copies": {"last": copy}}},
-    )  # fmt: skip
+    return record(metrics=scores(70.0), seed=record_seed, tricks=tricks, config=config, robustness={"small_c": result})
 
 
 def test_corruption_errors_have_their_mean_interval_and_paired_difference():
@@ -72,10 +67,7 @@ def test_corruption_errors_have_their_mean_interval_and_paired_difference():
 
 def test_the_evaluation_that_an_arm_was_to_have_is_the_one_that_is_shown():
     both = robust(0, 30.0)
-    both.robustness["small_c[limit=5]"] = {
-        **both.robustness["small_c"],
-        "copies": robust(0, 50.0).robustness["small_c"]["copies"],
-    }
+    both.robustness["small_c[limit=5]"] = robust(0, 50.0).robustness["small_c"]
     assert value(both, "mce", evaluation="small_c[limit=5]") == 51.0
     assert value(both, "mce", evaluation="small_c") == 31.0
     assert value(both, "mce") is None  # which one is not said
@@ -83,8 +75,8 @@ def test_the_evaluation_that_an_arm_was_to_have_is_the_one_that_is_shown():
 
 def test_an_average_is_what_robustness_is_scored_by_too():
     averaged = robust(0, 30.0)
-    copies = averaged.robustness["small_c"]["copies"]
-    copies["ema"] = {**copies["last"], "mce": 20.0}
+    weights = averaged.robustness["small_c"].weights
+    weights["ema"] = replace(weights["last"], mce=20.0)
     assert value(averaged, "mce") == 20.0
 
 

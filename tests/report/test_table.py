@@ -35,7 +35,7 @@ def test_csv_and_json_keep_full_precision():
     assert float(from_csv["top1"]) == from_json["top1"] == 76.213
 
 
-def test_an_averaged_copy_has_a_row_of_its_own():
+def test_an_average_has_a_row_of_its_own():
     scores = {"last": {"top1": 70.0, "top5": 90.0, "loss": 1.0}, "ema": {"top1": 71.0, "top5": 91.0, "loss": 0.9}}
     rows = record_rows(record(metrics=scores, model={"name": "r"}, data={"name": "d"}))
-    assert [(row["label"], row["top1"]) for row in rows] == [("baseline", 70.0), ("baseline [ema]", 71.0)]
+    assert [(row.label, row.scores.top1) for row in rows] == [("baseline", 70.0), ("baseline [ema]", 71.0)]

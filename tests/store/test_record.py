@@ -1,6 +1,6 @@
 import json
+from contextlib import suppress
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,12 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bagoftricks.errors import UserError
-from bagoftricks.report.table import RECORDS, record_rows, render
+from bagoftricks.report.robustness import error_report, robustness_notes, score_keys, with_notes
+from bagoftricks.report.study_robustness import robustness as robustness_value
+from bagoftricks.report.table import RECORDS, record_rows, render, with_robustness
 from bagoftricks.store.json_fields import to_json
 from bagoftricks.store.record import RECORD_FORMAT, CurvePoint, Scores, read_record, record_text, settings_of
-from tests.store.test_store import record
+from tests.store.test_store import record, robustness
 
 OLD = {path.stem: path for path in (Path(__file__).parent / "records").glob("*.json")}
+CORRUPTED = {"mce": 1.0, "relative_mce": 2.0, "clean_error": 3.0, "errors": {"fog": [1.0, 2.0], "snow": [3.0, 4.0]}}
+PERTURBED = {"mfr": 1.0, "clean_error": 3.0, "flips": {"tilt": 1.0}}
 TEACHER = {"source": "file:a", "digest": "d", "run": None}
 
 
@@ -26,7 +30,8 @@ def full():
         data={"class_names": ["cat", "dog"], "class_counts": [3, 5], "teacher": TEACHER, "skipped": ["a.png"]},
         environment={"date": "2026-01-01T00:00:00+00:00", "host": "here", "micro_batches": [[0, 4]]},
         tricks={"mixup": {"alpha": 0.2}}, files={"metrics.csv": "0" * 64}, plugins={"mine": "1"},
-        config={"tricks": {}, "seed": None}, robustness={"small_c": {"copies": {"last": {"mce": 1.0}}}},
+        config={"tricks": {}, "seed": None},
+        robustness={"small_c": robustness(CORRUPTED), "cifar10_p": robustness(PERTURBED, score="mfr")},
     )  # fmt: skip
 
 
@@ -61,8 +66,10 @@ def test_a_record_of_format_1_reads_as_one_of_today():
 
 def test_a_record_of_format_1_keeps_its_evaluation_on_corrupted_images():
     found = read_record(OLD["format1_robustness"])
-    rows = record_rows(found)
-    assert rows[0]["robustness"]["cifar10_c[limit=50]"]["mce"] == 80.69333333333333
+    (row,) = record_rows(found)
+    name = "cifar10_c[limit=50]"
+    assert found.robustness[name].weights["last"].mce == row.cells()[f"mce:{name}"] == 80.69333333333333
+    assert row.values()["robustness"][name]["errors"]["fog"] == [82.0, 84.0, 82.0, 82.0, 80.0]
     assert isinstance(found.cost.curve[0], CurvePoint)
 
 
@@ -82,6 +89,12 @@ def test_a_record_of_format_1_keeps_its_evaluation_on_corrupted_images():
         (("cost", "parms"), 1, "cost.parms: unknown field"),
         (("format",), 0, "format 0 does not exist"),
         (("command",), "\ud800", "surrogates not allowed"),
+        (("robustness", "small_c", "weights"), {}, "robustness.small_c: weights.last is missing"),
+        (("robustness", "small_c", "score"), "mfr", "robustness.small_c: there is no mfr"),
+        (("robustness", "small_c", "constants"), "svhn", "robustness.small_c: its images are neither"),
+        (("robustness", "small_c", "weights", "last", "errors", "fog"), [], "weights.last: an error is missing"),
+        (("robustness", "small_c", "weights", "last", "mce"), None, "weights.last: it must have mce and errors"),
+        (("robustness", "cifar10_p", "weights", "last", "flips"), {}, "weights.last: an error is missing"),
     ],
 )
 def test_damage_is_reported_with_its_place(tmp_path, place, value, message):
@@ -117,9 +130,16 @@ def usable(tmp_path, text):
     """Read the text as a record and use it in a table, or raise UserError."""
     try:
         found = read(tmp_path, text)
-        assert len(render(record_rows(replace(found, robustness={})), RECORDS, "csv").splitlines()) > 1
     except UserError:
         return
+    rows = record_rows(found)
+    columns = with_robustness(RECORDS, rows, score_keys(rows, each=True))
+    for style in ("text", "csv", "json"):
+        assert with_notes(render(rows, columns, style), robustness_notes(rows), style)
+    for name, result in found.robustness.items():
+        assert (robustness_value(found, "mce", name) is None) == result.of_flips
+        with suppress(UserError):  # AlexNet has no errors on it
+            assert error_report(name, result, "last", "text")
     assert found.reported in found.metrics
     assert record_text(found)
 

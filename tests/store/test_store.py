@@ -42,6 +42,17 @@ def record(*, metrics=None, cost=None, data=None, environment=None, **changes):
     return from_json(Record, values)
 
 
+def robustness(scores, **changes):
+    """A result of corruptions as a record has it, with these scores of the last weights."""
+    about = {
+        "protocol": "small_c", "corruptions": 2, "normaliser": "none", "image_size": 8, "limit": None, "count": 10,
+        "images": "generated", "seed": 0, "frost": "generated", "constants": "cifar", "data_digest": "d",
+        "seconds": {"total": 1.0},
+        "environment": {"device": "here", "threads": 1, "torch": "2", "torchvision": "0", "bagoftricks": "0"},
+    }  # fmt: skip
+    return {**about, "weights": {"last": scores}, **changes}
+
+
 def test_a_record_comes_back_as_it_was_written(tmp_path):
     store = Store(tmp_path)
     written = record(metrics={"top1": 12.5}, tricks={"mixup": {"alpha": 0.2}})

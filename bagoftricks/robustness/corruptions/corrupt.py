@@ -13,8 +13,8 @@ from bagoftricks.robustness.corruptions.draws import Stream
 from bagoftricks.robustness.corruptions.frost import Frost
 from bagoftricks.robustness.corruptions.table import CORRUPTION_TABLE, CORRUPTIONS, EXTRA, Corruption
 from bagoftricks.robustness.scoring import SEVERITIES
+from bagoftricks.store.robustness import CONSTANTS
 
-CONSTANTS = ("imagenet", "cifar")
 PIXELS_AT_ONCE_ON_CPU = 8 * 224 * 224  # pixels of a chunk on a CPU: it fits into the cache
 AT_ONCE_ON_DEVICE = 64 * 224 * 224  # pixels of a chunk on other devices: few launches
 

@@ -20,8 +20,8 @@ from bagoftricks.robustness.corruptions.noise import Photons, Sigma, draw_normal
 from bagoftricks.robustness.corruptions.pixels import ByteImages, to_columns
 from bagoftricks.robustness.corruptions.weather import Lift, brightness
 from bagoftricks.robustness.perturbations.warps import Frame, middle, tilted, translated, turned_and_scaled
+from bagoftricks.store.robustness import CONSTANTS
 
-SEQUENCE_CONSTANTS = ("imagenet", "cifar")
 ZOOM_STEP = 0.004  # step of zoom blur's factors
 
 
@@ -201,8 +201,6 @@ def _known(name: str, constants: str) -> None:
     if name not in _MAKERS:
         near = did_you_mean(name, _MAKERS)
         raise UserError(f"there is no perturbation '{name}'{near}; there are {', '.join(PERTURBATIONS)}")
-    if constants not in SEQUENCE_CONSTANTS:
-        near = did_you_mean(constants, SEQUENCE_CONSTANTS)
-        raise UserError(
-            f"perturbations have no constants '{constants}'{near}; there are {' and '.join(SEQUENCE_CONSTANTS)}"
-        )
+    if constants not in CONSTANTS:
+        near = did_you_mean(constants, CONSTANTS)
+        raise UserError(f"perturbations have no constants '{constants}'{near}; there are {' and '.join(CONSTANTS)}")

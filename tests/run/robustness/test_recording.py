@@ -36,7 +36,7 @@ def result_of(record, name=NAME):
 
 
 def without_times(result):
-    return {key: value for key, value in result.items() if key not in ("seconds", "environment")}
+    return {name: value for name, value in vars(result).items() if name not in ("seconds", "environment")}
 
 
 def test_the_errors_are_those_of_a_plain_loop_over_the_corrupted_images(evaluate, settings):
@@ -52,10 +52,10 @@ def test_the_errors_are_those_of_a_plain_loop_over_the_corrupted_images(evaluate
         images = torch.stack([val.image(int(row)) for row in rows])
         batch = finish(darker(images, name, severity, rows, CorruptionOptions("cifar")), labels)
         wrong = (predict(batch.images).argmax(1) != labels).sum().item()
-        assert result_of(record)["copies"]["last"]["errors"][name][severity - 1] == 100 * wrong / 12
-    last = result_of(record)["copies"]["last"]
-    assert last["mce"] == pytest.approx(sum(sum(e) for e in last["errors"].values()) / 75)
-    assert (len(last["errors"]), result_of(record)["count"]) == (15, 12)
+        assert result_of(record).weights["last"].errors[name][severity - 1] == 100 * wrong / 12
+    last = result_of(record).weights["last"]
+    assert last.mce == pytest.approx(sum(sum(e) for e in last.errors.values()) / 75)
+    assert (len(last.errors), result_of(record).count) == (15, 12)
 
 
 def test_no_batch_size_changes_a_bit(evaluate):
@@ -84,11 +84,11 @@ def test_protocols_and_their_changes_stand_beside_each_other(evaluate):
     record = evaluate(protocol="imagenet_c_lossless", limit=6)
     assert list(record.robustness) == [NAME, "small_c[limit=6]", "imagenet_c_lossless[limit=6]"]
     result = result_of(record, "imagenet_c_lossless[limit=6]")
-    copy = result["copies"]["last"]
-    assert copy["mce"] == pytest.approx(mce(copy["errors"], alexnet()))
-    assert (result["normaliser"], result["jpeg_quality"]) == ("AlexNet", None)
-    assert (result["image_size"], result["images"], result["seed"]) == (8, "generated", 0)
-    assert result["frost"] == "generated"
+    last = result.weights["last"]
+    assert last.mce == pytest.approx(mce(last.errors, alexnet()))
+    assert (result.normaliser, result.jpeg_quality) == ("AlexNet", None)
+    assert (result.image_size, result.images, result.seed) == (8, "generated", 0)
+    assert result.frost == "generated"
 
 
 def test_the_published_protocol_saves_every_corrupted_image_as_jpeg_and_no_clean_one(evaluate, monkeypatch):
@@ -103,16 +103,16 @@ def test_the_published_protocol_saves_every_corrupted_image_as_jpeg_and_no_clean
     monkeypatch.setattr(images, "resave_as_jpeg", resave)
     record = evaluate(protocol="imagenet_c", batch=16)
     assert qualities == [(12, 85)] * 75
-    assert result_of(record, "imagenet_c[limit=12]")["jpeg_quality"] == 85
+    assert result_of(record, "imagenet_c[limit=12]").jpeg_quality == 85
 
 
-def test_every_copy_of_the_weights_is_evaluated_on_the_same_corrupted_images(evaluate, monkeypatch):
+def test_every_weight_set_is_evaluated_on_the_same_corrupted_images(evaluate, monkeypatch):
     from bagoftricks.run import corrupted_images as images
 
     calls = []
     monkeypatch.setattr(images, "corrupt", lambda *a, **k: calls.append(a[1:3]) or darker(*a, **k))
     record = evaluate(tricks={"ema": {}}, batch=64)
-    assert set(result_of(record)["copies"]) == {"last", "ema"}
+    assert set(result_of(record).weights) == {"last", "ema"}
     assert len(calls) == len(set(calls)) == 75
 
 
@@ -171,10 +171,10 @@ def test_a_baseline_runs_errors_take_alexnets_place(evaluate):
     base = evaluate()
     record = evaluate(seed=1, normalise_by=base.id[:6])
     name = f"small_c[limit=12, normalise_by={base.id[:8]}]"
-    copy, over = result_of(record, name)["copies"]["last"], result_of(base)["copies"]["last"]
-    ratios = [sum(copy["errors"][c]) / sum(over["errors"][c]) for c in over["errors"]]
-    assert copy["mce"] == pytest.approx(100 * sum(ratios) / 15)
-    assert result_of(record, name)["normaliser"] == f"run {base.id[:8]}"
+    last, over = result_of(record, name).weights["last"], result_of(base).weights["last"]
+    ratios = [sum(last.errors[c]) / sum(over.errors[c]) for c in over.errors]
+    assert last.mce == pytest.approx(100 * sum(ratios) / 15)
+    assert result_of(record, name).normaliser == f"run {base.id[:8]}"
 
 
 def test_known_errors_are_not_counted_again_for_another_normaliser(evaluate, monkeypatch):

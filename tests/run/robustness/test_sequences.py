@@ -8,10 +8,10 @@ from bagoftricks.data import find_dataset
 from bagoftricks.data.augment import Finish
 from bagoftricks.errors import UserError
 from bagoftricks.report.robustness import error_report, robustness_columns
+from bagoftricks.report.table import record_rows
 from bagoftricks.robustness import request as asked
 from bagoftricks.robustness.perturbations import frames, smallest_frame
 from bagoftricks.robustness.protocols import SEQUENCES
-from bagoftricks.robustness.result import of_weights, parts
 from bagoftricks.robustness.scoring import alexnet_flips
 from bagoftricks.run import corrupted_images as images
 from bagoftricks.run.corrupted_images import chosen_rows
@@ -24,7 +24,7 @@ NAME = "cifar10_p[limit=12]"
 
 
 def flips_of(record, name=NAME):
-    return record.robustness[name]["copies"]["last"]["flips"]
+    return record.robustness[name].weights["last"].flips
 
 
 def test_the_flips_are_those_of_a_plain_loop_over_the_frames(evaluate, settings):
@@ -62,15 +62,16 @@ def test_a_killed_count_goes_on_where_it_stopped_and_no_batch_size_changes_a_fli
 
 
 def test_the_score_is_the_mean_over_alexnets_and_the_row_says_what_it_is_of(evaluate):
-    result = evaluate(protocol="imagenet_p", limit=5).robustness["imagenet_p[limit=5]"]
-    copy = of_weights(result, "last")
-    rates = [100 * flip / alexnet_flips().errors[name][0] for name, flip in copy["flips"].items()]
-    assert copy["mfr"] == pytest.approx(sum(rates) / 9)
-    columns = robustness_columns([{"robustness": {"imagenet_p": copy}}])
-    assert [(c.key, c.heading) for c in columns] == [("mfr:imagenet_p", "mFR % (imagenet_p)")]
-    report = error_report("imagenet_p", copy, "text")
+    name = "imagenet_p[limit=5]"
+    record = evaluate(protocol="imagenet_p", limit=5)
+    last = record.robustness[name].weights["last"]
+    rates = [100 * flip / alexnet_flips().errors[perturbation][0] for perturbation, flip in last.flips.items()]
+    assert last.mfr == pytest.approx(sum(rates) / 9)
+    columns = robustness_columns(record_rows(record))
+    assert [(c.key, c.heading) for c in columns] == [(f"mfr:{name}", f"mFR % ({name})")]
+    report = error_report(name, record.robustness[name], "last", "text")
     assert report.splitlines()[0].split("  ")[0] == "perturbation"
-    assert f"mFR % (imagenet_p): {copy['mfr']:.2f}" in report
+    assert f"mFR % ({name}): {last.mfr:.2f}" in report
     assert "9 perturbations, over AlexNet's flips; 5 sequences made of images" in report
     assert "frost" not in report
 
@@ -79,8 +80,8 @@ def test_a_baseline_runs_flips_take_alexnets_place(evaluate):
     record = evaluate(protocol="cifar10_p", limit=None, batch=360)
     found = evaluate(protocol="cifar10_p", limit=None, batch=360, normalise_by=record.id).robustness
     (own,) = (result for name, result in found.items() if "normalise_by" in name)
-    assert own["copies"]["last"]["mfr"] == pytest.approx(100)
-    assert parts(own["copies"]["last"]) == {name: [flip] for name, flip in flips_of(record, "cifar10_p").items()}
+    assert own.weights["last"].mfr == pytest.approx(100)
+    assert own.weights["last"].flips == flips_of(record, "cifar10_p")
 
 
 def test_frames_are_cut_out_of_the_whole_photograph_with_black_around_it(evaluate, monkeypatch):

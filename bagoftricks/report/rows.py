@@ -1,0 +1,100 @@
+"""Rows of tables: typed here, flat objects of numbers and text in JSON and CSV."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from bagoftricks.store.json_fields import Json, to_json
+from bagoftricks.store.record import Cost, NetworkCost, Scores
+from bagoftricks.store.robustness import ROBUSTNESS_SCORES, RobustnessResult
+
+FLAT = ("scores", "cost", "measured")  # fields whose own fields are the row's in JSON and CSV
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row of a table."""
+
+    label: str
+
+    def values(self) -> Json:
+        """Return the row as a JSON object, whose keys users read."""
+        found: Json = {}
+        for name, value in to_json(self).items():
+            found |= value if name in FLAT else {name: value}
+        return found
+
+    def cells(self) -> Json:
+        """Return the values by the keys of columns."""
+        return self.values()
+
+    def mark(self, key: str) -> str:
+        """Return what follows the value in a table that people read."""
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredRow(Row):
+    """Scores of one weight set, also on corrupted images, and the reasons to doubt those."""
+
+    MARK = "†"
+    model: str
+    data: str
+    weights: str
+    scores: Scores
+    robustness: dict[str, RobustnessResult] = field(default_factory=dict)  # evaluation -> its result
+    overlaps: tuple[str, ...] = ()
+
+    def values(self) -> Json:
+        flat = {name: result.flat(self.weights) for name, result in self.robustness.items()}
+        doubts = {"robustness": flat, "overlaps": list(self.overlaps)} if flat else {}
+        return {key: value for key, value in super().values().items() if key not in ("robustness", "overlaps")} | doubts
+
+    def cells(self) -> Json:
+        found = self.values()
+        for name, result in self.robustness.items():
+            scores = result.weights[self.weights]
+            for key in (*ROBUSTNESS_SCORES, "relative_mce", *scores.corruptions):
+                found |= {} if (score := scores.score(key)) is None else {f"{key}:{name}": score}
+        return found
+
+    def mark(self, key: str) -> str:
+        return self.MARK if self.overlaps and ":" in key else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRow(ScoredRow):
+    """One weight set of a finished run. ``measured``: the values of a measure, as the time to an accuracy."""
+
+    id: str
+    status: str
+    epochs: int
+    seed: int
+    cost: Cost
+    measured: dict[str, float] = field(default_factory=dict)
+
+    def values(self) -> Json:
+        return {key: value for key, value in super().values().items() if key != "curve"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedRow(ScoredRow):
+    """Weights of a run or of a file, evaluated on images."""
+
+    id: str | None = None
+    image_size: int
+    images: int
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostRow(Row):
+    """Costs of a network, next to those that a paper gives."""
+
+    image_size: int
+    cost: NetworkCost
+    published: Mapping[str, float] = field(default_factory=dict)
+
+    def values(self) -> Json:
+        found = {key: value for key, value in super().values().items() if key != "published"}
+        return found | {f"{key}_published": number for key, number in self.published.items()}
