@@ -1,3 +1,5 @@
+import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +14,28 @@ MAINS = {
     "bot-eval": eval.main,
     "bot-table": table.main,
 }
+
+
+@pytest.fixture(scope="session")
+def first_runs():
+    """Folders that runs have left, by their arguments."""
+    return {}
+
+
+@pytest.fixture
+def train_once(bot, first_runs, tmp_path, tmp_path_factory):
+    """Train a run that many tests begin with once, and put what it leaves into the test's folder; return its record."""
+
+    def train(*arguments):
+        if arguments not in first_runs:
+            done = bot("bot-train", *arguments, "runtime.progress=false")
+            assert done.status == 0, done.err
+            first_runs[arguments] = shutil.copytree(tmp_path, tmp_path_factory.mktemp("trained"), dirs_exist_ok=True)
+        shutil.copytree(first_runs[arguments], tmp_path, dirs_exist_ok=True)
+        (record,) = tmp_path.glob("results/runs/*/record.json")
+        return json.loads(record.read_text(encoding="utf-8"))
+
+    return train
 
 
 @pytest.fixture

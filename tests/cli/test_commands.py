@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from bagoftricks.errors import UserError
 
-FAST = ["epochs=1", "model.depths=[1]", "model.width=4", "runtime.device=cpu"]
+FAST = ["epochs=1", "batch_size=128", "model.depths=[1]", "model.width=4", "runtime.device=cpu"]
 
 
 def one_line(done, status=2):
@@ -196,7 +196,7 @@ def test_bench_measures_a_small_network(bot):
 
 
 def test_bench_takes_size_and_classes_from_the_data_that_is_named(bot):
-    done = bot("bot-bench", "data=cifar100", "format=json", "model=resnet18")
+    done = bot("bot-bench", "data=cifar100", "format=json", "model=resnet18", "model.width=8")
     assert json.loads(done.out)["image_size"] == 32
 
 

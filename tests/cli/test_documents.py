@@ -19,7 +19,7 @@ def commands():
 
 
 @pytest.mark.parametrize("command", list(commands()), ids=" ".join)
-def test_a_documented_command_composes(bot, command):
+def test_a_documented_command_composes(bot, command, monkeypatch):
     program, *arguments = [re.sub(r"\bexamples\b", str(ROOT / "examples"), word) for word in command]
     if program == "bot-table":
         known = {"experiment", "scale", "format", "columns", "metric", "target", "price_per_hour"}
@@ -35,6 +35,7 @@ def test_a_documented_command_composes(bot, command):
         assert load_experiment(arguments[0].removeprefix("experiment="), "paper").arms
         return
     if program == "bot-sweep":
+        monkeypatch.setattr("bagoftricks.study.estimate.seconds_from_steps", lambda run: 60.0)  # trains a few steps
         data = ["data=digits", "image_size=16", "data.pad=1", "batch_size=256"]
         planned = bot(program, *arguments, *data, "plan=true", "format=json", "store=.")
         said = planned.err.splitlines()[:-1]  # a teacher is a run that this store does not have

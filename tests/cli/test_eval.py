@@ -18,9 +18,9 @@ def the_json(done):
 
 
 @pytest.fixture
-def trained(bot):
+def trained(train_once):
     """The record of a run, after one epoch."""
-    return the_json(bot("bot-train", "+refine=mixup", *FAST, "format=json", "runtime.progress=false"))
+    return train_once("+refine=mixup", *FAST)
 
 
 def weights(run):

@@ -37,5 +37,5 @@ def test_it_never_rises_after_the_warm_up(start):
 @pytest.mark.parametrize("start", [0, 6255])
 def test_the_mean_after_the_warm_up_is_half_the_peak(start):
     schedule = compose(create_all(["cosine", "warmup"] if start else ["cosine"]), IMAGENET).schedule
-    factors = [schedule(step) for step in range(start, 150_136)]
+    factors = [schedule(step) for step in range(start, 150_136, 11)]
     assert sum(factors) / len(factors) == pytest.approx(0.5, abs=1e-4)
