@@ -54,7 +54,7 @@ class Said:
 
 def settings_of(folder, protocol="small_c", **changes):
     made = Settings(
-        data=dataset_settings(image_size=8, pad=1, flip=False, mean=[78.0] * 3, std=[96.0] * 3),
+        data=dataset_settings(limit=128, image_size=8, pad=1, flip=False, mean=[78.0] * 3, std=[96.0] * 3),
         model=network_settings(depths=[1], width=4),
         epochs=1,
         batch_size=64,

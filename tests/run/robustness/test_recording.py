@@ -111,7 +111,7 @@ def test_every_weight_set_is_evaluated_on_the_same_corrupted_images(evaluate, mo
 
     calls = []
     monkeypatch.setattr(images, "corrupt", lambda *a, **k: calls.append(a[1:3]) or darker(*a, **k))
-    record = evaluate(tricks={"ema": {}}, batch=64)
+    record = evaluate(tricks={"ema": {"every": 1}}, batch=64)
     assert set(result_of(record).weights) == {"last", "ema"}
     assert len(calls) == len(set(calls)) == 75
 
