@@ -15,7 +15,7 @@ from bagoftricks.recipe.recipe import Recipe
 from bagoftricks.recipe.trick import Clock, Task, Trick
 
 K = TypeVar("K")
-MOMENTUM = 0.9
+BASELINE_OPTIMIZER = partial(optim.SGD, momentum=0.9, nesterov=True, fused=True)
 
 
 def compose(tricks: Mapping[str, Trick], task: Task) -> Recipe:
@@ -54,7 +54,7 @@ def compose(tricks: Mapping[str, Trick], task: Task) -> Recipe:
         averages=tuple(claims.every(e.AverageWeights)),
         test_size=claims.edit(e.SetTestSize, "the size of validation images"),
         wrap_predict=tuple(edit.wrap for _, edit in claims.every(e.WrapPredict)),
-        optimizer=optimizer.build if optimizer else partial(optim.SGD, momentum=MOMENTUM, nesterov=True, fused=True),
+        optimizer=optimizer.build if optimizer else BASELINE_OPTIMIZER,
     )
 
 

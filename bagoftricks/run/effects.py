@@ -1,9 +1,11 @@
 """Check that each trick of a run does something, by the size of the effect of its edits on a small probe."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,34 +14,48 @@ from bagoftricks.errors import NoEffectError
 from bagoftricks.models.layers import GlobalAverage, Site
 from bagoftricks.models.parts import Parts
 from bagoftricks.recipe import edits as e
+from bagoftricks.recipe.compose import BASELINE_OPTIMIZER
 from bagoftricks.recipe.trick import Clock, Length, Task, Trick
 from bagoftricks.rng import Key, Noise
 
 SMALLEST_EFFECT = 1e-6  # a smaller relative difference is no effect
 PROBE_KEY = Key(0).fold("probe of effects")
-PROBES = 512  # batches after which a map of batches that changed none is refused
+PROBES = 512  # batches, or images, after which a map that changed none is refused
 IMAGES = 4
+FEATURES = 8
 
 Why = str | None  # why an edit changes nothing; None for an edit that does, or that only training could judge
 
 
-def check_effects(tricks: Mapping[str, Trick], task: Task, length: Length) -> None:
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """Facts of a run that decide whether an edit changes it."""
+
+    task: Task  # of its own, whose clock has begun
+    weight_decay: float = 1.0
+    reads: int = 1  # batches that are read for each step
+
+
+def check_effects(
+    tricks: Mapping[str, Trick], task: Task, length: Length, weight_decay: float = 1.0, reads: int = 1
+) -> None:
     """Raise NoEffectError for a trick none of whose edits changes a run of this length. The task stays as it is."""
     for name, trick in tricks.items():
-        probe = dataclasses.replace(task, clock=Clock(), noise=Noise(key=PROBE_KEY))
-        probe.clock.begin(length)
-        reasons = [why_idle(edit, trick, probe) for edit in trick.edits(probe)]
+        task = dataclasses.replace(task, clock=Clock(), noise=Noise(key=PROBE_KEY))
+        task.clock.begin(length)
+        probe = Probe(task, weight_decay, reads)
+        reasons = [why_idle(edit, trick, probe) for edit in trick.edits(task)]
         if reasons and None not in reasons:
             values = ", ".join(f"{f.name}={getattr(trick, f.name)}" for f in hyper_parameter_fields(trick))
             why = "; ".join(dict.fromkeys(filter(None, reasons)))
-            change = f"change one of its values ({values})" if values else "train for longer"
+            change = f"change one of its values ({values})" if values else "change the run (epochs, weight_decay)"
             raise NoEffectError(name, why, change)
 
 
-def why_idle(edit: e.Edit, trick: Trick, task: Task) -> Why:
-    """Return why ``edit`` changes nothing in a run of ``task``, None if it does or if nothing cheap can judge it."""
+def why_idle(edit: e.Edit, trick: Trick, probe: Probe) -> Why:
+    """Return why ``edit`` changes nothing in the run, None if it does or if nothing cheap can judge it."""
     judge = JUDGES.get(type(edit))
-    return judge(edit, trick, task) if judge else None
+    return judge(edit, trick, probe) if judge else None
 
 
 def hyper_parameter_fields(trick: Trick) -> list[Any]:
@@ -70,9 +86,9 @@ def distributions(classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.cat([one_hot, torch.full((1, classes), 1 / classes, dtype=dtype)])
 
 
-def idle_decay(edit: e.SetDecay, trick: Trick, task: Task) -> Why:
+def idle_decay(edit: e.SetDecay, trick: Trick, probe: Probe) -> Why:
     """Let defaults pass: a constant rate is not the baseline's, and constant_lr has no other value."""
-    steps = task.clock.length.total_steps
+    steps = probe.task.clock.length.total_steps
     if steps == 1:
         return "a run of one step has no time for a decay"
     if has_defaults(trick) or any(abs(edit.decay(step, steps) - 1) > SMALLEST_EFFECT for step in range(steps)):
@@ -80,7 +96,7 @@ def idle_decay(edit: e.SetDecay, trick: Trick, task: Task) -> Why:
     return f"the learning rate keeps its peak in all {steps} steps of this run (for that, type +refine=constant_lr)"
 
 
-def idle_warmup(edit: e.SetWarmup, trick: Trick, task: Task) -> Why:
+def idle_warmup(edit: e.SetWarmup, trick: Trick, probe: Probe) -> Why:
     steps = edit.steps()
     if steps and (
         has_defaults(trick) or any(abs(edit.factor(step, steps) - 1) > SMALLEST_EFFECT for step in range(steps))
@@ -89,22 +105,22 @@ def idle_warmup(edit: e.SetWarmup, trick: Trick, task: Task) -> Why:
     return f"its {steps} steps of warm-up have the peak learning rate"
 
 
-def idle_targets(edit: e.MapTargets, trick: Trick, task: Task) -> Why:
-    targets = distributions(task.num_classes, torch.float64)
-    return f"no target of {task.num_classes} classes changes" if alike(edit.apply(targets), targets) else None
+def idle_targets(edit: e.MapTargets, trick: Trick, probe: Probe) -> Why:
+    targets = distributions(probe.task.num_classes, torch.float64)
+    return f"no target of {probe.task.num_classes} classes changes" if alike(edit.apply(targets), targets) else None
 
 
-def idle_batches(edit: e.MapBatch, trick: Trick, task: Task) -> Why:
+def idle_batches(edit: e.MapBatch, trick: Trick, probe: Probe) -> Why:
     """Compare batches as sets of images: their order is no effect. A map that reads more than it returns has one."""
     if edit.reads > 1:
         return None
-    targets = distributions(max(2, task.num_classes))[:IMAGES]
-    images = normal(IMAGES, 3, task.image_size, task.image_size)[: len(targets)]
-    targets = targets if task.num_classes > 1 else torch.ones(len(targets), 1)
-    batch, steps = e.Batch(images, targets), task.clock.length.total_steps
-    for probe in range(PROBES):
-        task.clock.set(probe * 7919 % steps)
-        if not alike(fingerprint(edit.apply(batch, PROBE_KEY.fold(probe))), fingerprint(batch)):
+    targets = distributions(max(2, probe.task.num_classes))[:IMAGES]
+    images = normal(IMAGES, 3, probe.task.image_size, probe.task.image_size)[: len(targets)]
+    targets = targets if probe.task.num_classes > 1 else torch.ones(len(targets), 1)
+    batch, steps = e.Batch(images, targets), probe.task.clock.length.total_steps
+    for number in range(PROBES):
+        probe.task.clock.set(number * 7919 % steps)
+        if not alike(fingerprint(edit.apply(batch, PROBE_KEY.fold(number))), fingerprint(batch)):
             return None
     return f"it left {PROBES:,} batches as they were"
 
@@ -116,48 +132,71 @@ def fingerprint(batch: e.Batch) -> Tensor:
     return torch.stack([pixels.pow(2).mean(1) + targets, pixels @ ramp + targets]).sort(1).values
 
 
-def idle_loss(edit: e.SetLoss, trick: Trick, task: Task) -> Why:
-    targets = distributions(task.num_classes)
+def idle_images(edit: e.MapImages, trick: Trick, probe: Probe) -> Why:
+    if edit.views > 1:
+        return None
+    size = probe.task.image_size
+    images = (100 + 40 * normal(IMAGES, 3, size, size)).clamp(0, 255).byte()
+    for number in range(PROBES // IMAGES):
+        draws = torch.from_numpy(PROBE_KEY.fold(number).uniform(np.arange(IMAGES), edit.draws)).float()
+        if not torch.equal(edit.apply(images.clone(), draws), images):
+            return None
+    return f"it left {PROBES:,} images as they were"
+
+
+def idle_flip(edit: e.SetFlip, trick: Trick, probe: Probe) -> Why:
+    length = probe.task.clock.length
+    passes = math.ceil(length.total_steps * probe.reads / length.steps_per_epoch)
+    first = PROBE_KEY.uniform(np.arange(PROBES), 1)[:, 0]
+    if any(((edit.draw(first, before) < 0.5) != (first < 0.5)).any() for before in range(passes)):
+        return None
+    return f"images are flipped as without it in the first {passes} passes of the data, and this run has no more"
+
+
+def idle_loss(edit: e.SetLoss, trick: Trick, probe: Probe) -> Why:
+    targets = distributions(probe.task.num_classes)
     logits = normal(*targets.shape).requires_grad_()
     (mine,) = torch.autograd.grad(edit.loss(logits, targets), logits)
     (plain,) = torch.autograd.grad(F.cross_entropy(logits, targets), logits)
     return "its gradient is that of the cross entropy" if alike(mine, plain) else None
 
 
-def idle_scale(edit: e.ScaleLoss, trick: Trick, task: Task) -> Why:
+def idle_scale(edit: e.ScaleLoss, trick: Trick, probe: Probe) -> Why:
     return f"the loss is multiplied by {edit.factor:g}" if abs(edit.factor - 1) <= SMALLEST_EFFECT else None
 
 
-def idle_term(edit: e.AddLossTerm, trick: Trick, task: Task) -> Why:
-    views = max([other.views for other in trick.edits(task) if isinstance(other, e.MapImages)], default=1)
-    targets = distributions(task.num_classes)
-    logits, images = normal(views * len(targets), task.num_classes), torch.zeros(views * len(targets), 3, 1, 1)
+def idle_term(edit: e.AddLossTerm, trick: Trick, probe: Probe) -> Why:
+    views = max([other.views for other in trick.edits(probe.task) if isinstance(other, e.MapImages)], default=1)
+    targets = distributions(probe.task.num_classes)
+    logits, images = normal(views * len(targets), probe.task.num_classes), torch.zeros(views * len(targets), 3, 1, 1)
     teacher = normal(*targets.shape).softmax(1)
     term = float(edit.term(logits, e.Batch(images, targets, teacher)))
     return f"the term that it adds to the loss is {term:.3g}" if abs(term) <= SMALLEST_EFFECT else None
 
 
-def idle_teacher(edit: e.SetTeacher, trick: Trick, task: Task) -> Why:
+def idle_teacher(edit: e.SetTeacher, trick: Trick, probe: Probe) -> Why:
     return "nothing uses its teacher"
 
 
-def idle_split(edit: e.SplitBatch, trick: Trick, task: Task) -> Why:
-    if edit.images < task.batch_size:
+def idle_split(edit: e.SplitBatch, trick: Trick, probe: Probe) -> Why:
+    if edit.images < probe.task.batch_size:
         return None
-    return f"one part of {edit.images} images holds the whole batch (batch_size={task.batch_size})"
+    return f"one part of {edit.images} images holds the whole batch (batch_size={probe.task.batch_size})"
 
 
-def idle_factors(edit: e.ScaleParams, trick: Trick, task: Task) -> Why:
+def idle_factors(edit: e.ScaleParams, trick: Trick, probe: Probe) -> Why:
     """Let a factor of all parameters pass: linear scaling is 1 at its base batch, as in rows of the papers."""
     every = all(edit.select(nn.BatchNorm2d(1), name) for name in ("weight", "bias"))
     every = every and all(edit.select(nn.Conv2d(1, 1, 1), name) for name in ("weight", "bias"))
-    if every or max(abs(edit.lr - 1), abs(edit.weight_decay - 1)) > SMALLEST_EFFECT:
+    if every or abs(edit.lr - 1) > SMALLEST_EFFECT:
         return None
-    return "learning rate and weight decay are multiplied by 1"
+    if abs(edit.weight_decay - 1) <= SMALLEST_EFFECT:
+        return "learning rate and weight decay are multiplied by 1"
+    return None if probe.weight_decay else "there is no weight decay to multiply (weight_decay=0)"
 
 
-def idle_average(edit: e.AverageWeights, trick: Trick, task: Task) -> Why:
-    (start, every), steps = edit.times(), task.clock.length.total_steps
+def idle_average(edit: e.AverageWeights, trick: Trick, probe: Probe) -> Why:
+    (start, every), steps = edit.times(), probe.task.clock.length.total_steps
     updates = (steps - start) // every if steps >= start else -1
     if updates < 0 or (updates == 0 and start == 0):
         return f"its first update would be at step {start or every} of {steps}"
@@ -166,12 +205,12 @@ def idle_average(edit: e.AverageWeights, trick: Trick, task: Task) -> Why:
     return None
 
 
-def idle_test_size(edit: e.SetTestSize, trick: Trick, task: Task) -> Why:
-    own = edit.size == task.image_size and edit.short_side is None
+def idle_test_size(edit: e.SetTestSize, trick: Trick, probe: Probe) -> Why:
+    own = edit.size == probe.task.image_size and edit.short_side is None
     return f"validation images have {edit.size} pixels without it" if own else None
 
 
-def idle_gradients(edit: e.MapGrads, trick: Trick, task: Task) -> Why:
+def idle_gradients(edit: e.MapGrads, trick: Trick, probe: Probe) -> Why:
     grads = [1e4 * normal(64, 16), 1e4 * normal(64)]
     mapped = [grad.clone() for grad in grads]
     edit.apply(mapped)
@@ -179,7 +218,7 @@ def idle_gradients(edit: e.MapGrads, trick: Trick, task: Task) -> Why:
     return "it leaves a gradient of length 3e5 as it is" if same else None
 
 
-def idle_gradient(edit: e.SetGradient, trick: Trick, task: Task) -> Why:
+def idle_gradient(edit: e.SetGradient, trick: Trick, probe: Probe) -> Why:
     model = nn.Linear(8, 3).requires_grad_()
     with torch.no_grad():
         model.weight.copy_(normal(3, 8))
@@ -196,8 +235,8 @@ def idle_gradient(edit: e.SetGradient, trick: Trick, task: Task) -> Why:
     return "its gradient is that of the loss" if all(map(alike, mine, plain)) else None
 
 
-def idle_prediction(edit: e.WrapPredict, trick: Trick, task: Task) -> Why:
-    images = normal(2, 3, task.image_size, task.image_size)
+def idle_prediction(edit: e.WrapPredict, trick: Trick, probe: Probe) -> Why:
+    images = normal(2, 3, probe.task.image_size, probe.task.image_size)
     weights = normal(images[0].numel(), 2)
 
     def predict(images: e.Images) -> e.Logits:
@@ -206,10 +245,48 @@ def idle_prediction(edit: e.WrapPredict, trick: Trick, task: Task) -> Why:
     return "predictions are the same without it" if alike(edit.wrap(predict)(images), predict(images)) else None
 
 
-def idle_part(edit: e.SetPart, trick: Trick, task: Task) -> Why:
+def idle_optimizer(edit: e.SetOptimizer, trick: Trick, probe: Probe) -> Why:
+    """Compare steps at a falling rate, of a weight that decays and of a bias that does not."""
+
+    def trained(build: Callable[[list[e.ParamGroup]], torch.optim.Optimizer]) -> Tensor:
+        weight, bias = nn.Parameter(normal(8, 6)), nn.Parameter(normal(8))
+        rates = {"lr": 0.1, "peak_lr": 0.1}
+        optimizer = build(
+            [{"params": [weight], "weight_decay": 0.1, **rates}, {"params": [bias], "weight_decay": 0.0, **rates}]
+        )
+        for step in range(1, 5):
+            for group in optimizer.param_groups:
+                group["lr"] = 0.1 / step
+            for parameter in (weight, bias):
+                parameter.grad = step * normal(*parameter.shape) - parameter.detach()
+            optimizer.step()
+        return torch.cat([weight.flatten(), bias])
+
+    return "its steps are the baseline's" if alike(trained(edit.build), trained(BASELINE_OPTIMIZER)) else None
+
+
+def idle_norm(edit: e.SetPart, task: Task) -> Why:
+    """Compare outputs, gradients and running statistics of a whole batch with those of a batch norm."""
+
+    def traces(norm: nn.Module) -> dict[str, Tensor]:
+        maps = normal(task.batch_size, FEATURES, 2, 2).requires_grad_()
+        out = norm.train()(maps)
+        (out.pow(3).sum() + maps.sum()).backward()
+        found = {name: parameter.grad for name, parameter in [("maps", maps), *norm.named_parameters()]}
+        found |= {f"value of {name}": tensor for name, tensor in norm.state_dict().items()}
+        return {"out": out, **{name: tensor for name, tensor in found.items() if tensor is not None}}
+
+    mine, plain = traces(edit.build(FEATURES)), traces(nn.BatchNorm2d(FEATURES))
+    same = mine.keys() == plain.keys() and all(alike(mine[name], plain[name]) for name in mine)
+    return "its norm is a batch norm of the whole batch" if same else None
+
+
+def idle_part(edit: e.SetPart, trick: Trick, probe: Probe) -> Why:
     """Compare the layers that keep the shape of their input, in training mode at the end of the run."""
-    task.clock.set(task.clock.length.total_steps - 1)
-    site = Site(parts=Parts({}), image_size=task.image_size, path="probe", stage=4, block=3, blocks=4)
+    if edit.part is e.Part.NORM:
+        return idle_norm(edit, probe.task)
+    probe.task.clock.set(probe.task.clock.length.total_steps - 1)
+    site = Site(parts=Parts({}), image_size=probe.task.image_size, path="probe", stage=4, block=3, blocks=4)
     maps, features = normal(16, 64, 8, 8), normal(64, 512)
     if edit.part in (e.Part.DROP, e.Part.GATE):
         module, x, plain = edit.build(64, site), maps, maps
@@ -229,7 +306,7 @@ def idle_part(edit: e.SetPart, trick: Trick, task: Task) -> Why:
     return f"its {edit.part.value} changes no value"
 
 
-JUDGES: dict[type, Callable[[Any, Trick, Task], Why]] = {
+JUDGES: dict[type, Callable[[Any, Trick, Probe], Why]] = {
     e.SetDecay: idle_decay,
     e.SetWarmup: idle_warmup,
     e.MapTargets: idle_targets,
@@ -246,4 +323,7 @@ JUDGES: dict[type, Callable[[Any, Trick, Task], Why]] = {
     e.SetGradient: idle_gradient,
     e.WrapPredict: idle_prediction,
     e.SetPart: idle_part,
+    e.MapImages: idle_images,
+    e.SetFlip: idle_flip,
+    e.SetOptimizer: idle_optimizer,
 }

@@ -66,7 +66,8 @@ def prepare(settings: Settings, checked: Checked | None = None, data: Dataset | 
     counts = np.bincount(data.train.labels, minlength=num_classes)
     checked = checked.with_data(num_classes, tuple(counts.tolist()))
     steps = count // settings.batch_size
-    check_effects(checked.tricks, checked.task, Length(steps, steps * settings.epochs))
+    length = Length(steps, steps * settings.epochs)
+    check_effects(checked.tricks, checked.task, length, settings.weight_decay, checked.recipe.reads)
     evaluation, edit = request_from(settings, checked.recipe), checked.recipe.teacher
     teacher = find_teacher(edit.source, Store(settings.store), num_classes) if edit else None
     identity = run_identity(

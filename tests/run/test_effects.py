@@ -5,7 +5,7 @@ import torch
 
 from bagoftricks.cli.compose import compose_settings
 from bagoftricks.errors import NoEffectError
-from bagoftricks.recipe.edits import SetLoss
+from bagoftricks.recipe.edits import MapImages, SetLoss
 from bagoftricks.recipe.trick import Length
 from bagoftricks.run.effects import check_effects
 from bagoftricks.study.experiment import experiment_files, load_experiment
@@ -43,6 +43,8 @@ EXAMPLES = [  # trick, values that do something, values that do nothing
     ("tta_shift", {"weight": 0.9}, {"weight": 1 - 1e-9}),
     ("celu", {"alpha": 0.01}, {"alpha": 1e-12}),
     ("gem", {"p": 2.0, "learnable": False}, {"p": 1.0, "learnable": False}),
+    ("sgd", {"momentum": 0.8, "nesterov": True}, {"momentum": 0.9, "nesterov": True}),
+    ("ghost_norm", {"splits": 2}, {"splits": 1}),
 ]
 
 
@@ -75,6 +77,34 @@ def test_adjusting_the_logits_to_balanced_classes_is_refused(counts, refused):
         check_effects({"adjusted": adjusted}, task, RUN)
 
 
+def test_alternating_flips_need_a_second_pass_of_the_data():
+    flips = {"alternating_flip": create("alternating_flip")}
+    check_effects(flips, make_task(), Length(5, 6))
+    check_effects(flips, make_task(), Length(5, 5), reads=2)
+    with pytest.raises(NoEffectError, match=r"in the first 1 passes of the data, and this run has no more"):
+        check_effects(flips, make_task(), Length(5, 5))
+
+
+def test_a_factor_of_the_weight_decay_needs_a_weight_decay():
+    check_effects({"no_bias_decay": create("no_bias_decay")}, make_task(), RUN, weight_decay=1e-5)
+    check_effects({"bias_scale": create("bias_scale", lr=2.0, decay=3.0)}, make_task(), RUN, weight_decay=0)
+    with pytest.raises(NoEffectError, match=r"there is no weight decay to multiply \(weight_decay=0\)"):
+        check_effects({"no_bias_decay": create("no_bias_decay")}, make_task(), RUN, weight_decay=0)
+
+
+@pytest.mark.parametrize("lit", [0, 1])
+def test_a_policy_must_change_an_image(lit):
+    def rarely(images, draws):
+        return images + (draws[:, :1, None, None] > 1 - lit / 128).byte()
+
+    policy = {"policy": Fake([MapImages(apply=rarely, draws=1)])}
+    if lit:
+        check_effects(policy, make_task(), RUN)
+    else:
+        with pytest.raises(NoEffectError, match=r"it left 512 images as they were"):
+            check_effects(policy, make_task(), RUN)
+
+
 @pytest.mark.parametrize("name", sorted(FAMILY_OF))
 def test_the_defaults_pass_in_two_epochs_of_the_digits(name):
     check(name, {}, Length(11, 22), image_size=32)
@@ -82,7 +112,7 @@ def test_the_defaults_pass_in_two_epochs_of_the_digits(name):
 
 def test_a_decay_needs_more_than_one_step():
     check("cosine", {}, Length(1, 2))
-    with pytest.raises(NoEffectError, match=r"a run of one step has no time for a decay; .*, or train for longer$"):
+    with pytest.raises(NoEffectError, match=r"a run of one step has no time for a decay; .*, or change the run"):
         check("cosine", {}, Length(1, 1))
 
 
