@@ -63,7 +63,7 @@ def check(settings: Settings, *, train: bool = True) -> Checked:
     checked = Checked(settings, tricks, find_device(settings.runtime.device), task, compose(tricks, task))
     recipe = checked.recipe
     if recipe.flip and not settings.data.flip:
-        raise NoEffectError(recipe.flip[0], "no image is flipped with data.flip=false")
+        raise NoEffectError(recipe.flip[0], "no image is flipped with data.flip=false", "type data.flip=true")
     if train:
         gradient_scaler(recipe.precision, checked.device)
     check_selectors(checked.network, recipe)
