@@ -277,11 +277,16 @@ def effect_rows(study: SavedStudy, records: Mapping[str, Mapping[int, Record]]) 
 def shapley_shares(
     arms: Mapping[str, frozenset[str]], records: Mapping[str, Mapping[int, Record]], tricks: Sequence[str]
 ) -> dict[str, float]:
-    """Return each trick's share of the whole gain in mean top-1, if every subset was run."""
+    """Return each trick's share of the whole gain in top-1, the mean over the seeds that every subset was run with."""
     from bagoftricks.statistics.effects import shapley
 
-    means = {arms[label]: mean(scored(r).top1 for r in found.values()) for label, found in records.items() if found}
-    return shapley(means, tricks) if len(means) == 2 ** len(tricks) else {}
+    if len(arms) != 2 ** len(tricks):
+        return {}
+    seeds = set.intersection(*map(set, records.values()))  # a seed that only some arms have would count as a gain
+    if not seeds:
+        return {}
+    means = {arms[label]: mean(scored(found[seed]).top1 for seed in seeds) for label, found in records.items()}
+    return shapley(means, tricks)
 
 
 def shown_effect(effect: "Effect") -> dict[str, str]:

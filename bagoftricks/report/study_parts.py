@@ -90,7 +90,7 @@ def load_study(store: Store, name: str) -> SavedStudy:
 
 def read_study(whole: Json) -> SavedStudy:
     """Return the study of the fields of its file."""
-    arms = [_known(SavedArm, arm) for arm in whole["arms"]]
+    arms = [_known(SavedArm, arm) for arm in from_json(tuple[Json, ...], whole["arms"], "arms")]
     study = from_json(SavedStudy, {**_known(SavedStudy, whole), "arms": arms, "whole": whole})
     for seed in {seed for arm in study.arms for seed in arm.runs}:
         int(seed)

@@ -124,7 +124,7 @@ def request_from(
 
 def is_recorded(asked: EvaluationRequest | None, record: Record) -> bool:
     """Return True if the record has the requested evaluation."""
-    return asked is None or asked.name in record.robustness
+    return asked is None or record.evaluation(asked.name) is not None
 
 
 @cache

@@ -100,7 +100,7 @@ class CorruptedEvaluation:
 
     def find(self, record: Record) -> RobustnessResult | None:
         """Return the result from errors that the record has, over the requested normaliser; None without any."""
-        known = record.robustness.get(self.request.measured)
+        known = record.evaluation(self.request.measured)
         return None if known is None or self.subject.settings.rerun else rescored(known, self.request)
 
     def count(self, partial: Path) -> RobustnessResult:

@@ -98,6 +98,8 @@ def idle_decay(edit: e.SetDecay, trick: Trick, probe: Probe) -> Why:
 
 def idle_warmup(edit: e.SetWarmup, trick: Trick, probe: Probe) -> Why:
     steps = edit.steps()
+    if probe.task.clock.length.total_steps == 1:
+        return "a run of one step has no time for a warm-up"
     if steps and (
         has_defaults(trick) or any(abs(edit.factor(step, steps) - 1) > SMALLEST_EFFECT for step in range(steps))
     ):
@@ -114,7 +116,7 @@ def idle_batches(edit: e.MapBatch, trick: Trick, probe: Probe) -> Why:
     """Compare batches as sets of images: their order is no effect. A map that reads more than it returns has one."""
     if edit.reads > 1:
         return None
-    targets = distributions(max(2, probe.task.num_classes))[:IMAGES]
+    targets = distributions(max(2, probe.task.num_classes))[: min(IMAGES, probe.task.batch_size)]
     images = normal(IMAGES, 3, probe.task.image_size, probe.task.image_size)[: len(targets)]
     targets = targets if probe.task.num_classes > 1 else torch.ones(len(targets), 1)
     batch, steps = e.Batch(images, targets), probe.task.clock.length.total_steps

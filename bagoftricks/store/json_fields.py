@@ -11,7 +11,7 @@ T = TypeVar("T")
 NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false", dict: "an object"}
 
 
-def from_json(kind: type[T], value: object, path: str = "") -> T:
+def from_json(kind: type[T] | types.GenericAlias, value: object, path: str = "") -> T:
     """Return ``value``, as ``json.loads`` returns it, as an object of the dataclass or type ``kind``."""
     made: T = _read(kind, value, path)
     return made

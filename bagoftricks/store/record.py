@@ -141,6 +141,11 @@ class Record:
     robustness: dict[str, RobustnessResult] = field(default_factory=dict)  # protocol with its changes -> result
     format: int = RECORD_FORMAT
 
+    def evaluation(self, name: str) -> RobustnessResult | None:
+        """Return the result of that name on corrupted images, None without one of every weight set."""
+        result = self.robustness.get(name)
+        return result if result and result.weights.keys() >= self.metrics.keys() else None
+
     @property
     def averages(self) -> list[str]:
         """Names of the averaged weight sets."""
@@ -196,7 +201,8 @@ def read_record(path: Path) -> Record:
 
 def _record(values: Json) -> Record:
     values = _of_format_1(values) if values.get("format") == 1 else values
-    results = {name: _renamed(result, OF_RESULTS) for name, result in values.get("robustness", {}).items()}
+    results = from_json(dict[str, Json], values.get("robustness", {}), "robustness")
+    results = {name: _renamed(result, OF_RESULTS) for name, result in results.items()}
     values = {**values, "robustness": results}
     record = from_json(Record, values)
     for name in (record.id, *record.metrics):

@@ -1,5 +1,6 @@
 """Results of evaluations on corrupted images, as a record holds them. Errors and scores are in percent."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
@@ -7,6 +8,7 @@ from statistics import mean
 from bagoftricks.store.json_fields import Json, to_json
 from bagoftricks.store.weight_sets import LAST, reported
 
+SEVERITY_LEVELS = 5  # of a corruption
 ROBUSTNESS_SCORES = ("mce", "mfr")  # of corruptions, of perturbations
 CONSTANTS = {"imagenet": "ImageNet's", "cifar": "CIFAR's"}  # of severities, by the data set that they were made for
 
@@ -26,9 +28,13 @@ class RobustnessScores:
         has = [found is not None for found in (self.mce, self.errors, self.mfr, self.flips)]
         if has not in ([True, True, False, False], [False, False, True, True]):
             raise ValueError("it must have mce and errors, or mfr and flips")
-        lengths = {len(errors) for errors in self.parts.values()}
-        if len(lengths) != 1 or 0 in lengths:
+        of_each = 1 if self.errors is None else SEVERITY_LEVELS
+        if not self.parts or any(len(errors) != of_each for errors in self.parts.values()):
             raise ValueError("an error is missing")
+        if not all(0 <= error <= 100 for errors in [[self.clean_error], *self.parts.values()] for error in errors):
+            raise ValueError("an error is not in [0, 100]")
+        if not all(math.isfinite(score) for score in (self.mce, self.relative_mce, self.mfr) if score is not None):
+            raise ValueError("a score is not finite")
 
     @property
     def parts(self) -> Mapping[str, Sequence[float]]:
@@ -110,6 +116,8 @@ class RobustnessResult(RobustnessFacts):
             raise ValueError(f"weights.{LAST} is missing")
         if any((scores.flips is not None) != self.of_flips for scores in self.weights.values()):
             raise ValueError(f"there is no {self.score}")
+        if any(len(scores.parts) != self.corruptions for scores in self.weights.values()):
+            raise ValueError(f"it has not the errors of {self.corruptions} corruptions")
 
     @property
     def reported(self) -> RobustnessScores:

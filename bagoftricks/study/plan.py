@@ -162,7 +162,7 @@ def state_of(run: PlannedRun, store: Store) -> RunState:
     if state is not RunState.DONE or run.evaluation is None:
         return state
     record = store.record(run.id)
-    if record is not None and run.evaluation in record.robustness:
+    if record is not None and record.evaluation(run.evaluation) is not None:
         return state
     return RunState.RUNNING if is_live(store.folder(run.id) / LEASE) else RunState.UNEVALUATED
 

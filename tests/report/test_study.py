@@ -3,7 +3,15 @@ from dataclasses import replace
 import pytest
 
 from bagoftricks.errors import UserError
-from bagoftricks.report.study import COLUMNS, shown_row, study_headings, study_rows, tabulate_rows, value
+from bagoftricks.report.study import (
+    COLUMNS,
+    shapley_shares,
+    shown_row,
+    study_headings,
+    study_rows,
+    tabulate_rows,
+    value,
+)
 from bagoftricks.report.study_parts import SavedArm, load_study
 from bagoftricks.report.study_robustness import measured_evaluations
 from bagoftricks.store.store import Store
@@ -38,6 +46,20 @@ def test_an_average_is_compared_with_the_weights_that_the_other_arm_is_scored_by
 def test_a_number_that_only_some_rows_have_leaves_the_others_empty():
     rows = [{"label": "a", "top1": 70.0}, {"label": "b", "top1_published": 71.0}]
     assert tabulate_rows(rows, "csv") == "label,top1,top1_published\na,70.0,\nb,,71.0"
+
+
+def test_shapley_shares_are_of_the_seeds_that_every_subset_has():
+    arms = {"none": frozenset(), "a": frozenset("a"), "b": frozenset("b"), "ab": frozenset("ab")}
+    gain = {"none": 0.0, "a": 1.0, "b": 2.0, "ab": 3.0}
+    records = {
+        label: {seed: record(metrics=scores(50.0 + 10 * seed + gain[label]), seed=seed) for seed in range(2)}
+        for label in arms
+    }
+    assert shapley_shares(arms, records, ["a", "b"]) == pytest.approx({"a": 1.0, "b": 2.0})
+    del records["none"][0]
+    assert shapley_shares(arms, records, ["a", "b"]) == pytest.approx({"a": 1.0, "b": 2.0})
+    del records["a"][1]
+    assert shapley_shares(arms, records, ["a", "b"]) == {}
 
 
 def robust(record_seed: int, error: float, **tricks: dict) -> dict:

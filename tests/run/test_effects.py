@@ -121,6 +121,18 @@ def test_linear_scaling_passes_at_its_base_batch_as_in_rows_of_the_papers(batch)
     check("linear_scaling", {"base_batch": batch}, batch_size=batch)
 
 
+def test_a_warm_up_needs_more_than_one_step():
+    check("warmup", {}, Length(1, 2))
+    with pytest.raises(NoEffectError, match=r"a run of one step has no time for a warm-up"):
+        check("warmup", {}, Length(1, 1))
+
+
+def test_a_batch_of_one_image_has_no_partner():
+    check("mixup", {"partner": "batch"}, batch_size=2)
+    with pytest.raises(NoEffectError, match=r"it left 512 batches as they were"):
+        check("mixup", {"partner": "batch"}, batch_size=1)
+
+
 def test_the_clock_of_the_run_stays_as_it_is():
     task = make_task()
     check_effects({"mixup": create("mixup")}, task, Length(3, 7))

@@ -16,7 +16,12 @@ from bagoftricks.store.record import RECORD_FORMAT, CurvePoint, Scores, read_rec
 from tests.store.test_store import record, robustness
 
 OLD = {path.stem: path for path in (Path(__file__).parent / "records").glob("*.json")}
-CORRUPTED = {"mce": 1.0, "relative_mce": 2.0, "clean_error": 3.0, "errors": {"fog": [1.0, 2.0], "snow": [3.0, 4.0]}}
+CORRUPTED = {
+    "mce": 1.0,
+    "relative_mce": 2.0,
+    "clean_error": 3.0,
+    "errors": {"fog": [1.0] * 5, "snow": [3.0, 4.0, 5.0, 6.0, 7.0]},
+}
 PERTURBED = {"mfr": 1.0, "clean_error": 3.0, "flips": {"tilt": 1.0}}
 TEACHER = {"source": "file:a", "digest": "d", "run": None}
 
@@ -31,7 +36,7 @@ def full():
         environment={"date": "2026-01-01T00:00:00+00:00", "host": "here", "micro_batches": [[0, 4]]},
         tricks={"mixup": {"alpha": 0.2}}, files={"metrics.csv": "0" * 64}, plugins={"mine": "1"},
         config={"tricks": {}, "seed": None},
-        robustness={"small_c": robustness(CORRUPTED), "cifar10_p": robustness(PERTURBED, score="mfr")},
+        robustness={"small_c": robustness(CORRUPTED), "cifar10_p": robustness(PERTURBED, score="mfr", corruptions=1)},
     )  # fmt: skip
 
 
@@ -89,6 +94,20 @@ def test_a_record_of_format_1_keeps_its_evaluation_on_corrupted_images():
         (("cost", "parms"), 1, "cost.parms: unknown field"),
         (("format",), 0, "format 0 does not exist"),
         (("command",), "\ud800", "surrogates not allowed"),
+        (
+            ("robustness", "small_c", "weights", "last", "errors", "fog"),
+            [101.0] * 5,
+            r"last: an error is not in \[0, 100\]",
+        ),
+        (
+            ("robustness", "small_c", "weights", "last", "clean_error"),
+            float("nan"),
+            r"last: an error is not in \[0, 100\]",
+        ),
+        (("robustness", "small_c", "weights", "last", "relative_mce"), float("inf"), "last: a score is not finite"),
+        (("robustness", "small_c", "corruptions"), 3, "small_c: it has not the errors of 3 corruptions"),
+        (("robustness",), None, "robustness must be an object, not 'None'"),
+        (("robustness", "small_c"), [], "robustness.small_c must be an object"),
         (("robustness", "small_c", "weights"), {}, "robustness.small_c: weights.last is missing"),
         (("robustness", "small_c", "score"), "mfr", "robustness.small_c: there is no mfr"),
         (("robustness", "small_c", "constants"), "svhn", "robustness.small_c: its images are neither"),

@@ -116,6 +116,15 @@ def test_every_weight_set_is_evaluated_on_the_same_corrupted_images(evaluate, mo
     assert len(calls) == len(set(calls)) == 75
 
 
+def test_a_result_without_one_of_the_weight_sets_is_measured_again(evaluate, settings):
+    record = evaluate(tricks={"ema": {"every": 1}})
+    whole = result_of(record)
+    damaged = replace(whole, weights={"last": whole.weights["last"]})
+    Store(settings().store).write_record(replace(record, robustness={NAME: damaged}))
+    again = evaluate(tricks={"ema": {"every": 1}})
+    assert without_times(result_of(again)) == without_times(whole)
+
+
 @pytest.mark.parametrize("stop", [1, 77, 199])
 def test_a_killed_evaluation_goes_on_where_it_stopped(evaluate, stop, monkeypatch, tmp_path):
     whole = result_of(evaluate(batch=4, rerun=True))
