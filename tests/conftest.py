@@ -1,7 +1,10 @@
 import atexit
 import os
+import re
 import shutil
 import tempfile
+from importlib.util import find_spec
+from pathlib import Path
 
 import jaxtyping
 import pytest
@@ -17,7 +20,17 @@ check = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float, 
 settings.register_profile("reproducible", derandomize=True, deadline=None)
 settings.load_profile("reproducible")
 torch.set_num_threads(1)  # on tiny tensors threads cost more than they save
-install_import_hook("bagoftricks", f"{__name__}.check")  # every annotated shape is checked while the tests run
+
+
+def shaped_modules():
+    """Modules that annotate shapes, or use a name for annotated ones; mypy checks the types of the others."""
+    package = Path(find_spec("bagoftricks").origin).parent
+    for path in sorted(package.rglob("*.py")):
+        if path.name != "__init__.py" and re.search(r"\b(jaxtyping|Images|Logits|Targets)\b", path.read_text("utf-8")):
+            yield ".".join(path.relative_to(package.parent).with_suffix("").parts)
+
+
+install_import_hook(list(shaped_modules()), f"{__name__}.check")  # every annotated shape is checked while the tests run
 
 
 @pytest.fixture

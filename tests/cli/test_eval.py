@@ -88,6 +88,7 @@ def test_each_copy_of_the_weights_has_a_row(bot, trained, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_library_network_is_trained_and_evaluated(bot):
     network = ["model=timm/test_efficientnet", "image_size=8", "runtime.device=cpu", "format=json"]
     run = the_json(bot("bot-train", *network, "epochs=1"))

@@ -229,7 +229,7 @@ def test_the_interval_covers_the_truth_in_95_percent_of_studies(n, quick):
     assert 0.93 <= covered <= 0.97
 
 
-@pytest.mark.parametrize("n", [3, 5])
+@pytest.mark.parametrize("n", [3, pytest.param(5, marks=pytest.mark.slow)])
 def test_tricks_that_do_nothing_get_a_verdict_in_5_percent_of_tables(n, quick):
     pairs = [(f"arm{index}", "arm0") for index in range(1, 9)]
     false = 0

@@ -44,6 +44,7 @@ def test_the_short_side_holds_for_small_images_too(tmp_path, size):
     assert torch.equal(centre, whole[:, :, size // 2 : -size // 2, size // 2 : -size // 2])
 
 
+@pytest.mark.slow
 def test_runs_of_one_process_share_the_data_but_not_its_size(tmp_path):
     warm, plain, larger = WarmData(), settings(tmp_path), settings(tmp_path, size=8)
     plain.data.image_size = larger.data.image_size = 4

@@ -58,6 +58,7 @@ def test_the_errors_are_those_of_a_plain_loop_over_the_corrupted_images(evaluate
     assert (len(last.errors), result_of(record).count) == (15, 12)
 
 
+@pytest.mark.slow
 def test_no_batch_size_changes_a_bit(evaluate):
     found = [without_times(result_of(evaluate(batch=batch, rerun=True))) for batch in (1, 7, 64)]
     assert found[0] == found[1] == found[2]
@@ -125,7 +126,9 @@ def test_a_result_without_one_of_the_weight_sets_is_measured_again(evaluate, set
     assert without_times(result_of(again)) == without_times(whole)
 
 
-@pytest.mark.parametrize("stop", [1, 77, 199])
+@pytest.mark.parametrize(
+    "stop", [pytest.param(1, marks=pytest.mark.slow), 77, pytest.param(199, marks=pytest.mark.slow)]
+)
 def test_a_killed_evaluation_goes_on_where_it_stopped(evaluate, stop, monkeypatch, tmp_path):
     whole = result_of(evaluate(batch=4, rerun=True))
     evaluate(protocol="none", limit=None, rerun=True)

@@ -48,6 +48,7 @@ def test_the_flips_are_those_of_a_plain_loop_over_the_frames(evaluate, settings)
     assert tuple(flips_of(record)) == SEQUENCES
 
 
+@pytest.mark.slow
 def test_a_killed_count_goes_on_where_it_stopped_and_no_batch_size_changes_a_flip(evaluate):
     name = "cifar10_p[limit=5]"
     evaluate(protocol="none")
