@@ -180,12 +180,13 @@ def _baseline(prefix: str, store: Store, measured: str) -> Normaliser:
         record = store.find(prefix)
     except UserError as error:
         raise UserError(f"corruptions.normalise_by: {error}") from error
-    if measured not in record.robustness:
+    known = record.evaluation(measured)
+    if known is None:
         protocol, _, rest = measured.partition("[")
         more = "".join(f" corruptions.{change}" for change in rest.rstrip("]").split(", ") if change)
         raise UserError(
             f"corruptions.normalise_by={prefix}: its record has no errors of {measured}: "
             f"bot-eval run={record.id[:8]} corruptions={protocol}{more} adds them"
         )
-    scores = record.robustness[measured].reported
+    scores = known.reported
     return Normaliser(f"run {record.id[:8]}", scores.parts, scores.clean_error)

@@ -1,6 +1,7 @@
 import json
 from contextlib import suppress
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,15 @@ from bagoftricks.report.robustness import error_report, robustness_notes, score_
 from bagoftricks.report.study_robustness import robustness as robustness_value
 from bagoftricks.report.table import RECORDS, record_rows, render, with_robustness
 from bagoftricks.store.json_fields import to_json
-from bagoftricks.store.record import RECORD_FORMAT, CurvePoint, Scores, read_record, record_text, settings_of
+from bagoftricks.store.record import (
+    RECORD_FORMAT,
+    CurvePoint,
+    Scores,
+    data_settings_of,
+    read_record,
+    record_text,
+    settings_of,
+)
 from tests.store.test_store import record, robustness
 
 OLD = {path.stem: path for path in (Path(__file__).parent / "records").glob("*.json")}
@@ -85,6 +94,7 @@ def test_a_record_of_format_1_keeps_its_evaluation_on_corrupted_images():
         (("cost", "params"), True, "cost.params must be a whole number"),
         (("cost", "macs"), 1.5, "cost.macs must be a whole number"),
         (("cost", "wall_seconds"), 10**400, "cost.wall_seconds: too large a number"),
+        (("cost", "params"), 10**400, "cost.params: too large a number"),
         (("cost", "curve", 0, "top1"), None, r"cost.curve\[0\].top1 must be a number"),
         (("data", "skipped"), "a.png", "data.skipped must be a list"),
         (("data", "teacher", "digest"), 1, "data.teacher.digest must be text"),
@@ -124,6 +134,14 @@ def test_damage_is_reported_with_its_place(tmp_path, place, value, message):
     inner[place[-1]] = value
     with pytest.raises(UserError, match=f"is not a record \\({message}|is not a record .*{message}"):
         read(tmp_path, json.dumps(made))
+
+
+@pytest.mark.parametrize("data", [None, {"image_size": "large"}, {"mean": 1}, {"jitter": "rgb"}])
+def test_settings_of_the_data_that_no_version_has_are_a_reason_to_doubt_the_robustness(data):
+    damaged = replace(full(), config={"data": data})
+    with pytest.raises(UserError, match="its settings are of another version"):
+        data_settings_of(damaged)
+    assert "another version" in record_rows(damaged)[0].overlaps[0]
 
 
 def test_a_missing_field_is_named(tmp_path):
