@@ -17,8 +17,10 @@ LossNotFinite            a loss is infinite or not a number; becomes a TrainingF
 Interrupted              the run was stopped by a signal, and is saved; exit status 75
 """
 
+import os
 from collections.abc import Iterable
 from difflib import get_close_matches
+from unicodedata import category
 
 
 class UserError(ValueError):
@@ -104,3 +106,17 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'mixup'?"``, or an empty text if no known word is near."""
     near = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def printable(text: object) -> str:
+    r"""Return a path or a name, safe to print: ``\xe9`` for a byte that is not UTF-8, ``\x1b`` for an escape."""
+    return "".join(c if c.isprintable() or category(c) == "Zs" else _escaped(c) for c in str(text))
+
+
+def as_text(name: str) -> str:
+    r"""Return a file's or folder's name as valid Unicode, for records: bytes that are not UTF-8 become ``\xe9``."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
+def _escaped(c: str) -> str:
+    return as_text(c) if "\udc80" <= c <= "\udcff" else c.encode("unicode_escape").decode()

@@ -5,7 +5,8 @@ file of its own that finds its images and labels, and a digest of their contents
 """
 
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -17,6 +18,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from bagoftricks.data.decode import decode
+from bagoftricks.data.listing import Listing
 from bagoftricks.errors import DataError
 from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings
@@ -121,13 +123,24 @@ Split = MemorySplit | FileSplit | KeptSplit | CachedSplit
 
 @dataclass(frozen=True)
 class Dataset:
-    """The two splits of a data set. ``digest`` names its content: pixels, or for folders paths and file sizes."""
+    """The two splits of a data set. ``digest`` names its content: pixels, or for folders paths and file sizes.
+
+    ``listings`` has the facts of the folders of "train" and "val", nothing for images that come from no folders, and
+    ``warnings`` a line for each finding that a user should know.
+    """
 
     name: str
     classes: tuple[str, ...]
     train: Split
     val: Split
     digest: str
+    listings: Mapping[str, Listing] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def classes_without(self, split: Split) -> tuple[str, ...]:
+        """Return the classes that have no image in a split of this data set."""
+        counts = np.bincount(split.labels, minlength=len(self.classes))
+        return tuple(name for name, count in zip(self.classes, counts, strict=True) if not count)
 
 
 def find_dataset(settings: DataSettings) -> Dataset:
