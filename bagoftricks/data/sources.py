@@ -5,7 +5,7 @@ file of its own that finds its images and labels, and a digest of their contents
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -141,6 +141,18 @@ class Dataset:
         """Return the classes that have no image in a split of this data set."""
         counts = np.bincount(split.labels, minlength=len(self.classes))
         return tuple(name for name, count in zip(self.classes, counts, strict=True) if not count)
+
+    def renumbered(self, names: Sequence[str], order: Sequence[int]) -> "Dataset":
+        """Return the same images with the classes called ``names``: class ``i`` of these becomes ``order[i]``."""
+        numbers = np.array(order, np.int64)
+        train, val = (relabelled(split, numbers[split.labels]) for split in (self.train, self.val))
+        return replace(self, classes=tuple(names), train=train, val=val)
+
+
+def relabelled(split: Split, labels: Labels) -> Split:
+    """Return the images of a split with other labels."""
+    whole = split.split if isinstance(split, KeptSplit) else split.files if isinstance(split, CachedSplit) else split
+    return replace(whole, labels=labels)  # type: ignore[arg-type]
 
 
 def find_dataset(settings: DataSettings) -> Dataset:

@@ -66,6 +66,19 @@ def _state_dict(found: Any, path: str | Path) -> dict[str, Tensor]:
     return {name.removeprefix("module.") if parallel else name: tensor for name, tensor in found.items()}
 
 
+def metadata(path: Path) -> dict[str, str]:
+    """Return the texts in a safetensors file that are no tensors; none of another file. Raises UserError for damage."""
+    if path.suffix != ".safetensors":
+        return {}
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: is damaged, or no file of safetensors ({error})") from error
+
+
 def file_digest(path: str | Path) -> str:
     """32 hexadecimal digits that name what the file holds, wherever it lies."""
     digest = blake2b(digest_size=16)
@@ -86,14 +99,19 @@ def existing(path: str | Path) -> Path:
 # --- in ---
 
 
-def start_from(path: str | Path, *, new_head: bool = False) -> Callable[[nn.Module], None]:
-    """Return a function that gives a network the weights in the file."""
-    return lambda model: load(model, path, new_head=new_head)
+def start_from(
+    path: str | Path, *, new_head: bool = False, order: Sequence[int] | None = None
+) -> Callable[[nn.Module], None]:
+    """Return a function that gives a network the weights in the file; ``order``: the file's outputs in ours."""
+    return lambda model: load(model, path, new_head=new_head, order=order)
 
 
-def load(model: nn.Module, path: str | Path, *, new_head: bool = False) -> None:
+def load(model: nn.Module, path: str | Path, *, new_head: bool = False, order: Sequence[int] | None = None) -> None:
     """Give ``model`` the weights in the file, in its own dtype, device and memory format. Raises UserError."""
-    model.load_state_dict(fitted(model, read_tensors(path), str(path), new_head=new_head), strict=False)
+    tensors = fitted(model, read_tensors(path), str(path), new_head=new_head)
+    if order is not None:
+        tensors |= {name: tensors[name][list(order)] for name in head_names(model) & tensors.keys()}
+    model.load_state_dict(tensors, strict=False)
 
 
 def fitted(model: nn.Module, tensors: WeightTensors, path: str, *, new_head: bool = False) -> dict[str, Tensor]:

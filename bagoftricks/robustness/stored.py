@@ -87,6 +87,14 @@ class StoredSet:
     def split(self, corruption: str, severity: int, classes: Sequence[str]) -> StoredSplit:
         return self.source.split(corruption, severity, classes)
 
+    def notes(self, classes: Sequence[str]) -> list[str]:
+        """Return a note on classes that are not matched by name, as those of folders are."""
+        if isinstance(self.source, Folders):
+            return []
+        order = [f"{number} {name}" for number, name in enumerate(classes)]
+        shown = ", ".join([*order[:3], *(["..."] if len(order) > 3 else [])])
+        return [f"{self.source.root / LABELS} does not name its classes: they are taken to be {shown}"]
+
 
 @cache
 def find_stored(root: str, corruptions: tuple[str, ...], severities: tuple[int, ...]) -> StoredSet:

@@ -1,6 +1,6 @@
 """Checks of the tricks, the network and the device, before any data is read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -9,10 +9,11 @@ from torch import nn
 
 from bagoftricks.errors import NoEffectError, UserError
 from bagoftricks.models import build_model
-from bagoftricks.models.weights import file_digest, fitted, read_tensors
+from bagoftricks.models.weights import file_digest, fitted, head_names, read_tensors
 from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.recipe import Recipe
 from bagoftricks.recipe.trick import Task, Trick
+from bagoftricks.run.classes import class_names_of, output_order
 from bagoftricks.run.environment import find_device
 from bagoftricks.settings import Settings
 from bagoftricks.training.parameters import check_selectors, freeze
@@ -118,3 +119,24 @@ def weights_digest(checked: Checked) -> str | None:
         return None
     fitted(checked.network, read_tensors(model.weights), model.weights, new_head=model.new_head)
     return file_digest(model.weights)
+
+
+def start_order(checked: Checked, class_names: Sequence[str]) -> tuple[int, ...] | None:
+    """Return the output of the initial weights for each class; None without weights, or if it is the same one.
+
+    Raises UserError if the weights are of other classes, by their names.
+    """
+    model = checked.settings.model
+    if model.weights is None or model.new_head:
+        return None
+    theirs, outputs = class_names_of(model.weights), checked.task.num_classes
+    what = f"model.weights={model.weights}: the network"
+    change = "type model.new_head=true to initialise the head, or rename the folders of the data"
+    order = output_order(class_names, theirs, outputs, what=what, change=change)
+    if order is not None and not {outputs} == {
+        len(checked.network.state_dict()[n]) for n in head_names(checked.network)
+    }:
+        raise UserError(
+            f"{what} has the classes in another order, and no linear layer at its end; type model.new_head=true"
+        )
+    return order

@@ -108,6 +108,8 @@ class CorruptedEvaluation:
         for reason in self.doubts:
             self.reporter.note(f"warning: {reason}")
         subject, request, reporter, device = self.subject, self.request, self.reporter, self.subject.checked.device
+        for note in request.stored.notes(subject.data.classes) if request.stored else []:
+            reporter.note(note)
         tally = Tally(request.cells, tuple(subject.files), device)
         counts = Unfinished(partial, self.digest(), tally)
         spent = counts.load(reporter)

@@ -1,6 +1,7 @@
 """Evaluate weights that exist: those of a finished run, or those in a file. Trains nothing, records nothing."""
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from bagoftricks.models import build_model, to_device
 from bagoftricks.models.weights import existing, library_tensors, load
 from bagoftricks.recipe.recipe import Recipe, test_pixels
 from bagoftricks.run.check import Checked, check, discouraged_pairs
+from bagoftricks.run.classes import CLASS_NAMES, class_names_of, order_notes, output_order
 from bagoftricks.run.loading import val_loader
 from bagoftricks.run.prepare import class_count
 from bagoftricks.settings import Settings
@@ -34,6 +36,8 @@ class Subject:
     data: Dataset
     size: int | None  # of the images, where it was asked for; None: as the run evaluated itself
     files: Mapping[str, Path]  # weight set -> its file
+    class_names: Sequence[str] = ()  # if they are known
+    notes: tuple[str, ...] = ()  # on them
 
     @property
     def num_classes(self) -> int:
@@ -76,8 +80,9 @@ def subject_of_run(
     num_classes = trained.num_classes or record.data.classes
     store = Store(settings.store)
     files = {name: store.weights(record.id, name) for name in record.metrics}
-    checked = check(trained).with_data(num_classes)
-    return Subject(trained, settings, checked, data or find_dataset(settings.data), size, files)
+    checked, what = check(trained).with_data(num_classes), f"run {record.id}"
+    data, notes = with_classes_of(record.data.class_names, data or find_dataset(settings.data), num_classes, what)
+    return Subject(trained, settings, checked, data, size, files, record.data.class_names, notes)
 
 
 def subject_of_file(settings: Settings) -> Subject:
@@ -86,16 +91,32 @@ def subject_of_file(settings: Settings) -> Subject:
         raise UserError("there is nothing to evaluate: type run=<id> (bot-table lists them) or weights=FILE")
     if settings.model.new_head:
         raise UserError("model.new_head=true: a head that was not trained is not worth evaluating; leave it out")
-    files = {"last": existing(settings.model.weights)}
+    weights = existing(settings.model.weights)
     checked, data = check(settings), find_dataset(settings.data)
-    return Subject(settings, settings, checked.with_data(class_count(settings, data)), data, None, files)
+    checked = checked.with_data(class_count(settings, data))
+    names = class_names_of(weights)
+    data, notes = with_classes_of(names, data, checked.task.num_classes, f"weights={settings.model.weights}")
+    return Subject(settings, settings, checked, data, None, {"last": weights}, names, notes)
+
+
+def with_classes_of(names: Sequence[str], data: Dataset, outputs: int, what: str) -> tuple[Dataset, tuple[str, ...]]:
+    """Return the data with the class numbers of a network, matched by name, and notes; ``what`` is the network.
+
+    Raises UserError for a class that the network has not.
+    """
+    if len(data.classes) > outputs:
+        raise UserError(f"the data has {len(data.classes)} classes, the network only {outputs} outputs")
+    change = "rename the data's folders as the network's classes"
+    order = output_order(data.classes, names, outputs, what=what, change=change)
+    made = data if order is None else data.renumbered(names, order)
+    return made, tuple(order_notes(what, names, order))
 
 
 def evaluate(subject: Subject, note: Callable[[str], object], digest: str | None = None) -> list[Evaluated]:
     """Return the scores of each weight set; ``digest`` is of the data that the run was evaluated on."""
     settings, recipe, data = subject.settings, subject.recipe, subject.data
-    if len(data.classes) > subject.num_classes:
-        raise UserError(f"the data has {len(data.classes)} classes, the network only {subject.num_classes} outputs")
+    for line in subject.notes:
+        note(line)
     if digest not in (None, data.digest):
         note("these are not the images that the run was trained and evaluated on")
     for warning in discouraged_pairs(subject.trained.tricks):
@@ -122,6 +143,7 @@ def export(subject: Subject, weight_set: str, path: str, naming: str) -> None:
     ours = naming == "ours"
     tensors = model.state_dict() if ours else library_tensors(model, subject.trained.model.name)
     try:
-        write_whole(Path(path).expanduser(), weights_writer(tensors))
+        about = {CLASS_NAMES: json.dumps(subject.class_names)} if subject.class_names else None
+        write_whole(Path(path).expanduser(), weights_writer(tensors, about))
     except OSError as error:
         raise UserError(f"export={path}: cannot be written ({error.strerror})") from error

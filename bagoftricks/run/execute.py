@@ -21,7 +21,7 @@ from bagoftricks.run.environment import deterministic, environment
 from bagoftricks.run.epochs import Training, final_metrics, learning_curve
 from bagoftricks.run.failures import expected_failure, is_out_of_memory, loss_failure, release_memory, smaller
 from bagoftricks.run.keeper import RunCheckpointer, numerics_environment
-from bagoftricks.run.loading import loaders, teacher_logits, teacher_online, teacher_warnings
+from bagoftricks.run.loading import class_notes, loaders, teacher_logits, teacher_online
 from bagoftricks.run.prepare import Prepared, prepare
 from bagoftricks.run.reporter import Reporter
 from bagoftricks.run.signals import Signals
@@ -191,8 +191,10 @@ class Run:
             + (f" and {self.world.size - 1} more" if self.world.size > 1 else "")
         )
         slow = slow_arithmetic(prepared.recipe, prepared.device)
-        for warning in [*discouraged_pairs(self.settings.tricks), *teacher_warnings(prepared), *slow]:
+        for warning in [*discouraged_pairs(self.settings.tricks), *slow]:
             self.reporter.note(f"warning: {warning}")
+        for note in class_notes(prepared):
+            self.reporter.note(note)
         if runtime.cache in ("ram", "disk"):
             self.reporter.note(cache_note(runtime.cache))
 

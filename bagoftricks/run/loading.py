@@ -9,6 +9,7 @@ from bagoftricks.distributed import ALONE, World
 from bagoftricks.recipe.edits import Predict
 from bagoftricks.recipe.recipe import test_pixels
 from bagoftricks.rng import Key
+from bagoftricks.run.classes import class_names_of, order_notes
 from bagoftricks.run.prepare import Prepared
 from bagoftricks.run.teacher import Online, TeacherLogits, precompute_logits
 from bagoftricks.settings import Settings
@@ -58,12 +59,14 @@ def val_loader(
     )
 
 
-def teacher_warnings(prepared: Prepared) -> list[str]:
-    """Return a warning if the teacher was trained on other data."""
-    teacher = prepared.teacher
-    if teacher is None or teacher.data in (None, prepared.data.digest):
-        return []
-    return [f"the teacher {teacher.source} was trained on other data: its classes must be in the same order"]
+def class_notes(prepared: Prepared) -> list[str]:
+    """Return a note for a teacher, or a file of initial weights, without class names or with another order of them."""
+    model, teacher, notes = prepared.settings.model, prepared.teacher, []
+    if teacher is not None:
+        notes += order_notes(f"the teacher {teacher.source}", teacher.class_names, teacher.order)
+    if model.weights is not None and not model.new_head:
+        notes += order_notes(f"model.weights={model.weights}", class_names_of(model.weights), prepared.start_order)
+    return notes
 
 
 def teacher_online(prepared: Prepared) -> Predict | None:

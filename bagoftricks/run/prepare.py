@@ -10,7 +10,7 @@ from bagoftricks.errors import UserError
 from bagoftricks.recipe.recipe import Recipe
 from bagoftricks.recipe.trick import Length
 from bagoftricks.robustness.request import EvaluationRequest, request_from
-from bagoftricks.run.check import Checked, check, weights_digest
+from bagoftricks.run.check import Checked, check, start_order, weights_digest
 from bagoftricks.run.effects import check_effects
 from bagoftricks.run.identity import run_id, run_identity
 from bagoftricks.run.teacher import Teacher, find_teacher
@@ -29,6 +29,7 @@ class Prepared:
     identity: Json
     teacher: Teacher | None = None
     evaluation: EvaluationRequest | None = None  # on corrupted images, in addition to the clean ones
+    start_order: tuple[int, ...] | None = None  # output of the initial weights for each class; None: the same one
 
     @property
     def id(self) -> str:
@@ -69,16 +70,18 @@ def prepare(settings: Settings, checked: Checked | None = None, data: Dataset | 
     length = Length(steps, steps * settings.epochs)
     check_effects(checked.tricks, checked.task, length, settings.weight_decay, checked.recipe.reads)
     evaluation, edit = request_from(settings, checked.recipe), checked.recipe.teacher
-    teacher = find_teacher(edit.source, Store(settings.store), num_classes) if edit else None
+    teacher = find_teacher(edit.source, Store(settings.store), num_classes, data.classes) if edit else None
+    initial = weights_digest(checked)
+    order = start_order(checked, data.classes)
     identity = run_identity(
         settings,
         checked.tricks,
         data.digest,
         num_classes,
-        weights_digest=weights_digest(checked),
+        weights_digest=initial if order is None else f"{initial}{list(order)}",
         contents={teacher.source: teacher.digest} if teacher else {},
     )
-    return Prepared(settings, checked, data, identity, teacher, evaluation)
+    return Prepared(settings, checked, data, identity, teacher, evaluation, order)
 
 
 def class_count(settings: Settings, data: Dataset) -> int:

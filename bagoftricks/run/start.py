@@ -49,7 +49,7 @@ def make_trainer(
         weight_decay=settings.weight_decay,
         sample=sample,
         teacher=teacher,
-        start=start_from(spec.weights, new_head=spec.new_head) if spec.weights else None,
+        start=start_from(spec.weights, new_head=spec.new_head, order=prepared.start_order) if spec.weights else None,
         world=world,
         whole=whole,
         sync_norm=settings.runtime.sync_norm,

@@ -6,7 +6,7 @@ digest covers all of these, so a run's id depends on the contents of the teacher
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from hashlib import blake2b
@@ -31,6 +31,7 @@ from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import Images, Logits, SetPrecision
 from bagoftricks.recipe.recipe import Recipe
 from bagoftricks.recipe.trick import Task
+from bagoftricks.run.classes import output_order
 from bagoftricks.settings import DataSettings, Settings
 from bagoftricks.store.files import write_whole
 from bagoftricks.store.record import Record, TeacherFacts, read_record, settings_of
@@ -56,7 +57,8 @@ class Teacher:
     std: tuple[float, ...]
     precision: SetPrecision | None = None
     run: str | None = None
-    data: str | None = None  # digest of the data that it was trained on, if a record has it
+    class_names: tuple[str, ...] = ()  # if a record has them
+    order: tuple[int, ...] | None = None  # its output for each class of the student; None: the same one
 
     def about(self) -> TeacherFacts:
         """Return the facts for the record of the run that learns from it."""
@@ -80,8 +82,8 @@ class Teacher:
         return None if chosen and chosen.dtype is torch.float16 and device.type == "cpu" else chosen
 
 
-def find_teacher(source: str, store: Store, num_classes: int) -> Teacher:
-    """Return the teacher of ``source``, after a check of its weights against its network and ``num_classes``."""
+def find_teacher(source: str, store: Store, num_classes: int, class_names: Sequence[str] = ()) -> Teacher:
+    """Return the teacher of ``source``, after a check of its weights against its network and the student's classes."""
     kind, _, rest = source.partition(":")
     if not source:
         raise UserError(f"{KEY} is not set: name the network to learn from with {FORMS}")
@@ -90,7 +92,7 @@ def find_teacher(source: str, store: Store, num_classes: int) -> Teacher:
     if kind in ("torchvision", "timm"):
         return _of_library(source, kind, rest, num_classes)
     folder, file = _run_file(source, store, rest) if kind == "run" else _own_file(source, rest)
-    return _of_run(source, folder, file, num_classes)
+    return _of_run(source, folder / file, num_classes, class_names)
 
 
 # --- a run of bagoftricks ---
@@ -126,8 +128,8 @@ def _own_file(source: str, name: str) -> tuple[Path, str]:
     return path.parent, path.name
 
 
-def _of_run(source: str, folder: Path, file: str, num_classes: int) -> Teacher:
-    record = read_record(folder / RECORD)
+def _of_run(source: str, weights: Path, num_classes: int, class_names: Sequence[str]) -> Teacher:
+    record = read_record(weights.parent / RECORD)
     settings = _settings(source, record)
     classes = settings.num_classes or record.data.classes
     recipe = _recipe(source, settings, record, classes)
@@ -136,19 +138,22 @@ def _of_run(source: str, folder: Path, file: str, num_classes: int) -> Teacher:
         return build_model(settings.model, recipe.parts, num_classes=classes, image_size=settings.pixels)
 
     _check_classes(source, classes, num_classes)
+    names, change = record.data.class_names, "rename the folders of one of the two data sets"
+    order = output_order(class_names, names, classes, what=f"{KEY}={source}: the teacher", change=change)
     model = {name: value for name, value in asdict(settings.model).items() if (name, value) != ("widths", [])}
-    facts = {"model": model, "tricks": record.tricks, "classes": classes}
+    facts = {"model": model, "tricks": record.tricks, "classes": classes, "class_names": names, "order": order}
     return _identified(
         facts,
         source=source,
-        weights=folder / file,
+        weights=weights,
         build=build,
         pixels=settings.pixels,
         mean=tuple(settings.data.mean),
         std=tuple(settings.data.std),
         precision=recipe.precision,
         run=record.id,
-        data=record.data.digest,
+        class_names=names,
+        order=order,
     )
 
 
@@ -283,7 +288,7 @@ def _error(source: str, why: str) -> UserError:
 
 
 class Online:
-    """Logits of a teacher for the student's images, converted to the teacher's normalisation and size."""
+    """Logits of a teacher for the student's images, converted to its normalisation and size, in the student's order."""
 
     def __init__(
         self,
@@ -295,6 +300,7 @@ class Online:
         channels_last: bool,
     ) -> None:
         self.network = teacher.network(device, channels_last=channels_last)
+        self.order = None if teacher.order is None else torch.tensor(teacher.order, device=device)
         self.precision, self.device, self.pixels = precision, device, teacher.pixels
         means, stds = (
             torch.tensor(v, device=device).view(2, 1, 3, 1, 1)
@@ -310,7 +316,7 @@ class Online:
             if images.shape[2:] != (self.pixels, self.pixels):
                 images = F.interpolate(images, (self.pixels,) * 2, mode="bilinear", antialias=True)
             logits: Logits = self.network(images)
-        return logits.float()
+        return logits.float() if self.order is None else logits.float()[:, self.order]
 
 
 @dataclass(frozen=True)

@@ -48,12 +48,12 @@ def remove_temporaries(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def weights_writer(tensors: "Mapping[str, Tensor]") -> Callable[[Path], None]:
-    """Return a writer of tensors in the safetensors format, which loads without executing anything."""
+def weights_writer(tensors: "Mapping[str, Tensor]", about: dict[str, str] | None = None) -> Callable[[Path], None]:
+    """Return a writer of tensors, and texts about them, as safetensors: they load without executing anything."""
 
     def write(path: Path) -> None:
         from safetensors.torch import save_file
 
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path, about)
 
     return write

@@ -57,6 +57,15 @@ def test_a_folder_per_class_is_read_in_the_order_of_the_names(folders):
     assert images[:, 0, 0, 0].tolist() == [121, 21]
 
 
+def test_classes_of_folders_have_names(folders):
+    assert find(folders).notes(["cat", "dog"]) == []
+
+
+def test_classes_of_arrays_have_none_and_their_order_is_noted(arrays):
+    (note,) = find(arrays).notes(["cat", "dog"])
+    assert note == f"{arrays / 'labels.npy'} does not name its classes: they are taken to be 0 cat, 1 dog"
+
+
 def test_its_digest_names_what_it_holds(arrays, tmp_path_factory):
     before = find(arrays).digest
     find_stored.cache_clear()

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torchvision import models
 
-from bagoftricks.data import keep_decoded
+from bagoftricks.data import find_dataset, keep_decoded
 from bagoftricks.data.augment import Augment
 from bagoftricks.data.memory import into_memory
 from bagoftricks.errors import UserError
@@ -21,7 +21,7 @@ from bagoftricks.recipe.edits import SetPrecision
 from bagoftricks.rng import Key
 from bagoftricks.run import teacher as teachers
 from bagoftricks.run.execute import execute
-from bagoftricks.run.loading import loaders, teacher_logits, teacher_online, teacher_warnings
+from bagoftricks.run.loading import class_notes, loaders, teacher_logits, teacher_online
 from bagoftricks.run.prepare import prepare
 from bagoftricks.run.teacher import Online, find_teacher
 from bagoftricks.settings import Settings, dataset_settings, network_settings
@@ -236,11 +236,11 @@ def test_each_image_comes_with_what_was_said_of_it_without_augmentation(store, r
 def test_a_broken_file_moves_nobody_elses_row(store, run, tmp_path, crop):
     root = tmp_path / "photos"
     for label in range(10):
-        (root / f"c{label}").mkdir(parents=True)
+        (root / f"{label}").mkdir(parents=True)
         for i in range(3):
             colour = np.full((8, 8, 3), 25 * label + i, np.uint8)
-            Image.fromarray(colour).save(root / f"c{label}" / f"{i}.png")
-    (root / "c0" / "0.png").write_bytes(b"no image")
+            Image.fromarray(colour).save(root / f"{label}" / f"{i}.png")
+    (root / "0" / "0.png").write_bytes(b"no image")
     chosen = student(store, run, mode="offline")
     chosen.batch_size = 8
     chosen.data = dataset_settings(
@@ -248,7 +248,7 @@ def test_a_broken_file_moves_nobody_elses_row(store, run, tmp_path, crop):
         pca=0.0, on_error="skip",
     )  # fmt: skip
     prepared = prepare(chosen)
-    broken = [i for i, path in enumerate(prepared.data.train.paths) if path.endswith("c0/0.png")]
+    broken = [i for i, path in enumerate(prepared.data.train.paths) if path.endswith("/0/0.png")]
     assert broken, "the broken file is in the training part"
     said = teacher_logits(prepared)
     assert said.logits.isnan().any(1).nonzero().flatten().tolist() == broken
@@ -377,9 +377,69 @@ def test_a_record_of_another_version_is_refused(store, run):
             prepare(student(store, run))
 
 
-def test_a_teacher_of_other_data_is_warned_of(store, run):
-    same, other = student(store, run), student(store, run)
+# --- its classes ---
+
+
+def with_classes(data, names):
+    """The same images, whose class ``i`` stands where ``names`` has its name."""
+    return data.renumbered(names, [names.index(name) for name in data.classes])
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_a_teacher_whose_classes_have_another_order_is_matched_by_name(store, run, mode):
+    change_weights(store / run.removeprefix("run:"), lambda tensors: tensors["head.weight"].zero_())
+    bias = torch.arange(10.0)
+    change_weights(store / run.removeprefix("run:"), lambda tensors: tensors["head.bias"].copy_(bias))
+    chosen = student(store, run, mode=mode, temperature=2.0)
+    digits = find_dataset(chosen.data)
+    names = ("3", "0", "1", "2", *"987654")
+    prepared = prepare(chosen, data=with_classes(digits, names))
+    expected = torch.tensor([3.0, 0, 1, 2, 9, 8, 7, 6, 5, 4])  # the logit of "3" first, ...
+    if mode == "online":
+        logits = teacher_online(prepared)(torch.zeros(1, 3, 8, 8))[0]
+    else:
+        logits = teacher_logits(prepared).logits[7]
+    torch.testing.assert_close(logits, expected)
+    assert class_notes(prepared) == [f"the teacher {run} has the classes in another order: they are matched by name"]
+    same = prepare(chosen, data=digits)
+    assert class_notes(same) == []
+    assert same.teacher.digest != prepared.teacher.digest
+    if mode == "offline":
+        torch.testing.assert_close(teacher_logits(same).logits[7], bias)  # not the file of the other order
+
+
+def test_a_student_learns_the_right_classes_from_a_teacher_of_another_order(store):
+    chosen = replace(settings(store), model=network_settings(depths=[1, 1], width=8), epochs=3, batch_size=32)
+    backwards = with_classes(find_dataset(chosen.data), tuple("9876543210"))
+    record = execute(chosen, Quiet(), "", backwards)
+    assert record.data.class_names == backwards.classes
+    assert record.data.class_counts == tuple(np.bincount(backwards.train.labels).tolist())
+    prepared = prepare(student(store, f"run:{record.id}", mode="offline"))
+    right = (teacher_logits(prepared).logits.argmax(1).numpy() == prepared.data.train.labels).mean()
+    assert right > 0.4  # 0.1 by chance
+
+
+def test_a_teacher_of_other_classes_is_refused_by_their_names(store, run):
+    digits = find_dataset(student(store, run).data)
+    other = replace(digits, classes=("cat", *digits.classes[1:8], "dog", "9"))
+    message = (
+        r"tricks.distill.teacher=run:\w+: the teacher has no class 'cat', 'dog' \(of its own: '0', '8'\); "
+        "rename the folders of one of the two data sets$"
+    )
+    with pytest.raises(UserError, match=f"^{message}"):
+        prepare(student(store, run), data=other)
+
+
+def test_a_teacher_without_class_names_is_noted(store, run):
+    folder = store / run.removeprefix("run:")
+    record = json.loads((folder / RECORD).read_text())
+    del record["data"]["class_names"]
+    (folder / RECORD).write_text(json.dumps(record))
+    (note,) = class_notes(prepare(student(store, run)))
+    assert note.startswith(f"the teacher {run} does not name its classes")
+
+
+def test_a_teacher_of_other_images_of_the_same_classes_needs_no_note(store, run):
+    other = student(store, run)
     other.data.holdout = 0.2
-    assert teacher_warnings(prepare(same)) == []
-    (warning,) = teacher_warnings(prepare(other))
-    assert warning == f"the teacher {run} was trained on other data: its classes must be in the same order"
+    assert class_notes(prepare(other)) == []
