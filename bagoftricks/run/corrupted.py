@@ -72,7 +72,7 @@ class CorruptedEvaluation:
         """Return the result, evaluated if it is missing. It is recorded if it ``belongs``."""
         if self.record is not None and self.belongs:
             return self.recorded(self.record).robustness[self.request.name]
-        partial = self.store.root / "unfinished" / f"{self.digest()}.{PARTIAL}"
+        partial = self.store.shared("unfinished") / f"{self.digest()}.{PARTIAL}"
         result = self.count(partial)
         partial.unlink(missing_ok=True)
         return result

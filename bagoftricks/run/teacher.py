@@ -16,8 +16,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bagoftricks.data import Dataset, images_in_order
@@ -33,9 +31,10 @@ from bagoftricks.recipe.recipe import Recipe
 from bagoftricks.recipe.trick import Task
 from bagoftricks.run.classes import output_order
 from bagoftricks.settings import DataSettings, Settings
-from bagoftricks.store.files import write_whole
+from bagoftricks.store.checkpoint_file import read_checkpoint, write_checkpoint
 from bagoftricks.store.record import Record, TeacherFacts, read_record, settings_of
 from bagoftricks.store.store import RECORD, WEIGHTS, Store
+from bagoftricks.training.state import TrainingState
 from bagoftricks.training.trainer import autocast
 from bagoftricks.tricks.catalogue import create
 
@@ -345,7 +344,7 @@ def precompute_logits(
     """
     facts = [teacher.digest, data.digest, str(precision.dtype) if precision else "fp32"]
     name = blake2b(json.dumps(facts).encode(), digest_size=10).hexdigest()
-    path = Store(settings.store).root / TEACHERS / f"{name}.safetensors"
+    path = Store(settings.store).shared(TEACHERS) / f"{name}.safetensors"
     shape = (len(data.train.labels), num_classes)
     if (stored := _stored_logits(path, shape)) is not None:
         return stored
@@ -359,16 +358,15 @@ def precompute_logits(
         logits[torch.from_numpy(rows).to(device)] = online(images)
     synchronise(device)
     result = TeacherLogits(logits, time.perf_counter() - start)
-    write_whole(path, lambda file: save_file({"logits": logits.cpu()}, file, {"seconds": repr(result.seconds)}))
+    write_checkpoint(path, TrainingState({"logits": logits.cpu()}, {"seconds": result.seconds}))
     return result
 
 
 def _stored_logits(path: Path, shape: tuple[int, int]) -> TeacherLogits | None:
     """Return the logits in the file, None if it is missing, damaged or of another shape."""
     try:
-        with safe_open(path, "pt") as file:
-            logits = file.get_tensor("logits")
-            stored = TeacherLogits(logits, float(file.metadata()["seconds"]))
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        state = read_checkpoint(path)
+        logits, seconds = state.tensors["logits"], float(state.values["seconds"])
+    except (UserError, OSError, KeyError, TypeError, ValueError):
         return None
-    return stored if tuple(logits.shape) == shape else None
+    return TeacherLogits(logits, seconds) if tuple(logits.shape) == shape else None

@@ -15,11 +15,12 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from bagoftricks.errors import DamagedCheckpoint, UserError
-from bagoftricks.store.files import write_whole
+from bagoftricks.store.files import read_file, write_whole
 from bagoftricks.store.json_fields import Json
 from bagoftricks.training.state import TrainingState
 
 CHECKPOINT_FORMAT = 1  # raise it when an older version could misread a newer checkpoint
+CHECKPOINT_BYTES = 2**38  # more is no checkpoint
 UNSET = b"0" * 64
 LENGTH_BYTES = 8  # bytes of a safetensors file that tell the length of its header
 
@@ -48,7 +49,7 @@ def read_checkpoint(path: Path) -> TrainingState:
 
     Raises DamagedCheckpoint, UserError for a file that a newer version wrote, OSError where it cannot be read.
     """
-    data = bytearray(path.read_bytes())
+    data = bytearray(read_file(path, CHECKPOINT_BYTES))
     try:
         about = _verified(data)
         newer = int(about["format"]) > CHECKPOINT_FORMAT

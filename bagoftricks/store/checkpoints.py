@@ -15,7 +15,7 @@ from torch import Tensor
 from bagoftricks.errors import DamagedCheckpoint, TrainingFailed
 from bagoftricks.settings import RuntimeSettings
 from bagoftricks.store.checkpoint_file import read_checkpoint, write_checkpoint
-from bagoftricks.store.files import remove_temporaries
+from bagoftricks.store.files import refuse_links, remove_temporaries
 from bagoftricks.store.lease import LEASE, claim
 from bagoftricks.training.state import Tensors, TrainingState
 
@@ -136,6 +136,7 @@ def remove_leftovers(folder: Path) -> None:
     """Remove what a process left in the folder of a finished run, that was killed after it had written the record."""
     if not ((folder / FOLDER).is_dir() or (folder / LEASE).is_file()):
         return
+    refuse_links(folder)
     with suppress(OSError):  # of somebody else's store, say
         if (lease := claim(folder)) is not None:
             with lease:

@@ -1,36 +1,59 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and readers that no other kind of file can hold up."""
 
 import errno
+import fcntl
 import os
+import shutil
+import stat
+import sys
+import time
 import uuid
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bagoftricks.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 TEMPORARY = "tmp"  # last part of the name of a file that is not whole yet
+LEFTOVERS = (f".*.{TEMPORARY}", ".tmp*", ".lease.json.*", ".clock.*")  # the last three: of earlier versions
+YOUNG_SECONDS = 2.0  # of a temporary file that its writer may not have locked yet
+UNLOCKED_SECONDS = 3600.0  # of one that its writer cannot lock
 
 
 def write_whole(path: Path, write: Callable[[Path], object], *, before: Callable[[], object] | None = None) -> None:
     """Let ``write`` fill a temporary file next to ``path``, flush it to disk, then rename it over ``path``.
 
     After a crash at any moment, ``path`` is what it was or what it was to become. ``before`` is called just before the
-    renaming: what it raises stops it.
+    renaming: what it raises stops it. An OSError names ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.{TEMPORARY}")
+    temporary = temporary_name(path)
     try:
-        write(temporary)
-        flush(temporary)
-        if before is not None:
-            before()
-        os.replace(temporary, path)
+        with open(temporary, "xb") as owned:
+            _lock(owned.fileno())  # for as long as its writer lives
+            write(temporary)
+            flush(temporary)
+            if before is not None:
+                before()
+            os.replace(temporary, path)
         flush(path.parent)
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+    remove_temporaries(path.parent, every=False)
+
+
+def temporary_name(path: Path) -> Path:
+    """Return a new name next to ``path`` for what is to become it, or was it."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.{TEMPORARY}")
 
 
 def flush(path: Path) -> None:
@@ -42,18 +65,90 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Remove what writers that were killed left behind; nobody may be writing to ``folder``."""
-    for path in folder.glob(f".*.{TEMPORARY}"):
+def read_file(path: Path, limit: int) -> bytes:
+    """Return the bytes of a regular file. Raises OSError for a link, a pipe, a folder, or more than ``limit`` bytes."""
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "it is a link", str(path))
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        if status.st_size > limit:
+            raise OSError(errno.EFBIG, f"it has {status.st_size:,} bytes", str(path))
+    except OSError:
+        os.close(descriptor)
+        raise
+    with open(descriptor, "rb") as file:
+        return file.read()
+
+
+def remove_temporaries(folder: Path, *, every: bool = True) -> None:
+    """Remove what writers that were killed left in ``folder``.
+
+    ``every``: nobody else may write there; without it, the files of writers that live are kept.
+    """
+    for pattern in LEFTOVERS if every else LEFTOVERS[:1]:
+        for path in folder.glob(pattern):
+            if every or not _has_writer(path):
+                remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder; do nothing if it is gone."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
         path.unlink(missing_ok=True)
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Return True if the file is ours alone now, None if its file system knows no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _has_writer(temporary: Path) -> bool:
+    """Return True if a process may still write this temporary file."""
+    try:
+        descriptor = os.open(temporary, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return True  # gone, or not ours
+    try:
+        age, free = time.time() - os.fstat(descriptor).st_mtime, _lock(descriptor)
+    finally:
+        os.close(descriptor)
+    return age < (UNLOCKED_SECONDS if free is None else YOUNG_SECONDS) or free is False
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise UserError if ``folder``, or anything in it, is a link."""
+    inside = (Path(base, name) for base, *names in os.walk(folder) for name in (*names[0], *names[1]))
+    for path in (folder, *([] if folder.is_symlink() else inside)):
+        if path.is_symlink():
+            raise UserError(
+                f"{path} is a link, and what lies outside of a store is left alone: put there what the link names"
+            )
+
+
+@cache
+def note_once(text: str) -> None:
+    """Print a note on standard error, once in this process."""
+    print(f"bagoftricks: {text}", file=sys.stderr)
 
 
 def weights_writer(tensors: "Mapping[str, Tensor]", about: dict[str, str] | None = None) -> Callable[[Path], None]:
     """Return a writer of tensors, and texts about them, as safetensors: they load without executing anything."""
 
     def write(path: Path) -> None:
-        from safetensors.torch import save_file
+        from safetensors.torch import save  # save_file leaves temporary files of its own, and hides a full disk
 
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path, about)
+        data = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        path.write_bytes(save(data, about))
 
     return write

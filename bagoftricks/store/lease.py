@@ -1,10 +1,11 @@
 """Lease of a run: a file that only one process can create, kept alive by a heartbeat.
 
 Two sweeps over one folder never train the same run, and the run of a dead process is taken over: at once when it died
-on this host, after ``STALE_SECONDS`` without a heartbeat when it ran elsewhere. Plain files, so a shared folder is
-enough.
+on this host, after ``STALE_SECONDS`` without a heartbeat when it ran elsewhere, or when its lease cannot be read. Plain
+files, so a shared folder is enough.
 """
 
+import errno
 import json
 import os
 import platform
@@ -15,11 +16,14 @@ from pathlib import Path
 from types import TracebackType
 
 from bagoftricks.errors import RunElsewhere
+from bagoftricks.store.files import TEMPORARY, note_once, read_file, remove, temporary_name
 from bagoftricks.store.json_fields import Json
 
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
 LEASE = "lease.json"
+LEASE_BYTES = 4096
+NO_HARD_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 class Lease:
@@ -77,15 +81,51 @@ def claim(folder: Path) -> Lease | None:
         return None
     token = uuid.uuid4().hex
     text = json.dumps({"token": token, "host": host(), "pid": os.getpid(), "born": born(os.getpid())})
-    prepared = folder / f".{LEASE}.{token}"
+    return Lease(path, token) if _make(path, text.encode()) else None
+
+
+def _make(path: Path, lease: bytes) -> bool:
+    """Make a lease, complete from its first moment; return False if there is one."""
+    prepared = temporary_name(path)
     try:
-        prepared.write_text(text, encoding="utf-8")
-        os.link(prepared, path)  # exclusive, and the file is complete from its first moment
-    except FileExistsError:
-        return None
+        prepared.write_bytes(lease)
+        return _link(prepared, path)
     finally:
         prepared.unlink(missing_ok=True)
-    return Lease(path, token)
+
+
+def _link(prepared: Path, path: Path) -> bool:
+    """Give a file the name of the lease; return False if another has it."""
+    try:
+        os.link(prepared, path)
+    except (FileExistsError, FileNotFoundError):  # not found: the owner of a new lease has removed it
+        return False
+    except OSError as error:
+        if error.errno not in NO_HARD_LINKS:
+            raise
+        note_once(f"{path.parent.parent} has no hard links ({error.strerror}): leases are made without them")
+        return _rename(prepared, path)
+    return True
+
+
+def _rename(prepared: Path, path: Path) -> bool:
+    """Do the same without hard links: a second file, which only one process can make, guards the renaming."""
+    guard = path.with_name(f".{LEASE}.guard.{TEMPORARY}")
+    if os.path.lexists(guard) and age(guard) > STALE_SECONDS:  # its process was killed within these lines
+        remove(guard)
+    try:
+        guard.open("xb").close()
+    except FileExistsError:
+        return False
+    try:
+        if os.path.lexists(path):
+            return False
+        os.rename(prepared, path)
+        return True
+    except FileNotFoundError:
+        return False
+    finally:
+        guard.unlink(missing_ok=True)
 
 
 def is_live(path: Path) -> bool:
@@ -97,31 +137,32 @@ def is_live(path: Path) -> bool:
 def _is_alive(lease: bytes, path: Path) -> bool:
     owner = _parse(lease)
     if owner is None:
-        return False
-    if owner.get("host") == host():
-        return born(int(owner["pid"])) == owner.get("born")
-    return age(path) < STALE_SECONDS
+        note_once(f"{path} is damaged: it counts as none {STALE_SECONDS:.0f} seconds after its last change")
+    elif owner["host"] == host():
+        return bool(born(owner["pid"]) == owner["born"])
+    return abs(age(path)) < STALE_SECONDS  # one from the future was made before the clock went back
 
 
 def read(path: Path) -> Json | None:
-    """Return the owner's token, host and process; None without a lease."""
+    """Return the owner's token, host and process; None without a lease, and for a damaged one."""
     return _parse(_bytes(path) or b"")
 
 
 def _parse(lease: bytes) -> Json | None:
     try:
-        found: Json = json.loads(lease)
-    except ValueError:
+        found = json.loads(lease)
+        texts = all(isinstance(found[name], str) for name in ("token", "host", "born"))
+        return found if texts and type(found["pid"]) is int and found["pid"] > 0 else None
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    return found
 
 
 def age(path: Path) -> float:
     """Seconds since the last heartbeat, by the clock of the folder's own file system."""
-    probe = path.with_name(f".clock.{uuid.uuid4().hex}")
+    probe = temporary_name(path)
     try:
         probe.touch()
-        return probe.stat().st_mtime - path.stat().st_mtime
+        return probe.stat().st_mtime - path.lstat().st_mtime
     except OSError:
         return 0.0
     finally:
@@ -130,24 +171,27 @@ def age(path: Path) -> float:
 
 def _clear(path: Path, dead: bytes) -> bool:
     """Remove the lease that was seen to be dead. Of several processes that try, the rename lets one succeed."""
-    moved = path.with_name(f".{LEASE}.dead.{uuid.uuid4().hex}")
+    moved = temporary_name(path)
     try:
         os.rename(path, moved)
     except OSError:
         return False
     ours = _bytes(moved) == dead
     if not ours:  # a new owner came between: give it back
-        with suppress(FileExistsError):
-            os.link(moved, path)
-    moved.unlink(missing_ok=True)
+        with suppress(OSError):
+            _link(moved, path)
+    remove(moved)
     return ours
 
 
 def _bytes(path: Path) -> bytes | None:
+    """Return what a lease holds, nothing if that cannot be read; None without a lease."""
     try:
-        return path.read_bytes()
-    except OSError:
+        return read_file(path, LEASE_BYTES)
+    except FileNotFoundError:
         return None
+    except OSError:
+        return b"" if os.path.lexists(path) else None
 
 
 def host() -> str:
@@ -170,7 +214,7 @@ def born(pid: int) -> str | None:
         return None
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return None
     except PermissionError:
         pass

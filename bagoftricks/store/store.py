@@ -4,7 +4,7 @@ import csv
 import hashlib
 import io
 import json
-import tempfile
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
@@ -12,13 +12,14 @@ from enum import Enum
 from pathlib import Path
 
 from bagoftricks.errors import UserError
-from bagoftricks.store.files import write_whole
+from bagoftricks.store.files import read_file, refuse_links, remove_temporaries, temporary_name, write_whole
 from bagoftricks.store.lease import LEASE, Lease, claim, is_live
 from bagoftricks.store.record import Record, read_record, record_text, safe_name
 from bagoftricks.store.weight_sets import LAST
 
 RECORD, METRICS, WEIGHTS = "record.json", "metrics.csv", "weights.safetensors"
 FAILURE, INTERRUPTED = "failure.json", "interrupted"
+FAILURE_BYTES = 2**24
 
 
 MetricRows = Sequence[Mapping[str, object]]
@@ -46,18 +47,22 @@ class Store:
         self.damaged: list[str] = []  # what is wrong with records that were left out
 
     def folder(self, run_id: str) -> Path:
-        """Return the folder of a run. Raises UserError for an id that would lead out of the store."""
-        return self.root / safe_name(run_id, "run id")
+        """Return the folder of a run. Raises UserError for an id or a link that would lead out of the store."""
+        folder = self.root / safe_name(run_id, "run id")
+        if folder.is_symlink():
+            refuse_links(folder)
+        return folder
 
     def record(self, run_id: str) -> Record | None:
         """Return the record of a finished run, or None."""
         path = self.folder(run_id) / RECORD
-        return read_record(path) if path.is_file() else None
+        return read_record(path) if os.path.lexists(path) else None
 
     def state(self, run_id: str) -> RunState:
-        """Return the state of the run, from the files in its folder."""
+        """Return the state of the run, from the files in its folder. Raises UserError if one of them is a link."""
         folder = self.folder(run_id)
-        if (folder / RECORD).is_file():
+        refuse_links(folder)
+        if os.path.lexists(folder / RECORD):
             return RunState.DONE
         if is_live(folder / LEASE):
             return RunState.RUNNING
@@ -66,8 +71,17 @@ class Store:
         return RunState.INTERRUPTED if (folder / INTERRUPTED).is_file() else RunState.MISSING
 
     def claim(self, run_id: str) -> Lease | None:
-        """Return the lease of the run, or None while another live process has it."""
+        """Return the lease of the run, or None while another live process has it.
+
+        Raises UserError if something in its folder is a link, so that nothing is written or removed elsewhere.
+        """
+        refuse_links(self.folder(run_id))
         return claim(self.folder(run_id))
+
+    def shared(self, name: str) -> Path:
+        """Return the folder ``name``, which all runs share. Raises UserError if it is a link."""
+        refuse_links(self.root / name)
+        return self.root / name
 
     def failed(self, run_id: str) -> bool:
         """Return True if the run's folder has the mark of a failure."""
@@ -76,9 +90,9 @@ class Store:
     def failure(self, run_id: str) -> dict[str, str]:
         """Return the first line of the error of a failed run, and its traceback."""
         try:
-            found = json.loads((self.folder(run_id) / FAILURE).read_text(encoding="utf-8"))
+            found = json.loads(read_file(self.folder(run_id) / FAILURE, FAILURE_BYTES))
             return {"error": str(found["error"]), "traceback": str(found["traceback"])}
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return {"error": "unknown: the failure could not be recorded", "traceback": ""}
 
     def mark_failed(self, run_id: str, error: str, trace: str) -> None:
@@ -145,8 +159,10 @@ class Store:
         """Refuse a store that cannot be written to before anything is trained for it."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root):
-                pass
+            remove_temporaries(self.root, every=False)
+            probe = temporary_name(self.root / "writable")
+            probe.touch()
+            probe.unlink()
         except OSError as error:
             raise UserError(
                 f"store={self.root}: cannot be written to ({error.strerror}); name another folder"

@@ -87,7 +87,7 @@ def work(run: PlannedRun, connection: Connection, threads: int, gpus: str | None
     """Train one run in a worker process, with its output in the log of its folder."""
     store = Store(run.settings.store)
     store.folder(run.id).mkdir(parents=True, exist_ok=True)
-    log = os.open(store.folder(run.id) / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    log = os.open(store.folder(run.id) / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
     os.dup2(log, sys.stdout.fileno())
     os.dup2(log, sys.stderr.fileno())
     for number in (signal.SIGTERM, signal.SIGUSR2):

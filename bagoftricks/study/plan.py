@@ -20,6 +20,7 @@ from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.arms import Arm, Tricks
 from bagoftricks.tricks.catalogue import family_of
 
+STUDIES = "studies"  # folder of the studies, inside a store
 Compose = Callable[[Sequence[str]], Settings]  # overrides as typed on the command line -> settings
 
 
@@ -190,8 +191,8 @@ def study_name(experiment: str, scale: str) -> str:
 
 
 def study_path(store: Store, name: str) -> Path:
-    return store.root / "studies" / (name.replace("/", "--") + ".json")
+    return store.shared(STUDIES) / (name.replace("/", "--") + ".json")
 
 
 def study_names(store: Store) -> list[str]:
-    return [path.stem.replace("--", "/") for path in sorted((store.root / "studies").glob("*.json"))]
+    return [path.stem.replace("--", "/") for path in sorted(store.shared(STUDIES).glob("*.json"))]
