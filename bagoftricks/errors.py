@@ -22,6 +22,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from unicodedata import category
 
+JOINERS = "\u200c\u200d"  # without them, several scripts and emoji are shown in pieces
+
 
 class UserError(ValueError):
     """Request that cannot be carried out as typed; the message gives what, why and what to type instead."""
@@ -110,7 +112,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def printable(text: object) -> str:
     r"""Return a path or a name, safe to print: ``\xe9`` for a byte that is not UTF-8, ``\x1b`` for an escape."""
-    return "".join(c if c.isprintable() or category(c) == "Zs" else _escaped(c) for c in str(text))
+    return "".join(c if c.isprintable() or c in JOINERS or category(c) == "Zs" else _escaped(c) for c in str(text))
 
 
 def as_text(name: str) -> str:

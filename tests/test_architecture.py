@@ -22,6 +22,7 @@ LAYERS = (
         "image_ops": "operations on batches of images",
     },
     {
+        "escape": "text made safe for the place where it is shown",
         "registry": "cards of everything that can be added, and the decorators that register it",
         "distributed": "several processes, one run",
     },

@@ -1,4 +1,4 @@
-"""Start a Hydra application whose errors are one line each."""
+"""Start of every command: its help and version, its errors as one line each, its exit status."""
 
 import os
 import re
@@ -11,15 +11,11 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from bagoftricks.cli.arguments import normalise_arguments
-from bagoftricks.cli.conf import conf_dir
-from bagoftricks.cli.extend import extend, hydra_arguments, without_extensions
-from bagoftricks.cli.help import text
+from bagoftricks.cli.help import information
+from bagoftricks.cli.streams import guard_streams, say
 from bagoftricks.errors import UserError
-from bagoftricks.plugins import extension_arguments
+from bagoftricks.escape import lines_for_terminal
 from bagoftricks.started import other_rank, ranks_started
-from bagoftricks.store.files import DISK_FULL
-from bagoftricks.tricks.catalogue import family_of
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -31,35 +27,41 @@ RANK_0_SECONDS = 1.0  # for rank 0 to print the error of all ranks
 Job = Callable[["Settings", str], None]  # the settings, and the command that makes them again
 
 
-def launch(program: str, job: Job, finish: Callable[[], None], argv: list[str] | None = None) -> int:
-    """Compose the settings of ``argv`` and hand them to ``job``, once for each job of a multirun; the exit status."""
+def run_command(program: str, argv: list[str] | None, action: Callable[[list[str]], int | None]) -> int:
+    """Run a command: answer --help and --version, or hand its arguments without plug-ins and folders to ``action``.
+
+    Return the exit status: its own, or that of the error or the signal that ended it. Every command starts here.
+    """
     arguments = sys.argv[1:] if argv is None else argv
 
-    def action() -> int:
-        rest = extend(arguments)
-        if {"-h", "--help"} & set(rest):
-            print(text(program))
-            return DONE
-        if ranks_started() > 1 and {"-m", "--multirun"} & set(arguments):
-            raise UserError(
-                f"-m under torchrun: its ranks share one run; type {program} -m ... runtime.devices=N instead"
-            )
-        status = _guarded(program, lambda: _run_hydra(program, normalise_arguments(rest), job))
-        return max(status, _guarded(program, finish))
+    def answer_or_act() -> int | None:
+        from bagoftricks.cli.extend import extend
 
-    return guarded_main(program, action)
+        answer = information(program, arguments)
+        if answer is None:
+            return action(extend(arguments))
+        print(answer)
+        return DONE
 
-
-def guarded_main(program: str, action: Callable[[], int | None]) -> int:
-    """Return the exit status of a command: its own, or that of the error or the signal that ended it."""
+    guard_streams()
     for name in ("SIGTERM", "SIGUSR2"):  # before and after the training; during it, they are noted between two steps
         if number := getattr(signal, name, None):
             signal.signal(number, _interrupt)
     try:
-        return _guarded(program, action)
+        return max(_guarded(program, answer_or_act), _guarded(program, sys.stdout.flush))
     except KeyboardInterrupt as error:
-        print(f"{program}: {str(error) or 'interrupted'}: type the same command again to resume", file=sys.stderr)
+        say(program, f"{str(error) or 'interrupted'}: type the same command again to resume")
         return INTERRUPTED
+
+
+def launch(program: str, job: Job, finish: Callable[[], None], arguments: list[str]) -> int:
+    """Compose the settings of the arguments and hand them to ``job``, once for each job of a multirun; the status."""
+    from bagoftricks.cli.arguments import normalise_arguments
+
+    if ranks_started() > 1 and {"-m", "--multirun"} & set(arguments):
+        raise UserError(f"-m under torchrun: its ranks share one run; type {program} -m ... runtime.devices=N instead")
+    status = _guarded(program, lambda: _run_hydra(program, normalise_arguments(arguments), job))
+    return max(status, _guarded(program, finish))
 
 
 def _run_hydra(program: str, arguments: list[str], job: Job) -> int:
@@ -67,7 +69,10 @@ def _run_hydra(program: str, arguments: list[str], job: Job) -> int:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    from bagoftricks.cli.conf import conf_dir
+    from bagoftricks.cli.extend import hydra_arguments, without_extensions
     from bagoftricks.cli.schema import register, to_settings
+    from bagoftricks.plugins import extension_arguments
 
     worst = DONE
 
@@ -103,9 +108,9 @@ def _guarded(program: str, action: Callable[[], int | None]) -> int:
             time.sleep(RANK_0_SECONDS)  # whoever started the ranks ends them all when the first one exits
             return WRONG_INPUT if is_users(error) else FAILED
         if message is None:
-            traceback.print_exc()
+            print(lines_for_terminal(traceback.format_exc()), file=sys.stderr, end="")
             return FAILED
-        print(f"{program}: {message}", file=sys.stderr)
+        say(program, message)
         return WRONG_INPUT if is_users(error) else FAILED
 
 
@@ -118,6 +123,9 @@ def explain(error: BaseException) -> str | None:
     """Return one line about an expected error, None for a bug."""
     if isinstance(error, UserError) or type(error).__name__ in ("TrainingFailed", "RunElsewhere", "RankLost"):
         return str(error)
+    from bagoftricks.store.files import DISK_FULL
+    from bagoftricks.tricks.catalogue import family_of
+
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}the disk is full: make room, then type the same command again"

@@ -36,10 +36,7 @@ FLAGS = {
     "--resolve",
     "--info",
     "-i",
-    "--shell-completion",
-    "-sc",
     "--hydra-help",
-    "--version",
 }
 INFO, INFO_ABOUT = {"--info", "-i"}, {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
 PLAIN_LIST = re.compile(r"\[?[\w, ]*\]?")

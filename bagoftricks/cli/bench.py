@@ -3,8 +3,8 @@
 import sys
 from typing import TYPE_CHECKING
 
-from bagoftricks.cli.app import guarded_main, launch
-from bagoftricks.cli.extend import extend
+from bagoftricks.cli.app import DONE, launch, run_command
+from bagoftricks.cli.streams import say, show_result
 
 if TYPE_CHECKING:
     from bagoftricks.report.rows import CostRow
@@ -14,9 +14,14 @@ PAPERS = {"image_size": "224", "num_classes": "1000"}
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = sys.argv[1:] if argv is None else argv
-    if any(argument.startswith("experiment=") for argument in arguments) and not {"-h", "--help"} & set(arguments):
-        return guarded_main("bot-bench", lambda: print(experiment_costs(extend(arguments))))
+    return run_command("bot-bench", argv, bench)
+
+
+def bench(arguments: list[str]) -> int:
+    """Measure the networks of an experiment's rows, or those of the arguments; the exit status."""
+    if any(argument.startswith("experiment=") for argument in arguments):
+        show_result(experiment_costs(arguments))
+        return DONE
     given = {argument.lstrip("+").partition("=")[0] for argument in arguments}
     if not given & {"data", "preset"}:
         arguments = [*arguments, *(f"{key}={value}" for key, value in PAPERS.items() if key not in given)]
@@ -28,25 +33,23 @@ def main(argv: list[str] | None = None) -> int:
         from bagoftricks.report.table import label
         from bagoftricks.run.bench import measure
 
-        def warn(text: str) -> None:
-            print(f"bot-bench: {text}", file=sys.stderr)
-
-        tricks = f" + {label(settings.tricks)}" if settings.tricks else ""
+        found = measure(settings, lambda text: say("bot-bench", text))
+        tricks = f" + {label(found.settings.tricks)}" if found.settings.tricks else ""
         name = f"{settings.model.name}{tricks}"
         used.append(settings)
-        rows.append(CostRow(label=name, image_size=settings.pixels, cost=measure(settings, warn)))
+        rows.append(CostRow(label=name, image_size=settings.pixels, cost=found.cost, note=found.note))
 
     def show() -> None:
         if rows:
-            import json
-
+            from bagoftricks.escape import for_json
             from bagoftricks.report.table import BENCH, render
             from bagoftricks.store.json_fields import to_json
 
             if used[0].format == "json" and len(rows) == 1:
-                print(json.dumps(rows[0].values() if used[0].measure else to_json(rows[0].cost), indent=2))
+                counts = to_json(rows[0].cost) | ({"note": rows[0].note} if rows[0].note else {})
+                show_result(for_json(rows[0].values() if used[0].measure else counts))
             else:
-                print(render(rows, BENCH, used[0].format))
+                show_result(render(rows, BENCH, used[0].format))
 
     return launch("bot-bench", job, show, arguments)
 
@@ -68,16 +71,19 @@ def experiment_costs(arguments: list[str]) -> str:
     rows: list[CostRow] = []
     for arm in experiment.arms:
         if arm.needs:
-            print(f"bot-bench: {arm.label} needs {', '.join(arm.needs)}", file=sys.stderr)
+            say("bot-bench", f"{arm.label} needs {', '.join(arm.needs)}")
             continue
         settings = arm_settings(arm, [*experiment.overrides, *rest, f"format={style}"], compose_settings)
 
         def warn(text: str, label: str = arm.label) -> None:
-            print(f"bot-bench: {label}: {text}", file=sys.stderr)
+            say("bot-bench", f"{label}: {text}")
 
-        print(f"bot-bench: {arm.label}, {settings.model.name}", file=sys.stderr)
-        cost = measure(settings, warn)
-        rows.append(CostRow(label=arm.label, image_size=settings.pixels, cost=cost, published=arm.published))
+        say("bot-bench", f"{arm.label}, {settings.model.name}")
+        found = measure(settings, warn)
+        row = CostRow(
+            label=arm.label, image_size=settings.pixels, cost=found.cost, published=arm.published, note=found.note
+        )
+        rows.append(row)
     return published_costs(rows, style)
 
 

@@ -4,9 +4,8 @@ import sys
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from bagoftricks.cli.app import guarded_main, launch
-from bagoftricks.cli.extend import extend
-from bagoftricks.cli.help import text
+from bagoftricks.cli.app import DONE, launch, run_command
+from bagoftricks.cli.streams import say, show_result
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.store.json_fields import Json
 
@@ -70,33 +69,28 @@ class EvalArguments:
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = sys.argv[1:] if argv is None else argv
-    if {"-h", "--help"} & set(arguments):
-        print(text(PROGRAM))
-        return 0
+    return run_command(PROGRAM, argv, evaluate_what)
+
+
+def evaluate_what(arguments: list[str]) -> int:
+    """Evaluate a run or a file of weights, or show corruptions; the exit status."""
+    asked = EvalArguments.of(arguments)
     rows: list[EvaluatedRow] = []
     used: list[Settings] = []
 
     def show() -> None:
         if rows:
-            print(shown(rows, used[0].format, each=used[0].corruptions.each, report=asked.report))
+            show_result(shown(rows, used[0].format, each=used[0].corruptions.each, report=asked.report))
 
-    def of_run() -> None:
-        assert asked.run is not None
+    if asked.show is not None:
+        _show(asked)
+        return DONE
+    if asked.run is not None:
         settings, made = _evaluate_run(asked, asked.run)
         used.append(settings)
         rows.extend(made)
         show()
-
-    try:
-        asked = EvalArguments.of(extend(arguments))
-    except UserError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return 2
-    if asked.show is not None:
-        return guarded_main(PROGRAM, lambda: _show(asked))
-    if asked.run is not None:
-        return guarded_main(PROGRAM, of_run)
+        return DONE
 
     def of_file(settings: "Settings", command: str) -> None:
         from bagoftricks.run.evaluation import subject_of_file
@@ -111,10 +105,10 @@ def main(argv: list[str] | None = None) -> int:
 def shown(rows: "list[EvaluatedRow]", style: str, *, each: bool, report: bool) -> str:
     """Return the text to print: the rows, the notes of the robustness, and the report of all errors."""
     if style == "json":
-        import json
+        from bagoftricks.escape import for_json
 
         values = [row.values() for row in rows]
-        return json.dumps(values[0] if len(values) == 1 else values, indent=2)
+        return for_json(values[0] if len(values) == 1 else values)
     from bagoftricks.report.robustness import error_report, robustness_notes, score_keys, with_notes
     from bagoftricks.report.table import EVALUATION, render, with_robustness
 
@@ -139,7 +133,7 @@ def _show(asked: EvalArguments) -> None:
     settings = compose_settings(asked.rest)
     assert asked.image is not None
     write_grid(asked.image, asked.out, settings.corruptions, settings.image_size or 224)
-    print(f"{PROGRAM}: {asked.out} shows the corruptions", file=sys.stderr)
+    say(PROGRAM, f"{asked.out} shows the corruptions")
 
 
 def _evaluate_run(asked: EvalArguments, prefix: str) -> "tuple[Settings, list[EvaluatedRow]]":
@@ -206,7 +200,7 @@ def _rows(asked: EvalArguments, subject: "Subject", model: str, record: "Record 
         subject = replace(subject, files={asked.weight_set: subject.files[asked.weight_set]})
 
     def note(line: str) -> None:
-        print(f"{PROGRAM}: {line}", file=sys.stderr)
+        say(PROGRAM, line)
 
     settings = subject.settings
     robust = corruption_request(subject)

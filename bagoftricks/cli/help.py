@@ -1,10 +1,12 @@
 """``--help``: every group, trick and setting, answered without Hydra or torch."""
 
 import ast
+import platform
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
 
-from bagoftricks import settings
+from bagoftricks import __version__, settings
 from bagoftricks.cli.conf import YAML_GROUPS, options
 from bagoftricks.registry import all_cards, fields_of
 from bagoftricks.tricks import FAMILIES
@@ -56,12 +58,82 @@ usage:
                 corruptions=NAME as that protocol has them
   export=       write the weights to this .safetensors file as well; naming=torchvision for the names of torchvision and
                 timm, naming=ours (the default)""",
+    "bot-sweep": """bot-sweep: train the runs of a study that are missing, then print its table.
+
+usage:
+  bot-sweep experiment=bag_of_tricks/table5 scale=laptop seeds=3
+  bot-sweep design=stack 'tricks=[resnet_d,cosine,mixup]' seeds=3 data=cifar10 epochs=10
+  bot-sweep design=factorial 'tricks=[cosine,mixup(alpha=0.4),label_smoothing]' plan=true
+
+what to run
+  experiment=NAME      rows of a paper's table, or your own YAML; scale=laptop or scale=paper
+  design=NAME          stack, one_at_a_time, leave_one_out, factorial, fractional, arms or greedy
+  tricks=[a,b]         the tricks of the design, with hyper-parameters as a(key=value); for arms: sets such as a+b
+  seeds=3              seeds 0, 1, 2 of every arm; seeds=[0,7] names them
+  max_tricks=K         factorial: only sets of up to K tricks
+  runs=N resolution=R  fractional: arms, or the resolution, that are wanted
+  floor=IMAGES_PER_S   greedy: refuse tricks that make inference slower than this
+  metric=time_to_accuracy target=0.94
+                       judge by the seconds in training to this share of right answers, as DAWNBench does
+  price_per_hour=2.5   of the device: show what training and 10,000 predictions cost
+  name=NAME            the study's name; default: the experiment or the design
+  KEY=VALUE            any setting of bot-train, for all arms: data=, model=, preset=, epochs=, store=, ...
+
+how to run it
+  plan=true            print every run with its state and the time left, start nothing
+  slots=1              runs at a time, each in a process of its own; 0: one after another in this process
+  time_limit=SECONDS   end a run that takes longer, as failed
+  retry=failed         train failed runs again
+  hydra/launcher=NAME  joblib, submitit_slurm, submitit_local or ray instead of own processes, slots=K jobs at a time
+                       (pip install 'bagoftricks[joblib]', [slurm] or [ray]); hydra.launcher.KEY=VALUE configures it
+  skip=true            leave out arms whose tricks conflict, instead of stopping
+  format=text          of the table: text, markdown, csv, latex or json""",
+    "bot-table": """bot-table: the records of a store as a table, one row per run, or the table of a study.
+
+usage:
+  bot-table                                           results/runs, as Markdown, one row per run
+  bot-table experiment=bag_of_tricks/table5 scale=laptop format=latex
+  bot-table study=stack store=FOLDER                  a study of bot-sweep by its name
+
+settings:
+  experiment=NAME      the study that bot-sweep made of an experiment, at scale=laptop (the default) or scale=paper
+  study=NAME           the study of that name
+  columns=[top1,macs]  of the table: top1, top5, loss, ece, params, macs, train_images_per_s, infer_images_per_s,
+                       latency_ms, peak_memory_mib, train_seconds and time_to_accuracy (of a study), wall_seconds; mce,
+                       relative_mce, mfr, or the name of a corruption, for runs that were evaluated on corrupted images
+  metric=time_to_accuracy target=0.94
+                       the seconds in training to this share of right answers, as DAWNBench counts them
+  price_per_hour=2.5   of the device: what training and 10,000 predictions cost
+  store=results/runs   folder of the records
+  format=markdown      text, markdown, csv, latex or json (an array of rows, alone on standard output)""",
 }
+SHORT = ("bot-sweep", "bot-table")  # without the list of all tricks and settings
+
+
+def information(program: str, arguments: Sequence[str]) -> str | None:
+    """Return what --version or --help prints, None for a command to carry out."""
+    if "--version" in arguments:
+        return version_text(program)
+    if {"-h", "--help"} & set(arguments):
+        from bagoftricks.cli.extend import extend
+
+        extend(arguments)
+        return text(program)
+    return None
+
+
+def version_text(program: str) -> str:
+    """Return the versions that a report of a fault needs."""
+    from importlib.metadata import version
+
+    return f"{program}: bagoftricks {__version__}, torch {version('torch')}, Python {platform.python_version()}"
 
 
 def text(program: str) -> str:
     """Return the whole help of a command."""
     sections = [USAGE[program]]
+    if program in SHORT:
+        return sections[0]
     for family, about in FAMILIES.items():
         if options(family):
             sections.append(f"{family}: tricks {about}  (+{family}=...)" + "".join(_tricks(family)))

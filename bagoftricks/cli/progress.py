@@ -3,6 +3,7 @@
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from bagoftricks.errors import printable
 from bagoftricks.run.reporter import EpochRow
 
 NAME = 19  # characters that a bar shows: a protocol's name, or most of a run's id
@@ -10,20 +11,30 @@ NAME = 19  # characters that a bar shows: a protocol's name, or most of a run's 
 LINE = "train loss {train_loss:.4f}  loss {loss:.4f}  top-1 {top1:.2f} %  {train_seconds:.1f} s"
 
 
+def plain_console(*, quiet: bool = False) -> Console:
+    """Return a console on standard error that prints text as it is: [red] is no colour."""
+    return Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
 class ConsoleReporter:
     """Prints what a run reports; standard output stays free for its result."""
 
     def __init__(self, *, enabled: bool) -> None:
-        self.console = Console(stderr=True, quiet=not enabled, soft_wrap=True, highlight=False)
+        self.console = plain_console(quiet=not enabled)
         self.bar: Progress | None = None
 
     def note(self, text: str) -> None:
-        self.console.print(text)
+        self.console.print(printable(text))
 
     def begin(self, run_id: str, steps: int, done: int) -> None:
         if not self.console.is_terminal:
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
         self.bar = Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=self.console, transient=True)
         self.task = self.bar.add_task(run_id[:NAME], total=steps, completed=done)
         self.bar.start()
@@ -34,9 +45,9 @@ class ConsoleReporter:
 
     def epoch(self, row: EpochRow) -> None:
         weights = row.get("weights", "last")
-        name = "" if weights == "last" else f" [{weights}]"
+        name = "" if weights == "last" else f" [{printable(weights)}]"
         scores = LINE.format_map(row)
-        self.console.print(f"epoch {row.get('epoch'):3}{name}  {scores}", markup=False)
+        self.console.print(f"epoch {row.get('epoch'):3}{name}  {scores}")
 
     def end(self) -> None:
         if self.bar is not None:

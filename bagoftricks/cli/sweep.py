@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from bagoftricks.cli.app import DONE, FAILED, INTERRUPTED, guarded_main
+from bagoftricks.cli.app import DONE, FAILED, INTERRUPTED, run_command
 from bagoftricks.cli.compose import compose_settings
-from bagoftricks.cli.extend import extend
 from bagoftricks.cli.launchers import is_launcher, launch_with_plugin
+from bagoftricks.cli.streams import say, show_result
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.settings import METRICS
 from bagoftricks.store.json_fields import Json
@@ -21,37 +21,6 @@ if TYPE_CHECKING:
     from bagoftricks.store.store import Store
     from bagoftricks.study.arms import Arm
     from bagoftricks.study.plan import Plan, PlannedRun
-
-SWEEP_HELP = """bot-sweep: train the runs of a study that are missing, then print its table.
-
-usage:
-  bot-sweep experiment=bag_of_tricks/table5 scale=laptop seeds=3
-  bot-sweep design=stack 'tricks=[resnet_d,cosine,mixup]' seeds=3 data=cifar10 epochs=10
-  bot-sweep design=factorial 'tricks=[cosine,mixup(alpha=0.4),label_smoothing]' plan=true
-
-what to run
-  experiment=NAME      rows of a paper's table, or your own YAML; scale=laptop or scale=paper
-  design=NAME          stack, one_at_a_time, leave_one_out, factorial, fractional, arms or greedy
-  tricks=[a,b]         the tricks of the design, with hyper-parameters as a(key=value); for arms: sets such as a+b
-  seeds=3              seeds 0, 1, 2 of every arm; seeds=[0,7] names them
-  max_tricks=K         factorial: only sets of up to K tricks
-  runs=N resolution=R  fractional: arms, or the resolution, that are wanted
-  floor=IMAGES_PER_S   greedy: refuse tricks that make inference slower than this
-  metric=time_to_accuracy target=0.94
-                       judge by the seconds in training to this share of right answers, as DAWNBench does
-  price_per_hour=2.5   of the device: show what training and 10,000 predictions cost
-  name=NAME            the study's name; default: the experiment or the design
-  KEY=VALUE            any setting of bot-train, for all arms: data=, model=, preset=, epochs=, store=, ...
-
-how to run it
-  plan=true            print every run with its state and the time left, start nothing
-  slots=1              runs at a time, each in a process of its own; 0: one after another in this process
-  time_limit=SECONDS   end a run that takes longer, as failed
-  retry=failed         train failed runs again
-  hydra/launcher=NAME  joblib, submitit_slurm, submitit_local or ray instead of own processes, slots=K jobs at a time
-                       (pip install 'bagoftricks[joblib]', [slurm] or [ray]); hydra.launcher.KEY=VALUE configures it
-  skip=true            leave out arms whose tricks conflict, instead of stopping
-  format=text          of the table: text, markdown, csv, latex or json"""
 
 
 @dataclass(frozen=True)
@@ -81,11 +50,8 @@ class Sweep:
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = sys.argv[1:] if argv is None else argv
-    if {"-h", "--help"} & set(arguments):
-        print(SWEEP_HELP)
-        return 0
-    return guarded_main("bot-sweep", lambda: run(parse(extend(arguments)), arguments))
+    typed = sys.argv[1:] if argv is None else argv
+    return run_command("bot-sweep", typed, lambda rest: run(parse(rest), typed))
 
 
 def run(sweep: Sweep, arguments: Sequence[str]) -> int:
@@ -96,7 +62,7 @@ def run(sweep: Sweep, arguments: Sequence[str]) -> int:
     arms, overrides, about = study_of(sweep)
     for arm in arms:
         if arm.needs:
-            print(f"bot-sweep: arm '{arm.label}' needs {', '.join(arm.needs)}, not made yet", file=sys.stderr)
+            say("bot-sweep", f"arm '{arm.label}' needs {', '.join(arm.needs)}, not made yet")
     if arms and all(arm.needs for arm in arms):
         raise UserError(f"no arm of {sweep.experiment} can run yet (above)")
     base = compose_settings(split_parameters(overrides)[0])
@@ -143,7 +109,7 @@ def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], Json]":
     arms = make_arms(sweep.design, sweep.tricks, size=Size(sweep.max_tricks, sweep.runs, sweep.resolution))
     aliases = alias_structure(arms, sweep.tricks).splitlines() if sweep.design == "fractional" else []
     for line in aliases:
-        print(f"bot-sweep: {line}", file=sys.stderr)
+        say("bot-sweep", line)
     return arms, sweep.overrides, {**about, "notes": aliases}
 
 
@@ -162,7 +128,7 @@ def planned(arms: "Sequence[Arm]", sweep: Sweep, overrides: Sequence[str], base:
 
     plan = make_plan(arms, sweep.seeds, overrides, compose_settings)
     for label, why in plan.impossible.items():
-        print(f"bot-sweep: arm '{label}' cannot run: {why}", file=sys.stderr)
+        say("bot-sweep", f"arm '{label}' cannot run: {why}")
     if plan.impossible and not sweep.skip:
         raise UserError(f"{len(plan.impossible)} of {len(arms)} arms cannot run (above); skip=true runs the others")
     if not plan.runs:
@@ -182,7 +148,7 @@ def show_plan(plan: "Plan", sweep: Sweep, store: "Store", style: str) -> None:
     seconds = seconds_from_records(plan, store)
     if seconds is None and missing:
         seconds = seconds_from_steps(missing[0])
-    print(plan_table(plan, store, seconds, sweep.slots, style))
+    show_result(plan_table(plan, store, seconds, sweep.slots, style))
 
 
 def run_missing(plan: "Plan", name: str, about: Json, sweep: Sweep, store: "Store", style: str) -> int:
@@ -216,7 +182,7 @@ def run_missing(plan: "Plan", name: str, about: Json, sweep: Sweep, store: "Stor
             run_here(todo, view)
         else:
             run_in_workers(todo, view, slots=sweep.slots, time_limit=sweep.time_limit)
-    print(study_report(store, name, style))
+    show_result(study_report(store, name, style))
     return how_it_ended(list(first.values()), store)
 
 
@@ -230,16 +196,14 @@ def how_it_ended(runs: "Sequence[PlannedRun]", store: "Store") -> int:
     unevaluated = [run for run in runs if at[run.id] is RunState.UNEVALUATED and store.failed(run.id)]
     for run in [*failed, *unevaluated]:
         error, what = store.failure(run.id)["error"], "failed" if run in failed else "could not be evaluated"
-        print(f"bot-sweep: '{run.label}' seed {run.seed} {what}: {error} ({store.folder(run.id)})", file=sys.stderr)
+        say("bot-sweep", f"'{run.label}' seed {run.seed} {what}: {error} ({store.folder(run.id)})")
     if failed:
-        print(f"bot-sweep: {len(failed)} runs failed; retry=failed trains them again", file=sys.stderr)
+        say("bot-sweep", f"{len(failed)} runs failed; retry=failed trains them again")
     if unevaluated:
-        print(f"bot-sweep: {len(unevaluated)} evaluations failed; the same command tries them again", file=sys.stderr)
+        say("bot-sweep", f"{len(unevaluated)} evaluations failed; the same command tries them again")
     stopped = [run for run in runs if at[run.id] not in (RunState.DONE, RunState.FAILED) and run not in unevaluated]
     if stopped:
-        print(
-            f"bot-sweep: {len(stopped)} runs were interrupted: type the same command again to resume", file=sys.stderr
-        )
+        say("bot-sweep", f"{len(stopped)} runs were interrupted: type the same command again to resume")
     return INTERRUPTED if stopped else FAILED if failed or unevaluated else DONE
 
 
@@ -256,13 +220,13 @@ def greedy(sweep: Sweep, name: str, overrides: Sequence[str], about: Json, base:
         plan = planned(arms, replace(sweep, skip=True), overrides, base)
         if sweep.plan:
             show_plan(plan, sweep, store, base.format)
-            print("the later steps depend on what the first one measures", file=sys.stderr)
+            say("bot-sweep", "the later steps depend on what the first one measures")
             return 0
         status = max(status, run_missing(plan, name, about, sweep, store, base.format))
         gains, speeds = gains_and_speeds(store, name, step.candidates)
         following = greedy_next(step, sweep.tricks, gains, speeds, sweep.floor)
         chosen = following.chosen if following else step.chosen
-        print(f"bot-sweep: chosen so far: {' + '.join(chosen) or 'nothing'}", file=sys.stderr)
+        say("bot-sweep", f"chosen so far: {' + '.join(chosen) or 'nothing'}")
         step = following
     return status
 

@@ -3,9 +3,10 @@
 import time
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from bagoftricks.cli.progress import plain_console
+from bagoftricks.errors import printable
 from bagoftricks.report.plan import show_duration
 from bagoftricks.run.reporter import EpochRow
 from bagoftricks.store.store import RunState
@@ -17,9 +18,16 @@ class StudyView:
 
     def __init__(self, *, total: int, done: int, left: float | None, slots: int) -> None:
         """``left``: seconds that all runs will take, where that is known; ``slots``: runs at a time."""
-        self.console = Console(stderr=True, soft_wrap=True, highlight=False)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self.bars = Progress(*columns, TextColumn("{task.fields[about]}"), console=self.console, transient=True)
+        self.console = plain_console()
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        self.bars = Progress(
+            *columns, TextColumn("{task.fields[about]}", markup=False), console=self.console, transient=True
+        )
         self.total, self.done, self.left, self.slots = total, done, left, slots
         self.whole = self.bars.add_task("study", total=total, completed=done, about="")
         self.tasks: dict[str, TaskID] = {}
@@ -39,7 +47,7 @@ class StudyView:
             self.bars.stop()
 
     def started(self, run: PlannedRun) -> None:
-        self.tasks[run.id] = self.bars.add_task(f"{run.label} seed {run.seed}", total=None, about="starting")
+        self.tasks[run.id] = self.bars.add_task(printable(f"{run.label} seed {run.seed}"), total=None, about="starting")
 
     def progress(self, run: PlannedRun, steps_done: int, steps: int, row: EpochRow | None) -> None:
         if row is not None:
@@ -61,4 +69,4 @@ class StudyView:
         last = self.rows.get(run.id)
         score = "top-1 {top1:.2f} %".format_map(last) if last and state is RunState.DONE else state.value
         what = f"{time.strftime('%H:%M:%S')} [{self.done}/{self.total}] {run.label}, seed {run.seed}"
-        self.console.print(f"{what}: {score}, {seconds:.0f} s", markup=False)
+        self.console.print(printable(f"{what}: {score}, {seconds:.0f} s"))

@@ -1,51 +1,21 @@
 """bot-table: the records of a store as a table. Trains nothing, needs neither Hydra nor torch."""
 
-import os
 import sys
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bagoftricks.cli.extend import extend
+from bagoftricks.cli.app import run_command
+from bagoftricks.cli.streams import say, show_result
 from bagoftricks.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from bagoftricks.report.dawnbench import Measure
 
-TABLE_HELP = """bot-table: the records of a store as a table, one row per run, or the table of a study.
-
-usage:
-  bot-table                                           results/runs, as Markdown, one row per run
-  bot-table experiment=bag_of_tricks/table5 scale=laptop format=latex
-  bot-table study=stack store=FOLDER                  a study of bot-sweep by its name
-
-settings:
-  experiment=NAME      the study that bot-sweep made of an experiment, at scale=laptop (the default) or scale=paper
-  study=NAME           the study of that name
-  columns=[top1,macs]  of the table: top1, top5, loss, ece, params, macs, train_images_per_s, infer_images_per_s,
-                       latency_ms, peak_memory_mib, train_seconds and time_to_accuracy (of a study), wall_seconds; mce,
-                       relative_mce, mfr, or the name of a corruption, for runs that were evaluated on corrupted images
-  metric=time_to_accuracy target=0.94
-                       the seconds in training to this share of right answers, as DAWNBench counts them
-  price_per_hour=2.5   of the device: what training and 10,000 predictions cost
-  store=results/runs   folder of the records
-  format=markdown      text, markdown, csv, latex or json (an array of rows, alone on standard output)"""
-
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = sys.argv[1:] if argv is None else argv
-    if {"-h", "--help"} & set(arguments):
-        print(TABLE_HELP)
-        return 0
-    try:
-        print(table(extend(arguments)), flush=True)
-    except UserError as error:
-        print(f"bot-table: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # `bot-table | head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
-    return 0
+    return run_command("bot-table", argv, lambda rest: show_result(table(rest)))
 
 
 @dataclass
@@ -96,7 +66,7 @@ def table(arguments: list[str]) -> str:
     store = Store(Path(chosen.store))
     rows = [row for record in store.records() for row in record_rows(record, measure or NO_MEASURE)]
     for damage in store.damaged:
-        print(f"bot-table: left out: {damage}", file=sys.stderr)
+        say("bot-table", f"left out: {damage}")
     if not rows and chosen.format != "json":
         raise UserError(f"store={chosen.store} holds no finished run yet; bot-train makes one")
     rows.sort(key=attrgetter("model", "data", "label", "seed"))

@@ -3,7 +3,8 @@
 import sys
 from typing import TYPE_CHECKING
 
-from bagoftricks.cli.app import launch
+from bagoftricks.cli.app import launch, run_command
+from bagoftricks.cli.streams import show_result
 from bagoftricks.started import other_rank
 
 if TYPE_CHECKING:
@@ -21,15 +22,15 @@ def main(argv: list[str] | None = None) -> int:
         reporter = ConsoleReporter(enabled=settings.runtime.progress)
         finished.append((settings, carry_out(settings, reporter, command)))
 
-    return launch("bot-train", job, lambda: show(finished), argv)
+    return run_command("bot-train", argv, lambda rest: launch("bot-train", job, lambda: show(finished), rest))
 
 
 def show(finished: "list[tuple[Settings, Record]]") -> None:
     """Print the table of the finished runs, the only thing on standard output."""
     if not finished or other_rank():
         return
-    import json
-
+    from bagoftricks.errors import printable
+    from bagoftricks.escape import for_json
     from bagoftricks.report.dawnbench import TIME, make_measure
     from bagoftricks.report.robustness import robustness_notes, score_keys, with_notes
     from bagoftricks.report.table import RUN, record_rows, render, with_robustness
@@ -41,18 +42,18 @@ def show(finished: "list[tuple[Settings, Record]]") -> None:
     records = [record for _, record in finished]
     if style == "json":
         made = [to_json(record) for record in records]
-        print(json.dumps(made[0] if len(made) == 1 else made, indent=2))
+        show_result(for_json(made[0] if len(made) == 1 else made))
         return
     rows = [row for record in records for row in record_rows(record, measure)]
     keys = score_keys(rows, each=any(settings.corruptions.each for settings, _ in finished))
     columns = [*with_robustness(RUN, rows, keys), *(measure.columns if measure else ())]
-    print(with_notes(render(rows, columns, style), robustness_notes(rows), style))
+    show_result(with_notes(render(rows, columns, style), robustness_notes(rows), style))
     if measure.target is not None and style == "text":
         for row in [row for row in rows if TIME not in row.measured]:
-            print(f"{row.label}: never at {100 * measure.target:g} %")
+            print(f"{printable(row.label)}: never at {100 * measure.target:g} %")
     if style == "text":
         for settings, record in finished:
-            print(f"record: {settings.store}/{record.id}/record.json")
+            print(printable(f"record: {settings.store}/{record.id}/record.json"))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from contextlib import suppress
 from multiprocessing.connection import Client, Connection, Listener, wait
 from typing import Any
 
-from bagoftricks.errors import RankFailed, RankLost, Remote, UserError
+from bagoftricks.errors import RankFailed, RankLost, Remote, UserError, printable
 
 GRACE_SECONDS = 5.0  # for the main thread to notice a lost peer by itself
 REASON_SECONDS = 2.0  # for the error message to arrive after a collective has failed
@@ -124,4 +124,4 @@ def open_link(rank: int, size: int, host: str, exchange: Callable[[Any], Any]) -
 
 
 def _print_line(error: BaseException) -> None:
-    print(f"bot-train: {error}", file=sys.stderr, flush=True)
+    print(printable(f"bot-train: {error}"), file=sys.stderr, flush=True)

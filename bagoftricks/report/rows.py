@@ -94,7 +94,8 @@ class CostRow(Row):
     image_size: int
     cost: NetworkCost
     published: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""  # about tricks that were not measured
 
     def values(self) -> Json:
-        found = {key: value for key, value in super().values().items() if key != "published"}
+        found = {key: value for key, value in super().values().items() if key != "published" and value != ""}
         return found | {f"{key}_published": number for key, number in self.published.items()}

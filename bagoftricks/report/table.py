@@ -63,6 +63,7 @@ BENCH = [
     Column("infer_spread", "IQR/median", "{:.1%}".format),
     Column("latency_ms", "latency ms", "{:.2f}".format),
     Column("peak_memory_mib", "peak MiB", "{:.0f}".format),
+    Column("note", "note"),
 ]
 
 

@@ -1,7 +1,7 @@
 """The cost of a network with its tricks, without training."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from bagoftricks.errors import NoEffectError
 from bagoftricks.measure.complexity import count_macs, count_params
@@ -13,12 +13,27 @@ from bagoftricks.settings import Settings
 from bagoftricks.store.record import NetworkCost
 
 
-def measure(settings: Settings, warn: Callable[[str], object]) -> NetworkCost:
-    """``params`` and ``macs``; with ``settings.measure``, throughput at batch 64, latency at batch 1, and memory."""
+@dataclass(frozen=True)
+class Bench:
+    """Cost of a network with the tricks of ``settings``, and a note on those that were left out."""
+
+    cost: NetworkCost
+    settings: Settings
+    note: str
+
+
+def measure(settings: Settings, warn: Callable[[str], object]) -> Bench:
+    """Count and time a network; a trick without effect is left out and named in the note."""
     checked = check_leniently(settings, warn)
-    settings, recipe = checked.settings, checked.recipe
-    for warning in discouraged_pairs(settings.tricks):
+    for warning in discouraged_pairs(checked.settings.tricks):
         warn(warning)
+    left_out = [f"{name}: no effect, not measured" for name in settings.tricks if name not in checked.settings.tricks]
+    return Bench(network_cost(checked), checked.settings, "; ".join(left_out))
+
+
+def network_cost(checked: Checked) -> NetworkCost:
+    """``params`` and ``macs``; with ``settings.measure``, throughput at batch 64, latency at batch 1, and memory."""
+    settings, recipe = checked.settings, checked.recipe
     pixels = test_pixels(settings, recipe)
     counts = NetworkCost(params=count_params(checked.network), macs=count_macs(checked.network, pixels))
     if not settings.measure:

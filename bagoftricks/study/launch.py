@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from bagoftricks.data import Dataset, find_dataset, keep_decoded
-from bagoftricks.errors import RunElsewhere
+from bagoftricks.errors import RunElsewhere, printable
 from bagoftricks.run.carry_out import carry_out
 from bagoftricks.run.reporter import EpochRow
 from bagoftricks.settings import Settings
@@ -58,7 +58,7 @@ class PipeReporter:
     told: float = 0.0
 
     def note(self, text: str) -> None:
-        print(text, flush=True)
+        print(printable(text), flush=True)
 
     def begin(self, run_id: str, steps: int, done: int) -> None:
         self.steps, self.done = steps, done
@@ -110,7 +110,7 @@ def train_guarded(run: PlannedRun, store: Store, reporter: Any, data: "WarmData 
     except RunElsewhere:
         return ELSEWHERE
     except KeyboardInterrupt as error:
-        print(f"{error}", flush=True)
+        print(printable(error), flush=True)
         return 75
     except BaseException as error:
         if store.state(run.id) is RunState.INTERRUPTED:  # a scheduler's handler ends the process in its own way

@@ -1,0 +1,71 @@
+"""Closed standard streams, and streams whose readers leave, end nothing and print nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+from tests.cli.conftest import MAINS
+from tests.cli.test_commands import FAST
+
+COMMANDS = [name.removeprefix("bot-") for name in MAINS]
+
+
+def shell(line, cwd):
+    """Run a line of bash in which ``bot`` stands for the Python that runs the tests."""
+    line = f'bot() {{ {sys.executable} -m bagoftricks.cli."$@"; }}; set -o pipefail; {line}'
+    return subprocess.run(["bash", "-c", line], cwd=cwd, capture_output=True, text=True, timeout=100, check=False)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("--help | true", 0),
+        ("--version | true", 0),
+        ("--help >&-", 0),
+        ("--no-such-thing 2>&-", 2),
+        ("--no-such-thing <&- >&- 2>&-", 2),
+        ("--no-such-thing 2>&1 | true", 2),
+    ],
+)
+def test_a_stream_that_is_gone_is_no_error(tmp_path, command, line, status):
+    done = shell(f"bot {command} {line}", tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
+
+
+@pytest.mark.parametrize("settings", ["--cfg job", "--info defaults", "--hydra-help"])
+def test_what_hydra_prints_may_lose_its_reader_too(tmp_path, settings):
+    done = shell(f"bot train {settings} | true", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_table_that_cannot_be_kept_is_an_error(tmp_path):
+    done = shell("bot table --help > /dev/full", tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "the disk is full" in done.stderr
+
+
+@pytest.mark.parametrize("streams", ["2>&1 | true", ">&- 2>&-", "2> /dev/full"])
+def test_a_training_outlives_its_streams(tmp_path, streams):
+    done = shell(f"bot train data.limit=200 {' '.join(FAST)} {streams}", tmp_path)
+    assert done.returncode == 0
+    (record,) = tmp_path.glob("results/runs/*/record.json")
+    assert json.loads(record.read_text(encoding="utf-8"))["status"] == "done"
+
+
+def test_a_result_in_another_script_than_the_terminals_is_shown_by_its_codes(tmp_path):
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    code = "from bagoftricks.cli.streams import *; guard_streams(); show_result('写 é')"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
+    assert done.stdout == b"\\u5199 \xe9\n"
+
+
+@pytest.mark.parametrize("command", MAINS)
+def test_the_version_is_ours(bot, command):
+    done = bot(command, "--version")
+    assert (done.status, done.err) == (0, "")
+    assert done.out.startswith(f"{command}: bagoftricks {version('bagoftricks')}, torch {version('torch')}, Python 3.")
