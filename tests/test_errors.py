@@ -9,7 +9,8 @@ from bagoftricks.errors import as_text, printable
 
 @pytest.mark.parametrize(
     ("name", "shown"),
-    [("caf\udce9.png", r"caf\xe9.png"), ("a\x1b[31mb", r"a\x1b[31mb"), ("a\nb\t\x07", r"a\nb\t\x07"), ("写真 é　b", "写真 é　b"),
+    [("caf\udce9.png", r"caf\xe9.png"), ("a\x1b[31mb", r"a\x1b[31mb"), ("a\nb\t\x07", r"a\nb\t\x07"),
+     ("写真 é　b", "写真 é　b"),
      ("\u202egpj.exe", r"\u202egpj.exe"), ("plain\\name", "plain\\name")],
 )  # fmt: skip
 def test_a_name_is_shown_as_it_is_but_for_what_a_terminal_would_obey(name, shown):

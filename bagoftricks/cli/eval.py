@@ -109,14 +109,15 @@ def shown(rows: "list[EvaluatedRow]", style: str, *, each: bool, report: bool) -
 
         values = [row.values() for row in rows]
         return for_json(values[0] if len(values) == 1 else values)
-    from bagoftricks.report.robustness import error_report, robustness_notes, score_keys, with_notes
+    from bagoftricks.report.robustness import error_report, robustness_notes, score_keys
+    from bagoftricks.report.styles import ESCAPES, with_notes
     from bagoftricks.report.table import EVALUATION, render, with_robustness
 
     columns = with_robustness(EVALUATION, rows, score_keys(rows, each=each))
     parts = [with_notes(render(rows, columns, style), robustness_notes(rows), style)]
     for row in rows if report else []:
         for name, result in row.robustness.items():
-            parts += ["", f"{row.label}, {name}", "", error_report(name, result, row.weights, style)]
+            parts += ["", ESCAPES[style](f"{row.label}, {name}"), "", error_report(name, result, row.weights, style)]
     return "\n".join(parts)
 
 

@@ -45,9 +45,9 @@ class TableArguments:
 
 
 def table(arguments: list[str]) -> str:
-    from bagoftricks.report.column import STYLES
     from bagoftricks.report.dawnbench import NO_MEASURE
-    from bagoftricks.report.robustness import robustness_notes, with_notes
+    from bagoftricks.report.robustness import robustness_notes
+    from bagoftricks.report.styles import STYLES, with_notes
     from bagoftricks.report.table import record_columns, record_rows, render
     from bagoftricks.store.store import Store
 

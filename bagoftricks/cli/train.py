@@ -32,7 +32,8 @@ def show(finished: "list[tuple[Settings, Record]]") -> None:
     from bagoftricks.errors import printable
     from bagoftricks.escape import for_json
     from bagoftricks.report.dawnbench import TIME, make_measure
-    from bagoftricks.report.robustness import robustness_notes, score_keys, with_notes
+    from bagoftricks.report.robustness import robustness_notes, score_keys
+    from bagoftricks.report.styles import with_notes
     from bagoftricks.report.table import RUN, record_rows, render, with_robustness
     from bagoftricks.store.json_fields import to_json
 

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-STYLES = {"text": "simple", "markdown": "github", "latex": "latex_booktabs"}
-
 
 class Column(NamedTuple):
     """A key of a row with its heading and the text of its value."""

@@ -1,8 +1,8 @@
 """The runs of a study before they are trained."""
 
-import json
 from dataclasses import dataclass
 
+from bagoftricks.escape import for_json
 from bagoftricks.report.study import tabulate_rows
 from bagoftricks.store.json_fields import to_json
 from bagoftricks.store.store import RunState, Store
@@ -30,7 +30,7 @@ def plan_table(plan: Plan, store: Store, seconds: float | None, slots: int, styl
     missing = len([run_id for run_id, state in at.items() if state is not RunState.DONE])
     total = None if seconds is None else seconds * missing / max(1, slots)
     if style == "json":
-        return json.dumps({"runs": to_json(rows), "missing": missing, "seconds": total}, indent=2)
+        return for_json({"runs": to_json(rows), "missing": missing, "seconds": total})
     shown = tabulate_rows([{k: v for k, v in vars(row).items() if k != "command"} for row in rows], style)
     return f"{shown}\n\n{len(at)} runs, {missing} to train" + (
         "" if total is None else f", about {show_duration(total)}"

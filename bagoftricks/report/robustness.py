@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Sequence
 from statistics import mean
 
-from tabulate import tabulate
-
-from bagoftricks.report.column import STYLES, Column
+from bagoftricks.report.column import Column
 from bagoftricks.report.rows import ScoredRow
+from bagoftricks.report.styles import draw_table, with_notes
 from bagoftricks.robustness.scoring import alexnet, alexnet_flips, corruption_errors
 from bagoftricks.store.robustness import CONSTANTS, ROBUSTNESS_SCORES, RobustnessFacts, RobustnessResult
 
@@ -71,14 +70,6 @@ def overlap_notes(reasons: Iterable[str]) -> list[str]:
     return [f"{ScoredRow.MARK} trained for some of the corruptions: {reason}" for reason in reasons]
 
 
-def with_notes(table: str, notes: Sequence[str], style: str) -> str:
-    """Return a table with the notes under it, as the style has them."""
-    if not notes or style in ("json", "csv"):
-        return table
-    bullet = {"markdown": "- ", "latex": "% "}.get(style, "")
-    return "\n".join([table, "", *(bullet + note for note in notes)])
-
-
 def error_report(name: str, result: RobustnessResult, weights: str, style: str) -> str:
     """Return the errors of one weight set, a row per corruption and a column per severity, and their score.
 
@@ -101,9 +92,7 @@ def error_report(name: str, result: RobustnessResult, weights: str, style: str) 
     if flips:
         headings = ["perturbation", "flip probability %", "FR %"]
     headings = headings if ratios else headings[:-1]
-    shown: str = tabulate(
-        rows, headings, STYLES[style], disable_numparse=True, colalign=("left", *["right"] * (len(headings) - 1))
-    )
+    shown = draw_table(headings, rows, (0,), style)
     relative = scores.relative_mce
     notes = [
         describe_evaluation(result, name),

@@ -1,18 +1,14 @@
 """A study's records as the papers' tables: mean over seeds, the published number, and what can be concluded."""
 
-import csv
-import io
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from statistics import mean, median
 from typing import TYPE_CHECKING
 
-from tabulate import tabulate
-
 from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.escape import for_json
 from bagoftricks.report import dawnbench
-from bagoftricks.report.column import STYLES, Column
+from bagoftricks.report.column import Column
 from bagoftricks.report.dawnbench import NO_MEASURE, TIME, Measure
 from bagoftricks.report.robustness import score_heading
 from bagoftricks.report.rows import ScoredRow
@@ -24,6 +20,7 @@ from bagoftricks.report.study_robustness import (
     robust_comparisons,
     robustness,
 )
+from bagoftricks.report.styles import draw_table, title_line, with_notes
 from bagoftricks.report.table import COST, RESULT
 from bagoftricks.robustness.overlaps import record_overlaps
 from bagoftricks.statistics.paired import Comparison, Summary, compare, summarise
@@ -70,19 +67,15 @@ def study_report(
     notes[-1:-1] = measured_notes(robust, rows)
     notes += [f"left out: {damage}" for damage in dict.fromkeys(store.damaged)]
     if style == "json":
-        return json.dumps(
-            {"study": study.whole, "rows": rows, "effects": effects, "notes": notes}, indent=2, default=asdict
-        )
+        return for_json({"study": study.whole, "rows": rows, "effects": effects, "notes": notes})
     if style == "csv":
         return tabulate_rows([flatten(row) for row in rows], style)
     headings = study_headings(columns, known, robust)
     shown = tabulate_rows([shown_row(row, headings, several_devices(records)) for row in rows], style)
-    parts = [study_heading(study, style), shown]
+    parts = [title_line(study.title or study.name, style), shown]
     if effects:
         parts += ["", tabulate_rows([shown_effect(effect) for effect in effects], style)]
-    comment = "% " if style == "latex" else ""
-    bullet = "- " if style == "markdown" else comment
-    return "\n".join([*parts, "", *(bullet + note for note in notes)])
+    return with_notes("\n".join(parts), notes, style)
 
 
 def columns_by_key(measure: Measure) -> dict[str, Column]:
@@ -237,14 +230,8 @@ def tabulate_rows(rows: Sequence[Mapping[str, object]], style: str) -> str:
     known = dict.fromkeys(key for row in rows for key in row)
     headings = [key for key in known if any(row.get(key) not in ("", None) for row in rows)]
     cells = [[row.get(key, "") for key in headings] for row in rows]
-    if style == "csv":
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([headings, *cells])
-        return text.getvalue().rstrip("\n")
-    left = {"arm", "against", "verdict", "mCE verdict", "effect", "aliased with"}
-    align = ["left" if heading in left else "right" for heading in headings]
-    table: str = tabulate(cells, headings, STYLES[style], disable_numparse=True, colalign=align)
-    return table
+    words = {"arm", "against", "verdict", "mCE verdict", "effect", "aliased with"}
+    return draw_table(headings, cells, [at for at, heading in enumerate(headings) if heading in words], style)
 
 
 def flatten(row: StudyRow) -> Json:
@@ -300,12 +287,6 @@ def shown_effect(effect: "Effect") -> dict[str, str]:
         "Shapley share": "" if effect.shapley is None else f"{effect.shapley:+.2f}",
         "aliased with": ", ".join(" x ".join(other) for other in effect.aliased_with),
     }
-
-
-def study_heading(study: SavedStudy, style: str) -> str:
-    """Return the title of the study as the style has it."""
-    title = study.title or study.name
-    return {"markdown": f"**{title}**\n", "latex": f"% {title}"}.get(style, title)
 
 
 def several_devices(records: Mapping[str, Mapping[int, Record]]) -> bool:

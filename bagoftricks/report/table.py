@@ -1,18 +1,15 @@
 """Records as tables, in the units of the papers: one row per run."""
 
-import csv
-import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from tabulate import tabulate
-
 from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.escape import for_json
 from bagoftricks.registry import Values
-from bagoftricks.report.column import STYLES, Column
+from bagoftricks.report.column import Column
 from bagoftricks.report.dawnbench import NO_MEASURE, Measure, measure_values
 from bagoftricks.report.robustness import robustness_columns
 from bagoftricks.report.rows import CostRow, Row, RunRow, ScoredRow
+from bagoftricks.report.styles import draw_table
 from bagoftricks.robustness.overlaps import record_overlaps
 from bagoftricks.robustness.scoring import corruption_names
 from bagoftricks.store.record import Record
@@ -114,20 +111,17 @@ def weights_label(name: str, weights: str) -> str:
 def render(rows: Sequence[Row], columns: Iterable[Column], style: str) -> str:
     """Return the rows as text, markdown, csv, latex or json; csv and json keep keys, units and full precision."""
     if style == "json":
-        return json.dumps([row.values() for row in rows], indent=2)
+        return for_json([row.values() for row in rows])
     known = [(row, row.cells()) for row in rows]
     columns = [column for column in columns if any(column.key in cells for _, cells in known)]
     if style == "csv":
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [c.key for c in columns], extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(cells for _, cells in known)
-        return text.getvalue().rstrip("\n")
+        keys = [column.key for column in columns]
+        return draw_table(keys, [[cells.get(key) for key in keys] for _, cells in known], (), style)
     shown = [
         [c.show(cells[c.key]) + row.mark(c.key) if c.key in cells else "" for c in columns] for row, cells in known
     ]
-    align = ["left" if isinstance(known[0][1].get(c.key), str) else "right" for c in columns]
-    return tabulate(shown, [c.heading for c in columns], STYLES[style], disable_numparse=True, colalign=align)
+    left = [at for at, c in enumerate(columns) if any(isinstance(cells.get(c.key), str) for _, cells in known)]
+    return draw_table([c.heading for c in columns], shown, left, style)
 
 
 def with_robustness(

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bagoftricks.errors import UserError
-from bagoftricks.report.robustness import error_report, robustness_notes, score_keys, with_notes
+from bagoftricks.report.robustness import error_report, robustness_notes, score_keys
 from bagoftricks.report.study_robustness import robustness as robustness_value
+from bagoftricks.report.styles import with_notes
 from bagoftricks.report.table import RECORDS, record_rows, render, with_robustness
 from bagoftricks.store.json_fields import to_json
 from bagoftricks.store.record import (
