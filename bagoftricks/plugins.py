@@ -8,6 +8,7 @@ What a plug-in needs can be imported from here: ``from bagoftricks.plugins impor
 """
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -26,6 +27,9 @@ PUBLIC = (  # modules whose names plug-ins may import from here
     *("registry", "settings", "errors", "rng", "robustness.protocols", "recipe.trick", "recipe.edits"),
     *("models.layers", "models.parts", "data.sources"),
 )
+QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")
+ITEM = re.compile(rf"\s*({QUOTED.pattern}|[^,]*?)\s*(?:,|\Z)")
+UNQUOTED = re.compile(r"(?=[^\s'\"])[^,]*[^\s,]")  # an item that needs no quotes
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def loaded_plugins() -> list[str]:
 
 def extension_arguments() -> list[str]:
     """Return the arguments that a recorded command needs for the same plug-ins and folders, as they are typed."""
-    plugins = [f"plugins=[{','.join(_loaded)}]"] if _loaded else []
+    plugins = [f"plugins={join_list(_loaded)}"] if _loaded else []
     return plugins + [f"--config-dir={folder}" for folder in user_folders()]
 
 
@@ -83,8 +87,29 @@ def plugin_digests(cards: Iterable[Card]) -> dict[str, str]:
 
 def installed_plugins() -> list[str]:
     """Return the plug-ins of the environment variable and of installed packages."""
-    named = [name.strip() for name in os.environ.get(VARIABLE, "").strip("[]").split(",")]
-    return [name for name in named if name] + [point.value.partition(":")[0] for point in entry_points(group=GROUP)]
+    named = split_list(os.environ.get(VARIABLE, ""))
+    return named + [point.value.partition(":")[0] for point in entry_points(group=GROUP)]
+
+
+def split_list(text: str) -> list[str]:
+    """Return the texts of ``[a,b]`` as it is typed; the brackets may be left out."""
+    return split_items(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
+
+
+def split_items(text: str) -> list[str]:
+    """Return the texts between commas; one in quotes (doubled within) is taken with its commas and blanks."""
+    items = [match[1] for match in ITEM.finditer(text)]
+    plain = [item[1:-1].replace(2 * item[0], item[0]) if QUOTED.fullmatch(item) else item for item in items]
+    return [text for text, item in zip(plain, items, strict=True) if item]
+
+
+def join_list(texts: Iterable[str]) -> str:
+    """Return texts as one list, as it is typed: the reverse of ``split_list``."""
+    return (
+        "["
+        + ",".join(text if UNQUOTED.fullmatch(text) else "'" + text.replace("'", "''") + "'" for text in texts)
+        + "]"
+    )
 
 
 def _absolute(name: str) -> str:

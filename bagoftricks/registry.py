@@ -48,6 +48,10 @@ TYPES: dict[str, object] = {
 }
 
 
+PREFIXES = {"trick": "tricks.{}.", "network": "model.", "dataset": "data.", "protocol": "corruptions."}
+MOST: dict[type, float] = {bool: 1, int: 2**32 - 1, float: 1e30}  # of any setting; fp32 holds it
+
+
 # --- decorators ---
 
 
@@ -276,11 +280,29 @@ def documented(node: ast.ClassDef) -> dict[str, tuple[ast.AnnAssign, str]]:
 
 
 def make_object(card: Card, values: Values) -> Any:
-    """Return an object of the card's class with these settings, the others at their defaults."""
+    """Return an object of the card's class with these settings, the others at their defaults.
+
+    Raises UserError for a number that no run can use.
+    """
+    check_numbers(PREFIXES[card.kind].format(card.name), values)
     cls = card.load()
     annotations = {field.name: field.annotation for field in card.fields}
     exact = {key: float(v) if _is_whole_float(annotations.get(key, ""), v) else v for key, v in values.items()}
     return cls(**exact)
+
+
+def check_numbers(prefix: str, values: Values) -> None:
+    """Raise UserError for a number that is infinite, not a number, or beyond any use. Texts are left alone."""
+    for name, value in values.items():
+        for number in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(number, int | float):
+                check_range(f"{prefix}{name}", number, -MOST[type(number)], MOST[type(number)])
+
+
+def check_range(name: str, number: float, least: float, most: float) -> None:
+    """Raise UserError unless a number is between ``least`` and ``most``; what is not a number never is."""
+    if not least <= number <= most:
+        raise UserError(f"{name}={number}: must be between {least} and {most}")
 
 
 def _is_whole_float(annotation: str, value: object) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.plugins import load_plugins
-from bagoftricks.registry import Values, all_cards, find_card, make_object
+from bagoftricks.registry import MOST, Values, all_cards, check_numbers, check_range, find_card, make_object
 
 # OmegaConf reads Optional[int], not Literal and not every int | None.
 # ruff: noqa: UP045
@@ -17,6 +17,7 @@ from bagoftricks.registry import Values, all_cards, find_card, make_object
 
 # an override as typed: +refine=mixup, data.pad=0, ~tricks.mixup
 OVERRIDE = re.compile(r"(?P<sign>\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@-]*)(?:=(?P<value>.*))?", re.DOTALL)
+MOST_PIXELS, MOST_CLASSES, MOST_EPOCHS, MOST_PROCESSES = 16_384, 1_000_000, 1_000_000, 1024
 SMALL_IMAGE = 64  # pixels up to which crop=auto pads, and networks keep the resolution in the stem
 JITTER_OVERLAPS = {  # jitter -> the corruptions that it trains for
     "hsv": "colour jitter changes brightness and saturation, as the corruptions brightness and saturate do",
@@ -59,10 +60,12 @@ def dataset_settings(name: str = "digits", **values: Any) -> "DataSettings":
     return made
 
 
-def positive(**values: float) -> None:
+def positive(most: float = MOST[float], **values: float) -> None:
+    """Raise UserError unless each value is positive and at most ``most``."""
     for name, value in values.items():
         if not value > 0:
             raise UserError(f"{name}={value}: must be positive")
+        check_range(name, value, 0, most)
 
 
 def check_measure(metric: str, target: float, price_per_hour: Optional[float]) -> None:
@@ -134,10 +137,15 @@ class DataSettings:
             raise UserError(f"data.holdout={self.holdout}: must be in [0, 1)")
         if self.limit is not None:
             positive(**{"data.limit": self.limit})
+        positive(MOST_CLASSES, **{"data.num_classes": self.num_classes})
+        positive(MOST_PIXELS, **{"data.image_size": self.image_size})
         if not 0 <= self.jitter_strength <= 1:
             raise UserError(f"data.jitter_strength={self.jitter_strength}: must be in [0, 1]")
         if self.pad < 0:
             raise UserError(f"data.pad={self.pad}: must not be negative")
+        check_range("data.pad", self.pad, 0, MOST_PIXELS)
+        if self.pca != -1:
+            check_range("data.pca", self.pca, 0, 100)
         if len(self.crop_area) != 2 or not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
             raise UserError(f"data.crop_area={self.crop_area}: must be [low, high] with 0 < low <= high <= 1")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
@@ -232,16 +240,17 @@ class RuntimeSettings:
     """show a progress bar and a line per epoch on standard error"""
 
     def __post_init__(self) -> None:
+        check_numbers("runtime.", vars(self))
         modes = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
         choose("runtime.compile_mode", self.compile_mode, modes)
         positive(**{"runtime.eval_batch_size": self.eval_batch_size, "runtime.eval_every": self.eval_every})
         for name in ("checkpoint_minutes", "checkpoint_steps", "checkpoint_keep", "warmup_steps"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"runtime.{name}={getattr(self, name)}: must be 0 or more")
-        if self.devices < 1 and self.devices != -1:
+        for name in ("devices", "workers"):
+            check_range(f"runtime.{name}", getattr(self, name), -1, MOST_PROCESSES)
+        if self.devices == 0:
             raise UserError(f"runtime.devices={self.devices}: must be 1 or more, or -1 for all GPUs")
-        if self.workers < -1:
-            raise UserError(f"runtime.workers={self.workers}: must be -1 or more")
 
 
 @dataclass(kw_only=True)
@@ -265,6 +274,8 @@ class CorruptionSettings:
     """a column for each corruption in the row that is printed"""
 
     def __post_init__(self) -> None:
+        check_numbers("corruptions.", vars(self))
+        check_range("corruptions.seed", self.seed, 0, MOST[int])
         if self.limit is not None:
             positive(**{"corruptions.limit": self.limit})
         given = {name: value for name, value in vars(self).items() if name != "protocol" and value not in (None, 0)}
@@ -317,15 +328,18 @@ class Settings:
     """false: bot-bench gives params and macs alone"""
 
     def __post_init__(self) -> None:
+        check_numbers("", vars(self))
         check_measure(self.metric, self.target, self.price_per_hour)
         choose("format", self.format, ("text", "markdown", "csv", "latex", "json"))
-        positive(epochs=self.epochs, batch_size=self.batch_size, lr=self.lr)
+        positive(MOST_EPOCHS, epochs=self.epochs)
+        positive(batch_size=self.batch_size, lr=self.lr)
         if self.weight_decay < 0:
             raise UserError(f"weight_decay={self.weight_decay}: must not be negative")
         if self.image_size is not None:
-            positive(image_size=self.image_size)
+            positive(MOST_PIXELS, image_size=self.image_size)
         if self.num_classes is not None:
-            positive(num_classes=self.num_classes)
+            positive(MOST_CLASSES, num_classes=self.num_classes)
+        check_range("seed", self.seed, 0, MOST[int])
         if self.data.pad_mode == "reflect" and self.data.pad >= self.pixels:
             raise UserError(
                 f"data.pad={self.data.pad}: with data.pad_mode=reflect, must be less than the {self.pixels} pixels "

@@ -68,10 +68,12 @@ def _run_hydra(program: str, arguments: list[str], job: Job) -> int:
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
+    from omegaconf import OmegaConf
 
     from bagoftricks.cli.conf import conf_dir
     from bagoftricks.cli.extend import hydra_arguments, without_extensions
     from bagoftricks.cli.schema import register, to_settings
+    from bagoftricks.cli.text import as_typed
     from bagoftricks.plugins import extension_arguments
 
     worst = DONE
@@ -79,7 +81,9 @@ def _run_hydra(program: str, arguments: list[str], job: Job) -> int:
     def task(config: "DictConfig") -> None:
         nonlocal worst
         hydra_config = HydraConfig.get()
-        command = shlex.join([program, *without_extensions(hydra_config.overrides.task), *extension_arguments()])
+        overrides: list[str] = OmegaConf.to_container(hydra_config.overrides.task)  # type: ignore[assignment]
+        typed = [as_typed(override) for override in without_extensions(overrides)]
+        command = shlex.join([program, *typed, *extension_arguments()])
 
         def run() -> None:
             job(to_settings(config), command)

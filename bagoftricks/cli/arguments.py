@@ -4,15 +4,13 @@ Hydra accepts ``+twaek=resnet_d`` in silence, drops b from ``tweak=[a] +tweak=[b
 Imports neither Hydra nor torch.
 """
 
-import dataclasses
 import re
-from functools import cache
-from typing import get_args, get_type_hints
 
 from bagoftricks.cli.conf import YAML_GROUPS, groups, options
+from bagoftricks.cli.text import is_text, quoted_text, setting_types
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.registry import all_cards
-from bagoftricks.settings import CHOSEN_BY, OVERRIDE, Settings
+from bagoftricks.settings import OVERRIDE
 from bagoftricks.tricks import FAMILIES
 from bagoftricks.tricks.catalogue import card, families, family_of
 
@@ -159,54 +157,11 @@ def _setting(sign: str, key: str, value: str | None, multirun: bool) -> str:
             raise UserError(f"'{key}': type +{family_of(name)}={name} to switch it on, ~tricks.{name} to switch it off")
     elif key not in setting_types():
         raise UserError(f"there is no setting or group '{key}'{_meant(key, rest)}")
-    if value is not None and _is_text(key):
-        return f"{key}={_text(value, multirun)}"
+    if value is not None and sign != "~" and is_text(key):
+        return f"{key}={quoted_text(key, value, multirun=multirun)}"
     if value is not None and not multirun and _is_sweep(value):
         raise UserError(f"{key}={value} names several values: type -m for one run each, or '{key}=[...]' for a list")
     return f"~{key}" if sign == "~" else f"{key}{rest}"
-
-
-def _is_text(key: str) -> bool:
-    """Return True if a setting or a hyper-parameter is text."""
-    top, _, below = key.partition(".")
-    if top == "tricks":
-        name, _, field_name = below.partition(".")
-        return any(field.name == field_name and field.annotation.startswith("str") for field in card(name).fields)
-    return str in (setting_types().get(key), *get_args(setting_types().get(key)))
-
-
-def _text(value: str, multirun: bool) -> str:
-    """Quote a path or a name that Hydra's grammar would trip over: a blank, a parenthesis or a tilde."""
-    if re.fullmatch(r"[\w./:@%+-]*", value) or value[:1] in ("'", '"') or (multirun and "," in value):
-        return value
-    return "'" + value.replace("'", "\\'") + "'"
-
-
-def setting_types() -> dict[str, object]:
-    """Return every setting as it is typed, such as ``data.root``, with its type."""
-    own = {
-        f"{group}.{field.name}": field.type
-        for of, (group, _, _) in CHOSEN_BY.items()
-        for card in all_cards(of).values()
-        for field in card.fields
-    }
-    return _shared_types() | own
-
-
-@cache
-def _shared_types() -> dict[str, object]:
-    return _types(Settings)
-
-
-def _types(schema: type, prefix: str = "") -> dict[str, object]:
-    hints = get_type_hints(schema)
-    types: dict[str, object] = {}
-    for field in dataclasses.fields(schema):
-        if dataclasses.is_dataclass(hint := hints[field.name]):
-            types |= _types(hint, f"{prefix}{field.name}.")  # type: ignore[arg-type]
-        elif field.name != "tricks":
-            types[prefix + field.name] = hint
-    return types
 
 
 def _meant(word: str, rest: str = "") -> str:

@@ -139,18 +139,19 @@ def _show(asked: EvalArguments) -> None:
 
 def _evaluate_run(asked: EvalArguments, prefix: str) -> "tuple[Settings, list[EvaluatedRow]]":
     """Return the settings of the evaluation and its rows."""
-    overrides = _parsed(asked.rest)
+    overrides = parsed_overrides(asked.rest)
     from omegaconf import OmegaConf
 
     from bagoftricks.cli.schema import settings_schema, to_settings
+    from bagoftricks.cli.text import escape, unescape
     from bagoftricks.run.evaluation import subject_of_run
     from bagoftricks.settings import Settings
     from bagoftricks.store.record import settings_of
     from bagoftricks.store.store import Store
 
-    store = overrides.get("store") or Settings().store
-    record = Store(store).find(prefix)
-    config = asdict(settings_of(record))
+    store = overrides.get("store", Settings().store)
+    record = Store(unescape(store)).find(prefix)
+    config = escape(asdict(settings_of(record)))
     of_run = OmegaConf.merge(OmegaConf.structured(settings_schema()), config)
     trained = to_settings(of_run)  # type: ignore[arg-type]
     OmegaConf.update(of_run, "store", store)
@@ -165,7 +166,7 @@ def _evaluate_run(asked: EvalArguments, prefix: str) -> "tuple[Settings, list[Ev
     return settings, _rows(asked, subject, record.model["name"], record)
 
 
-def _parsed(arguments: list[str]) -> Json:
+def parsed_overrides(arguments: list[str]) -> Json:
     """Parse the overrides that go with run=, in Hydra's grammar."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 

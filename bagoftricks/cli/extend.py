@@ -1,11 +1,12 @@
 """Arguments of every command that add something of the user's: ``plugins=`` and ``--config-dir``."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from bagoftricks.cli.text import quoted
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.folders import add_user_folder, forget_user_folders, user_folders
-from bagoftricks.plugins import forget_plugins, installed_plugins, load_plugins, loaded_plugins
+from bagoftricks.plugins import forget_plugins, installed_plugins, load_plugins, loaded_plugins, split_list
 
 FILE = "bagoftricks.yaml"  # in the working folder: config_dir and plugins
 CONFIG_DIR_FLAGS = ("--config-dir", "-cd")
@@ -27,7 +28,7 @@ def extend(arguments: Sequence[str]) -> list[str]:
                 raise UserError("--config-dir needs a folder: type --config-dir DIR")
             folders.append(value if equals else left.pop(0))
         elif key.lstrip("+") == "plugins" and equals:
-            plugins += [name.strip(" '\"") for name in value.strip("[]").split(",") if name.strip(" '\"")]
+            plugins += split_list(value)
         else:
             rest.append(argument)
     for folder in folders:
@@ -40,19 +41,15 @@ def hydra_arguments() -> list[str]:
     """Return what Hydra needs for the same: an override for each."""
     found = []
     if plugins := loaded_plugins():
-        found.append(f"plugins=[{_quoted(plugins)}]")
+        found.append(f"plugins=[{','.join(map(quoted, plugins))}]")
     if folders := user_folders():
-        found.append(f"hydra.searchpath=[{_quoted(f'file://{folder}' for folder in folders)}]")
+        found.append(f"hydra.searchpath=[{','.join(quoted(f'file://{folder}') for folder in folders)}]")
     return found
 
 
 def without_extensions(overrides: Sequence[str]) -> list[str]:
     """Return the overrides of a job without ours."""
     return [override for override in overrides if not override.startswith(("plugins=", *CONFIG_DIR_FLAGS))]
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return ",".join("'" + name.replace("'", "\\'") + "'" for name in names)
 
 
 def _from_file(path: Path) -> tuple[list[str], list[str]]:

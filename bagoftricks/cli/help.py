@@ -71,6 +71,7 @@ what to run
   tricks=[a,b]         the tricks of the design, with hyper-parameters as a(key=value); for arms: sets such as a+b
   seeds=3              seeds 0, 1, 2 of every arm; seeds=[0,7] names them
   max_tricks=K         factorial: only sets of up to K tricks
+  max_arms=512         refuse a design of more arms
   runs=N resolution=R  fractional: arms, or the resolution, that are wanted
   floor=IMAGES_PER_S   greedy: refuse tricks that make inference slower than this
   metric=time_to_accuracy target=0.94

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from bagoftricks.cli.arguments import normalise_arguments
 from bagoftricks.cli.conf import conf_dir
 from bagoftricks.cli.extend import hydra_arguments, without_extensions
+from bagoftricks.cli.text import as_typed, quoted
 from bagoftricks.errors import UserError
+from bagoftricks.plugins import extension_arguments
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -47,7 +49,7 @@ def launch_with_plugin(runs: "Sequence[PlannedRun]", overrides: Sequence[str], v
     jobs = {run.id: job_arguments(run) for run in runs}
     register([override for job in jobs.values() for override in job])
     array = [f"hydra.launcher.array_parallelism={slots}"] if name == "submitit_slurm" else []
-    where = f"hydra.sweep.dir='{run_folder(runs)}'"
+    where = f"hydra.sweep.dir={quoted(run_folder(runs))}"
     with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="bot-train"):
         try:
             config = compose(
@@ -86,6 +88,7 @@ def run_folder(runs: "Sequence[PlannedRun]") -> str:
 def train_job(config: "DictConfig") -> int:
     """Train one run in the process that the launcher made for it; keep a failure in the run's folder."""
     from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
 
     from bagoftricks.cli.progress import ConsoleReporter
     from bagoftricks.cli.schema import to_settings
@@ -97,6 +100,8 @@ def train_job(config: "DictConfig") -> int:
     with suppress(ValueError):  # joblib's loky leaves a start method that DataLoader's workers cannot use
         multiprocessing.set_start_method("fork", force=True)
     settings = to_settings(config)
-    command = shlex.join(["bot-train", *HydraConfig.get().overrides.task])
+    overrides: list[str] = OmegaConf.to_container(HydraConfig.get().overrides.task)  # type: ignore[assignment]
+    typed = [as_typed(override) for override in without_extensions(overrides)]
+    command = shlex.join(["bot-train", *typed, *extension_arguments()])
     run = PlannedRun("", settings.seed, prepare(settings).id, settings, command)
     return train_guarded(run, Store(settings.store), ConsoleReporter(enabled=False))

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from bagoftricks.cli.app import DONE, FAILED, INTERRUPTED, run_command
 from bagoftricks.cli.compose import compose_settings
 from bagoftricks.cli.launchers import is_launcher, launch_with_plugin
 from bagoftricks.cli.streams import say, show_result
 from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.plugins import split_list
+from bagoftricks.registry import MOST, check_range
 from bagoftricks.settings import METRICS
 from bagoftricks.store.json_fields import Json
 
@@ -33,6 +33,7 @@ class Sweep:
     tricks: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0,)
     max_tricks: int | None = None
+    max_arms: int = 512
     runs: int | None = None
     resolution: int | None = None
     floor: float | None = None
@@ -106,7 +107,9 @@ def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], Json]":
         return (), sweep.overrides, about
     from bagoftricks.study.designs import Size, alias_structure, make_arms
 
-    arms = make_arms(sweep.design, sweep.tricks, size=Size(sweep.max_tricks, sweep.runs, sweep.resolution))
+    arms = make_arms(
+        sweep.design, sweep.tricks, size=Size(sweep.max_tricks, sweep.runs, sweep.resolution, sweep.max_arms)
+    )
     aliases = alias_structure(arms, sweep.tricks).splitlines() if sweep.design == "fractional" else []
     for line in aliases:
         say("bot-sweep", line)
@@ -256,35 +259,61 @@ def parse(arguments: Sequence[str]) -> Sweep:
     return Sweep(**given, launcher=launcher, overrides=tuple(o for o in overrides if o not in launcher))
 
 
+NUMBERS: dict[str, tuple[type, float, float]] = {  # bot-sweep's own: kind, least and most
+    "max_tricks": (int, 1, 64),
+    "runs": (int, 1, 65_536),
+    "resolution": (int, 1, 64),
+    "max_arms": (int, 1, 65_536),
+    "slots": (int, 0, 1024),
+    "time_limit": (float, 0.001, 1e9),
+    "floor": (float, 0.0, 1e9),
+    "target": (float, 0.0, 1.0),
+    "price_per_hour": (float, 0.0, 1e9),
+}
+SEEDS_AT_MOST = 1000
+
+
 def _value(key: str, text: str) -> Any:
+    """Return the value of one of bot-sweep's own settings."""
     if key == "tricks":
         return tuple(split_tricks(text))
-    if key in ("experiment", "scale", "design", "name", "metric"):
-        return text
-    value = yaml.safe_load(text)
     if key == "seeds":
-        return _seeds(value)
-    kinds = {"plan": bool, "skip": bool, "retry": str, "slots": int, "max_tricks": int, "runs": int, "resolution": int}
-    kind = kinds.get(key, float)
-    fits = isinstance(value, (int, float) if kind is float else kind)
-    if not fits or (isinstance(value, bool) and kind is not bool):
-        names = {bool: "true or false", int: "a whole number", float: "a number", str: "failed or none"}
-        raise UserError(f"{key}={text}: must be {names[kind]}")
-    if key == "retry" and value not in ("failed", "none"):
+        return _seeds(text)
+    if key in ("plan", "skip"):
+        if text.lower() not in ("true", "false"):
+            raise UserError(f"{key}={text}: must be true or false")
+        return text.lower() == "true"
+    if key == "retry" and text not in ("failed", "none"):
         raise UserError(f"retry={text}: must be failed or none")
-    if key != "plan" and kind in (int, float) and value < (0 if key == "slots" else 1e-9):
-        raise UserError(f"{key}={text}: must be positive")
-    return value
+    if key not in NUMBERS:
+        return text
+    kind, least, most = NUMBERS[key]
+    try:
+        number = kind(text)
+    except ValueError:
+        raise UserError(f"{key}={text}: must be a {'whole ' if kind is int else ''}number") from None
+    check_range(key, number, least, most)
+    return number
 
 
-def _seeds(value: Any) -> tuple[int, ...]:
-    seeds = tuple(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
-    if not isinstance(seeds, tuple | list) or not all(isinstance(s, int) and s >= 0 for s in seeds):
-        raise UserError(f"seeds={value}: must be how many, as seeds=3, or a list, as seeds=[0,7]")
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        given = [int(seed) for seed in split_list(text)]
+    except ValueError:
+        raise UserError(f"seeds={text}: must be how many, as seeds=3, or a list, as seeds=[0,7]") from None
+    if text.startswith("["):
+        seeds = given
+    elif len(given) == 1:
+        check_range("seeds", given[0], 0, SEEDS_AT_MOST)
+        seeds = list(range(given[0]))
+    else:
+        raise UserError(f"seeds={text}: must be how many, as seeds=3, or a list, as seeds=[0,7]")
+    for seed in seeds:
+        check_range("seeds", seed, 0, MOST[int])
     if not seeds:
         raise UserError("seeds is empty: type seeds=3 for the seeds 0, 1 and 2, or seeds=[0,7]")
     if len(set(seeds)) < len(seeds):
-        raise UserError(f"seeds={list(seeds)}: a seed is given twice")
+        raise UserError(f"seeds={seeds}: a seed is given twice")
     return tuple(seeds)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bagoftricks.cli.app import run_command
 from bagoftricks.cli.streams import say, show_result
 from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.plugins import split_list
 
 if TYPE_CHECKING:
     from bagoftricks.report.dawnbench import Measure
@@ -55,7 +56,7 @@ def table(arguments: list[str]) -> str:
     styles = [*STYLES, "csv", "json"]
     if chosen.format not in styles:
         raise UserError(f"format={chosen.format}: must be one of {', '.join(styles)}")
-    columns = [name.strip() for name in chosen.columns.strip("[]").split(",") if name.strip()]
+    columns = split_list(chosen.columns)
     measure = chosen_measure(chosen)
     if chosen.experiment or chosen.study:
         from bagoftricks.report.study import study_report

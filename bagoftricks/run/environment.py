@@ -27,6 +27,10 @@ def find_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise UserError(f"runtime.device={name}: must be auto, cpu, cuda or cuda:<number>") from error
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(
+            f"runtime.device={name}: must be auto, cpu, cuda or cuda:<number>; training on others is untried"
+        )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(
             f"runtime.device={name}: there are {torch.cuda.device_count()} GPUs here; use runtime.device=cpu"

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from itertools import combinations
 from string import ascii_lowercase
 from types import MappingProxyType
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args, get_origin
 
 import numpy as np
 
 from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.plugins import join_list, split_list
 from bagoftricks.registry import HyperParameter, Values
 from bagoftricks.study.arms import Arm, Tricks
-from bagoftricks.tricks.catalogue import card, family_of
+from bagoftricks.tricks.catalogue import card, family_of, hyper_parameter
 
 DESIGNS: tuple[str, ...] = (
     "stack",
@@ -90,41 +91,45 @@ def parse_trick(text: str) -> tuple[str, Values]:
         raise UserError(f"'{text}' is no trick; write it as mixup or as mixup(alpha=0.5,partner=batch)")
     name, given = match["name"], (match["params"] or "").strip()
     family_of(name)
-    fields = {field.name: field for field in card(name).fields}
     params: dict[str, object] = {}
     for pair in given.split(",") if given else []:
         key, equals, value = (part.strip() for part in pair.partition("="))
         if not (key and equals and value):
             raise UserError(f"trick '{name}': '{pair.strip()}' sets no hyper-parameter; write key=value")
-        if key not in fields:
-            raise UserError(f"trick '{name}' has no hyper-parameter '{key}'{did_you_mean(key, fields)}")
+        field = hyper_parameter(name, key)
         if key in params:
             raise UserError(f"trick '{name}': hyper-parameter '{key}' is given twice; drop one")
-        params[key] = _value(name, fields[key], value)
+        params[key] = typed_value(name, field, value)
     return name, params
 
 
-def _value(trick: str, field: HyperParameter, text: str) -> Any:
+def typed_value(trick: str, field: HyperParameter, text: str) -> Any:
     """``text`` in the type of the field: a run with alpha=1 is the run with alpha=1.0, as on the command line."""
     kinds = get_args(field.type) or (field.type,)
-    if type(None) in kinds and text.lower() in ("null", "none", "~"):
+    if str not in kinds and type(None) in kinds and text.lower() in ("null", "none", "~"):
         return None
-    try:
+
+    def convert(text: str) -> Any:
         return {"true": True, "false": False}[text.lower()] if bool in kinds else kinds[0](text)
+
+    try:
+        return [convert(item) for item in split_list(text)] if get_origin(field.type) is list else convert(text)
     except (KeyError, ValueError):
         kind = kinds[0].__name__
         raise UserError(f"trick '{trick}': {field.name}={text} is no {kind}; its default is {field.default}") from None
 
 
-def _show(value: Any) -> str:
+def as_argument(value: Any) -> str:
     """Return a value as it is typed: ``true``, not ``True``."""
     if value is None:
         return "null"
+    if isinstance(value, list):
+        return join_list(map(as_argument, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _trick_label(name: str, params: Values) -> str:
-    given = ", ".join(f"{key}={_show(value)}" for key, value in params.items())
+    given = ", ".join(f"{key}={as_argument(value)}" for key, value in params.items())
     return f"{name}({given})" if given else name
 
 

@@ -8,8 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bagoftricks.errors import UserError
 from bagoftricks.plugins import extension_arguments
 from bagoftricks.settings import Settings, make_part
@@ -18,7 +16,8 @@ from bagoftricks.store.json_fields import Json
 from bagoftricks.store.lease import LEASE, is_live
 from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.arms import Arm, Tricks
-from bagoftricks.tricks.catalogue import family_of
+from bagoftricks.study.designs import as_argument, typed_value
+from bagoftricks.tricks.catalogue import family_of, hyper_parameter
 
 STUDIES = "studies"  # folder of the studies, inside a store
 Compose = Callable[[Sequence[str]], Settings]  # overrides as typed on the command line -> settings
@@ -115,7 +114,8 @@ def split_parameters(overrides: Sequence[str]) -> tuple[list[str], list[Paramete
         key, equals, value = override.partition("=")
         words = key.split(".")
         if equals and len(words) == 3 and words[0] == "tricks":
-            parameters.append((words[1], words[2], yaml.safe_load(value)))
+            family_of(words[1])
+            parameters.append((words[1], words[2], typed_value(words[1], hyper_parameter(words[1], words[2]), value)))
         else:
             plain.append(override)
     return plain, parameters
@@ -145,7 +145,9 @@ def trick_overrides(tricks: Tricks, base: Settings) -> list[str]:
         if name not in base.tricks:
             families.setdefault(family_of(name), []).append(name)
     chosen = [f"+{family}=[{','.join(names)}]" for family, names in families.items()]
-    return chosen + [f"tricks.{name}.{key}={value}" for name, params in tricks.items() for key, value in params.items()]
+    return chosen + [
+        f"tricks.{name}.{key}={as_argument(value)}" for name, params in tricks.items() for key, value in params.items()
+    ]
 
 
 def bot_train(overrides: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from bagoftricks.errors import UserError, did_you_mean
-from bagoftricks.registry import PACKAGE, Card, added_cards, cards_in, make_object
+from bagoftricks.registry import PACKAGE, Card, HyperParameter, added_cards, cards_in, make_object
 from bagoftricks.tricks import FAMILY_OF
 
 if TYPE_CHECKING:
@@ -41,11 +41,17 @@ def family_of(name: str) -> str:
     return known[name]
 
 
+def hyper_parameter(trick: str, name: str) -> HyperParameter:
+    """Return a hyper-parameter of a trick. Raises UserError with the nearest name."""
+    known = {field.name: field for field in card(trick).fields}
+    if name not in known:
+        raise UserError(f"trick '{trick}' has no hyper-parameter '{name}'{did_you_mean(name, known)}")
+    return known[name]
+
+
 def create(name: str, **params: Any) -> "Trick":
     """Return the trick called ``name`` with these hyper-parameters, the others at their defaults."""
-    known = {field.name for field in card(name).fields}
     for key in params:
-        if key not in known:
-            raise UserError(f"trick '{name}' has no hyper-parameter '{key}'{did_you_mean(key, known)}")
+        hyper_parameter(name, key)
     made: Trick = make_object(card(name), params)
     return made
