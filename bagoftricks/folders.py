@@ -1,12 +1,63 @@
-"""Folders of YAML files: ours, inside the package or next to it, and those that --config-dir adds."""
+"""Folders: paths as users type them, the cache, and YAML files, ours and those that --config-dir adds."""
 
+import os
+import re
+import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 
-from bagoftricks.errors import UserError
+from bagoftricks.errors import DataError, UserError, did_you_mean
 from bagoftricks.registry import PACKAGE
 
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")  # as s3://bucket/runs
+PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+LONGEST_NAME = 255  # bytes, of what file systems take
+
 _user: list[Path] = []
+
+
+def local_path(name: str, value: str | Path) -> Path:
+    """Return a path that the user typed for ``name``, with ~ expanded. Raises UserError for what cannot be one."""
+    if not str(value):
+        raise UserError(f"{name}= is empty: type a path, or leave it out")
+    if ADDRESS.match(str(value)):
+        raise UserError(f"{name}={value}: is an address, and only local files are read and written: copy or mount it")
+    path = Path(os.path.expanduser(value))
+    if any(len(part.encode(errors="replace")) > LONGEST_NAME for part in path.parts) or "\0" in str(path):
+        raise UserError(f"{name}={str(path)[:40]}...: is no path: a name in it has more than {LONGEST_NAME} bytes")
+    return path
+
+
+def local_folder(name: str, value: str | Path) -> Path:
+    """Return a folder that is there. Raises DataError with the nearest name."""
+    folder = local_path(name, value)
+    if os.path.isdir(folder):
+        return folder
+    if os.path.exists(folder):
+        packed = ": extract it, and name the folder" if folder.suffix in PACKED else ""
+        raise DataError(f"{name}={value}: is a file, not a folder{packed}")
+    beside = os.listdir(folder.parent) if os.access(folder.parent, os.R_OK | os.X_OK) else []
+    raise DataError(f"{name}={value}: no such folder{did_you_mean(folder.name, beside)}")
+
+
+def cache_folder() -> Path:
+    """Return the folder of what can be made again: below XDG_CACHE_HOME if that is an absolute path, or ~/.cache."""
+    given, home = os.environ.get("XDG_CACHE_HOME", ""), os.path.expanduser("~")
+    if os.path.isabs(given):
+        return Path(given) / "bagoftricks"
+    return Path(home) / ".cache" / "bagoftricks" if os.path.isabs(home) else _temporary_cache()
+
+
+@cache
+def _temporary_cache() -> Path:
+    """Return a folder of this user's for temporary files, as in a container whose user has no home."""
+    folder = Path(tempfile.gettempdir()) / f"bagoftricks-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise UserError(f"{folder} is another user's: name a folder for the cache with the variable XDG_CACHE_HOME")
+    print(f"bagoftricks: no home folder: the cache is {folder} (XDG_CACHE_HOME names another)", file=sys.stderr)
+    return folder
 
 
 @cache
@@ -22,7 +73,7 @@ def user_folders() -> tuple[Path, ...]:
 
 def add_user_folder(name: str) -> None:
     """Search a folder after ours: its data/, model/, preset/, corruptions/ and experiments/."""
-    folder = Path(name).expanduser().resolve()
+    folder = local_path("--config-dir", name).resolve()
     if not folder.is_dir():
         raise UserError(f"--config-dir {name}: no such folder; it may hold data/, model/, preset/ and experiments/")
     for file in folder.glob("*/*.yaml"):

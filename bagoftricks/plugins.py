@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bagoftricks.errors import UserError, did_you_mean
-from bagoftricks.folders import user_folders
+from bagoftricks.folders import local_path, user_folders
 from bagoftricks.registry import PLUGIN_MODULES, Card, add_card, cards_in, forget_cards
 
 GROUP, VARIABLE = "bagoftricks.plugins", "BAGOFTRICKS_PLUGINS"
@@ -113,7 +113,7 @@ def join_list(texts: Iterable[str]) -> str:
 
 
 def _absolute(name: str) -> str:
-    return str(Path(name).expanduser().resolve()) if _is_path(name) else name
+    return str(local_path("plugins", name).resolve()) if _is_path(name) else name
 
 
 def _is_path(name: str) -> bool:

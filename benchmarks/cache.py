@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        cache.CACHE = Path(place)
+        cache.cache_folder = lambda: Path(place)
         load(given.folder, given.size, "auto")
         spent = {how: [] for how in ("none", "auto")}
         for _ in range(given.rounds):

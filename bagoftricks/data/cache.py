@@ -28,8 +28,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from bagoftricks.data.sources import CACHE, CachedSplit, FileSplit, KeptSplit, Labels, MemorySplit, Split
+from bagoftricks.data.sources import CachedSplit, FileSplit, KeptSplit, Labels, MemorySplit, Split
 from bagoftricks.errors import UserError
+from bagoftricks.folders import cache_folder
 
 SHARE = 3  # a cache takes at most one of so many parts of the free space
 SMALL_SET = 2**30  # bytes of a data set that is kept whole on disk unless data.cache=none
@@ -138,8 +139,9 @@ def cached(split: Split, how: str, ranks: int = 1) -> Split:
 
 def cache_note(how: str) -> str:
     """Return a line about the place of the decoded images and their number at most."""
+    place = "memory" if how == "ram" else cache_folder() / "images"
     room = f"up to {free_bytes(how) / SHARE / 2**30:.1f} GiB for each split"
-    return f"data.cache={how}: decoded images are kept in {'memory' if how == 'ram' else CACHE / 'images'}, {room}"
+    return f"data.cache={how}: decoded images are kept in {place}, {room}"
 
 
 @lru_cache(maxsize=2)  # a run's two splits; the next run of the process finds them
@@ -147,7 +149,7 @@ def _arena(how: str, name: str, count: int, ranks: int) -> Arena:
     capacity = free_bytes(how) // SHARE // ranks
     if how == "ram":
         return Arena(count, capacity)
-    folder = CACHE / "images"
+    folder = cache_folder() / "images"
     try:
         return Arena(count, capacity, folder, name)
     except OSError as error:
@@ -160,7 +162,7 @@ def _arena(how: str, name: str, count: int, ranks: int) -> Arena:
 def free_bytes(how: str) -> int:
     """Return the free bytes of memory, or of the disk that holds the cache folder."""
     if how == "disk":
-        place = next(folder for folder in (CACHE, *CACHE.parents) if folder.exists())
+        place = next(folder for folder in (cache_folder(), *cache_folder().parents) if folder.exists())
         return shutil.disk_usage(place).free
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
@@ -182,7 +184,7 @@ def files_digest(files: FileSplit, *how: object) -> str:
 def kept_whole(files: FileSplit, how: object, make: Callable[[], Made]) -> Made:
     """Return the images of a small data set from the cache folder; call ``make`` for them if they are not there."""
     try:
-        place = CACHE / "sets" / f"{files_digest(files, how)}.safetensors"
+        place = cache_folder() / "sets" / f"{files_digest(files, how)}.safetensors"
     except OSError:  # a file is gone: who reads it says so
         return make()
     with suppress(OSError, SafetensorError, ValueError, KeyError):

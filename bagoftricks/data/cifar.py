@@ -2,14 +2,14 @@
 
 import sys
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
 import torch
 
-from bagoftricks.data.sources import CACHE, Dataset, MemorySplit, memory_digest
+from bagoftricks.data.sources import Dataset, MemorySplit, memory_digest
 from bagoftricks.errors import DataError
+from bagoftricks.folders import cache_folder, local_path
 from bagoftricks.registry import dataset
 from bagoftricks.settings import DataSettings
 
@@ -44,7 +44,7 @@ class Cifar100(DataSettings):
 
 def find_cifar(name: str, kind: Any, folder: str | None) -> Dataset:
     """Read both splits with torchvision's class ``kind``."""
-    root = Path(folder).expanduser() if folder else CACHE
+    root = local_path("data.root", folder) if folder else cache_folder()
     try:
         with redirect_stdout(sys.stderr):  # torchvision announces what it extracts
             parts = [kind(root, train=train, download=True) for train in (True, False)]

@@ -9,7 +9,8 @@ import numpy as np
 
 from bagoftricks.data.decode import SUFFIXES
 from bagoftricks.data.sources import Dataset, FileSplit
-from bagoftricks.errors import DataError, did_you_mean
+from bagoftricks.errors import DataError
+from bagoftricks.folders import local_folder
 from bagoftricks.registry import dataset
 from bagoftricks.settings import DataSettings
 
@@ -47,11 +48,7 @@ class ImageFolder(DataSettings):
 def _folder(name: str, value: str | None) -> Path:
     if value is None:
         raise DataError(f"{name} is not set: type {name}=FOLDER, a folder with a subfolder of images per class")
-    folder = Path(value).expanduser()
-    if folder.is_dir():
-        return folder
-    near = did_you_mean(folder.name, [f.name for f in folder.parent.iterdir()]) if folder.parent.is_dir() else ""
-    raise DataError(f"{name}={value}: no such folder{near}")
+    return local_folder(name, value)
 
 
 def _class_names(root: Path) -> tuple[str, ...]:

@@ -4,11 +4,9 @@ A split either has all its images in memory or reads them from files; the loader
 file of its own that finds its images and labels, and a digest of their contents.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -24,7 +22,6 @@ from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings
 
 Labels = npt.NDArray[np.int64]
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "bagoftricks"
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.folders import local_path
 from bagoftricks.models.layers import ConvShortcut
 from bagoftricks.models.resnet import ResNet
 
@@ -89,7 +90,7 @@ def file_digest(path: str | Path) -> str:
 
 
 def existing(path: str | Path) -> Path:
-    file = Path(path).expanduser()
+    file = local_path("model.weights", path)
     if file.is_file():
         return file
     near = did_you_mean(file.name, [f.name for f in file.parent.iterdir()]) if file.parent.is_dir() else ""

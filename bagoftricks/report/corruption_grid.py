@@ -1,7 +1,5 @@
 """A picture of all corruptions at all severities of one image."""
 
-from pathlib import Path
-
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -9,6 +7,7 @@ from torch import Tensor
 from bagoftricks.data.decode import decode
 from bagoftricks.data.transforms import fit
 from bagoftricks.errors import DataError, UserError
+from bagoftricks.folders import local_path
 from bagoftricks.robustness.corruptions import (
     CORRUPTIONS,
     EXTRA,
@@ -32,10 +31,10 @@ def write_grid(image: str, out: str, settings: CorruptionSettings, size: int) ->
 
     All 19 corruptions by the constants that fit the size, or those of the protocol as it stores them.
     """
-    if not Path(image).expanduser().is_file():
+    if not local_path("image", image).is_file():
         raise UserError(f"image={image}: no such file")
     try:
-        pixels = decode(Path(image).expanduser())
+        pixels = decode(local_path("image", image))
     except DataError as error:
         raise UserError(f"image={image}: cannot be read as an image") from error
     protocol = None if settings.protocol == "none" else find_protocol(settings.protocol)
@@ -58,7 +57,7 @@ def write_grid(image: str, out: str, settings: CorruptionSettings, size: int) ->
     rows = [(name, [clean, *(made(name, severity) for severity in SEVERITIES)]) for name in names]
     picture = _picture(rows, size)
     try:
-        write_whole(Path(out).expanduser(), lambda path: picture.save(path, format="PNG"))
+        write_whole(local_path("out", out), lambda path: picture.save(path, format="PNG"))
     except OSError as error:
         raise UserError(f"out={out}: cannot be written ({error.strerror})") from error
 

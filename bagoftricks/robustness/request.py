@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
-from pathlib import Path
 
 from bagoftricks.errors import UserError
+from bagoftricks.folders import local_path
 from bagoftricks.recipe.recipe import Recipe, test_pixels
 from bagoftricks.robustness.corruptions import Frost, smallest_side
 from bagoftricks.robustness.perturbations import smallest_frame
@@ -130,7 +130,7 @@ def is_recorded(asked: EvaluationRequest | None, record: Record) -> bool:
 @cache
 def find_frost(folder: str) -> Frost:
     try:
-        return Frost.from_folder(Path(folder).expanduser())
+        return Frost.from_folder(local_path("corruptions.frost", folder))
     except UserError as error:
         raise UserError(f"corruptions.frost={folder}: {error}") from error
 

@@ -20,6 +20,7 @@ from bagoftricks.data.decode import SUFFIXES, decode
 from bagoftricks.data.sources import FileSplit, Labels
 from bagoftricks.data.stream import worker_count
 from bagoftricks.errors import DataError, did_you_mean
+from bagoftricks.folders import local_folder
 
 LABELS = "labels.npy"
 ENDS = 2**20  # bytes at either end of an array's file that enter its digest
@@ -99,9 +100,7 @@ class StoredSet:
 @cache
 def find_stored(root: str, corruptions: tuple[str, ...], severities: tuple[int, ...]) -> StoredSet:
     """Return the stored set below ``root``; raise DataError that names a missing or malformed file."""
-    folder = Path(root).expanduser()
-    if not folder.is_dir():
-        raise DataError(f"corruptions.stored={root}: no such folder")
+    folder = local_folder("corruptions.stored", root)
     if (folder / LABELS).is_file() or list(folder.glob("*.npy")):
         return _arrays(folder, corruptions, len(severities))
     digest = blake2b(digest_size=8)

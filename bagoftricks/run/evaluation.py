@@ -10,6 +10,7 @@ from torch import nn
 from bagoftricks.data import Dataset, find_dataset
 from bagoftricks.data.augment import Finish
 from bagoftricks.errors import UserError
+from bagoftricks.folders import local_path
 from bagoftricks.measure.accuracy import accuracy
 from bagoftricks.measure.complexity import count_macs, count_params
 from bagoftricks.models import build_model, to_device
@@ -144,6 +145,6 @@ def export(subject: Subject, weight_set: str, path: str, naming: str) -> None:
     tensors = model.state_dict() if ours else library_tensors(model, subject.trained.model.name)
     try:
         about = {CLASS_NAMES: json.dumps(subject.class_names)} if subject.class_names else None
-        write_whole(Path(path).expanduser(), weights_writer(tensors, about))
+        write_whole(local_path("export", path), weights_writer(tensors, about))
     except OSError as error:
         raise UserError(f"export={path}: cannot be written ({error.strerror})") from error

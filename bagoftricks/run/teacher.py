@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from bagoftricks.data import Dataset, images_in_order
 from bagoftricks.data.augment import Finish
 from bagoftricks.errors import UserError
+from bagoftricks.folders import local_path
 from bagoftricks.measure.complexity import count_macs, count_params
 from bagoftricks.measure.speed import synchronise
 from bagoftricks.models import build_model, to_device
@@ -116,7 +117,7 @@ def _run_file(source: str, store: Store, name: str) -> tuple[Path, str]:
 
 def _own_file(source: str, name: str) -> tuple[Path, str]:
     """Return the folder and the file of a run's folder or of a weights file in it."""
-    path = Path(name).expanduser()
+    path = local_path("tricks.distill.teacher", name)
     path = path / WEIGHTS if path.is_dir() else path
     if not path.is_file():
         raise _error(source, f"there is no file {path}")
@@ -177,8 +178,8 @@ def _recipe(source: str, settings: Settings, record: Record, classes: int) -> Re
 
 def _of_library(source: str, library: str, rest: str, num_classes: int) -> Teacher:
     name, _, file = rest.partition(":")
-    path = Path(file).expanduser()
-    if not name or not file or not path.is_file():
+    path = local_path("tricks.distill.teacher", file) if file else Path()
+    if not name or not path.is_file():
         raise _error(
             source, f"there is no file '{file}'; type {library}:NAME:PATH with weights that are on this machine"
         )

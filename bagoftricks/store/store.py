@@ -12,6 +12,7 @@ from enum import Enum
 from pathlib import Path
 
 from bagoftricks.errors import UserError
+from bagoftricks.folders import local_path
 from bagoftricks.store.files import read_file, refuse_links, remove_temporaries, temporary_name, write_whole
 from bagoftricks.store.lease import LEASE, Lease, claim, is_live
 from bagoftricks.store.record import Record, read_record, record_text, safe_name
@@ -43,7 +44,7 @@ class Store:
     """The runs below one folder."""
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root).expanduser()
+        self.root = local_path("store", root)
         self.damaged: list[str] = []  # what is wrong with records that were left out
 
     def folder(self, run_id: str) -> Path:

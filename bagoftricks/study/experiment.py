@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import yaml
 
 from bagoftricks.errors import UserError, did_you_mean
-from bagoftricks.folders import shipped_folder, user_folders, yaml_files
+from bagoftricks.folders import local_path, shipped_folder, user_folders, yaml_files
 from bagoftricks.registry import HyperParameter, Values, added_cards
 from bagoftricks.robustness.scoring import corruption_names
 from bagoftricks.settings import OVERRIDE
@@ -81,7 +81,7 @@ def experiment_files() -> dict[str, Path]:
 
 def _find(name: str) -> Path:
     if name.endswith((".yaml", ".yml")):
-        if not (path := Path(name).expanduser()).is_file():
+        if not (path := local_path("experiment", name)).is_file():
             raise UserError(f"experiment={name}: there is no such file; a name without .yaml means a known one")
         return path
     if name not in (known := experiment_files()):

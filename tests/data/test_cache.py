@@ -27,7 +27,7 @@ FINISH = Finish(DATA, 8, torch.device("cpu"), channels_last=True)
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """An empty cache folder, and room for all of the images."""
-    monkeypatch.setattr(cache, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(cache, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setattr(cache, "free_bytes", lambda how: 3 * 2**20)
     cache._arena.cache_clear()
     yield tmp_path / "cache"
