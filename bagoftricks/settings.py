@@ -18,6 +18,7 @@ from bagoftricks.registry import MOST, Values, all_cards, check_numbers, check_r
 # an override as typed: +refine=mixup, data.pad=0, ~tricks.mixup
 OVERRIDE = re.compile(r"(?P<sign>\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@-]*)(?:=(?P<value>.*))?", re.DOTALL)
 MOST_PIXELS, MOST_CLASSES, MOST_EPOCHS, MOST_PROCESSES = 16_384, 1_000_000, 1_000_000, 1024
+MAX_PIXELS = 178_956_970  # of an image file: where Pillow suspects an attack, too; decoded, it takes half a GiB
 SMALL_IMAGE = 64  # pixels up to which crop=auto pads, and networks keep the resolution in the stem
 JITTER_OVERLAPS = {  # jitter -> the corruptions that it trains for
     "hsv": "colour jitter changes brightness and saturation, as the corruptions brightness and saturate do",
@@ -117,6 +118,8 @@ class DataSettings:
     """standard deviation of the PCA noise's coefficients; -1: 0.1 with crop=area, else 0"""
     on_error: str = "fail"
     """fail at a broken file, or skip it and count it"""
+    max_pixels: int = MAX_PIXELS
+    """most pixels (width x height) that an image file may have; a larger one counts as broken"""
     decode: str = "full"
     """full; scaled: JPEGs at 1/2, 1/4 or 1/8 of their sides where the crop stays large enough (large photographs);
     or gpu: JPEGs in batches by nvJPEG, cropped and flipped there"""
@@ -139,6 +142,7 @@ class DataSettings:
             positive(**{"data.limit": self.limit})
         positive(MOST_CLASSES, **{"data.num_classes": self.num_classes})
         positive(MOST_PIXELS, **{"data.image_size": self.image_size})
+        positive(**{"data.max_pixels": self.max_pixels})
         if not 0 <= self.jitter_strength <= 1:
             raise UserError(f"data.jitter_strength={self.jitter_strength}: must be in [0, 1]")
         if self.pad < 0:

@@ -213,6 +213,31 @@ def test_an_unsafe_load_is_found(arguments, unsafe):
     assert len(unsafe_loads(f"import torch\ntorch.load({arguments})")) == unsafe
 
 
+def image_readers(source: str) -> list[str]:
+    """Calls and imports that open image files."""
+    names = [name for _, name in calls(source) if name.endswith("Image.open")]
+    readers = ("torchvision.io.decode_", "torchvision.io.read_", "torchvision.datasets.folder", "cv2.", "imageio")
+    return names + [name for name in imports(source) if name.startswith(readers) or name == "PIL.Image.open"]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_one_module_opens_images(file):
+    assert bool(image_readers(FILES[file])) == (file == "data/decode.py")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from PIL import Image\nImage.open(path)",
+        "import PIL.Image as image\nimage.open(path)",
+        "from PIL.Image import open",
+        "from torchvision.io import decode_image",
+    ],
+)
+def test_a_reader_of_images_is_found(source):
+    assert image_readers(source)
+
+
 MOST_LINES, MOST_PARAMETERS = 50, 6
 
 

@@ -124,8 +124,8 @@ class Augment:
 
     def square_of(self, split: Split, index: int, draws: Float[Tensor, " n"]) -> UInt8[Tensor, "3 S S"]:
         """``square`` of an image of a split, decoded at a reduced scale where that is asked for and possible."""
-        path = split.path(index) if self.scaled else None
-        image = decode_scaled(path, lambda *sides: self._box(draws, *sides), self.size) if path else None
+        file = split.file(index) if self.scaled else None
+        image = decode_scaled(file, lambda *sides: self._box(draws, *sides), self.size) if file else None
         return self.square(split.image(index), draws) if image is None else self._moved(image, draws)
 
     def square(self, image: t.Image, draws: Float[Tensor, " n"]) -> UInt8[Tensor, "3 S S"]:

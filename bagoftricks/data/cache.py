@@ -28,6 +28,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from bagoftricks.data.decode import POLICY
 from bagoftricks.data.sources import CachedSplit, FileSplit, KeptSplit, Labels, MemorySplit, Split
 from bagoftricks.errors import UserError
 from bagoftricks.folders import cache_folder
@@ -174,7 +175,8 @@ def free_bytes(how: str) -> int:
 def files_digest(files: FileSplit, *how: object) -> str:
     """Return a digest of the files' paths, sizes and times, the decoders' versions, and what else decides pixels."""
     digest = blake2b(digest_size=16)
-    digest.update(repr([version("torch"), version("torchvision"), version("pillow"), *how]).encode())
+    decoders = [POLICY, files.max_pixels, version("torch"), version("torchvision"), version("pillow")]
+    digest.update(repr([*decoders, *how]).encode())
     for path in files.paths:
         status = os.stat(path)
         digest.update(f"{os.path.abspath(path)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())

@@ -1,98 +1,234 @@
-"""Image files to tensors: whole, a box of them at a reduced scale, or many on a GPU."""
+"""Images from their files' bytes: whole, a box of them at a reduced scale, or many on a GPU.
 
-import os
-from collections.abc import Callable, Sequence
-from pathlib import Path
+docs/data.md has the policy. JPEGs go through torchvision (libjpeg-turbo), all others through Pillow: torchvision's
+decoder of PNGs ends the process at a damaged file, and that of GIFs can hang. No other module opens an image.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
 from typing import TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401  (they register formats)
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image, decode_jpeg, read_file
+from torchvision.io import ImageReadMode, decode_jpeg
 
-from bagoftricks.errors import DataError, VanishedError
+from bagoftricks.data.image_file import ImageFile, JpegHeader, NoImage, image_format, jpeg_header
+from bagoftricks.errors import DataError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"}
+POLICY = 2  # raise it when the same file gives other pixels
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
 SCALES = (8, 4, 2)  # by which libjpeg divides a JPEG's sides as it decodes: the pixels in between are never made
-UNREADABLE = (OSError, RuntimeError, SyntaxError, ValueError)
+ORIENTATION, BITS, PHOTOMETRIC, SAMPLES = 274, 258, 262, 339  # tags of EXIF and TIFF
 Box: TypeAlias = tuple[float, float, float, float]  # top, left, height and width in pixels, not always whole ones
+Rgb: TypeAlias = UInt8[Tensor, "3 H W"]
 
 
-def decode(path: str | Path) -> UInt8[Tensor, "3 H W"]:
-    """Return the RGB pixels of an image file of any colour space. Raises DataError for a file that is no image.
+def decode(file: ImageFile) -> Rgb:
+    """Return the pixels of an image file as a person sees them: RGB, upright, over white, the first frame.
 
-    libjpeg-turbo and libpng through torchvision; what they refuse goes through Pillow.
+    Raises DataError that names the file if it is no image, is damaged, or is larger than it may be.
     """
-    try:
-        image: Tensor = decode_image(read_file(str(path)), ImageReadMode.RGB)
-        if image.dtype is torch.uint8:
-            return image
-    except RuntimeError:
-        pass
-    try:
-        with Image.open(path) as opened:
-            return torch.from_numpy(np.array(opened.convert("RGB"))).permute(2, 0, 1).contiguous()
-    except UNREADABLE as error:
-        raise unreadable(path, error) from error
+    _, data = file.read()
+    return decode_bytes(file, data)
 
 
-def decode_scaled(path: str | Path, box_of: Callable[[int, int], Box], size: int) -> UInt8[Tensor, "3 S S"] | None:
+def decode_bytes(file: ImageFile, data: bytearray) -> Rgb:
+    """Return the pixels of a file that was read."""
+    with file.naming():
+        name = image_format(data)
+        if name == "JPEG" and (header := _header(file, data)).channels != 4:  # CMYK is left to Pillow
+            try:
+                return upright(decode_jpeg(_tensor(data), ImageReadMode.RGB), orientation(header.exif))
+            except RuntimeError:  # a kind of JPEG that only Pillow reads, or a broken one: Pillow says in what way
+                pass
+        with _opened(file, name, data) as image:
+            return _flattened(image, data)
+
+
+def decode_scaled(file: ImageFile, box_of: Callable[[int, int], Box], size: int) -> UInt8[Tensor, "3 S S"] | None:
     """Resize a box of a JPEG to S x S, decoded at the smallest of libjpeg's scales that leaves the box S pixels.
 
     ``box_of`` gives the box from the image's height and width, which the header tells. Both the decoder's scaling and
     the resizing after it (bilinear, antialiased) average what they drop. None: only the full scale has the pixels, or
-    the file is no JPEG.
+    the file is no JPEG, or one that has to be turned.
     """
-    try:
-        with Image.open(path) as opened:
-            width, height = opened.size
-            top, left, tall, wide = box_of(height, width)
-            by = next((scale for scale in SCALES if min(tall, wide) >= scale * size), 1)
-            drafted = opened.draft("RGB", (width // by, height // by)) if by > 1 else None
+    name, data = file.read()
+    if name != "JPEG":
+        return None
+    with file.naming():
+        header = _header(file, data)
+        width, height = header.width, header.height
+        top, left, tall, wide = box_of(height, width)
+        by = next((scale for scale in SCALES if min(tall, wide) >= scale * size), 1)
+        if by == 1 or orientation(header.exif) != 1:
+            return None
+        with _opened(file, name, data) as image:
+            drafted = image.draft("RGB", (width // by, height // by))
             if drafted is None:
                 return None
             by = round(width / drafted[1][2])
             box = (left / by, top / by, (left + wide) / by, (top + tall) / by)
-            made = opened.convert("RGB").resize((size, size), Image.Resampling.BILINEAR, box)
+            made = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR, box)
             return torch.from_numpy(np.array(made)).permute(2, 0, 1)
-    except UNREADABLE as error:
-        raise unreadable(path, error) from error
 
 
-def read_bytes(path: str | Path) -> UInt8[Tensor, " n"]:
-    try:
-        data: Tensor = read_file(str(path))
-    except RuntimeError as error:
-        raise unreadable(path, error) from error
-    return data
-
-
-def decode_on(device: torch.device, files: Sequence[tuple[str, Tensor]]) -> list[Tensor | DataError]:
-    """Image files, (path, bytes) each, decoded to ``device``: JPEGs by nvJPEG where that is a GPU, others before.
+def decode_on(device: torch.device, files: Sequence[tuple[ImageFile, Tensor]]) -> list[Tensor | DataError]:
+    """Image files with their bytes decoded to ``device``: JPEGs by nvJPEG where that is a GPU, others before.
 
     Broken ones are returned, not raised.
     """
+    turns = [_turn_there(file, data) for file, data in files]
+    jpegs = [data for (_, data), turn in zip(files, turns, strict=True) if turn]
+    there: Iterator[Tensor | None]
     try:
-        return decode_jpeg([data for _, data in files], ImageReadMode.RGB, device=device)  # type: ignore[no-any-return]
-    except RuntimeError:  # one of them is broken, of a kind that nvJPEG does not know, or no JPEG
-        return [_decode_one_on(device, path, data) for path, data in files]
+        there = iter(_decode_jpegs(jpegs, device))
+    except RuntimeError:  # one of them is broken, or of a kind that nvJPEG does not know
+        there = iter([_decode_one(data, device) for data in jpegs])
+    images = [next(there) if turn else None for turn in turns]
+    return [
+        _decode_here(file, data, device) if image is None else upright(image, turn or 1)
+        for (file, data), turn, image in zip(files, turns, images, strict=True)
+    ]
 
 
-def _decode_one_on(device: torch.device, path: str, data: Tensor) -> Tensor | DataError:
+def decode_jpeg_code(code: UInt8[Tensor, " n"]) -> Rgb:
+    """Return the pixels of a JPEG that this process has made."""
+    image: Tensor = decode_jpeg(code, ImageReadMode.RGB)
+    return image
+
+
+def _decode_jpegs(codes: list[Tensor], device: torch.device) -> list[Tensor]:
+    return decode_jpeg(codes, ImageReadMode.RGB, device=device) if codes else []
+
+
+def _decode_one(code: Tensor, device: torch.device) -> Tensor | None:
     try:
-        return decode_jpeg(data, ImageReadMode.RGB, device=device)  # type: ignore[no-any-return]
+        return _decode_jpegs([code], device)[0]
     except RuntimeError:
+        return None
+
+
+def _decode_here(file: ImageFile, data: Tensor, device: torch.device) -> Tensor | DataError:
+    try:
+        return decode_bytes(file, bytearray(data.numpy())).to(device)
+    except DataError as error:
+        return error
+
+
+def _turn_there(file: ImageFile, data: Tensor) -> int | None:
+    """Return the orientation of a JPEG that a GPU can decode, None for any other file."""
+    code = bytes(data.numpy())
+    try:
+        if image_format(code) != "JPEG" or (header := _header(file, code)).channels == 4:
+            return None
+        return orientation(header.exif)
+    except NoImage:
+        return None
+
+
+def _tensor(data: bytearray) -> UInt8[Tensor, " n"]:
+    return torch.frombuffer(data, dtype=torch.uint8)
+
+
+def _header(file: ImageFile, data: bytes | bytearray) -> JpegHeader:
+    header = jpeg_header(data)
+    file.check_size(header.width, header.height)
+    return header
+
+
+@contextmanager
+def _opened(file: ImageFile, name: str, data: bytearray) -> Iterator[Image.Image]:
+    """Open an image of format ``name`` with Pillow, its header read and its size checked."""
+    if Image.MAX_IMAGE_PIXELS is not None and file.max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = file.max_pixels  # our limit takes the place of Pillow's, which raises at twice its own
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of metadata, mostly: what matters is raised
         try:
-            return decode(path).to(device)
-        except DataError as error:
-            return error
+            image = Image.open(BytesIO(data), formats=[name])
+        except UnidentifiedImageError as error:
+            raise NoImage(f"a damaged {name}") from error
+        except Image.DecompressionBombError as error:
+            size = str(error).partition(" exceeds")[0]
+            raise NoImage(f"{size}, more than data.max_pixels={file.max_pixels}") from error
+        with image:
+            file.check_size(*image.size)
+            yield image
 
 
-def unreadable(path: str | Path, error: Exception) -> DataError:
-    """Return the error of a file that is no image, or that was removed after its folder was listed."""
-    if not os.path.exists(path):
-        return VanishedError(f"{path} has vanished since the run began: is the folder still there, and its disk?")
-    reason = str(error).replace(f"'{path}'", "it").partition("\n")[0]
-    return DataError(f"{path} cannot be read as an image ({reason}): remove it, or set data.on_error=skip")
+def _flattened(image: Image.Image, data: bytearray) -> Rgb:
+    """Return the first frame of an image that Pillow has opened."""
+    _refuse_other_numbers(image)
+    image.load()
+    if image.format == "PNG" and "transparency" in image.info:
+        image.info["transparency"] = _transparent_colour(image.info["transparency"], *data[24:26])
+    exif = None if image.format == "TIFF" else image.info.get("exif")  # Pillow turns a TIFF itself
+    if image.mode.startswith("I"):
+        image = _first_8_bits(image)
+    if image.has_transparency_data:
+        over = image.convert("RGBA")
+        image = Image.new("RGB", over.size, "white")
+        image.paste(over, mask=over.getchannel("A"))
+    pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    return upright(pixels, orientation(exif)).contiguous()
+
+
+def _refuse_other_numbers(image: Image.Image) -> None:
+    """Raise NoImage for numbers whose black and white are not known."""
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    signed_or_floating = {2, 3, 5, 6}.intersection(tags.get(SAMPLES, (1,)))
+    if signed_or_floating or image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
+        raise NoImage(
+            "signed, floating-point or 32-bit numbers, and nothing says what is black and what is white: "
+            "save it with 8 or 16 bits a channel"
+        )
+
+
+def _first_8_bits(image: Image.Image) -> Image.Image:
+    """Return an image of 16-bit greys by their higher bytes; 12 bits of a TIFF by their first 8."""
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    values = np.asarray(image)
+    greys = (values >> (4 if tags.get(BITS) == (12,) else 8)).astype(np.uint8)
+    if tags.get(PHOTOMETRIC) == 0:  # white is zero; Pillow turns greys of 8 bits alone
+        greys = 255 - greys
+    if (clear := image.info.get("transparency")) is None:
+        return Image.fromarray(greys)
+    return Image.merge(
+        "LA", (Image.fromarray(greys), Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
+    )
+
+
+def _transparent_colour(clear: bytes | int | tuple[int, ...], bits: int, kind: int) -> bytes | int | tuple[int, ...]:
+    """Return a PNG's transparent colour in the range of Pillow's pixels."""
+    if kind == 2 and bits == 16:
+        raise NoImage("16-bit colours with a transparent one: save it with an alpha channel")
+    if isinstance(clear, int):
+        return clear * {2: 85, 4: 17}.get(bits, 1)
+    return clear
+
+
+def orientation(exif: bytes | None) -> int:
+    """Return the orientation, 1 to 8, that EXIF metadata give; 1 where they are damaged or have none."""
+    if exif is None:
+        return 1
+    tags = Image.Exif()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            tags.load(exif)
+            given = tags.get(ORIENTATION, 1)
+        except Exception:  # metadata can be broken in as many ways as images
+            return 1
+    return given if given in range(2, 9) else 1
+
+
+def upright(image: Rgb, orientation: int) -> UInt8[Tensor, "3 _ _"]:
+    """Return an image upright that was stored in one of EXIF's orientations."""
+    if orientation >= 5:
+        image = image.transpose(1, 2)
+    flipped = {2: [2], 3: [1, 2], 4: [1], 6: [2], 7: [1, 2], 8: [1]}.get(orientation)
+    return image.flip(flipped) if flipped else image.contiguous()

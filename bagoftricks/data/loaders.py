@@ -71,7 +71,7 @@ def _loader(split: Split, data: DataSettings, preparation: Preparation, reading:
     if not prepared_whole(augment, plan.count):
         if data.on_error == "skip" and not shares.dealt:
             shares = replace(shares, whole=shares.world.size > 1)  # the counts of each rank are known after reading
-        on_gpu = data.decode == "gpu" and split.path(0) is not None
+        on_gpu = data.decode == "gpu" and split.file(0) is not None
         how = replace(reading, workers=workers, on_error=data.on_error, on_gpu=on_gpu, shares=shares)
         return StreamLoader(cached(split, data.cache, shares.world.local_size), preparation, how)
     plain = Augment.plain(data, augment.size, augment.short_side)

@@ -16,10 +16,11 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from bagoftricks.data.decode import decode
+from bagoftricks.data.image_file import ImageFile
 from bagoftricks.data.listing import Listing
 from bagoftricks.errors import DataError
 from bagoftricks.rng import Key
-from bagoftricks.settings import DataSettings
+from bagoftricks.settings import MAX_PIXELS, DataSettings
 
 Labels = npt.NDArray[np.int64]
 
@@ -34,7 +35,7 @@ class MemorySplit:
     def image(self, index: int) -> UInt8[Tensor, "3 H W"]:
         return self.images[index].contiguous()
 
-    def path(self, index: int) -> str | None:
+    def file(self, index: int) -> ImageFile | None:
         """Return the file from which an image is decoded, None without one."""
         return None
 
@@ -44,19 +45,20 @@ class MemorySplit:
 
 @dataclass(frozen=True)
 class FileSplit:
-    """Images in files, decoded when they are asked for."""
+    """Images in files, decoded when they are asked for; find_dataset sets ``max_pixels``."""
 
     paths: npt.NDArray[Any]  # of str: forked workers share an array, but copy a list bit by bit
     labels: Labels
+    max_pixels: int = MAX_PIXELS
 
     def image(self, index: int) -> UInt8[Tensor, "3 H W"]:
-        return decode(str(self.paths[index]))
+        return decode(self.file(index))
 
-    def path(self, index: int) -> str | None:
-        return str(self.paths[index])
+    def file(self, index: int) -> ImageFile:
+        return ImageFile(str(self.paths[index]), self.max_pixels)
 
     def subset(self, rows: Labels) -> "FileSplit":
-        return FileSplit(self.paths[rows], self.labels[rows])
+        return replace(self, paths=self.paths[rows], labels=self.labels[rows])
 
 
 @dataclass
@@ -74,8 +76,8 @@ class KeptSplit:
     def image(self, index: int) -> UInt8[Tensor, "3 H W"]:
         return self.split.image(index)
 
-    def path(self, index: int) -> str | None:
-        return self.split.path(index)
+    def file(self, index: int) -> ImageFile | None:
+        return self.split.file(index)
 
     def subset(self, rows: Labels) -> "Split":
         return self.split.subset(rows)
@@ -108,8 +110,8 @@ class CachedSplit:
             self.arena.put(index, kept)
         return kept
 
-    def path(self, index: int) -> str | None:
-        return self.files.path(index)
+    def file(self, index: int) -> ImageFile:
+        return self.files.file(index)
 
     def subset(self, rows: Labels) -> "Split":
         return self.files.subset(rows)
@@ -155,8 +157,14 @@ def relabelled(split: Split, labels: Labels) -> Split:
 def find_dataset(settings: DataSettings) -> Dataset:
     """Return the data set of these settings, its files not yet decoded. Raises DataError if it is not there."""
     found = settings.find()
+    train, val = (_limited_to(split, settings.max_pixels) for split in (found.train, found.val))
+    found = replace(found, train=train, val=val)
     found = hold_out(found, settings.holdout) if settings.holdout else found
     return found if settings.limit is None else limited(found, settings.limit)
+
+
+def _limited_to(split: Split, max_pixels: int) -> Split:
+    return replace(split, max_pixels=max_pixels) if isinstance(split, FileSplit) else split
 
 
 def limited(data: Dataset, count: int) -> Dataset:

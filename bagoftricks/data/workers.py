@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from bagoftricks.data.augment import Augment
-from bagoftricks.data.decode import decode_on, read_bytes
+from bagoftricks.data.decode import decode_on
+from bagoftricks.data.image_file import ImageFile
 from bagoftricks.data.sources import Split
 from bagoftricks.errors import DataError
 
@@ -42,7 +43,7 @@ class Files:
     """A step's image files as they are, for ``decoded`` to make images of."""
 
     samples: list[Sample]
-    files: list[tuple[str, Tensor]]
+    files: list[tuple[ImageFile, Tensor]]
     broken: list[DataError]
 
 
@@ -77,10 +78,10 @@ class SharedBytes:
     def __getitems__(self, samples: Sequence[Sample]) -> Files:
         read = Files([], [], [])
         for sample in samples:
-            path = self.split.path(sample.index)
-            assert path is not None, "only files are decoded on a GPU"
+            file = self.split.file(sample.index)
+            assert file is not None, "only files are decoded on a GPU"
             try:
-                read.files.append((path, read_bytes(path)))
+                read.files.append((file, torch.frombuffer(file.read()[1], dtype=torch.uint8)))
                 read.samples.append(sample)
             except DataError as error:
                 read.broken.append(error)

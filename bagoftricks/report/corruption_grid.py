@@ -5,8 +5,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from bagoftricks.data.decode import decode
+from bagoftricks.data.image_file import ImageFile
 from bagoftricks.data.transforms import fit
-from bagoftricks.errors import DataError, UserError
+from bagoftricks.errors import UserError, printable
 from bagoftricks.folders import local_path
 from bagoftricks.robustness.corruptions import (
     CORRUPTIONS,
@@ -31,12 +32,10 @@ def write_grid(image: str, out: str, settings: CorruptionSettings, size: int) ->
 
     All 19 corruptions by the constants that fit the size, or those of the protocol as it stores them.
     """
-    if not local_path("image", image).is_file():
-        raise UserError(f"image={image}: no such file")
-    try:
-        pixels = decode(local_path("image", image))
-    except DataError as error:
-        raise UserError(f"image={image}: cannot be read as an image") from error
+    path = local_path("image", image)
+    if not path.exists():
+        raise UserError(f"image={printable(image)}: no such file")
+    pixels = decode(ImageFile(str(path), advice="name another file with image="))
     protocol = None if settings.protocol == "none" else find_protocol(settings.protocol)
     if protocol and protocol.sequences:
         raise UserError(f"corruptions={protocol.name}: its sequences are not shown; leave it out, or name another")

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import functional as tv
 
-from bagoftricks.data.decode import SUFFIXES, decode
+from bagoftricks.data.decode import SUFFIXES
 from bagoftricks.data.sources import FileSplit, Labels
 from bagoftricks.data.stream import worker_count
-from bagoftricks.errors import DataError, did_you_mean
+from bagoftricks.errors import DataError, did_you_mean, printable
 from bagoftricks.folders import local_folder
 
 LABELS = "labels.npy"
@@ -138,8 +138,8 @@ def centred(image: UInt8[Tensor, "3 H W"], size: int, where: str) -> UInt8[Tenso
 
 
 def stored_image(split: StoredSplit, index: int, size: int) -> UInt8[Tensor, "3 S S"]:
-    where = str(split.paths[index]) if isinstance(split, FileSplit) else f"image {index} of a stored array"
-    return centred(decode(where) if isinstance(split, FileSplit) else split.image(index), size, where)
+    where = printable(split.paths[index]) if isinstance(split, FileSplit) else f"image {index} of a stored array"
+    return centred(split.image(index), size, where)
 
 
 def _arrays(folder: Path, corruptions: tuple[str, ...], severities: int) -> StoredSet:

@@ -46,7 +46,7 @@ def files(tmp_path):
 def reads(monkeypatch):
     """The files decoded in this process so far."""
     paths = []
-    monkeypatch.setattr("bagoftricks.data.sources.decode", lambda path: paths.append(path) or decode(path))
+    monkeypatch.setattr("bagoftricks.data.sources.decode", lambda file: paths.append(file) or decode(file))
     return paths
 
 
@@ -77,14 +77,14 @@ def test_a_kept_image_is_decoded_once(folder, files, reads, how):
     epochs(files, how, count=3)
     assert len(reads) == 8
     cached_split = cached(files, how)
-    assert all(torch.equal(cached_split.image(i), decode(files.paths[i])) for i in range(8))
+    assert all(torch.equal(cached_split.image(i), decode(files.file(i))) for i in range(8))
     assert len(reads) == 8  # the next run of this process finds them too
 
 
 def test_workers_fill_one_cache_together(folder, files, reads):
     epochs(files, "ram", workers=2)
     kept = cached(files, "ram")
-    assert all(torch.equal(kept.image(i), decode(files.paths[i])) for i in range(8))
+    assert all(torch.equal(kept.image(i), decode(files.file(i))) for i in range(8))
     assert reads == []  # all decoded by the workers
 
 

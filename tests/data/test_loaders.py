@@ -270,9 +270,9 @@ def decoded(monkeypatch):
     """How many images were decoded so far."""
     paths = []
 
-    def decode(path):
-        paths.append(path)
-        return decode_image(path)
+    def decode(file):
+        paths.append(file)
+        return decode_image(file)
 
     monkeypatch.setattr("bagoftricks.data.sources.decode", decode)
     return paths

@@ -3,10 +3,10 @@ import pytest
 import torch
 from PIL import Image
 
-from bagoftricks.data.decode import decode
 from bagoftricks.data.sources import find_dataset
 from bagoftricks.errors import DataError
 from bagoftricks.settings import dataset_settings
+from tests.pictures import decode_path
 
 
 def write(path, mode="RGB", size=(8, 6), **options):
@@ -31,7 +31,7 @@ def folder(tmp_path):
      ("one.png", "1"), ("i16.png", "I;16"), ("w.webp", "RGB"), ("b.bmp", "RGB"), ("p.gif", "P")],
 )  # fmt: skip
 def test_every_colour_space_becomes_rgb_bytes(tmp_path, name, mode):
-    image = decode(write(tmp_path / name, mode))
+    image = decode_path(write(tmp_path / name, mode))
     assert image.shape == (3, 6, 8)
     assert image.dtype is torch.uint8
 
@@ -39,27 +39,27 @@ def test_every_colour_space_becomes_rgb_bytes(tmp_path, name, mode):
 def test_a_grey_jpeg_has_three_equal_channels_and_its_own_brightness(tmp_path):
     path = tmp_path / "grey.jpg"
     Image.new("L", (16, 16), 77).save(path)
-    assert (decode(path) == 77).all()
+    assert (decode_path(path) == 77).all()
 
 
 def test_a_cmyk_jpeg_keeps_its_colour(tmp_path):
     path = tmp_path / "cmyk.jpg"
     Image.new("RGB", (16, 16), (200, 40, 40)).convert("CMYK").save(path, quality=95)
-    assert decode(path).flatten(1).float().mean(1).tolist() == pytest.approx([200, 40, 40], abs=6)
+    assert decode_path(path).flatten(1).float().mean(1).tolist() == pytest.approx([200, 40, 40], abs=6)
 
 
 def test_a_broken_file_is_named_with_the_way_out(tmp_path):
     path = tmp_path / "broken.jpg"
     path.write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"broken\.jpg cannot be read as an image .*data\.on_error=skip"):
-        decode(path)
+        decode_path(path)
 
 
 def test_a_truncated_jpeg_is_an_error(tmp_path):
     path = write(tmp_path / "cut.jpg", size=(64, 64))
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(DataError, match=r"cut\.jpg"):
-        decode(path)
+        decode_path(path)
 
 
 def test_a_folder_per_class_gives_sorted_classes_and_both_splits(folder):

@@ -19,7 +19,6 @@ from PIL import Image
 from scipy import ndimage
 from scipy.stats import ks_2samp, wilcoxon
 
-from bagoftricks.data.decode import decode
 from bagoftricks.data.transforms import fit
 from bagoftricks.rng import Key
 from bagoftricks.robustness.corruptions import (
@@ -36,6 +35,7 @@ from bagoftricks.robustness.corruptions import (
 from bagoftricks.robustness.corruptions.draws import Stream
 from bagoftricks.robustness.corruptions.motion import _add_gathered, _add_slices, _add_small
 from bagoftricks.robustness.corruptions.table import CORRUPTION_TABLE, draw_nothing
+from tests.pictures import decode_path
 
 SIDE = 32
 
@@ -361,7 +361,7 @@ def test_our_draws_are_distributed_as_the_original_programs(name, kind, replay):
 def test_our_draws_change_photographs_as_the_original_programs_do(name, replay):
     """Each photograph once with either's draws: the differences have no sign."""
     paths = sorted(Path(os.environ["BAGOFTRICKS_PHOTOS"]).rglob("*.[jJ]*"))[: 12 if name == "glass_blur" else 48]
-    arrays = np.stack([fit(decode(path), 224, 256).permute(1, 2, 0).numpy() for path in paths])
+    arrays = np.stack([fit(decode_path(path), 224, 256).permute(1, 2, 0).numpy() for path in paths])
     for severity in (1, 3, 5):
         for ours, theirs in both("imagenet", name, severity, arrays, replay):
             assert wilcoxon(ours, theirs).pvalue > 1e-4

@@ -9,9 +9,10 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from jaxtyping import UInt8
-from PIL import Image
 from torch import Tensor
 
+from bagoftricks.data.decode import decode
+from bagoftricks.data.image_file import ImageFile
 from bagoftricks.errors import UserError
 from bagoftricks.rng import Key
 
@@ -102,8 +103,7 @@ class Frost:
 
 
 def _read(path: Path) -> Picture:
-    with Image.open(path) as picture:
-        return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1).contiguous()
+    return decode(ImageFile(str(path), advice="download it again, or leave the folder out for generated frost"))
 
 
 def _texture(number: int) -> Picture:

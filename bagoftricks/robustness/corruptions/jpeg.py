@@ -6,7 +6,8 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
+
+from bagoftricks.data.decode import decode_jpeg_code
 
 STORED_QUALITY = 85  # JPEG quality of the published ImageNet-C; CIFAR-10-C was stored without loss
 
@@ -23,5 +24,5 @@ def resave_as_jpeg(images: UInt8[Tensor, "B 3 H W"], quality: int = STORED_QUALI
         # PIL interleaves three planes five times as fast as a tensor's permutation is copied.
         Image.merge("RGB", [Image.fromarray(plane) for plane in planes]).save(file, "JPEG", quality=quality)
         code = torch.frombuffer(file.getbuffer(), dtype=torch.uint8)
-        result[index] = decode_jpeg(code, mode=ImageReadMode.RGB)
+        result[index] = decode_jpeg_code(code)
     return result.to(images.device)
