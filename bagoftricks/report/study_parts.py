@@ -1,6 +1,5 @@
 """Typed parts of a study: its file, as bot-sweep saves it, and the rows of its table."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TypeVar
@@ -8,12 +7,14 @@ from typing import TypeVar
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.report.dawnbench import Measure
 from bagoftricks.statistics.paired import Comparison, Summary
-from bagoftricks.store.json_fields import Json, from_json
+from bagoftricks.store.files import read_file
+from bagoftricks.store.json_fields import Json, from_json, parse_json, unsealed
 from bagoftricks.store.record import Record
 from bagoftricks.store.store import Store
 from bagoftricks.study.plan import study_names, study_path
 
 T = TypeVar("T")
+STUDY_BYTES = 2**28
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,13 +79,13 @@ class StudyRow:
 def load_study(store: Store, name: str) -> SavedStudy:
     """Return the study that bot-sweep saved. Raises UserError if it is missing or damaged."""
     path = study_path(store, name)
-    if not path.is_file():
+    if not path.exists():
         known = study_names(store)
         there = f"; there are {', '.join(known)}" if known else "; bot-sweep makes one"
         raise UserError(f"store={store.root} holds no study '{name}'{did_you_mean(name, known) or there}")
     try:
-        return read_study(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        return read_study(unsealed(parse_json(read_file(path, STUDY_BYTES)))[0])
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise UserError(f"{path} is not a study ({error}): type the bot-sweep command that made it again") from error
 
 

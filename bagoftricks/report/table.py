@@ -118,7 +118,8 @@ def render(rows: Sequence[Row], columns: Iterable[Column], style: str) -> str:
         keys = [column.key for column in columns]
         return draw_table(keys, [[cells.get(key) for key in keys] for _, cells in known], (), style)
     shown = [
-        [c.show(cells[c.key]) + row.mark(c.key) if c.key in cells else "" for c in columns] for row, cells in known
+        [c.show(cells[c.key]) + row.mark(c.key) if cells.get(c.key) is not None else "" for c in columns]
+        for row, cells in known
     ]
     left = [at for at, c in enumerate(columns) if any(isinstance(cells.get(c.key), str) for _, cells in known)]
     return draw_table([c.heading for c in columns], shown, left, style)

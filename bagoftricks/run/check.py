@@ -9,13 +9,14 @@ from torch import nn
 
 from bagoftricks.errors import NoEffectError, UserError
 from bagoftricks.models import build_model
-from bagoftricks.models.weights import file_digest, fitted, head_names, read_tensors
+from bagoftricks.models.weights import existing, file_digest, fitted, head_names, read_tensors
 from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.recipe import Recipe
 from bagoftricks.recipe.trick import Task, Trick
 from bagoftricks.run.classes import class_names_of, output_order
 from bagoftricks.run.environment import find_device
 from bagoftricks.settings import Settings
+from bagoftricks.store.store import require_intact
 from bagoftricks.training.parameters import check_selectors, freeze
 from bagoftricks.training.trainer import gradient_scaler
 from bagoftricks.tricks.catalogue import card, create
@@ -117,6 +118,7 @@ def weights_digest(checked: Checked) -> str | None:
     model = checked.settings.model
     if model.weights is None:
         return None
+    require_intact(existing(model.weights))
     fitted(checked.network, read_tensors(model.weights), model.weights, new_head=model.new_head)
     return file_digest(model.weights)
 

@@ -25,7 +25,8 @@ from bagoftricks.run.corrupted_images import piece_count, pieces
 from bagoftricks.run.environment import environment
 from bagoftricks.run.evaluation import Subject
 from bagoftricks.run.reporter import Reporter
-from bagoftricks.store.files import write_whole
+from bagoftricks.store.files import read_file, write_whole
+from bagoftricks.store.json_fields import parse_json, sealed_text, unsealed
 from bagoftricks.store.lease import require_held
 from bagoftricks.store.record import Record
 from bagoftricks.store.robustness import Machine, RobustnessResult, RobustnessScores
@@ -34,6 +35,7 @@ from bagoftricks.training.trainer import predictor
 
 SAVE_EVERY_S = 20.0  # between two writings of the unfinished counts
 PARTIAL = "partial.json"
+PARTIAL_BYTES = 2**28
 
 
 def corruption_request(subject: Subject) -> EvaluationRequest | None:
@@ -203,12 +205,12 @@ class Unfinished:
         if not self.path.is_file():
             return {}
         try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
+            found, _ = unsealed(parse_json(read_file(self.path, PARTIAL_BYTES)))
             if found["digest"] != self.digest:
                 raise ValueError("they belong to other weights, other images or another protocol")
             self.tally.load(Counts(**found["tally"]))
             self.pieces, seconds = int(found["pieces"]), dict(found["seconds"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             reporter.note(f"{self.path}: the unfinished counts are not used: {error}")
             self.path.unlink(missing_ok=True)
             return {}
@@ -220,7 +222,7 @@ class Unfinished:
         """Write the counts."""
         tally = asdict(self.tally.counts())
         found = {"digest": self.digest, "tally": tally, "pieces": self.pieces, "seconds": dict(seconds)}
-        text = json.dumps(found)
+        text = sealed_text(found)
         write_whole(self.path, lambda path: path.write_text(text, encoding="utf-8"))
         self.saved = time.monotonic()
 

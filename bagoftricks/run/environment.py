@@ -1,5 +1,6 @@
 """Device, versions and arithmetic of a run."""
 
+import getpass
 import os
 import platform
 import subprocess
@@ -57,10 +58,19 @@ def environment(
         git_dirty=dirty,
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         host=platform.node(),
+        user=user_name(),
         devices=devices,
         continuations=continuations,
         micro_batches=micro_batches,
     )
+
+
+def user_name() -> str | None:
+    """Return the user's login name, None where there is none, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return None
 
 
 def cpu_name() -> str:

@@ -15,7 +15,7 @@ from bagoftricks.run.keeper import EpochRows, Progress, RunCheckpointer
 from bagoftricks.run.reporter import Reporter
 from bagoftricks.run.start import Seconds
 from bagoftricks.settings import Settings
-from bagoftricks.store.record import CurvePoint, Scores
+from bagoftricks.store.record import CurvePoint, Scores, scores_of
 from bagoftricks.training.trainer import Trainer, predictor
 
 REFRESH_BATCHES = 50  # to measure the batch norms' statistics of averaged weights on
@@ -84,6 +84,7 @@ class Training:
         synchronise(trainer.device)
         checkpointer.watch.flush()
         progress.taken, progress.train_seconds = len(train), before + time.perf_counter() - start
+        progress.end_training()
         if progress.total is None:
             raise DataError(f"epoch {progress.epoch}: no training image could be read; check data.root")
         return progress.total.item() / len(train)
@@ -103,7 +104,7 @@ class Training:
 
 def final_metrics(rows: EpochRows, epochs: int) -> dict[str, Scores]:
     """Return the last epoch's scores of each weight set."""
-    return {row["weights"]: Scores(**{key: row[key] for key in SCORES}) for row in rows if row["epoch"] == epochs}
+    return {row["weights"]: scores_of({key: row[key] for key in SCORES}) for row in rows if row["epoch"] == epochs}
 
 
 def learning_curve(rows: EpochRows) -> tuple[CurvePoint, ...]:

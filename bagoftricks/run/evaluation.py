@@ -22,8 +22,8 @@ from bagoftricks.run.loading import val_loader
 from bagoftricks.run.prepare import class_count
 from bagoftricks.settings import Settings
 from bagoftricks.store.files import weights_writer, write_whole
-from bagoftricks.store.record import Record, Scores
-from bagoftricks.store.store import Store
+from bagoftricks.store.record import Record, Scores, scores_of
+from bagoftricks.store.store import Store, require_intact
 from bagoftricks.training.trainer import predictor
 
 
@@ -81,6 +81,8 @@ def subject_of_run(
     num_classes = trained.num_classes or record.data.classes
     store = Store(settings.store)
     files = {name: store.weights(record.id, name) for name in record.metrics}
+    for file in files.values():
+        require_intact(existing(file))
     checked, what = check(trained).with_data(num_classes), f"run {record.id}"
     data, notes = with_classes_of(record.data.class_names, data or find_dataset(settings.data), num_classes, what)
     return Subject(trained, settings, checked, data, size, files, record.data.class_names, notes)
@@ -93,6 +95,7 @@ def subject_of_file(settings: Settings) -> Subject:
     if settings.model.new_head:
         raise UserError("model.new_head=true: a head that was not trained is not worth evaluating; leave it out")
     weights = existing(settings.model.weights)
+    require_intact(weights)
     checked, data = check(settings), find_dataset(settings.data)
     checked = checked.with_data(class_count(settings, data))
     names = class_names_of(weights)
@@ -131,7 +134,7 @@ def evaluate(subject: Subject, note: Callable[[str], object], digest: str | None
     params, macs = count_params(model), count_macs(model, size)
     found = []
     for name in subject.files:
-        scores = Scores(**accuracy(predictor(recipe, subject.network(name)), val.epoch(0)))
+        scores = scores_of(accuracy(predictor(recipe, subject.network(name)), val.epoch(0)))
         found.append(Evaluated(name, scores, data.name, size, val.images, params, macs))
     for broken in val.skipped:
         note(f"skipped: {broken}")

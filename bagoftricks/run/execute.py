@@ -31,7 +31,7 @@ from bagoftricks.settings import Settings
 from bagoftricks.store.checkpoints import FOLDER, Checkpoints, remove_leftovers
 from bagoftricks.store.files import remove_temporaries, weights_writer, write_whole
 from bagoftricks.store.lease import NullLease, require_held
-from bagoftricks.store.record import Cost, DataFacts, Record
+from bagoftricks.store.record import Cost, DataFacts, Record, quartiles
 from bagoftricks.store.store import ReadOnlyStore, Store
 
 EVIDENCE = "evidence.json"  # of a loss that is not finite
@@ -257,6 +257,7 @@ class Run:
             latency_ms=1000 * one.seconds,
             peak_memory_mib=peak_memory,
             train_seconds=progress.train_seconds,
+            epoch_seconds=quartiles(np.diff(progress.epoch_ends).tolist()),
             curve=learning_curve(progress.rows),
             warmup_seconds=training.seconds.warmup,
             compile_seconds=training.seconds.compile,

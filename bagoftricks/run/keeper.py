@@ -32,6 +32,7 @@ class Progress:
     total: Tensor | None = None  # sum of their losses, on the device
     rows: EpochRows = field(default_factory=list)
     train_seconds: float = 0.0
+    epoch_ends: list[float] = field(default_factory=list)  # train_seconds at the start and after each epoch
     wall_seconds: float = 0.0  # of earlier processes
     continuations: int = 0
     micro_batches: list[list[int]] = field(default_factory=list)  # [steps done, images at a time after them]
@@ -39,6 +40,11 @@ class Progress:
     def reductions(self) -> tuple[tuple[int, ...], ...] | None:
         """Return the reductions of the micro-batch after memory ran out, None without one."""
         return tuple(map(tuple, self.micro_batches)) or None
+
+    def end_training(self) -> None:
+        """Note the time at the end of an epoch's steps, once if the run was resumed after them."""
+        if len(self.epoch_ends) == self.epoch:
+            self.epoch_ends = [*self.epoch_ends, self.train_seconds]
 
     def end_epoch(self, rows: EpochRows) -> None:
         """Add the rows of the epoch and move to the next one."""
@@ -71,6 +77,7 @@ class RunCheckpointer:
             )
         if not self.progress.continuations:
             self.progress.train_seconds = trainer.setup_seconds
+            self.progress.epoch_ends = [trainer.setup_seconds]
         if micro_batch is not None:
             self.reduce(micro_batch)
 

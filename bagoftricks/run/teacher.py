@@ -34,7 +34,7 @@ from bagoftricks.run.classes import output_order
 from bagoftricks.settings import DataSettings, Settings
 from bagoftricks.store.checkpoint_file import read_checkpoint, write_checkpoint
 from bagoftricks.store.record import Record, TeacherFacts, read_record, settings_of
-from bagoftricks.store.store import RECORD, WEIGHTS, Store
+from bagoftricks.store.store import RECORD, WEIGHTS, Store, require_intact
 from bagoftricks.training.state import TrainingState
 from bagoftricks.training.trainer import autocast
 from bagoftricks.tricks.catalogue import create
@@ -130,6 +130,7 @@ def _own_file(source: str, name: str) -> tuple[Path, str]:
 
 def _of_run(source: str, weights: Path, num_classes: int, class_names: Sequence[str]) -> Teacher:
     record = read_record(weights.parent / RECORD)
+    require_intact(weights)
     settings = _settings(source, record)
     classes = settings.num_classes or record.data.classes
     recipe = _recipe(source, settings, record, classes)

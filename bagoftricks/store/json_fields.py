@@ -1,14 +1,69 @@
-"""JSON to dataclasses and back. Values of the wrong type raise ValueError with the path of the field."""
+"""JSON to dataclasses and back. Values of the wrong type raise ValueError with the path of the field.
 
+JSON on disk is strict and may be sealed: it holds the SHA-256 of its own values, so that a changed number is noticed.
+"""
+
+import json
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
+from hashlib import sha256
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Json = dict[str, Any]  # a plain JSON object, whose fields nothing here reads by name
 T = TypeVar("T")
 NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false", dict: "an object"}
+
+SEAL = "sha256"  # field of a sealed object
+
+
+def parse_json(data: bytes) -> Any:
+    """Return strict JSON in UTF-8. Raises ValueError, also for NaN, infinities, a key twice, and deep nesting."""
+    try:
+        return json.loads(
+            data.decode(), object_pairs_hook=_once, parse_constant=_not_finite, parse_float=_finite_number
+        )
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def sealed_text(values: Mapping[str, Any]) -> str:
+    """Return an object as strict JSON, with its seal. Raises ValueError for a number that is not finite."""
+    made = json.loads(json.dumps(values, allow_nan=False))
+    return json.dumps({**made, SEAL: _seal(made)}, indent=2) + "\n"
+
+
+def unsealed(values: Json) -> tuple[Json, bool]:
+    """Return an object without its seal, and True if it had one. Raises ValueError if the seal is of other values."""
+    rest = {name: value for name, value in values.items() if name != SEAL}
+    if SEAL in values and values[SEAL] != _seal(rest):
+        raise ValueError(f"its {SEAL} is not that of its values: it was damaged or edited")
+    return rest, SEAL in values
+
+
+def _seal(values: Json) -> str:
+    return sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _once(pairs: list[tuple[str, Any]]) -> Json:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(
+            f"it has the key {next(k for k, _ in pairs if [key for key, _ in pairs].count(k) > 1)!r} twice"
+        )
+    return found
+
+
+def _not_finite(text: str) -> float:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _finite_number(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is too large a number")
+    return number
 
 
 def from_json(kind: type[T] | types.GenericAlias, value: object, path: str = "") -> T:

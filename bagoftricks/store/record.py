@@ -1,20 +1,24 @@
 """Record of a finished run. Units are in the names; accuracies are in percent; MACs are what papers call FLOPs."""
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from statistics import quantiles
 
 from bagoftricks.errors import DamagedRecord, UserError
 from bagoftricks.registry import Values
 from bagoftricks.settings import DataSettings, Settings
-from bagoftricks.store.json_fields import Json, from_json, to_json
+from bagoftricks.store.files import note_once, read_file
+from bagoftricks.store.json_fields import SEAL, Json, from_json, parse_json, sealed_text, to_json, unsealed
 from bagoftricks.store.robustness import RobustnessResult
 from bagoftricks.store.weight_sets import LAST, averages, reported
 
-RECORD_FORMAT = 2  # raise it when an older version could misread a newer record
+RECORD_FORMAT = 3  # raise it when an older version could misread a newer record
 RENAMED = {"mixup": {"off": "unmixed_end"}}  # hyper-parameters of records of format 1
+RECORD_BYTES = 2**26  # more is no record
 OF_RESULTS = {"copies": "weights"}  # fields of earlier evaluations on corrupted images
 
 
@@ -24,8 +28,13 @@ class Scores:
 
     top1: float
     top5: float
-    loss: float
+    loss: float | None  # None where it is not finite
     ece: float | None = None  # expected calibration error, in percent
+
+
+def scores_of(measured: Mapping[str, float]) -> Scores:
+    """Return measured scores for a record, in which every number is finite."""
+    return Scores(**{name: value if math.isfinite(value) else None for name, value in measured.items()})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,26 @@ class CurvePoint:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Quartiles:
+    """Distribution of a few measured values."""
+
+    count: int
+    min: float
+    q1: float
+    median: float
+    q3: float
+    max: float
+
+
+def quartiles(values: Sequence[float]) -> Quartiles | None:
+    """Return the distribution of values, None without any."""
+    if not values:
+        return None
+    q1, median, q3 = quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
+    return Quartiles(count=len(values), min=min(values), q1=q1, median=median, q3=q3, max=max(values))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cost:
     """Costs of the network, of its training and of its predictions."""
 
@@ -51,6 +80,7 @@ class Cost:
     latency_ms: float
     peak_memory_mib: float
     train_seconds: float
+    epoch_seconds: Quartiles | None = None  # of training, without the evaluation; None in earlier records
     curve: tuple[CurvePoint, ...] = ()  # empty in records of the first versions
     warmup_seconds: float | None = None
     compile_seconds: float | None = None
@@ -115,6 +145,7 @@ class Environment:
     git_dirty: bool | None = None
     date: str | None = None  # of the record, in UTC, as ISO 8601
     host: str | None = None
+    user: str | None = None
     devices: int = 1
     continuations: int = 0  # times that the run was resumed
     micro_batches: tuple[tuple[int, ...], ...] | None = None  # (steps done, images at a time after them)
@@ -186,7 +217,7 @@ def data_settings_of(record: Record) -> DataSettings:
 def read_record(path: Path) -> Record:
     """Return the record in a file. Raises DamagedRecord, or UserError if a newer version wrote it."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(read_file(path, RECORD_BYTES))
         number = values.get("format", RECORD_FORMAT)
         newer = isinstance(number, int) and number > RECORD_FORMAT
         record = None if newer else _record(values)
@@ -200,7 +231,12 @@ def read_record(path: Path) -> Record:
 
 
 def _record(values: Json) -> Record:
-    values = _of_format_1(values) if values.get("format") == 1 else values
+    values, sealed = unsealed(values)
+    if values.get("format") in (1, 2):
+        note_once("records of earlier versions have no digest of their own: a damaged number in them is not noticed")
+        values = _of_format_1(values) if values["format"] == 1 else {**values, "format": RECORD_FORMAT}
+    elif not sealed:
+        raise ValueError(f"{SEAL} is missing")
     results = from_json(dict[str, Json], values.get("robustness", {}), "robustness")
     results = {name: _renamed(result, OF_RESULTS) for name, result in results.items()}
     values = {**values, "robustness": results}
@@ -211,6 +247,8 @@ def _record(values: Json) -> Record:
         raise ValueError(f"format {record.format} does not exist")
     if not isinstance(record.model.get("name"), str):
         raise ValueError("model.name must be text")
+    if record.status != "done":
+        raise ValueError(f"status is {record.status!r}, not 'done'")
     if LAST not in record.metrics:
         raise ValueError(f"metrics.{LAST} is missing")
     json.dumps(values, ensure_ascii=False).encode()  # text that cannot be printed is damaged
@@ -245,8 +283,8 @@ def _renamed(values: Values, names: Mapping[str, str]) -> Json:
 
 
 def record_text(record: Record) -> str:
-    """Return the record as JSON."""
-    return json.dumps(to_json(record), indent=2) + "\n"
+    """Return the record as JSON, with its seal."""
+    return sealed_text(to_json(record))
 
 
 def safe_name(name: str, what: str) -> str:

@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import io
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -11,9 +10,10 @@ from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
 
-from bagoftricks.errors import UserError
+from bagoftricks.errors import DamagedRecord, UserError
 from bagoftricks.folders import local_path
-from bagoftricks.store.files import read_file, refuse_links, remove_temporaries, temporary_name, write_whole
+from bagoftricks.store.files import note_once, read_file, refuse_links, remove_temporaries, temporary_name, write_whole
+from bagoftricks.store.json_fields import parse_json, sealed_text, unsealed
 from bagoftricks.store.lease import LEASE, Lease, claim, is_live
 from bagoftricks.store.record import Record, read_record, record_text, safe_name
 from bagoftricks.store.weight_sets import LAST
@@ -57,7 +57,7 @@ class Store:
     def record(self, run_id: str) -> Record | None:
         """Return the record of a finished run, or None."""
         path = self.folder(run_id) / RECORD
-        return read_record(path) if os.path.lexists(path) else None
+        return self._read(path) if os.path.lexists(path) else None
 
     def state(self, run_id: str) -> RunState:
         """Return the state of the run, from the files in its folder. Raises UserError if one of them is a link."""
@@ -91,14 +91,14 @@ class Store:
     def failure(self, run_id: str) -> dict[str, str]:
         """Return the first line of the error of a failed run, and its traceback."""
         try:
-            found = json.loads(read_file(self.folder(run_id) / FAILURE, FAILURE_BYTES))
+            found, _ = unsealed(parse_json(read_file(self.folder(run_id) / FAILURE, FAILURE_BYTES)))
             return {"error": str(found["error"]), "traceback": str(found["traceback"])}
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {"error": "unknown: the failure could not be recorded", "traceback": ""}
 
     def mark_failed(self, run_id: str, error: str, trace: str) -> None:
         """Remember the first line of an error; on a full disk, at least that there was one."""
-        text = json.dumps({"error": error.partition("\n")[0], "traceback": trace}, indent=2)
+        text = sealed_text({"error": error.partition("\n")[0], "traceback": trace})
         path = self.folder(run_id) / FAILURE
         try:
             write_whole(path, lambda path: path.write_text(text, encoding="utf-8"))
@@ -117,22 +117,39 @@ class Store:
 
     def records(self) -> Iterator[Record]:
         """Yield every finished run's record by id; unreadable ones are named in ``damaged`` instead."""
-        if not self.root.is_dir():
-            raise UserError(f"store={self.root}: no such folder; bot-train makes it, or name another with store=")
-        for path in sorted(self.root.glob(f"*/{RECORD}")):
+        for path in self._recorded("bot-train makes it, or name another with store="):
             try:
-                yield read_record(path)
+                record = self._read(path)
             except UserError as error:  # damaged, or of a newer version
                 self.damaged.append(str(error))
+                continue
+            with suppress(OSError):
+                if (metrics := path.with_name(METRICS)).exists() and not is_intact(metrics, record):
+                    note_once(f"{metrics} is not what the run wrote, by its SHA-256 in {RECORD}, which is whole")
+            yield record
+
+    def _read(self, path: Path) -> Record:
+        """Return a record whose folder has the run's name."""
+        if (record := read_record(path)).id != path.parent.name:
+            raise DamagedRecord(f"{path} is the record of run {record.id}: a run's folder has the name of its id")
+        return record
+
+    def _recorded(self, instead: str) -> list[Path]:
+        """Return the path of every record, readable or not."""
+        try:
+            folders = sorted(folder for folder in self.root.iterdir())
+        except FileNotFoundError as error:
+            raise UserError(f"store={self.root}: no such folder; {instead}") from error
+        except OSError as error:
+            raise UserError(f"store={self.root}: cannot be read ({error.strerror})") from error
+        return [path for folder in folders if os.path.lexists(path := folder / RECORD)]
 
     def find(self, prefix: str) -> Record:
         """Return the record of the finished run whose id begins with ``prefix``; raise UserError unless it is one."""
-        if not self.root.is_dir():
-            raise UserError(f"store={self.root}: no such folder; name the folder of the records with store=")
-        ids = sorted(path.parent.name for path in self.root.glob(f"*/{RECORD}"))
+        ids = [path.parent.name for path in self._recorded("name the folder of the records with store=")]
         found = [name for name in ids if prefix and name.startswith(prefix)]
         if len(found) == 1 or prefix in found:
-            return read_record(self.folder(prefix if prefix in found else found[0]) / RECORD)
+            return self._read(self.folder(prefix if prefix in found else found[0]) / RECORD)
         if found:
             raise UserError(f"run={prefix} is the start of {len(found)} ids: {_listed(found)}; type more of it")
         near = get_close_matches(prefix, ids, n=NEAR, cutoff=0.3) or ids
@@ -147,14 +164,7 @@ class Store:
     def digests(self, run_id: str) -> dict[str, str]:
         """Return the SHA-256 of the metrics and of each file of weights of a run, by the name of the file."""
         folder = self.folder(run_id)
-        found = {}
-        for path in sorted([*folder.glob(METRICS), *folder.glob(f"*{WEIGHTS}")]):
-            digest = hashlib.sha256()
-            with path.open("rb") as file:
-                while block := file.read(2**20):
-                    digest.update(block)
-            found[path.name] = digest.hexdigest()
-        return found
+        return {path.name: sha256_of(path) for path in sorted([*folder.glob(METRICS), *folder.glob(f"*{WEIGHTS}")])}
 
     def writable(self) -> None:
         """Refuse a store that cannot be written to before anything is trained for it."""
@@ -200,6 +210,38 @@ class ReadOnlyStore(Store):
     def write_metrics(self, run_id: str, rows: MetricRows, *, before: Guard | None = None) -> None: ...
 
     def write_record(self, record: Record, *, before: Guard | None = None) -> None: ...
+
+
+def is_intact(path: Path, record: Record) -> bool:
+    """Return True unless the record next to a file has another digest of it."""
+    return record.files.get(path.name) in (None, sha256_of(path))
+
+
+def require_intact(path: Path) -> None:
+    """Raise UserError if a file next to a record is not the one that its run wrote; a file of elsewhere is accepted."""
+    if not os.path.lexists(path.parent / RECORD):
+        return
+    try:
+        record = read_record(path.parent / RECORD)
+    except UserError as error:
+        note_once(f"{error}: {path.name} cannot be checked")
+        return
+    if path.name.endswith(WEIGHTS) and path.name not in record.files:
+        note_once(f"{path.parent / RECORD} has no digest of {path.name}: damage to it is not noticed")
+    elif not is_intact(path, record):
+        raise UserError(
+            f"{path} is not what the run wrote, by its SHA-256 in {RECORD}: restore it, or train the run again with "
+            "rerun=true"
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _listed(ids: list[str]) -> str:

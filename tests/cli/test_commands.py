@@ -10,6 +10,7 @@ import pytest
 from safetensors.torch import load_file
 
 from bagoftricks.errors import UserError
+from bagoftricks.store.record import RECORD_FORMAT
 
 FAST = ["epochs=1", "batch_size=128", "model.depths=[1]", "model.width=4", "runtime.device=cpu"]
 
@@ -253,7 +254,7 @@ def test_a_damaged_record_is_named_left_out_and_kept(bot, tmp_path):
 
 def test_a_record_of_a_newer_version_is_not_misread(bot, tmp_path):
     (tmp_path / "store" / "abc").mkdir(parents=True)
-    (tmp_path / "store" / "abc" / "record.json").write_text('{"format": 3}')
+    (tmp_path / "store" / "abc" / "record.json").write_text(f'{{"format": {RECORD_FORMAT + 1}}}')
     assert "was written by a newer version" in bot("bot-table", "store=store").err
     assert "was written by a newer version" in one_line(bot("bot-eval", "store=store", "run=abc"))
 

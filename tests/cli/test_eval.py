@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.cli.test_commands import FAST, one_line, python
+from tests.helpers import rewrite_record
 
 NETWORK = [argument for argument in FAST if argument != "epochs=1"]
 
@@ -78,8 +79,7 @@ def test_a_run_starts_from_a_file_and_has_its_own_id(bot, trained):
 def test_each_copy_of_the_weights_has_a_row(bot, trained, tmp_path):
     folder = tmp_path / weights(trained).parent
     (folder / "ema.weights.safetensors").write_bytes((folder / "weights.safetensors").read_bytes())
-    trained["metrics"]["ema"] = trained["metrics"]["last"]
-    (folder / "record.json").write_text(json.dumps(trained))
+    rewrite_record(folder, lambda record: record["metrics"].update(ema=record["metrics"]["last"]))
     rows = the_json(bot("bot-eval", f"run={trained['id']}", "format=json"))
     assert [(row["weights"], row["label"]) for row in rows] == [("last", "mixup"), ("ema", "mixup [ema]")]
     assert the_json(bot("bot-eval", f"run={trained['id']}", "weight_set=ema", "format=json"))["weights"] == "ema"

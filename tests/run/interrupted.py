@@ -15,7 +15,14 @@ from bagoftricks.settings import RuntimeSettings, Settings, dataset_settings, ne
 from bagoftricks.store.checkpoints import FOLDER
 from bagoftricks.store.store import Store
 
-MEASURED = {"train_images_per_s", "infer_images_per_s", "infer_spread", "train_seconds", "wall_seconds"}
+MEASURED = {
+    "train_images_per_s",
+    "infer_images_per_s",
+    "infer_spread",
+    "train_seconds",
+    "epoch_seconds",
+    "wall_seconds",
+}
 MEASURED |= {"teacher_seconds", "peak_memory_mib", "latency_ms", "curve", "warmup_seconds"}
 MOST = ["resnet_d", "ghost_norm", "mixed_precision", "micro_batch", "mixup", "label_smoothing", "ema", "swa", "cosine"]
 

@@ -1,6 +1,5 @@
 """Where a teacher comes from, what it is called, what it says, and whole runs that learn from it."""
 
-import json
 import shutil
 from dataclasses import replace
 
@@ -29,6 +28,7 @@ from bagoftricks.store.record import TeacherFacts
 from bagoftricks.store.store import RECORD, WEIGHTS, Store
 from bagoftricks.study.estimate import seconds_from_steps
 from bagoftricks.study.plan import PlannedRun
+from tests.helpers import rewrite_record
 from tests.run.test_execute import Quiet
 
 CPU = torch.device("cpu")
@@ -72,6 +72,7 @@ def change_weights(folder, change):
     tensors = load_file(folder / WEIGHTS)
     change(tensors)
     save_file(tensors, folder / WEIGHTS)
+    rewrite_record(folder)
 
 
 # --- whole runs ---
@@ -145,9 +146,7 @@ def test_the_order_of_tensors_in_the_file_changes_nothing_and_the_normalisation_
     before = find_teacher(run, Store(store), 10).digest
     tensors = load_file(folder / WEIGHTS)
     assert teachers.digest_of(tensors) == teachers.digest_of(dict(reversed(tensors.items())))
-    record = json.loads((folder / RECORD).read_text())
-    record["config"]["data"]["mean"] = [0.0, 0.0, 0.0]
-    (folder / RECORD).write_text(json.dumps(record))
+    rewrite_record(folder, lambda record: record["config"]["data"].update(mean=[0.0, 0.0, 0.0]))
     assert find_teacher(run, Store(store), 10).digest != before
 
 
@@ -175,8 +174,8 @@ def test_an_online_teacher_says_what_its_network_predicts(store, run):
 
 def test_a_teacher_is_asked_in_the_students_precision_else_in_its_own(store, run):
     folder = store / run.removeprefix("run:")
-    record, in_fp32 = json.loads((folder / RECORD).read_text()), find_teacher(run, Store(store), 10)
-    (folder / RECORD).write_text(json.dumps({**record, "tricks": {**record["tricks"], "mixed_precision": {}}}))
+    in_fp32 = find_teacher(run, Store(store), 10)
+    rewrite_record(folder, lambda record: record["tricks"].update(mixed_precision={}))
     teacher = find_teacher(run, Store(store), 10)
     assert teacher.digest != in_fp32.digest  # the same weights, used in another way
     fp16 = SetPrecision(dtype=torch.float16)
@@ -369,10 +368,10 @@ def test_weights_that_are_not_of_the_recorded_network_are_refused(store, run):
 
 def test_a_record_of_another_version_is_refused(store, run):
     folder = store / run.removeprefix("run:")
-    record = json.loads((folder / RECORD).read_text())
+    whole = (folder / RECORD).read_text()
     for place, message in [("config", "another version of bagoftricks"), ("tricks", "cannot be built again")]:
-        changed = {**record, place: {**record[place], "warp": {"speed": 9}}}
-        (folder / RECORD).write_text(json.dumps(changed))
+        (folder / RECORD).write_text(whole)
+        rewrite_record(folder, lambda record, place=place: record[place].update(warp={"speed": 9}))
         with pytest.raises(UserError, match=message):
             prepare(student(store, run))
 
@@ -432,9 +431,7 @@ def test_a_teacher_of_other_classes_is_refused_by_their_names(store, run):
 
 def test_a_teacher_without_class_names_is_noted(store, run):
     folder = store / run.removeprefix("run:")
-    record = json.loads((folder / RECORD).read_text())
-    del record["data"]["class_names"]
-    (folder / RECORD).write_text(json.dumps(record))
+    rewrite_record(folder, lambda record: record["data"].pop("class_names"))
     (note,) = class_notes(prepare(student(store, run)))
     assert note.startswith(f"the teacher {run} does not name its classes")
 

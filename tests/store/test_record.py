@@ -1,28 +1,36 @@
 import json
+import os
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bagoftricks.errors import UserError
+from bagoftricks.errors import DamagedRecord, UserError
 from bagoftricks.report.robustness import error_report, robustness_notes, score_keys
 from bagoftricks.report.study_robustness import robustness as robustness_value
 from bagoftricks.report.styles import with_notes
 from bagoftricks.report.table import RECORDS, record_rows, render, with_robustness
-from bagoftricks.store.json_fields import to_json
+from bagoftricks.store.files import note_once, weights_writer, write_whole
+from bagoftricks.store.json_fields import SEAL, sealed_text, to_json
 from bagoftricks.store.record import (
     RECORD_FORMAT,
     CurvePoint,
+    Quartiles,
     Scores,
     data_settings_of,
+    quartiles,
     read_record,
     record_text,
+    scores_of,
     settings_of,
 )
+from bagoftricks.store.store import Store, require_intact
 from tests.store.test_store import record, robustness
 
 OLD = {path.stem: path for path in (Path(__file__).parent / "records").glob("*.json")}
@@ -48,6 +56,14 @@ def full():
         config={"tricks": {}, "seed": None},
         robustness={"small_c": robustness(CORRUPTED), "cifar10_p": robustness(PERTURBED, score="mfr", corruptions=1)},
     )  # fmt: skip
+
+
+def sealed(values):
+    """The values as a record that was written so; those that no record can hold as they are."""
+    try:
+        return sealed_text({name: value for name, value in values.items() if name != SEAL})
+    except ValueError:
+        return json.dumps(values)
 
 
 def read(tmp_path, text):
@@ -113,9 +129,9 @@ def test_a_record_of_format_1_keeps_its_evaluation_on_corrupted_images():
         (
             ("robustness", "small_c", "weights", "last", "clean_error"),
             float("nan"),
-            r"last: an error is not in \[0, 100\]",
+            "NaN is no JSON",
         ),
-        (("robustness", "small_c", "weights", "last", "relative_mce"), float("inf"), "last: a score is not finite"),
+        (("robustness", "small_c", "weights", "last", "relative_mce"), float("inf"), "Infinity is no JSON"),
         (("robustness", "small_c", "corruptions"), 3, "small_c: it has not the errors of 3 corruptions"),
         (("robustness",), None, "robustness must be an object, not 'None'"),
         (("robustness", "small_c"), [], "robustness.small_c must be an object"),
@@ -134,7 +150,7 @@ def test_damage_is_reported_with_its_place(tmp_path, place, value, message):
         inner = inner[key]
     inner[place[-1]] = value
     with pytest.raises(UserError, match=f"is not a record \\({message}|is not a record .*{message}"):
-        read(tmp_path, json.dumps(made))
+        read(tmp_path, sealed(made))
 
 
 @pytest.mark.parametrize("data", [None, {"image_size": "large"}, {"mean": 1}, {"jitter": "rgb"}])
@@ -149,7 +165,7 @@ def test_a_missing_field_is_named(tmp_path):
     made = to_json(full())
     del made["cost"]["params"]
     with pytest.raises(UserError, match=r"is not a record \(cost.params is missing\)"):
-        read(tmp_path, json.dumps(made))
+        read(tmp_path, sealed(made))
 
 
 def places(value, place=()):
@@ -193,7 +209,7 @@ def test_a_value_of_another_type_anywhere_is_a_record_or_a_user_error(tmp_path_f
         inner[at] = data.draw(st.sampled_from(OTHERS))
     else:
         del inner[at]
-    usable(tmp_path_factory.mktemp("record"), json.dumps(made))
+    usable(tmp_path_factory.mktemp("record"), sealed(made))
 
 
 @given(st.data())
@@ -213,3 +229,155 @@ def test_other_json_is_no_record(tmp_path, text):
 def test_a_folder_in_place_of_a_record_is_no_record(tmp_path):
     with pytest.raises(UserError, match="is not a record"):
         read_record(tmp_path)
+
+
+# --- strict and sealed ---
+
+SEALED = record_text(full())
+
+
+def put(values, place, value):
+    for key in place[:-1]:
+        values = values[key]
+    values[place[-1]] = value
+
+
+NUMBERS = [
+    place for place in places(json.loads(SEALED))
+    if place and isinstance(reduce(lambda held, key: held[key], place, json.loads(SEALED)), int | float)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", NUMBERS, ids=str)
+def test_no_number_of_a_record_can_be_changed_in_silence(tmp_path, place):
+    made = json.loads(SEALED)
+    put(made, place, 0.5 if place[-1] != "seed" else 1)
+    with pytest.raises(UserError, match="its sha256 is not that of its values"):
+        read(tmp_path, json.dumps(made))
+
+
+@given(st.data())
+def test_a_record_that_was_changed_anywhere_is_refused_or_says_the_same(tmp_path_factory, data):
+    text = bytearray(SEALED.encode())
+    for _ in range(data.draw(st.integers(1, 3))):
+        text[data.draw(st.integers(0, len(text) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    with suppress(UserError):
+        assert read(tmp_path_factory.mktemp("record"), bytes(text)) == full()
+
+
+def test_the_order_of_the_keys_and_the_spaces_are_no_damage(tmp_path):
+    made = json.loads(SEALED)
+    assert read(tmp_path, json.dumps(dict(reversed(made.items())))) == full()
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda text: text.replace('"seed": 0', '"seed": NaN'), "NaN is no JSON"),
+        (lambda text: text.replace('"seed": 0', '"seed": -Infinity'), "-Infinity is no JSON"),
+        (lambda text: text.replace('"seed": 0', '"seed": 1e999'), "1e999 is too large a number"),
+        (lambda text: text.replace('"seed": 0', '"seed": 1, "seed": 0'), "it has the key 'seed' twice"),
+        (lambda text: text.replace('"seed": 0', '"seed": ' + "9" * 5000), "limit"),
+        (lambda text: text.replace('"seed": 0', '"seed": ' + "[" * 9999), "nested too deeply"),
+        (lambda text: "\ufeff" + text, "BOM"),
+        (lambda text: text.encode("utf-16"), "can't decode"),
+        (lambda text: text.replace('"sha256"', '"sha257"'), "sha256 is missing"),
+        (lambda text: text + "{}", "Extra data"),
+    ],
+)
+def test_a_record_is_strict_json(tmp_path, change, why):
+    with pytest.raises(DamagedRecord, match=why):
+        read(tmp_path, change(SEALED))
+
+
+def test_a_record_of_another_status_is_none(tmp_path):
+    with pytest.raises(DamagedRecord, match="status is 'failed', not 'done'"):
+        read(tmp_path, sealed({**to_json(full()), "status": "failed"}))
+
+
+def test_scores_that_are_not_finite_are_missing_in_a_record(tmp_path):
+    scores = scores_of({"top1": 10.0, "top5": 50.0, "loss": float("inf"), "ece": float("nan")})
+    made = replace(full(), metrics={"last": scores})
+    assert read(tmp_path, record_text(made)).metrics["last"] == Scores(10.0, 50.0, None, None)
+    assert json.loads(record_text(made))["metrics"]["last"]["loss"] is None
+    for style in ("text", "csv", "json", "markdown", "latex"):
+        assert "nan" not in render(record_rows(made), RECORDS, style).lower()
+
+
+def test_records_of_earlier_versions_are_noted_once(capsys):
+    note_once.cache_clear()
+    for path in OLD.values():
+        read_record(path)
+    assert capsys.readouterr().err.count("records of earlier versions have no digest of their own") == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], None),
+        ([2.0], Quartiles(count=1, min=2.0, q1=2.0, median=2.0, q3=2.0, max=2.0)),
+        ([5.0, 1.0, 2.0, 3.0, 4.0], Quartiles(count=5, min=1.0, q1=2.0, median=3.0, q3=4.0, max=5.0)),
+    ],
+)
+def test_the_quartiles(values, expected):
+    assert quartiles(values) == expected
+
+
+# --- files next to it ---
+
+
+def whole_run(store, run_id="abc"):
+    """A finished run, with files that its record has the digests of."""
+    write_whole(store.weights(run_id), weights_writer({"w": torch.arange(4.0)}))
+    store.write_metrics(run_id, [{"epoch": 1, "top1": 5.0}])
+    store.write_record(record(id=run_id, files=store.digests(run_id)))
+    return store.folder(run_id)
+
+
+def test_weights_that_changed_are_refused_and_those_of_elsewhere_are_not(tmp_path):
+    weights = whole_run(Store(tmp_path)) / "weights.safetensors"
+    require_intact(weights)
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(UserError, match=r"weights\.safetensors is not what the run wrote, by its SHA-256 in"):
+        require_intact(weights)
+    (tmp_path / "elsewhere").mkdir()
+    require_intact(weights.rename(tmp_path / "elsewhere" / "weights.safetensors"))
+
+
+def test_metrics_that_changed_are_named_and_the_record_is_shown(tmp_path, capsys):
+    note_once.cache_clear()
+    store = Store(tmp_path)
+    (whole_run(store) / "metrics.csv").write_text("epoch,top1\n1,95.0\n")
+    assert [found.id for found in store.records()] == ["abc"]
+    assert "abc/metrics.csv is not what the run wrote" in capsys.readouterr().err
+
+
+def in_the_way(path, what):
+    if what == "folder":
+        path.mkdir()
+    elif what == "pipe":
+        os.mkfifo(path)
+    elif what == "link":
+        path.symlink_to(path.parent / "nowhere")
+    elif what == "huge":
+        with path.open("wb") as file:
+            file.truncate(2**30)
+    else:
+        path.write_text(record_text(record(id="other")))
+
+
+@pytest.mark.parametrize("what", ["folder", "pipe", "link", "huge", "another run's"])
+def test_what_lies_in_the_place_of_a_record_is_named_and_the_others_are_shown(tmp_path, what):
+    store = Store(tmp_path)
+    whole_run(store, "whole")
+    (tmp_path / "bad").mkdir()
+    in_the_way(tmp_path / "bad" / "record.json", what)
+    assert [found.id for found in store.records()] == ["whole"]
+    assert len(store.damaged) == 1
+    assert "bad/record.json is" in store.damaged[0]
+    assert store.find("wh").id == "whole"
+    for read_it in (store.record, store.find):
+        with pytest.raises(UserError, match=r"bad/record\.json is"):
+            read_it("bad")

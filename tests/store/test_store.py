@@ -13,7 +13,7 @@ from bagoftricks.models.weights import read_tensors
 from bagoftricks.run.teacher import find_teacher
 from bagoftricks.settings import Settings
 from bagoftricks.store.files import remove_temporaries, write_whole
-from bagoftricks.store.json_fields import from_json, to_json
+from bagoftricks.store.json_fields import from_json, sealed_text, to_json
 from bagoftricks.store.record import RECORD_FORMAT, Record
 from bagoftricks.store.store import Store
 
@@ -123,7 +123,7 @@ def test_a_record_whose_names_lead_out_of_the_store_is_damaged(tmp_path, changes
     store = Store(tmp_path)
     made = {**to_json(record()), **changes}
     (tmp_path / "abc").mkdir()
-    (tmp_path / "abc/record.json").write_text(json.dumps(made))
+    (tmp_path / "abc/record.json").write_text(sealed_text(made))
     with pytest.raises(UserError, match="is not a record"):
         store.record("abc")
     assert list(store.records()) == []
