@@ -25,6 +25,7 @@ LAYERS = (
         "escape": "text made safe for the place where it is shown",
         "registry": "cards of everything that can be added, and the decorators that register it",
         "distributed": "several processes, one run",
+        "yaml_files": "YAML files as plain values, with limits",
     },
     {"folders": "folders of YAML files, ours and the user's"},
     {"plugins": "files and modules that the user adds"},

@@ -56,12 +56,9 @@ def _from_file(path: Path) -> tuple[list[str], list[str]]:
     """Return the folder and the plug-ins that bagoftricks.yaml names."""
     if not path.is_file():
         return [], []
-    import yaml  # takes time
+    from bagoftricks.yaml_files import read_yaml  # takes time
 
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: is not YAML ({str(error).splitlines()[0]})") from error
+    found = read_yaml(path) or {}
     known = ("config_dir", "plugins")
     for key in found if isinstance(found, dict) else [found]:
         if key not in known:

@@ -7,12 +7,11 @@ exists is checked where overrides always are, on the command line.
 
 import ast
 import csv
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
-
-import yaml
 
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.folders import local_path, shipped_folder, user_folders, yaml_files
@@ -22,6 +21,7 @@ from bagoftricks.settings import OVERRIDE
 from bagoftricks.store.json_fields import Json
 from bagoftricks.study.arms import Arm, Tricks
 from bagoftricks.tricks.catalogue import card, cards
+from bagoftricks.yaml_files import read_yaml
 
 T = TypeVar("T")
 
@@ -31,6 +31,8 @@ COLUMN_KEYS = (
     *("relative_mce", "mfr", *corruption_names()),
     *("time_to_accuracy", "latency_ms"),
 )
+OF_THE_USER = ("plugins", "hydra", "store", "format", "rerun")  # code, places and output: not a table's to choose
+REFERENCE_BYTES = 2**20
 SCALAR_TYPES: dict[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "float": (int, float), "str": (str,)}
 
 
@@ -123,15 +125,28 @@ def _columns(value: Any, where: str) -> tuple[str, ...]:
 
 
 def _tricks(value: Any, where: str) -> Tricks:
-    return {name: _mapping(params, f"{where}.{name}") for name, params in _mapping(value, where).items()}
+    found = {name: _mapping(params, f"{where}.{name}") for name, params in _mapping(value, where).items()}
+    for name, params in found.items():
+        for key, param in params.items():
+            _no_interpolation(param, f"{where}.{name}.{key}")
+    return found
+
+
+def _no_interpolation(value: Any, where: str) -> None:
+    """Refuse what Hydra would replace, as ``${oc.env:TOKEN}``: an experiment says the same everywhere."""
+    if isinstance(value, str) and "${" in value:
+        raise UserError(f"{where}: '{value}' depends on the machine or on other settings: type the value itself")
 
 
 def _overrides(value: Any, where: str) -> tuple[str, ...]:
     for text in (overrides := _texts(value, where)):
+        _no_interpolation(text, where)
         match = OVERRIDE.fullmatch(text)
         key, option = match.group("key", "value") if match else ("", None)
         if match is None or (option is None and not text.startswith("~")):
             raise UserError(f"{where}: '{text}' is not key=value; type it as on the command line, as epochs=200")
+        if key.partition(".")[0].partition("/")[0] in OF_THE_USER:
+            raise UserError(f"{where}: '{text}': {key} is for the command line alone; leave it out")
         if key in ("data", "preset", "corruptions") and option not in (known := _options(key)):
             meant = did_you_mean(str(option), known)
             raise UserError(f"{where}: {key} has no option '{option}'{meant} ({', '.join(known)})")
@@ -206,12 +221,7 @@ class _Table:
 
 
 def _read_table(path: Path) -> _Table:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(f"{path.name}: is not YAML: {' '.join(str(error).split())}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path.name}: cannot be read ({error})") from error
+    content = read_yaml(path, path.name)
     table = _read(_Table, content, path.name)
     labels = [row.label for row in table.rows]
     for label in labels:
@@ -252,9 +262,14 @@ def _reference_path(table: Path, name: str) -> Path:
 
 def _read_reference(path: Path) -> dict[str, _Published]:
     """Read a CSV with the columns row, any of COLUMN_KEYS, source and note; an empty cell was not published."""
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        header, rows = list(reader.fieldnames or ()), list(reader)
+    try:
+        if path.stat().st_size > REFERENCE_BYTES:
+            raise UserError(f"{path.name}: is too large for the values of a table")
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            header, rows = list(reader.fieldnames or ()), list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path.name}: cannot be read ({error})") from error
     wanted = ("row", "source", "note")
     columns = [column for column in header if column not in wanted]
     if not set(wanted) <= set(header) or not set(columns) <= set(COLUMN_KEYS):
@@ -273,9 +288,11 @@ def _read_reference(path: Path) -> dict[str, _Published]:
 
 def _number(text: str, where: str) -> float:
     try:
-        return float(text)
-    except ValueError as error:
-        raise UserError(f"{where}: '{text}' is not a number; leave the cell empty where none was published") from error
+        if math.isfinite(number := float(text)):
+            return number
+    except ValueError:
+        pass
+    raise UserError(f"{where}: '{text}' is not a number; leave the cell empty where none was published")
 
 
 # --- from rows to arms ---

@@ -290,3 +290,30 @@ def test_an_unknown_experiment_or_scale_is_named(mine):
         load_experiment("nowhere/mine.yaml", "paper")
     with pytest.raises(UserError, match=r"no scale 'papper'; did you mean 'paper'\?; type scale=laptop or scale=paper"):
         mine(scale="papper")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[epochs=4]", "['data.root=${oc.env:HOME}/x']", r"'data.root=\$\{oc.env:HOME\}/x' depends on the machine"),
+        ("preset=cifar_laptop", "'lr=${oc.decode:3}'", "depends on the machine or on other settings: type the value"),
+        ("alpha: 0.4", "partner: '${oc.env:TOKEN}'", r"tricks.mixup.partner: '\$\{oc.env:TOKEN\}' depends on"),
+        ("[epochs=4]", "['plugins=[evil.py]']", "plugins is for the command line alone; leave it out"),
+        ("[epochs=4]", "[store=/elsewhere]", "store is for the command line alone"),
+        ("[epochs=4]", "[hydra.run.dir=/elsewhere]", "hydra.run.dir is for the command line alone"),
+        ("[epochs=4]", "['hydra/launcher=joblib']", "hydra/launcher is for the command line alone"),
+    ],
+)
+def test_a_table_depends_on_no_environment_and_chooses_neither_code_nor_places(mine, monkeypatch, old, new, message):
+    monkeypatch.setenv("TOKEN", "s3cret")
+    assert old in GOOD
+    with pytest.raises(UserError, match=message) as error:
+        mine(table=GOOD.replace(old, new, 1))
+    assert str(error.value).startswith("mine.yaml")
+    assert "s3cret" not in str(error.value)
+
+
+@pytest.mark.parametrize("cell", ["nan", "inf", "1e999", "many"])
+def test_a_published_value_is_a_number(mine, cell):
+    with pytest.raises(UserError, match=f"top1: '{cell}' is not a number; leave the cell empty"):
+        mine(reference=CSV.replace("75.5", cell))
