@@ -23,6 +23,7 @@ from bagoftricks.run.prepare import class_count
 from bagoftricks.settings import Settings
 from bagoftricks.store.files import weights_writer, write_whole
 from bagoftricks.store.record import Record, Scores, scores_of
+from bagoftricks.store.secrets import require_secrets
 from bagoftricks.store.store import Store, require_intact
 from bagoftricks.training.trainer import predictor
 
@@ -77,6 +78,7 @@ def subject_of_run(
 
     ``data``, if it is known already.
     """
+    require_secrets({"data": vars(settings.data)})
     trained = replace(trained, runtime=settings.runtime)
     num_classes = trained.num_classes or record.data.classes
     store = Store(settings.store)

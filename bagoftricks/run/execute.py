@@ -32,6 +32,7 @@ from bagoftricks.store.checkpoints import FOLDER, Checkpoints, remove_leftovers
 from bagoftricks.store.files import remove_temporaries, weights_writer, write_whole
 from bagoftricks.store.lease import NullLease, require_held
 from bagoftricks.store.record import Cost, DataFacts, Record, quartiles
+from bagoftricks.store.secrets import hide, hide_command, hide_text
 from bagoftricks.store.store import ReadOnlyStore, Store
 
 EVIDENCE = "evidence.json"  # of a loss that is not finite
@@ -74,7 +75,7 @@ class Run:
                 return record  # finished before the lease was taken
             self.clear_traces()
             with self.marked_outcome(), deterministic(self.settings.runtime.deterministic):
-                self.world.on_peer_lost(lambda error: self.store.mark_failed(self.id, f"{error}", ""))
+                self.world.on_peer_lost(lambda error: self.mark_failed(f"{error}", ""))
                 record = self.train()
             with suppress(OSError):  # the run is done
                 self.checkpoints().clear()
@@ -133,10 +134,15 @@ class Run:
             failure = expected_failure(error, self.settings)
             if self.lease.held():
                 text = f"{failure or error}" or type(error).__name__
-                self.store.mark_failed(self.id, text, traceback.format_exc())
+                self.mark_failed(text, traceback.format_exc())
             if failure is not None:
                 raise failure from error
             raise
+
+    def mark_failed(self, error: str, trace: str) -> None:
+        """Record the error without the secrets among the settings."""
+        settings = asdict(self.settings)
+        self.store.mark_failed(self.id, hide_text(error, settings), hide_text(trace, settings))
 
     # --- train ---
 
@@ -294,7 +300,7 @@ class Run:
         return Record(
             id=self.id,
             status="done",
-            tricks=prepared.identity["tricks"],
+            tricks=hide(prepared.identity["tricks"]),
             data=DataFacts(
                 name=data.name,
                 train_images=len(data.train.labels),
@@ -307,14 +313,14 @@ class Run:
                 class_counts=tuple(np.bincount(data.train.labels, minlength=len(data.classes)).tolist()),
                 teacher=prepared.teacher.about() if prepared.teacher else None,
             ),
-            model=prepared.identity["model"],
+            model=hide(prepared.identity["model"]),
             seed=settings.seed,
             epochs=settings.epochs,
             metrics=final_metrics(progress.rows, settings.epochs),
             cost=cost,
             environment=machine,
-            command=self.command,
-            config=asdict(settings),
+            command=hide_command(self.command),
+            config=hide(asdict(settings)),
             plugins=prepared.identity.get("plugins", {}),
             files=self.store.digests(self.id),
         )

@@ -10,6 +10,7 @@ from bagoftricks.plugins import plugin_digests
 from bagoftricks.recipe.trick import Trick
 from bagoftricks.registry import find_card
 from bagoftricks.settings import MAX_PIXELS, Settings
+from bagoftricks.store.secrets import fingerprinted
 from bagoftricks.tricks.catalogue import card
 
 RESULT_VERSION = 2  # raise it when the same settings give another result
@@ -39,7 +40,7 @@ def run_identity(
     data = {k: v for k, v in asdict(settings.data).items() if k not in PLACES and (k, v) not in LATER.items()}
     if settings.data.on_error == "fail":
         data.pop("max_pixels", None)  # no image is left out
-    return {
+    identity: dict[str, object] = {
         "result_version": RESULT_VERSION,
         "tricks": {name: hyper_parameters(tricks[name], contents or {}) for name in sorted(tricks)},
         "data": {**data, "digest": data_digest, "num_classes": num_classes, "image_size": settings.pixels},
@@ -52,6 +53,7 @@ def run_identity(
         **_plugins(settings),
         **({"norm_devices": ranks} if ranks > 1 else {}),  # statistics of fewer images: another network learns
     }
+    return {name: fingerprinted(value) for name, value in identity.items()}
 
 
 def _model(settings: Settings, weights_digest: str | None) -> dict[str, object]:

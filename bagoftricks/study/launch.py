@@ -27,6 +27,7 @@ from bagoftricks.settings import Settings
 from bagoftricks.started import other_rank
 from bagoftricks.store.checkpoints import FOLDER as CHECKPOINTS
 from bagoftricks.store.checkpoints import remove_leftovers, steps_in
+from bagoftricks.store.secrets import hide_text
 from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.plan import PlannedRun, state_of
 
@@ -115,9 +116,11 @@ def train_guarded(run: PlannedRun, store: Store, reporter: Any, data: "WarmData 
     except BaseException as error:
         if store.state(run.id) is RunState.INTERRUPTED:  # a scheduler's handler ends the process in its own way
             raise
-        traceback.print_exc()
+        settings = asdict(run.settings)
+        trace = hide_text(traceback.format_exc(), settings)
+        print(trace, file=sys.stderr, flush=True)
         if store.state(run.id) is not RunState.FAILED and not other_rank():  # refused before it began
-            store.mark_failed(run.id, f"{error}" or type(error).__name__, traceback.format_exc())
+            store.mark_failed(run.id, hide_text(f"{error}", settings) or type(error).__name__, trace)
         return 1
     return 0
 

@@ -14,6 +14,7 @@ from bagoftricks.settings import Settings, make_part
 from bagoftricks.store.files import write_whole
 from bagoftricks.store.json_fields import Json, sealed_text
 from bagoftricks.store.lease import LEASE, is_live
+from bagoftricks.store.secrets import hide
 from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.arms import Arm, Tricks
 from bagoftricks.study.designs import as_argument, typed_value
@@ -183,7 +184,7 @@ def save_study(store: Store, name: str, plan: Plan, about: Json) -> Path:
         "commands": {run.id: run.command for run in plan.runs},
     }
     path = study_path(store, name)
-    write_whole(path, lambda p: p.write_text(sealed_text(study), encoding="utf-8"))
+    write_whole(path, lambda p: p.write_text(sealed_text(hide(study)), encoding="utf-8"))
     return path
 
 
