@@ -9,9 +9,9 @@ from typing import Any
 from bagoftricks.errors import UserError
 
 HIDDEN = "***"
-NAME = r"(?:token|password|passwd|passphrase|secret|credentials?|(?:api|access|auth|private|secret)_?key|key)"
-IS_SECRET = re.compile(rf"(?:.*_)?{NAME}", re.IGNORECASE)
-IN_TEXT = re.compile(rf"(\b(?:\w+_)?{NAME}\s*=\s*)(?:'[^']*'|\"[^\"]*\"|[^\s,;()\[\]{{}}]+)", re.IGNORECASE)
+SECRET_NAME = r"(?:token|password|passwd|passphrase|secret|credentials?|(?:api|access|auth|private|secret)_?key|key)"
+IS_SECRET = re.compile(rf"(?:.*_)?{SECRET_NAME}", re.IGNORECASE)
+IN_TEXT = re.compile(rf"(\b(?:\w+_)?{SECRET_NAME}\s*=\s*)(?:'[^']*'|\"[^\"]*\"|[^\s,;()\[\]{{}}]+)", re.IGNORECASE)
 IN_ADDRESS = re.compile(r"(?<=://)[^/\s@]+(?=@)")
 SHORTEST = 4  # characters of a value that is also hidden in the middle of a text
 

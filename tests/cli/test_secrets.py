@@ -94,7 +94,7 @@ def test_no_byte_of_a_store_is_of_a_secret(bot, tmp_path):
     swept = bot("bot-sweep", "design=one_at_a_time", "tricks=[mixup]", "slots=1", *settings, *typed, *checkpoints)
     assert swept.status == 0, swept.err
     assert holders(tmp_path / "results") == []
-    again = ["bot-eval", f"run={run['id']}"]
+    again = ["bot-eval", "plugins=[guarded.py]", f"run={run['id']}"]
     assert "data.api_token is not kept in records: type it again" in one_line(bot(*again))
     assert bot(*again, f"data.api_token={SECRET}").status == 0
     assert holders(tmp_path / "results") == []
