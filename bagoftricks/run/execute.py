@@ -25,7 +25,7 @@ from bagoftricks.run.loading import class_notes, loaders, teacher_logits, teache
 from bagoftricks.run.prepare import Prepared, prepare
 from bagoftricks.run.reporter import Reporter
 from bagoftricks.run.signals import Signals
-from bagoftricks.run.start import Seconds, compile_step, make_trainer, warm_up
+from bagoftricks.run.start import Seconds, compile_step, make_trainer, memory_format_warnings, warm_up
 from bagoftricks.run.watch import evidence, write_evidence
 from bagoftricks.settings import Settings
 from bagoftricks.store.checkpoints import FOLDER, Checkpoints, remove_leftovers
@@ -222,6 +222,8 @@ class Run:
         if runtime.warmup_steps and not micro_batch:
             seconds.warmup = warm_up(make, train, runtime.warmup_steps)
         trainer = make()
+        for warning in memory_format_warnings(self.settings, trainer.model):
+            self.reporter.note(f"warning: {warning}")
         if runtime.compile:
             seconds.compile = compile_step(self.settings, trainer)
         numerics = numerics_environment(prepared.device, world.size)

@@ -5,11 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
+from torch import nn
+
 from bagoftricks.data import Loader
 from bagoftricks.distributed import ALONE, World
 from bagoftricks.errors import UserError
 from bagoftricks.measure.speed import synchronise
 from bagoftricks.models import build_model, to_device
+from bagoftricks.models.strided import make_safe, strided_pointwise
 from bagoftricks.models.weights import start_from
 from bagoftricks.recipe.edits import Images, Predict
 from bagoftricks.recipe.trick import Length
@@ -43,6 +46,8 @@ def make_trainer(
     recipe, spec = checked.recipe, settings.model
     model = build_model(spec, recipe.parts, num_classes=prepared.num_classes, image_size=settings.pixels)
     model = to_device(model, checked.device, channels_last=settings.runtime.channels_last)
+    if checked.device.type == "cpu":
+        make_safe(model, settings.pixels)
     setup = TrainerSetup(
         key=Key(settings.seed),
         lr=settings.lr,
@@ -55,6 +60,17 @@ def make_trainer(
         sync_norm=settings.runtime.sync_norm,
     )
     return Trainer(recipe, model, checked.task, Length(steps_per_epoch, settings.epochs * steps_per_epoch), setup)
+
+
+def memory_format_warnings(settings: Settings, model: nn.Module) -> list[str]:
+    """Return a warning if the network trains channels first, though the settings say channels_last."""
+    if next(model.parameters()).device.type != "cpu" or not settings.runtime.channels_last:
+        return []
+    places = strided_pointwise(model, settings.pixels)
+    return [
+        f"{', '.join(places[:3])}{', ...' if len(places) > 3 else ''}: a 1x1 convolution with a stride, which PyTorch "
+        "computes out of bounds on a CPU in channels_last: training with runtime.channels_last=false"
+    ][: len(places)]
 
 
 def warm_up(make: Callable[[], Trainer], train: Loader, steps: int) -> float:
