@@ -92,6 +92,13 @@ def forget_user_folders() -> None:
     _user.clear()
 
 
+def experiment_files() -> dict[str, Path]:
+    """Return every experiment, ours and those of the user's folders, by the name that ``experiment=`` takes."""
+    roots = [shipped_folder("experiments"), *(folder / "experiments" for folder in user_folders())]
+    found = {p.relative_to(root).with_suffix("").as_posix(): p for root in roots for p in root.rglob("*.yaml")}
+    return dict(sorted(found.items()))
+
+
 def yaml_files(group: str) -> list[Path]:
     """Return the YAML files of a group (data, model, preset, corruptions), those of the user's folders last."""
     folders = [shipped_folder("conf"), *user_folders()]

@@ -23,6 +23,7 @@ from bagoftricks.errors import UserError, did_you_mean
 C = TypeVar("C", bound=type[Any])
 Values: TypeAlias = Mapping[str, Any]  # settings of a trick, a network or a data set, by name
 PACKAGE = Path(__file__).parent
+ONE_OF = "one of "
 PLUGIN_MODULES = "bagoftricks_plugin_"  # begins the names of modules that are loaded from plug-in files
 
 # kind -> (what a user calls it, pattern of the shipped files, settings that choose one of them)
@@ -96,17 +97,25 @@ def _with_default(cls: C, field_name: str, value: str) -> C:
 
 
 class HyperParameter(NamedTuple):
-    """One setting of a card: its annotation as written, its default, its docstring."""
+    """One setting of a card: its annotation as written, its default, its docstring, and what its value must be."""
 
     name: str
     annotation: str
     default: Any
     doc: str
+    must: str = ""
 
     @property
     def type(self) -> Any:
         """The type the command line converts to; the choices of a ``Literal`` are text until the class checks them."""
         return str if self.annotation.startswith("Literal[") else TYPES[self.annotation]
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The values of a ``Literal``, or those that the class chooses from."""
+        if self.annotation.startswith("Literal["):
+            return tuple(map(str, ast.literal_eval(f"({self.annotation[8:-1]},)")))
+        return tuple(self.must.removeprefix(ONE_OF).split(", ")) if self.must.startswith(ONE_OF) else ()
 
 
 class Card(NamedTuple):
@@ -204,7 +213,10 @@ def add_card(card: Card) -> None:
 def cards_in(path: Path, *kinds: str, module: str = "") -> list[Card]:
     """Read the cards of a source file: classes with one of our decorators. Raises SyntaxError, OSError."""
     found = []
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    text = path.read_text(encoding="utf-8")
+    if kinds and not any(f"@{kind}" in text for kind in kinds):
+        return []  # to parse a file takes longer than to read it
+    for node in ast.parse(text).body:
         if isinstance(node, ast.ClassDef) and (marked := _marked(node, kinds or tuple(KINDS))) is not None:
             kind, options = marked
             summary = (ast.get_docstring(node) or "").partition("\n")[0]
@@ -248,11 +260,25 @@ def snake_case(name: str) -> str:
 
 def fields_of(node: ast.ClassDef) -> list[HyperParameter]:
     """Return the annotated fields of a class, with their literal defaults and the docstring under each."""
+    must = _conditions(node)
     return [
-        HyperParameter(name, ast.unparse(statement.annotation), _default(statement.value), doc)
+        HyperParameter(name, ast.unparse(statement.annotation), _default(statement.value), doc, must.get(name, ""))
         for name, (statement, doc) in documented(node).items()
         if not ast.unparse(statement.annotation).startswith("ClassVar")
     ]
+
+
+def _conditions(node: ast.ClassDef) -> dict[str, str]:
+    """Return what the class checks of its fields, where it is written out: ``require`` of tricks, ``choose``."""
+    found = {}
+    for call in ast.walk(node):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in ("require", "choose"):
+            values = [_default(argument) for argument in call.args]
+            if call.func.id == "require" and isinstance(values[-1], str):
+                found[values[1]] = f"must be {values[-1]}"
+            elif call.func.id == "choose" and values[0] and values[-1]:
+                found[values[0].rpartition(".")[2]] = ONE_OF + ", ".join(values[-1])
+    return found
 
 
 def _default(value: ast.expr | None) -> Any:

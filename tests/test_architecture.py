@@ -44,6 +44,7 @@ LAYERS = (
     {"statistics": "conclusions from records"},
     {"report": "tables and pictures of records"},
     {"cli": "the commands; Hydra lives here only", "testing": "contracts of plug-ins, for their authors' tests"},
+    {"__main__": "the list of commands, as python -m bagoftricks"},
 )
 LAYER_OF = {module: height for height, layer in enumerate(LAYERS) for module in layer}
 

@@ -3,6 +3,7 @@
 import ast
 from pathlib import Path
 
+from bagoftricks.cli.topics import discouraged
 from bagoftricks.registry import Card, HyperParameter
 from bagoftricks.tricks import FAMILIES
 from bagoftricks.tricks.catalogue import cards
@@ -42,7 +43,7 @@ def with_table(readme: str) -> str:
 def _entry(card: Card) -> str:
     switch = f"Switch on: `+{card.family}={card.name}`. Paper: {card.paper}."
     lines = [f"### `{card.name}`", "", card.summary, "", switch]
-    for other, reason in _discouraged(card).items():
+    for other, reason in discouraged(card).items():
         lines += ["", f"Discouraged with `{other}`: {reason}."]
     if card.overlaps:
         condition = f" (with `{card.overlaps_if}=true`)" if card.overlaps_if else ""
@@ -51,11 +52,6 @@ def _entry(card: Card) -> str:
         lines += ["", "| hyper-parameter | type | default | meaning |", "|---|---|---|---|"]
         lines += [_row(card.name, field) for field in card.fields]
     return "\n".join(lines)
-
-
-def _discouraged(card: Card) -> dict[str, str]:
-    """Return the tricks that a trick should not be combined with, from its own card and from theirs."""
-    return {**{other.name: other.warns[card.name] for other in cards() if card.name in other.warns}, **card.warns}
 
 
 def _row(trick: str, field: HyperParameter) -> str:

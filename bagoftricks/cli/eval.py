@@ -25,14 +25,23 @@ class EvalArguments:
     """Arguments of the command that are not settings."""
 
     run: str | None = None
+    """run of store=, by the start of its id; data.*, runtime.*, corruptions, image_size, rerun and format can differ"""
     weights: str | None = None
+    """file in our names, torchvision's or timm's: .safetensors, or a state dict of torch.save"""
     export: str | None = None
+    """write the weights to this .safetensors file as well"""
     naming: str = "ours"
+    """names of the exported weights: ours, or torchvision (timm's too)"""
     weight_set: str | None = None
+    """one weight set alone, as ema; last is the trained one"""
     report: bool = False
+    """true: with corruptions=, the error on every corruption at every severity"""
     show: str | None = None
+    """corruptions: a picture of all corruptions of image=, those of corruptions=NAME as that protocol has them"""
     image: str | None = None
+    """file of the image for show="""
     out: str = "corruptions.png"
+    """file of the picture of show="""
     rest: list[str] = field(default_factory=list)
 
     @classmethod

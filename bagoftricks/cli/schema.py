@@ -26,7 +26,7 @@ def register(arguments: list[str]) -> None:
     """Register the settings and the tricks that these arguments can mean with Hydra.
 
     A schema costs a millisecond, so tricks that neither the arguments nor a preset names are left out, unless Hydra
-    looks for them itself (a glob, or shell completion).
+    looks for them itself (a glob).
     """
     store = ConfigStore.instance()
     store.store(name="settings", node=settings_schema())
@@ -36,7 +36,7 @@ def register(arguments: list[str]) -> None:
             store.store(group=group, name=name, node=option_node(of, name))
     said = " ".join([*arguments, *(file.read_text(encoding="utf-8") for file in yaml_files("preset"))])
     known = families()
-    names = known if re.search(r"glob\(|-sc\b|--shell-completion", said) else re.findall(r"\w+", said)
+    names = known if re.search(r"glob\(", said) else re.findall(r"\w+", said)
     for name in dict.fromkeys(names):
         if name in known:
             found = card(name)

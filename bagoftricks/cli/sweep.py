@@ -28,24 +28,43 @@ class Sweep:
     """Arguments of bot-sweep that are not settings of its runs."""
 
     experiment: str | None = None
+    """rows of a paper's table, or of your own YAML file"""
     scale: str = "laptop"
+    """of the experiment: laptop, or paper"""
     design: str | None = None
+    """stack, one_at_a_time, leave_one_out, factorial, fractional, arms or greedy"""
     tricks: tuple[str, ...] = ()
+    """of the design: [a,b(key=value)]; for arms: sets, as [a+b]"""
     seeds: tuple[int, ...] = (0,)
+    """3: the seeds 0, 1 and 2 of every arm; [0,7]: these two"""
     max_tricks: int | None = None
+    """factorial: only sets of up to this many tricks"""
     max_arms: int = 512
+    """refuse a design of more arms"""
     runs: int | None = None
+    """fractional: number of arms"""
     resolution: int | None = None
+    """fractional: resolution of the design"""
     floor: float | None = None
+    """greedy: least images per second at inference"""
     metric: str | None = None
+    """judge by top1, or by time_to_accuracy as DAWNBench does"""
     target: float | None = None
+    """share of right answers for time_to_accuracy"""
     price_per_hour: float | None = None
+    """of the device: show what training and predictions cost"""
     name: str | None = None
+    """the study's name; default: the experiment or the design"""
     plan: bool = False
+    """true: print the runs and the time they take, start none"""
     slots: int = 1
+    """runs at a time, each in its own process; 0: in this one"""
     time_limit: float | None = None
+    """seconds after which a run is ended, as failed"""
     retry: str = "none"
+    """failed: train failed runs again"""
     skip: bool = False
+    """true: leave out arms that cannot run, instead of stopping"""
     launcher: tuple[str, ...] = ()  # overrides of hydra/launcher
     overrides: tuple[str, ...] = ()
 

@@ -24,14 +24,25 @@ class TableArguments:
     """Arguments of the command, as typed."""
 
     store: str = "results/runs"
+    """folder of the records"""
     format: str = "markdown"
+    """text, markdown, csv, latex or json (alone on standard output)"""
     experiment: str = ""
+    """the study that bot-sweep made of an experiment"""
     scale: str = "laptop"
+    """of the experiment: laptop, or paper"""
     study: str = ""
+    """the study of that name"""
     columns: str = ""
+    """[top1,macs]: also top5, loss, ece, params, train_images_per_s, infer_images_per_s, latency_ms, peak_memory_mib,
+    train_seconds and time_to_accuracy (of a study), wall_seconds; mce, relative_mce, mfr or the name of a corruption
+    for runs that were evaluated on corrupted images"""
     metric: str = ""
+    """time_to_accuracy: the seconds in training to target=, as DAWNBench counts them"""
     target: str = ""
+    """share of right answers for time_to_accuracy"""
     price_per_hour: str = ""
+    """of the device: what training and 10,000 predictions cost"""
 
     @classmethod
     def of(cls, arguments: list[str]) -> "TableArguments":

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from bagoftricks.errors import UserError, did_you_mean
-from bagoftricks.folders import local_path, shipped_folder, user_folders, yaml_files
+from bagoftricks.folders import experiment_files, local_path, shipped_folder, yaml_files
 from bagoftricks.registry import HyperParameter, Values, added_cards
 from bagoftricks.robustness.scoring import corruption_names
 from bagoftricks.settings import OVERRIDE
@@ -74,11 +74,9 @@ def load_experiment(name: str, scale: str) -> Experiment:
     )
 
 
-def experiment_files() -> dict[str, Path]:
-    """Return every experiment, ours and those of the user's folders, by the name that ``experiment=`` takes."""
-    roots = [shipped_folder("experiments"), *(folder / "experiments" for folder in user_folders())]
-    found = {p.relative_to(root).with_suffix("").as_posix(): p for root in roots for p in root.rglob("*.yaml")}
-    return dict(sorted(found.items()))
+def experiment_scales(name: str) -> tuple[str, ...]:
+    """Return the scales of an experiment."""
+    return tuple(_read_table(_find(name)).scales)
 
 
 def _find(name: str) -> Path:

@@ -259,18 +259,6 @@ def test_a_record_of_a_newer_version_is_not_misread(bot, tmp_path):
     assert "was written by a newer version" in one_line(bot("bot-eval", "store=store", "run=abc"))
 
 
-def test_help_lists_every_trick_with_its_paper_and_needs_neither_hydra_nor_torch(tmp_path):
-    code = "import sys; from bagoftricks.cli.train import main; main(['--help'])"
-    out = python(f"{code}; assert not {{'hydra', 'omegaconf', 'torch', 'numpy'}} & set(sys.modules)", tmp_path)
-    from bagoftricks.tricks.catalogue import cards
-
-    for card in cards():
-        assert f"  {card.name} " in out
-        assert card.summary in out
-        assert card.paper in out
-    assert "data.root=null" in out
-
-
 def test_composing_the_settings_needs_no_torch(tmp_path):
     code = "import sys; from bagoftricks.cli.train import main; main(['+refine=mixup', '--cfg', 'job'])"
     out = python(f"{code}; assert 'torch' not in sys.modules", tmp_path)
@@ -282,11 +270,6 @@ def test_tables_need_no_torch(bot, tmp_path):
     bot("bot-sweep", "design=one_at_a_time", "tricks=[mixup]", "slots=0", *FAST)
     code = "import sys; from bagoftricks.cli.table import main; main([]); main(['study=one_at_a_time'])"
     assert "mixup" in python(f"{code}; assert 'torch' not in sys.modules", tmp_path)
-
-
-def test_bench_and_table_have_help(bot):
-    assert bot("bot-bench", "--help").out.startswith("bot-bench:")
-    assert bot("bot-table", "--help").out.startswith("bot-table:")
 
 
 def test_errors_of_the_package_are_user_errors():

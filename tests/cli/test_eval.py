@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.cli.test_commands import FAST, one_line, python
+from tests.cli.test_commands import FAST, one_line
 from tests.helpers import rewrite_record
 
 NETWORK = [argument for argument in FAST if argument != "epochs=1"]
@@ -132,10 +132,3 @@ def test_an_unknown_run_is_answered_with_near_ones(bot, tmp_path):
 def test_a_file_of_another_network_is_one_line(bot, trained):
     done = bot("bot-eval", f"weights={weights(trained)}", *NETWORK, "+tweak=resnet_d")
     assert "is not of this network with these tricks: of its tensors, " in one_line(done)
-
-
-def test_help_needs_neither_hydra_nor_torch(tmp_path):
-    code = "import sys; from bagoftricks.cli.eval import main; main(['--help'])"
-    out = python(f"{code}; assert not {{'hydra', 'omegaconf', 'torch', 'numpy'}} & set(sys.modules)", tmp_path)
-    assert out.startswith("bot-eval:")
-    assert "mobilenet_v3_large" in out

@@ -104,12 +104,12 @@ def test_a_name_of_two_plugins_is_one_line(plugin, tmp_path):
 def test_the_variable_and_the_file_of_the_working_folder_name_plugins(bot, plugin, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BAGOFTRICKS_PLUGINS", str(plugin))
-    assert "tricks.soft_sign.beta=1.0" in bot("bot-train", "--help").out
+    assert "tricks.soft_sign.beta=1.0" in bot("bot-train", "--help", "soft_sign").out
     monkeypatch.delenv("BAGOFTRICKS_PLUGINS")
     (tmp_path / "bagoftricks.yaml").write_text("plugins: [mine.py]\n", encoding="utf-8")
-    assert "tricks.soft_sign.beta=1.0" in bot("bot-train", "--help").out
+    assert "tricks.soft_sign.beta=1.0" in bot("bot-train", "--help", "soft_sign").out
     (tmp_path / "bagoftricks.yaml").write_text("plugin: [mine.py]\n", encoding="utf-8")
-    assert "there is no key 'plugin'; did you mean 'plugins'?" in one_line(bot("bot-train", "--help"))
+    assert "there is no key 'plugin'; did you mean 'plugins'?" in one_line(bot("bot-train", "--help", "tricks"))
 
 
 def test_a_folder_of_ones_own_is_searched(bot, tmp_path):
@@ -122,7 +122,7 @@ def test_a_folder_of_ones_own_is_searched(bot, tmp_path):
     done = bot("bot-train", "--config-dir", str(tmp_path), "preset=quick", "data.limit=300", "format=json")
     assert json.loads(done.out)["model"]["name"] == "mine", done.err
     assert "--config-dir" in json.loads(done.out)["command"]
-    assert "my network" in bot("bot-train", f"--config-dir={tmp_path}", "--help").out
+    assert "my network" in bot("bot-train", f"--config-dir={tmp_path}", "--help", "model").out
     forget_user_folders()
     assert "mine" not in options("model")
 

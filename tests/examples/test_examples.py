@@ -49,7 +49,7 @@ def test_the_trick_is_trained(bot):
     done = bot("bot-train", example("poly_loss"), "+refine=poly_loss", "tricks.poly_loss.epsilon=1", *TINY)
     record = json.loads(done.out)
     assert record["tricks"] == {"poly_loss": {"epsilon": 1.0}}
-    assert "poly_loss" in bot("bot-train", example("poly_loss"), "--help").out
+    assert "poly_loss" in bot("bot-train", example("poly_loss"), "--help", "refine").out
     wrong = bot("bot-train", example("poly_loss"), "+refine=poly_los", *TINY)
     assert "did you mean 'poly_loss'?" in wrong.err
     both = bot("bot-train", example("poly_loss"), "+refine=[poly_loss,poly_loss]", *TINY)

@@ -24,7 +24,9 @@ def test_the_cards_come_in_the_order_of_the_table_of_contents():
 def test_a_card_says_what_the_source_says():
     found = card("label_smoothing")
     assert (found.family, found.class_name) == ("refine", "LabelSmoothing")
-    assert found.fields[0] == HyperParameter("epsilon", "float", 0.1, "share eps that is moved, in [0, 1)")
+    assert found.fields[0] == HyperParameter(
+        "epsilon", "float", 0.1, "share eps that is moved, in [0, 1)", "must be in [0, 1)"
+    )
 
 
 def test_reading_every_card_imports_no_torch():

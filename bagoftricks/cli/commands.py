@@ -1,0 +1,104 @@
+"""The commands: their purpose, and the lines to type first. Imports nothing that takes time."""
+
+from typing import NamedTuple
+
+Entries = tuple[tuple[str, str], ...]  # terms, or lines to type, with a text about each
+
+
+class Command(NamedTuple):
+    """One command."""
+
+    about: str
+    examples: Entries
+    notes: tuple[str, ...] = ()
+    arguments: tuple[str, str] = ("", "")  # file in cli/ and class of the arguments that are not settings of a run
+    settings: bool = True  # takes the settings and tricks of a run
+
+
+COMMANDS = {
+    "bot-train": Command(
+        "train one network with any set of tricks, and leave a record",
+        (
+            ("bot-train", "the baseline, on digits"),
+            ("bot-train +tweak=resnet_d +refine=mixup", "two tricks"),
+            ("bot-train '+refine=[cosine,mixup]' tricks.mixup.alpha=0.4 seed=3", ""),
+            ("bot-train preset=cifar_laptop ~tricks.mixed_precision", "a preset but for one trick"),
+            ("bot-train -m +tweak=resnet_b,resnet_c seed=0,1", "four runs"),
+        ),
+        (
+            "The same command resumes an interrupted run. Exit status: 0 done, 2 wrong input, 1 a failure, "
+            "75 interrupted.",
+        ),
+    ),
+    "bot-sweep": Command(
+        "train the runs of a study that are missing, then print its table",
+        (
+            ("bot-sweep experiment=bag_of_tricks/table5 scale=laptop seeds=3", ""),
+            ("bot-sweep design=stack 'tricks=[resnet_d,mixup]' seeds=3 data=cifar10", ""),
+            ("bot-sweep design=factorial 'tricks=[cosine,mixup]' plan=true", ""),
+        ),
+        (
+            "Any setting of bot-train holds for all arms. hydra/launcher=joblib, submitit_slurm, submitit_local or ray "
+            "starts jobs, slots= at a time.",
+        ),
+        ("sweep.py", "Sweep"),
+    ),
+    "bot-eval": Command(
+        "evaluate a finished run, or a file of weights, without training",
+        (
+            ("bot-eval run=3f2a", "the run whose id begins with it"),
+            ("bot-eval run=3f2a image_size=288 data.root=FOLDER", "on other images"),
+            ("bot-eval run=3f2a corruptions=imagenet_c report=true", "robustness"),
+            ("bot-eval weights=resnet50.pth model=resnet50 data=imagenet", ""),
+            ("bot-eval show=corruptions image=cat.jpg", "a picture"),
+        ),
+        ("Robustness is added to the record of the run, once (rerun=true: again); nothing else is.",),
+        ("eval.py", "EvalArguments"),
+    ),
+    "bot-bench": Command(
+        "parameters, MACs, throughput, latency and memory of a network, without training",
+        (
+            ("bot-bench model=resnet50 +tweak=resnet_d", "at 224 pixels, 1000 classes"),
+            ("bot-bench model=resnet50 format=json measure=false", "the counts alone"),
+            ("bot-bench -m model=resnet18,resnet50 image_size=32 num_classes=10", ""),
+            ("bot-bench experiment=assembled/table12", "next to a paper's numbers"),
+        ),
+        (
+            "Throughput: batch 64, fp32, no data loading; latency: batch 1. Medians of synchronised repeats after a "
+            "warm-up.",
+        ),
+    ),
+    "bot-table": Command(
+        "the records of a store as a table, or the table of a study",
+        (
+            ("bot-table", "results/runs, one row per run"),
+            ("bot-table experiment=bag_of_tricks/table5 format=latex", ""),
+            ("bot-table study=stack store=FOLDER", "a study by its name"),
+        ),
+        (),
+        ("table.py", "TableArguments"),
+        settings=False,
+    ),
+}
+SYNTAX: Entries = (
+    ("+GROUP=TRICK", "switch a trick on, '+GROUP=[a,b]' several; GROUP: tweak, efficiency, refine or regularize"),
+    ("tricks.TRICK.KEY=VALUE", "a hyper-parameter of a trick"),
+    ("~tricks.TRICK", "without this trick of a preset"),
+    ("KEY=VALUE", "a setting, or a choice: data=, model=, preset=, corruptions="),
+    ("plugins=[FILE.py]", "add your own tricks, networks, data sets"),
+    ("--config-dir DIR", "add your own YAML files"),
+    ("-m", "one run for each combination of values with commas"),
+    ("--cfg job", "show the composed settings, train nothing"),
+)
+TOPICS: Entries = (
+    ("tricks", "all tricks, a line each; or one of them, as mixup"),
+    ("data model preset corruptions", "what there is to choose; or one choice, as imagefolder"),
+    ("settings runtime", "settings; or one of them, as lr or runtime.threads"),
+    ("experiments", "the papers' tables; or one of them, as page/ladder"),
+    ("completion", "of commands, tricks and settings in bash, zsh and fish"),
+)
+COMPLETION: Entries = (
+    ("bash", 'add to ~/.bashrc:  eval "$(bagoftricks completion bash)"'),
+    ("zsh", 'add to ~/.zshrc, after compinit:  eval "$(bagoftricks completion zsh)"'),
+    ("fish", "add to ~/.config/fish/config.fish:  bagoftricks completion fish | source"),
+)

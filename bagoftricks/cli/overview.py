@@ -1,0 +1,32 @@
+"""bagoftricks: the commands, a line each, and the scripts that complete them in a shell."""
+
+import sys
+
+from bagoftricks.cli.app import run_command
+from bagoftricks.cli.commands import COMMANDS
+from bagoftricks.cli.pages import overview
+from bagoftricks.errors import UserError, did_you_mean
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command("bagoftricks", argv, answer)
+
+
+def answer(arguments: list[str]) -> None:
+    """Print the list of the commands, or the script that completes them. Raises UserError for anything else."""
+    if not arguments:
+        print(overview())
+    elif arguments[0] == "completion":
+        from bagoftricks.cli.complete import script
+
+        print(script(" ".join(arguments[1:])))
+    else:
+        word = arguments[0]
+        if f"bot-{word}" in COMMANDS or word in COMMANDS:
+            raise UserError(f"'{word}' is a command of its own: type bot-{word.removeprefix('bot-')}")
+        near = did_you_mean(word, [*COMMANDS, *(name.removeprefix("bot-") for name in COMMANDS), "completion", "help"])
+        raise UserError(f"'{word}' is no word of bagoftricks{near} (bagoftricks alone lists the commands)")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""The page of each command, which fits a screen, and the list of all commands."""
+
+import ast
+from pathlib import Path
+
+from bagoftricks.cli.commands import COMMANDS, SYNTAX, TOPICS
+from bagoftricks.cli.layout import entry_lines, example_lines, paragraph
+from bagoftricks.registry import HyperParameter, fields_of
+
+ABOUT = "ablation tables for image classifiers: compose tricks, run what is missing, tabulate what was measured"
+
+
+def overview() -> str:
+    """Return the commands with a line each, and what to type first."""
+    lines = [*paragraph(f"bagoftricks: {ABOUT}"), ""]
+    lines += entry_lines((name, command.about) for name, command in COMMANDS.items())
+    first = [
+        ("bot-train +tweak=resnet_d +refine=mixup", "a first run, in a minute, on handwritten digits"),
+        ("bot-table", "its record"),
+        ("bot-train --help", "its page; --help TOPIC: tricks, mixup, data, lr, ..."),
+        ("bagoftricks completion bash", "completion of the command line; also zsh and fish"),
+    ]
+    return "\n".join([*lines, "", "Type first:", *entry_lines(first)])
+
+
+def page(program: str) -> str:
+    """Return the page of a command, which fits a screen."""
+    command = COMMANDS[program]
+    lines = [*paragraph(f"{program}: {command.about}"), "", *example_lines(command.examples), ""]
+    own = command.arguments[0]
+    if own:
+        lines += [*entry_lines((f"{field.name}=", field.doc) for field in own_settings(program)), ""]
+    elif command.settings:
+        lines += [*entry_lines(SYNTAX), ""]
+    topics = TOPICS if command.settings else TOPICS[3:]
+    lines += [f"More: {program} --help TOPIC", *entry_lines(topics)]
+    for note in command.notes:
+        lines += ["", *paragraph(note)]
+    return "\n".join(lines)
+
+
+def own_settings(program: str) -> list[HyperParameter]:
+    """Return the arguments of a command that are not settings of a run."""
+    file, name = COMMANDS[program].arguments if program in COMMANDS else ("", "")
+    if not file:
+        return []
+    source = ast.parse(Path(__file__).with_name(file).read_text(encoding="utf-8"))
+    (found,) = [node for node in source.body if isinstance(node, ast.ClassDef) and node.name == name]
+    return [field for field in fields_of(found) if field.doc]
