@@ -50,7 +50,9 @@ class TooSmall(UserError):
 
 
 class DataError(UserError):
-    """Data set that is missing, empty or broken."""
+    """Data set that is missing, empty or broken; ``found`` is what there is of it all the same (a data.Dataset)."""
+
+    found: object = None
 
 
 class VanishedError(DataError):

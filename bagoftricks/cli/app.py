@@ -54,7 +54,7 @@ def run_command(program: str, argv: list[str] | None, action: Callable[[list[str
         return INTERRUPTED
 
 
-def launch(program: str, job: Job, finish: Callable[[], None], arguments: list[str]) -> int:
+def launch(program: str, job: Job, finish: Callable[[], int | None], arguments: list[str]) -> int:
     """Compose the settings of the arguments and hand them to ``job``, once for each job of a multirun; the status."""
     from bagoftricks.cli.arguments import normalise_arguments
 

@@ -79,6 +79,20 @@ COMMANDS = {
         ("table.py", "TableArguments"),
         settings=False,
     ),
+    "bot-data": Command(
+        "a data set as a run would see it, and what is wrong with it",
+        (
+            ("bot-data data=imagefolder data.root=photos", "counts, sizes, broken files"),
+            ("bot-data data=imagefolder data.root=photos show=sheet.png", "a picture too"),
+            ("bot-data preset=cifar_laptop +refine=mixup format=json", ""),
+        ),
+        (
+            "It takes the settings and tricks of a run, goes on after a broken file, and trains nothing. Exit status: "
+            "0 nothing is wrong, 1 something is (a broken file, a class without images, an image in two classes or in "
+            "both splits), 2 wrong input.",
+        ),
+        ("data.py", "DataArguments"),
+    ),
 }
 SYNTAX: Entries = (
     ("+GROUP=TRICK", "switch a trick on, '+GROUP=[a,b]' several; GROUP: tweak, efficiency, refine or regularize"),

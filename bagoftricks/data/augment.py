@@ -133,16 +133,16 @@ class Augment:
         if self.crop == "area":
             image = t.area_crop(image, self.size, draws[: t.AREA_DRAWS], self.area)
         else:
-            image = t.fit(image, self.size, self._short_side())
+            image = t.fit(image, self.size, self.fitted_side())
         return self._moved(image, draws)
 
     def _box(self, draws: Float[Tensor, " n"], height: int, width: int) -> Box:
         """Return the box of an image that ``square`` keeps."""
         if self.crop == "area":
             return t.area_crop_box(draws[: t.AREA_DRAWS], height, width, self.area)
-        return t.fit_box(height, width, self.size, self._short_side())
+        return t.fit_box(height, width, self.size, self.fitted_side())
 
-    def _short_side(self) -> int:
+    def fitted_side(self) -> int:
         """Return the short side of images that are resized whole, before the centre is cut."""
         if self.crop == "pad":
             return self.size

@@ -50,6 +50,32 @@ def decode_bytes(file: ImageFile, data: bytearray) -> Rgb:
             return _flattened(image, data)
 
 
+def unusual(file: ImageFile, name: str, data: bytearray) -> tuple[str, ...]:
+    """Return what is unusual about a file of format ``name``; the policy says what becomes of it."""
+    with file.naming():
+        if name == "JPEG":
+            header = _header(file, data)
+            found = {
+                "CMYK": header.channels == 4,
+                "greys": header.channels == 1,
+                "turned by EXIF": orientation(header.exif) != 1,
+            }
+            return tuple(trait for trait, has in found.items() if has)
+        with _opened(file, name, data) as image:
+            tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+            turn = tags.get(ORIENTATION, 1) if tags else orientation(image.info.get("exif"))
+            deep = (name == "PNG" and data[24] == 16) or max(tags.get(BITS, (8,))) > 8 or image.mode.startswith("I")
+            found = {
+                "16 bits": deep,
+                "alpha": image.has_transparency_data,
+                "CMYK": image.mode == "CMYK",
+                "greys": image.mode in ("1", "L", "LA"),
+                "turned by EXIF": turn != 1,
+                "animated": getattr(image, "n_frames", 1) > 1,
+            }
+            return tuple(trait for trait, has in found.items() if has)
+
+
 def decode_scaled(file: ImageFile, box_of: Callable[[int, int], Box], size: int) -> UInt8[Tensor, "3 S S"] | None:
     """Resize a box of a JPEG to S x S, decoded at the smallest of libjpeg's scales that leaves the box S pixels.
 

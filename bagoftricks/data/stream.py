@@ -20,7 +20,7 @@ from bagoftricks.data.plan import StepPlan, table_rows
 from bagoftricks.data.preparation import Preparation, Reading
 from bagoftricks.data.shares import UNSHARED, Shares
 from bagoftricks.data.sources import CachedSplit, Split
-from bagoftricks.data.workers import Collected, Files, Sample, Samples, SharedBytes, decoded, draws_of
+from bagoftricks.data.workers import BatchReader, Collected, Files, Sample, Samples, SharedBytes, decoded, draws_of
 from bagoftricks.distributed import ALONE, World
 from bagoftricks.errors import DataError, VanishedError
 from bagoftricks.recipe.edits import Batch, Images
@@ -51,17 +51,18 @@ def prepare_batches(
     split: Split, plan: StepPlan, augment: Augment, workers: int, *, pin_memory: bool = False, shares: Shares = UNSHARED
 ) -> "DataLoader[Collected]":
     """Return the prepared images of each step, made in worker processes."""
-    return _in_workers(Samples(split, augment), plan, workers, shares, pin_memory=pin_memory)
+    return in_workers(Samples(split, augment), plan, workers, shares, pin_memory=pin_memory)
 
 
-def _in_workers(
-    data: Samples | SharedBytes, plan: StepPlan, workers: int, shares: Shares, *, pin_memory: bool = False
+def in_workers(
+    data: BatchReader, plan: StepPlan, workers: int, shares: Shares = UNSHARED, *, pin_memory: bool = False
 ) -> "DataLoader[Any]":
+    """Return what ``data`` makes of each step, made in worker processes."""
     return DataLoader(
         data,  # type: ignore[arg-type]
         batch_sampler=Requests(plan, shares),
         num_workers=workers,
-        collate_fn=as_it_is,  # type: ignore[arg-type]
+        collate_fn=as_it_is,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
         multiprocessing_context="fork"
@@ -91,7 +92,7 @@ def end_with_the_run(run: int) -> None:
     os._exit(0)
 
 
-def as_it_is(step: Collected | Files) -> Collected | Files:
+def as_it_is(step: Any) -> Any:
     """Return the step: a worker makes whole ones, and nothing is left to collate."""
     return step
 
@@ -110,7 +111,7 @@ class StreamLoader:
         here = self.augment.uncoloured() if self.coloured_there else self.augment
         data = SharedBytes(split) if reading.on_gpu else Samples(split, here)
         pin_memory = device.type == "cuda"
-        self.prepared = _in_workers(data, self.plan, reading.workers, self.shares, pin_memory=pin_memory)
+        self.prepared = in_workers(data, self.plan, reading.workers, self.shares, pin_memory=pin_memory)
 
     def __len__(self) -> int:
         return len(self.plan)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -45,6 +46,16 @@ class Files:
     samples: list[Sample]
     files: list[tuple[ImageFile, Tensor]]
     broken: list[DataError]
+
+
+@runtime_checkable
+class BatchReader(Protocol):
+    """A map from a step's requests to what is made of them, in a worker process."""
+
+    @property
+    def split(self) -> Split: ...
+
+    def __getitems__(self, samples: Sequence[Sample]) -> Any: ...
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from bagoftricks.cli import bench, eval, sweep, table, train
+from bagoftricks.cli import bench, data, eval, sweep, table, train
 from bagoftricks.measure.speed import Timing
 
 MAINS = {
@@ -14,6 +14,7 @@ MAINS = {
     "bot-bench": bench.main,
     "bot-eval": eval.main,
     "bot-table": table.main,
+    "bot-data": data.main,
 }
 
 
