@@ -5,7 +5,8 @@
 The study is trained once in peace. Then again, while processes are ended by SIGKILL at keyed random moments: by
 themselves in the middle of a write (before, half written, written but not renamed, renamed), and from outside, one
 worker or the whole sweep. Now and then a checkpoint is damaged too. What the two leave behind, and the study's table,
-must be equal bit for bit, but for the clock; every run must be recorded once; nothing may lie about.
+must be equal bit for bit, but for the clock; every run must be recorded once; no file of another name may lie about.
+Every second start is on a file system without hard links, as far as its processes can tell.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -49,6 +51,7 @@ class Torture:
         for name in ("draws", "phases"):
             (self.folder / name).mkdir(exist_ok=True)
         keep = {"TORTURE_FOLDER": str(self.folder), "TORTURE_SEED": str(self.seed), "PYTHONPATH": str(OURS)}
+        keep["TORTURE_LINKS"] = "hard" if self.starts % 2 else ""
         program = ["-m", "tests.torture", "armed"] if armed else ["-m", "bagoftricks.cli.sweep"]
         with open(self.folder / "errors", "a", encoding="utf-8") as errors:
             return subprocess.Popen(
@@ -132,6 +135,7 @@ def left_behind(store: Path) -> dict[str, dict]:
     found = {}
     for path in sorted(store.glob("*/record.json")):
         record = json.loads(path.read_text())
+        record.pop("sha256")
         record["cost"] = {key: value for key, value in record["cost"].items() if key not in CLOCK}
         record["config"]["store"] = ""
         with open(path.parent / "metrics.csv", newline="") as file:
@@ -156,12 +160,16 @@ def table(store: Path) -> str:
     return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
+LEFT = re.compile(
+    r"[0-9a-f]{20}/(record\.json|metrics\.csv|log\.txt|(\w+\.)?weights\.safetensors)|studies/[\w-]+\.json"
+)
+
+
 def litter(store: Path) -> list[str]:
-    known = {"record.json", "metrics.csv", "log.txt"}
-    files = [p for run in store.glob("*/record.json") for p in run.parent.rglob("*") if p.is_file()]
-    return [
-        str(p.relative_to(store)) for p in files if p.name not in known and not p.name.endswith("weights.safetensors")
-    ]
+    """Every file, of whatever name, that a finished study does not leave."""
+    files = [path.relative_to(store).as_posix() for path in store.rglob("*") if not path.is_dir()]
+    folders = [path for path in store.rglob("*") if path.is_dir() and not any(path.iterdir())]
+    return [file for file in files if not LEFT.fullmatch(file)] + [f"{folder}/" for folder in folders]
 
 
 def torture(folder: Path, *, kills: int, seed: int, study: list[str] | None = None) -> dict:

@@ -3,6 +3,7 @@
 Imported by the processes themselves. What is drawn is keyed by the number of the draw, which a folder counts.
 """
 
+import errno
 import os
 import signal
 from pathlib import Path
@@ -103,6 +104,12 @@ def telling(phase, function, *, deadly=False):
     return called
 
 
+def no_link(*args, **kwargs):
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+if not os.environ["TORTURE_LINKS"]:
+    os.link = no_link
 whole = files.write_whole
 for module in (files, run, store):
     module.write_whole = write_whole

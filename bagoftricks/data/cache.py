@@ -11,7 +11,8 @@ import mmap
 import multiprocessing
 import os
 import shutil
-import tempfile
+import time
+import uuid
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -34,6 +35,9 @@ from bagoftricks.errors import UserError
 from bagoftricks.folders import cache_folder
 
 SHARE = 3  # a cache takes at most one of so many parts of the free space
+CACHE_FORMAT = 2  # raise it when an older version could misread the files
+DAMAGED = (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError)  # what reading a set can raise
+LEFT_SECONDS = 3600.0  # after which nobody writes a temporary file any more
 SMALL_SET = 2**30  # bytes of a data set that is kept whole on disk unless data.cache=none
 USED, OFFSET, HEIGHT, WIDTH, CHECKSUM = 1, 0, 1, 2, 3  # columns: of the first row, and of an image's
 Made = tuple[MemorySplit, list[str], Labels]
@@ -72,7 +76,7 @@ class Arena:
             return None
         pixels = np.frombuffer(self.pixels, np.uint8, size, start).copy()
         if not self.checked[image]:
-            if zlib.crc32(pixels.data) != checksum:
+            if _image_checksum(image, (height, width), pixels) != checksum:
                 self.index[image + 1, OFFSET] = 0
                 return None
             self.checked[image] = True
@@ -90,7 +94,7 @@ class Arena:
             self._write(rows, start)
         except OSError:  # the disk is full after all
             return
-        row[[HEIGHT, WIDTH, CHECKSUM]] = *rows.shape[:2], zlib.crc32(rows.data)
+        row[[HEIGHT, WIDTH, CHECKSUM]] = *rows.shape[:2], _image_checksum(image, rows.shape[:2], rows)
         row[OFFSET] = start + 1  # last: from now on others see it
 
     def _write(self, rows: npt.NDArray[np.uint8], start: int) -> None:
@@ -115,9 +119,14 @@ class Arena:
             fcntl.lockf(self.file, fcntl.LOCK_UN)
 
 
+def _image_checksum(image: int, sides: tuple[int, ...], pixels: npt.NDArray[np.uint8]) -> int:
+    """Return a checksum of an image's bytes, and of whose they are and how they lie."""
+    return zlib.crc32(pixels.data, zlib.crc32(f"{image} {sides}".encode()))
+
+
 def _opened(path: Path, size: int, *, filled: bool) -> int:
     """Open a file of at least ``size`` bytes; ``filled``: with room on the disk for all of them, for a writable map."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     fcntl.lockf(file, fcntl.LOCK_EX)
     have = os.fstat(file).st_size
     if have < size:
@@ -175,7 +184,7 @@ def free_bytes(how: str) -> int:
 def files_digest(files: FileSplit, *how: object) -> str:
     """Return a digest of the files' paths, sizes and times, the decoders' versions, and what else decides pixels."""
     digest = blake2b(digest_size=16)
-    decoders = [POLICY, files.max_pixels, version("torch"), version("torchvision"), version("pillow")]
+    decoders = [CACHE_FORMAT, POLICY, files.max_pixels, version("torch"), version("torchvision"), version("pillow")]
     digest.update(repr([*decoders, *how]).encode())
     for path in files.paths:
         status = os.stat(path)
@@ -189,7 +198,7 @@ def kept_whole(files: FileSplit, how: object, make: Callable[[], Made]) -> Made:
         place = cache_folder() / "sets" / f"{files_digest(files, how)}.safetensors"
     except OSError:  # a file is gone: who reads it says so
         return make()
-    with suppress(OSError, SafetensorError, ValueError, KeyError):
+    with suppress(*DAMAGED):
         return _read_set(place, files)
     made = make()
     if made[0].images.nbytes <= SMALL_SET:
@@ -201,25 +210,28 @@ def kept_whole(files: FileSplit, how: object, make: Callable[[], Made]) -> Made:
 def _read_set(place: Path, files: FileSplit) -> Made:
     with safe_open(place, "pt") as opened:
         pixels, rows, about = opened.get_tensor("pixels"), opened.get_tensor("rows").numpy(), opened.metadata()
-    if _checksum(pixels, rows) != about["checksum"]:
+    if _checksum(pixels, rows, about["skipped"]) != about["checksum"]:
         raise ValueError("damaged")
     return MemorySplit(pixels.permute(0, 3, 1, 2), files.labels[rows]), json.loads(about["skipped"]), rows
 
 
 def _write_set(place: Path, made: Made) -> None:
     loaded, skipped, rows = made
-    pixels = loaded.images.permute(0, 2, 3, 1).contiguous()
-    about = {"skipped": json.dumps(skipped), "checksum": _checksum(pixels, rows)}
+    pixels, text = loaded.images.permute(0, 2, 3, 1).contiguous(), json.dumps(skipped)
+    about = {"skipped": text, "checksum": _checksum(pixels, rows, text)}
     place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=place.parent, delete=False) as file:
-        try:
-            file.write(save({"pixels": pixels, "rows": torch.from_numpy(rows)}, about))
-            file.close()
-            os.replace(file.name, place)
-        except OSError:
-            os.unlink(file.name)
-            raise
+    for left in place.parent.glob(".*.tmp"):  # by a process that was killed
+        if time.time() - left.stat().st_mtime > LEFT_SECONDS:
+            left.unlink(missing_ok=True)
+    temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.write_bytes(save({"pixels": pixels, "rows": torch.from_numpy(rows)}, about))
+        os.replace(temporary, place)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
-def _checksum(pixels: Tensor, rows: Labels) -> str:
-    return str(zlib.crc32(rows.data, zlib.crc32(pixels.numpy().data)))
+def _checksum(pixels: Tensor, rows: Labels, skipped: str) -> str:
+    """Return a checksum of the bytes, and of what they mean."""
+    meaning = repr((tuple(pixels.shape), str(pixels.dtype), rows.shape, str(rows.dtype), skipped))
+    return str(zlib.crc32(rows.data, zlib.crc32(pixels.numpy().data, zlib.crc32(meaning.encode()))))

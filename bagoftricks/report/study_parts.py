@@ -8,7 +8,7 @@ from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.report.dawnbench import Measure
 from bagoftricks.statistics.paired import Comparison, Summary
 from bagoftricks.store.files import read_file
-from bagoftricks.store.json_fields import Json, from_json, parse_json, unsealed
+from bagoftricks.store.json_fields import SEAL, Json, from_json, parse_json, unsealed
 from bagoftricks.store.record import Record
 from bagoftricks.store.store import Store
 from bagoftricks.study.plan import study_names, study_path
@@ -84,7 +84,10 @@ def load_study(store: Store, name: str) -> SavedStudy:
         there = f"; there are {', '.join(known)}" if known else "; bot-sweep makes one"
         raise UserError(f"store={store.root} holds no study '{name}'{did_you_mean(name, known) or there}")
     try:
-        return read_study(unsealed(parse_json(read_file(path, STUDY_BYTES)))[0])
+        whole, sealed = unsealed(parse_json(read_file(path, STUDY_BYTES)))
+        if not sealed and "format" in whole:
+            raise ValueError(f"{SEAL} is missing")
+        return read_study(whole)
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise UserError(f"{path} is not a study ({error}): type the bot-sweep command that made it again") from error
 

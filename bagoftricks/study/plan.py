@@ -20,6 +20,7 @@ from bagoftricks.study.arms import Arm, Tricks
 from bagoftricks.study.designs import as_argument, typed_value
 from bagoftricks.tricks.catalogue import family_of, hyper_parameter
 
+STUDY_FORMAT = 2  # of a study's file; the first had neither a format nor a seal
 STUDIES = "studies"  # folder of the studies, inside a store
 Compose = Callable[[Sequence[str]], Settings]  # overrides as typed on the command line -> settings
 
@@ -174,6 +175,7 @@ def state_of(run: PlannedRun, store: Store) -> RunState:
 def save_study(store: Store, name: str, plan: Plan, about: Json) -> Path:
     """Write down what the study is made of, so that its table needs nothing but records."""
     study = {
+        "format": STUDY_FORMAT,
         "name": name,
         **about,
         "seeds": list(plan.seeds),

@@ -116,6 +116,19 @@ def test_an_index_that_points_nowhere_is_no_image(folder):
         assert arena.get(0) is None
 
 
+def test_an_index_with_the_pixels_of_another_image_or_shape_is_no_image(folder):
+    arena = Arena(3, 1000, folder, "a")
+    for number, shape in enumerate([(4, 6), (4, 6)]):
+        arena.put(number, image(*shape, value=number))
+    rows = arena.index[1:3].copy()
+    arena.index[1:3] = rows[::-1]
+    assert arena.get(0) is None
+    arena.index[2] = rows[1, [0, 2, 1, 3]]  # the sides exchanged
+    assert arena.get(1) is None
+    arena.index[2] = rows[1]
+    assert torch.equal(arena.get(1), image(4, 6, value=1))
+
+
 def test_a_full_cache_keeps_what_it_has(folder):
     for arena in (Arena(4, 200), Arena(4, 200, folder, "a")):
         for i in range(4):
