@@ -2,9 +2,9 @@
 
     scripts/torture files [--count 1000] [--seed 0]
 
-Each damage is of the bytes (bits, cuts, insertions, other files) or of the structure (a value, a key or a length inside
-the JSON). A reader must return what it returned before, or refuse the file by name, and what does not need the file must
-go on. ``silent`` counts other values, ``broken`` tracebacks; both must be empty.
+Each damage is of the bytes (bits, cuts, insertions, other files) or of the structure (a value or a key of the JSON). A
+reader must return what it returned before, or refuse the file by name, and what does not need the file must go on.
+``silent`` counts other values, ``broken`` tracebacks; both must be empty.
 """
 
 import argparse
@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from bagoftricks.cli.table import table
 from bagoftricks.data import cache
@@ -240,7 +239,7 @@ def checkpoint(store: Store) -> Kind:
 
 def data_set(folder: Path) -> Kind:
     (folder / "image.png").write_bytes(b"not decoded")
-    files = FileSplit([os.fspath(folder / "image.png")] * 4, np.arange(4) % 2)
+    files = FileSplit(np.array([os.fspath(folder / "image.png")] * 4), np.arange(4) % 2)
     pixels = torch.arange(4 * 3 * 6 * 5).remainder(251).to(torch.uint8).view(4, 6, 5, 3).permute(0, 3, 1, 2)
     split = MemorySplit(pixels, files.labels)
     place = folder / "sets" / "set.safetensors"

@@ -6,19 +6,20 @@ import multiprocessing
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from bagoftricks.errors import UserError
+from bagoftricks.errors import RunElsewhere, UserError
 from bagoftricks.settings import RuntimeSettings
 from bagoftricks.store import files as f
 from bagoftricks.store import lease as l
 from bagoftricks.store.checkpoints import Checkpoints, remove_leftovers
 from bagoftricks.store.files import read_file, remove_temporaries, weights_writer, write_whole
-from bagoftricks.store.lease import LEASE, STALE_SECONDS, claim, is_live
+from bagoftricks.store.lease import LEASE, STALE_SECONDS, claim, is_live, require_held
 from bagoftricks.store.store import RunState, Store
 from bagoftricks.training.state import TrainingState
 
@@ -293,3 +294,50 @@ def test_another_error_of_the_disk_is_no_lack_of_hard_links(tmp_path, monkeypatc
     with pytest.raises(OSError, match="Input/output error"):
         claim(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+# --- a holder that is stopped ---
+
+
+def holds_then_writes(folder, holding):
+    """As a process of another host: claim, be stopped, and write once it is continued."""
+    l.host = lambda: "elsewhere"
+    store = Store(folder)
+    with store.claim("run") as lease:
+        holding.set()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        try:
+            store.write_metrics("run", [{"by": "stopped"}], before=partial(require_held, lease, "run"))
+        except RunElsewhere:
+            os._exit(3)
+    os._exit(0)
+
+
+def test_a_holder_that_was_stopped_for_longer_than_its_lease_writes_nothing_once_it_is_continued(tmp_path, monkeypatch):
+    monkeypatch.setattr(l, "STALE_SECONDS", 0.5)
+    monkeypatch.setattr(l, "HEARTBEAT_SECONDS", 0.1)
+    holding, store = FORK.Event(), Store(tmp_path)
+    process = FORK.Process(target=holds_then_writes, args=(tmp_path, holding))
+    process.start()
+    assert holding.wait(30)
+    os.waitpid(process.pid, os.WUNTRACED)
+    assert store.claim("run") is None
+    time.sleep(0.7)
+    with store.claim("run") as lease:
+        store.write_metrics("run", [{"by": "next"}], before=partial(require_held, lease, "run"))
+        os.kill(process.pid, signal.SIGCONT)
+        process.join()
+        assert process.exitcode == 3
+        assert lease.held()
+    assert (tmp_path / "run" / "metrics.csv").read_text().split() == ["by", "next"]
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["metrics.csv"]
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_a_step_of_the_clock_of_a_process_moves_no_lease(tmp_path, monkeypatch, hours):
+    with claim(tmp_path) as lease:
+        now = time.time
+        monkeypatch.setattr(time, "time", lambda: now() + 3600 * hours)
+        assert is_live(tmp_path / LEASE)
+        assert claim(tmp_path) is None
+        assert lease.held()
