@@ -112,7 +112,7 @@ def _exact(program: str, name: str, group: str) -> Iterator[list[str]]:
         found = [s for s in trick_settings(card(of_tricks[1])) if s.name.endswith(f".{of_tricks[2]}")]
         if found:
             yield entry_lines(setting.entry for setting in found)
-    if name in COMMANDS or f"bot-{name}" in COMMANDS:
+    if name in COMMANDS or (f"bot-{name}" in COMMANDS and name not in YAML_GROUPS):  # data is bot-data's and a group's
         yield page(name if name in COMMANDS else f"bot-{name}").split("\n")
 
 
