@@ -20,11 +20,14 @@ from bagoftricks.tricks.catalogue import card, families
 
 SHELLS = {
     "bash": """_bagoftricks() {{
-    local line IFS=$'\\n'
-    COMPREPLY=($("${{COMP_WORDS[0]}}" --complete bash "${{COMP_LINE:0:COMP_POINT}}" "$2" 2>/dev/null))
-    case "${{COMPREPLY[0]}}" in *[=./[]) compopt -o nospace ;; esac
+    local line
+    COMPREPLY=()
+    while IFS= read -r line; do
+        COMPREPLY+=("$line")
+    done < <("${{COMP_WORDS[0]}}" --complete bash "${{COMP_LINE:0:COMP_POINT}}" "$2" 2>/dev/null)
+    case "${{COMPREPLY[0]}}" in *[=./[]) compopt -o nospace 2>/dev/null ;; esac
 }}
-complete -o nosort -F _bagoftricks {commands}
+complete -o nosort -F _bagoftricks {commands} 2>/dev/null || complete -F _bagoftricks {commands}
 """,
     "zsh": """_bagoftricks() {{
     local line
@@ -66,11 +69,13 @@ def complete(program: str, request: Sequence[str]) -> str:
     shell, *words = request or [""]
     if shell != "bash":
         return "\n".join(candidates(program, [word.lstrip("'\"") for word in words] or [""]))
-    line, replaced = words  # bash gives the line up to the cursor, and the part of its last word after = or :
+    line, replaced = (*words, "", "")[
+        :2
+    ]  # bash gives the line up to the cursor, and the part of its last word after = or :
     words, quote = split_line(line)
     plain = replaced if quote else split_line(replaced)[0][-1]
     cut = len(words[-1]) - len(plain) if words[-1].endswith(plain) else 0
-    found = [each[cut:] for each in candidates(program, words[1:])]
+    found = [each[cut:] for each in candidates(program, words[1:] or [""])]
     return "\n".join(found if quote else [re.sub(UNSAFE, r"\\\g<0>", each) for each in found])
 
 

@@ -89,6 +89,7 @@ def test_any_line_can_be_completed(line):
     words, _ = split_line(line)
     assert words
     complete("bot-table", ["bash", f"bot-table {line}", words[-1]])
+    complete("bot-table", ["bash", line])
 
 
 def test_another_shell_is_named_with_what_to_type():
