@@ -7,7 +7,7 @@ from typing import Optional
 import numpy as np
 import torch
 
-from bagoftricks.data.sources import Dataset, MemorySplit, memory_digest
+from bagoftricks.data.sources import Dataset, MemorySplit
 from bagoftricks.errors import DataError
 from bagoftricks.registry import dataset
 from bagoftricks.settings import DataSettings
@@ -30,7 +30,7 @@ class FashionMNIST(DataSettings):
         if self.root is None:
             raise DataError("data.root is not set: type data.root=FOLDER, the folder of Fashion-MNIST's idx files")
         train, val = (read_split(Path(self.root).expanduser(), begin) for begin in SPLITS.values())
-        return Dataset(self.name, CLASSES, train, val, memory_digest(train, val))
+        return Dataset(self.name, CLASSES, train, val)
 
 
 def read_split(root: Path, begin: str) -> MemorySplit:

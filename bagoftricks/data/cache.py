@@ -11,8 +11,6 @@ import mmap
 import multiprocessing
 import os
 import shutil
-import time
-import uuid
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +28,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from bagoftricks.data.decode import POLICY
+from bagoftricks.data.digests import file_facts, replace_file
 from bagoftricks.data.sources import CachedSplit, FileSplit, KeptSplit, Labels, MemorySplit, Split
 from bagoftricks.errors import UserError
 from bagoftricks.folders import cache_folder
@@ -37,7 +36,6 @@ from bagoftricks.folders import cache_folder
 SHARE = 3  # a cache takes at most one of so many parts of the free space
 CACHE_FORMAT = 2  # raise it when an older version could misread the files
 DAMAGED = (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError)  # what reading a set can raise
-LEFT_SECONDS = 3600.0  # after which nobody writes a temporary file any more
 SMALL_SET = 2**30  # bytes of a data set that is kept whole on disk unless data.cache=none
 USED, OFFSET, HEIGHT, WIDTH, CHECKSUM = 1, 0, 1, 2, 3  # columns: of the first row, and of an image's
 Made = tuple[MemorySplit, list[str], Labels]
@@ -143,8 +141,11 @@ def cached(split: Split, how: str, ranks: int = 1) -> Split:
     files = split.split if isinstance(split, KeptSplit) else split
     if how not in ("ram", "disk") or not isinstance(files, FileSplit):
         return split
-    arena = _arena(how, files_digest(files), len(files.labels), ranks if how == "ram" else 1)
-    return CachedSplit(files, arena)
+    try:
+        name = files_digest(files)
+    except OSError:  # a file is gone: its decoder reports that
+        return split
+    return CachedSplit(files, _arena(how, name, len(files.labels), ranks if how == "ram" else 1))
 
 
 def cache_note(how: str) -> str:
@@ -187,8 +188,7 @@ def files_digest(files: FileSplit, *how: object) -> str:
     decoders = [CACHE_FORMAT, POLICY, files.max_pixels, version("torch"), version("torchvision"), version("pillow")]
     digest.update(repr([*decoders, *how]).encode())
     for path in files.paths:
-        status = os.stat(path)
-        digest.update(f"{os.path.abspath(path)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(os.path.abspath(path)) + b"\0" + file_facts(os.stat(path)))
     return digest.hexdigest()
 
 
@@ -196,7 +196,7 @@ def kept_whole(files: FileSplit, how: object, make: Callable[[], Made]) -> Made:
     """Return the images of a small data set from the cache folder; call ``make`` for them if they are not there."""
     try:
         place = cache_folder() / "sets" / f"{files_digest(files, how)}.safetensors"
-    except OSError:  # a file is gone: who reads it says so
+    except OSError:  # a file is gone: its decoder reports that
         return make()
     with suppress(*DAMAGED):
         return _read_set(place, files)
@@ -219,16 +219,7 @@ def _write_set(place: Path, made: Made) -> None:
     loaded, skipped, rows = made
     pixels, text = loaded.images.permute(0, 2, 3, 1).contiguous(), json.dumps(skipped)
     about = {"skipped": text, "checksum": _checksum(pixels, rows, text)}
-    place.parent.mkdir(parents=True, exist_ok=True)
-    for left in place.parent.glob(".*.tmp"):  # by a process that was killed
-        if time.time() - left.stat().st_mtime > LEFT_SECONDS:
-            left.unlink(missing_ok=True)
-    temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.write_bytes(save({"pixels": pixels, "rows": torch.from_numpy(rows)}, about))
-        os.replace(temporary, place)
-    finally:
-        temporary.unlink(missing_ok=True)
+    replace_file(place, save({"pixels": pixels, "rows": torch.from_numpy(rows)}, about))
 
 
 def _checksum(pixels: Tensor, rows: Labels, skipped: str) -> str:

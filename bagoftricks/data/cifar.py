@@ -7,7 +7,7 @@ from typing import Any, Optional
 import numpy as np
 import torch
 
-from bagoftricks.data.sources import Dataset, MemorySplit, memory_digest
+from bagoftricks.data.sources import Dataset, MemorySplit
 from bagoftricks.errors import DataError
 from bagoftricks.folders import cache_folder, local_path
 from bagoftricks.registry import dataset
@@ -59,4 +59,4 @@ def find_cifar(name: str, kind: Any, folder: str | None) -> Dataset:
         MemorySplit(torch.from_numpy(part.data).permute(0, 3, 1, 2), np.asarray(part.targets, np.int64))
         for part in parts
     )
-    return Dataset(name, tuple(parts[0].classes), train, val, memory_digest(train, val))
+    return Dataset(name, tuple(parts[0].classes), train, val)

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from bagoftricks.data.sources import Dataset, MemorySplit, memory_digest
+from bagoftricks.data.sources import Dataset, MemorySplit
 from bagoftricks.registry import dataset
 from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings
@@ -23,4 +23,4 @@ class Digits(DataSettings):
         rows = Key(0).fold("digits").numpy().permutation(len(labels))
         val, train = np.sort(rows[: len(rows) // 5]), np.sort(rows[len(rows) // 5 :])
         names = tuple(str(digit) for digit in range(10))
-        return Dataset("digits", names, whole.subset(train), whole.subset(val), memory_digest(whole))
+        return Dataset("digits", names, whole.subset(train), whole.subset(val))

@@ -1,20 +1,25 @@
 """Folders of images, one per class; ImageNet is one."""
 
 import os
-from hashlib import blake2b
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Optional
+from unicodedata import normalize
 
 import numpy as np
 
 from bagoftricks.data.decode import SUFFIXES
+from bagoftricks.data.listing import Lister, first_names
 from bagoftricks.data.sources import Dataset, FileSplit
-from bagoftricks.errors import DataError
+from bagoftricks.errors import DataError, as_text, did_you_mean, printable
 from bagoftricks.folders import local_folder
 from bagoftricks.registry import dataset
 from bagoftricks.settings import DataSettings
 
 # ruff: noqa: UP045 (OmegaConf reads Optional)
+
+VALIDATION = ("val", "validation", "valid", "test")  # the first of them that has folders of classes
+NO_CLASSES = frozenset({"train", "training", *VALIDATION, "dev", "eval", "testing"})  # if there are no others
 
 
 @dataset(name="imagefolder")
@@ -28,52 +33,157 @@ class ImageFolder(DataSettings):
 
     def find(self) -> Dataset:
         root = _folder("data.root", self.root)
-        train_root = root / "train" if (root / "train").is_dir() else root
-        beside = [
-            root / name for name in ("val", "validation", "test") if train_root != root and (root / name).is_dir()
-        ]
-        val_root = _folder("data.val_root", self.val_root) if self.val_root else next(iter(beside), None)
-        if val_root is None and not self.holdout:
+        if self.holdout and self.val_root:
             raise DataError(
-                f"{root} has no val/ or test/ next to train/: hold out a share with data.holdout=0.2, "
+                f"data.holdout={self.holdout:g} and data.val_root={printable(self.val_root)}: both choose the "
+                "validation images; leave one of them out"
+            )
+        train_root, val_root, warnings = _splits(root)
+        if self.val_root:
+            val_root = _folder("data.val_root", self.val_root)
+            _check_apart(train_root, val_root, self.val_root)
+        if val_root is None and not self.holdout:
+            why = f" ({warnings[0]})" if warnings else ""
+            raise DataError(
+                f"{printable(root)} has no val/ or test/ next to train/{why}: hold out a share with data.holdout=0.2, "
                 "or name a second folder with data.val_root="
             )
-        classes = _class_names(train_root)
-        digest = blake2b(digest_size=16)
-        train = _list_files(train_root, classes, digest)
-        val = _list_files(val_root, classes, digest) if val_root else train.subset(np.array([], np.int64))
-        return Dataset("imagefolder", classes, train, val, digest.hexdigest())
+        train_lister = Lister(train_root)
+        names = _class_names(train_lister)
+        train = _list_images(train_lister, names)
+        _check_classes(train_lister, names, train)
+        warnings += _look_alikes(names) + _same_folders(train_lister)
+        listings = {"train": train_lister.listing()}
+        if self.holdout or val_root is None:
+            val = train.subset(np.array([], np.int64))
+        else:
+            val_lister = Lister(val_root)
+            _check_known(val_lister, names)
+            val = _list_images(val_lister, names)
+            listings["val"] = val_lister.listing()
+        classes = tuple(as_text(name) for name in names)
+        return Dataset("imagefolder", classes, train, val, listings=listings, warnings=tuple(warnings))
 
 
 def _folder(name: str, value: str | None) -> Path:
     if value is None:
         raise DataError(f"{name} is not set: type {name}=FOLDER, a folder with a subfolder of images per class")
-    return local_folder(name, value)
+    return local_folder(name, value).absolute()
 
 
-def _class_names(root: Path) -> tuple[str, ...]:
-    names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
-    if not names:
-        raise DataError(f"{root} has no subfolders: put the images of each class into a folder of its own")
-    return tuple(names)
+def _splits(root: Path) -> tuple[Path, Path | None, list[str]]:
+    """Return the folders of the training and the validation split, and warnings. A split has folders of classes.
+
+    So a class may be called train, as long as other classes lie next to it and no folders in it.
+    """
+    names = Lister(root).classes()
+    has_classes = {name: bool(Lister(root / name).classes()) for name in ("train", *VALIDATION) if name in names}
+    others = [name for name in names if name.lower() not in NO_CLASSES]
+    if not has_classes.get("train"):
+        if names and not others:
+            raise DataError(
+                f"{printable(root)} has only the folders {first_names(names)}, which are no classes: put the images of "
+                "each class into a folder of its own, as train/cat/1.jpg, or name the two splits' folders with "
+                "data.root= and data.val_root="
+            )
+        return root, None, []
+    chosen = next((name for name in VALIDATION if has_classes.get(name)), None)
+    if chosen is None and (beside := [name for name in others if _holds_images(root / name)]):
+        raise DataError(
+            f"{printable(root)}: train/ has folders of its own, so it may be the training split, or a class next to "
+            f"{first_names(beside)}: type data.root={printable(root / 'train')} for the split, or rename the class"
+        )
+    flat = [name for name in VALIDATION if has_classes.get(name) is False]
+    if chosen is None:
+        return root / "train", None, [f"{printable(root / name)} has no folders of classes: ignored" for name in flat]
+    passed = [name for name in flat if VALIDATION.index(name) < VALIDATION.index(chosen)]
+    warnings = [f"{printable(root / name)} has no folders of classes: validating on {chosen}/" for name in passed]
+    return root / "train", root / chosen, warnings
 
 
-def _list_files(root: Path, classes: tuple[str, ...], digest: blake2b) -> FileSplit:
-    """Return all image files below ``root/<class>``, sorted; their relative paths and sizes go into ``digest``."""
-    strangers = [name for name in _class_names(root) if name not in classes]
-    if strangers:
-        raise DataError(f"{root}/{strangers[0]}: the training images have no class '{strangers[0]}'")
-    paths: list[str] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        for folder, _, files in sorted(os.walk(root / name)):
-            below = os.path.relpath(folder, root)
-            for file in sorted(files):
-                if os.path.splitext(file)[1].lower() in SUFFIXES:
-                    path = f"{folder}{os.sep}{file}"
-                    digest.update(f"{below}{os.sep}{file}\0{os.stat(path).st_size}\n".encode())
-                    paths.append(path)
-                    labels.append(label)
+def _holds_images(folder: Path) -> bool:
+    return any(os.path.splitext(file)[1].lower() in SUFFIXES for _, _, files in os.walk(folder) for file in files)
+
+
+def _check_apart(train: Path, val: Path, typed: str) -> None:
+    """Raise DataError if one of the folders is in the other."""
+    apart = train.resolve(), val.resolve()
+    if train.samefile(val) or apart[0].is_relative_to(apart[1]) or apart[1].is_relative_to(apart[0]):
+        raise DataError(
+            f"data.val_root={printable(typed)}: shares images with the training folder {printable(train)}, and a "
+            "network knows the images that it was trained on: name another folder, or type data.holdout=0.2 instead"
+        )
+
+
+def _class_names(lister: Lister) -> list[str]:
+    if names := lister.classes():
+        return names
+    raise DataError(
+        f"{printable(lister.root)} has no subfolders: put the images of each class into a folder of its own"
+    )
+
+
+def _list_images(lister: Lister, names: Sequence[str]) -> FileSplit:
+    """Return all image files below ``root/<class>``, sorted; a split may lack a class's folder."""
+    there = set(lister.found)
+    found = [lister.images(name) if name in there else [] for name in names]
+    paths = [path for of_class in found for path in of_class]
     if not paths:
-        raise DataError(f"{root} holds no images ({', '.join(sorted(SUFFIXES))}) in its classes' folders")
-    return FileSplit(np.array(paths), np.array(labels, np.int64))
+        left_out = f"; {lister.listing()}" if str(lister.listing()) else ""
+        raise DataError(f"{printable(lister.root)} holds no images ({_suffixes()}) in its classes' folders{left_out}")
+    return FileSplit(np.array(paths), np.repeat(np.arange(len(names)), [len(of_class) for of_class in found]))
+
+
+def _suffixes() -> str:
+    return ", ".join(sorted(SUFFIXES))
+
+
+def _check_classes(lister: Lister, names: Sequence[str], train: FileSplit) -> None:
+    """Raise DataError unless there are two classes or more, each with training images and a name of its own."""
+    root = printable(lister.root)
+    counts = np.bincount(train.labels, minlength=len(names))
+    if empty := [name for name, count in zip(names, counts, strict=True) if not count]:
+        raise DataError(
+            f"{root}: no images ({_suffixes()}) in the folders of {len(empty)} of {len(names)} classes "
+            f"({first_names(empty)}): remove these folders, or put images into them; {lister.listing()}".rstrip("; ")
+        )
+    if len(names) == 1:
+        below = Lister(os.path.join(lister.root, names[0])).classes()
+        instead = f"type data.root={printable(os.path.join(lister.root, names[0]))}, which has {len(below)} folders"
+        raise DataError(
+            f"{root} has one class only, '{printable(names[0])}': there is nothing to tell apart; "
+            + (instead if len(below) > 1 else "put the images of each class into a folder of its own")
+        )
+    if len(set(map(as_text, names))) < len(names):
+        raise DataError(f"{root}: two classes have the same name once bytes that are no UTF-8 are escaped: rename one")
+
+
+def _check_known(lister: Lister, names: Sequence[str]) -> None:
+    """Raise DataError for a class of the validation images that the training images lack."""
+    known = set(names)
+    for name in _class_names(lister):
+        if name not in known:
+            twin = next((other for other in names if _folded(other) == _folded(name)), None)
+            meant = f"; its '{printable(twin)}' is spelled with other characters" if twin else did_you_mean(name, names)
+            raise DataError(
+                printable(f"{lister.root}/{name}: the training images have no class '{name}'{meant}")
+                + ": rename the folder, or move it away"
+            )
+
+
+def _look_alikes(names: Iterable[str]) -> list[str]:
+    """Return a warning for class names that differ in case or in the composition of accents alone."""
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(_folded(name), []).append(name)
+    return [
+        f"the classes {first_names(group)} look alike, and are {len(group)}" for group in alike.values() if group[1:]
+    ]
+
+
+def _same_folders(lister: Lister) -> list[str]:
+    return [f"the classes {first_names(names)} are one folder, by links" for names in lister.same_folders()]
+
+
+def _folded(name: str) -> str:
+    return normalize("NFC", name).casefold()

@@ -4,6 +4,8 @@ A split either has all its images in memory or reads them from files; the loader
 file of its own that finds its images and labels, and a digest of their contents.
 """
 
+import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -16,9 +18,11 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from bagoftricks.data.decode import decode
+from bagoftricks.data.digests import content_digests
 from bagoftricks.data.image_file import ImageFile
-from bagoftricks.data.listing import Listing
+from bagoftricks.data.listing import Listing, first_names
 from bagoftricks.errors import DataError
+from bagoftricks.folders import cache_folder
 from bagoftricks.rng import Key
 from bagoftricks.settings import MAX_PIXELS, DataSettings
 
@@ -122,8 +126,10 @@ Split = MemorySplit | FileSplit | KeptSplit | CachedSplit
 
 @dataclass(frozen=True)
 class Dataset:
-    """The two splits of a data set. ``digest`` names its content: pixels, or for folders paths and file sizes.
+    """The two splits of a data set.
 
+    ``digest`` names all that can change a result: pixels, labels, their order, the classes' names and the boundary
+    between the splits. ``find_dataset`` makes it; what a data set sets itself becomes a part of it.
     ``listings`` has the facts of the folders of "train" and "val", nothing for images that come from no folders, and
     ``warnings`` a line for each finding that a user should know.
     """
@@ -132,7 +138,7 @@ class Dataset:
     classes: tuple[str, ...]
     train: Split
     val: Split
-    digest: str
+    digest: str = ""
     listings: Mapping[str, Listing] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -140,6 +146,11 @@ class Dataset:
         """Return the classes that have no image in a split of this data set."""
         counts = np.bincount(split.labels, minlength=len(self.classes))
         return tuple(name for name, count in zip(self.classes, counts, strict=True) if not count)
+
+    def notes(self) -> list[str]:
+        """Return lines about what was left out, and the warnings."""
+        lines = [str(listing) for listing in self.listings.values()]
+        return [*filter(None, lines), *(f"warning: {warning}" for warning in self.warnings)]
 
     def renumbered(self, names: Sequence[str], order: Sequence[int]) -> "Dataset":
         """Return the same images with the classes called ``names``: class ``i`` of these becomes ``order[i]``."""
@@ -156,11 +167,14 @@ def relabelled(split: Split, labels: Labels) -> Split:
 
 def find_dataset(settings: DataSettings) -> Dataset:
     """Return the data set of these settings, its files not yet decoded. Raises DataError if it is not there."""
-    found = settings.find()
+    found: Dataset = settings.find()
     train, val = (_limited_to(split, settings.max_pixels) for split in (found.train, found.val))
     found = replace(found, train=train, val=val)
-    found = hold_out(found, settings.holdout) if settings.holdout else found
-    return found if settings.limit is None else limited(found, settings.limit)
+    if settings.holdout:
+        found = hold_out(found, settings.holdout)
+    if settings.limit is not None:
+        found = limited(found, settings.limit)
+    return identified(with_warnings(found))
 
 
 def _limited_to(split: Split, max_pixels: int) -> Split:
@@ -168,32 +182,92 @@ def _limited_to(split: Split, max_pixels: int) -> Split:
 
 
 def limited(data: Dataset, count: int) -> Dataset:
-    """At most ``count`` images of each split, for a quick try; the same ones for every seed."""
+    """Keep at most ``count`` images of each split, of each class its share; the same ones for every seed."""
 
     def some(split: Split, name: str) -> Split:
-        rows = Key(0).fold("limit", name).numpy().permutation(len(split.labels))[:count]
+        rows = stratified(split.labels, Key(0).fold("limit", name))[:count]
         return split.subset(np.sort(rows))
 
-    return replace(data, train=some(data.train, "train"), val=some(data.val, "val"), digest=f"{data.digest}/{count}")
+    return replace(data, train=some(data.train, "train"), val=some(data.val, "val"))
 
 
 def hold_out(data: Dataset, share: float) -> Dataset:
-    """Validate on a part of the training images instead; the part is the same for every seed."""
-    count = len(data.train.labels)
-    rows = Key(0).fold("holdout").numpy().permutation(count)
-    held = round(share * count)
+    """Validate on a part of the training images instead; the part is the same for every seed.
+
+    Each class keeps its share: where it has two images or more, at least one on either side; else it is trained on.
+    """
+    labels = data.train.labels
+    count, held = len(labels), round(share * len(labels))
     if not 0 < held < count:
-        raise DataError(f"data.holdout={share}: leaves nothing on one side of {count} training images")
-    train, val = np.sort(rows[held:]), np.sort(rows[:held])
-    return Dataset(
-        data.name, data.classes, data.train.subset(train), data.train.subset(val), f"{data.digest}-{share:g}"
-    )
+        raise DataError(f"data.holdout={share:g}: leaves nothing on one side of {count} training images")
+    rows = stratified(labels, Key(0).fold("holdout"))
+    of_class, warnings = np.bincount(labels), data.warnings
+    _, last = np.unique(labels[rows][::-1], return_index=True)
+    kept = np.zeros(count, bool)
+    kept[count - 1 - last] = True  # of each class, the last image stays
+    movable = rows[~kept]
+    needed = min(max(held, int((of_class > 1).sum())), len(movable))
+    if needed != held:
+        warnings += (f"data.holdout={share:g}: {needed} images are held out instead of {held}, for the small classes",)
+    val = np.sort(movable[:needed])
+    train = np.setdiff1d(np.arange(count), val)
+    listings = {name: listing for name, listing in data.listings.items() if name == "train"}
+    train_split, val_split = data.train.subset(train), data.train.subset(val)
+    return replace(data, train=train_split, val=val_split, listings=listings, warnings=warnings)
+
+
+def stratified(labels: Labels, key: Key) -> Labels:
+    """Return all rows in a random order whose every beginning has about the classes' shares of the whole.
+
+    One image of each class comes first, of the largest class before the others.
+    """
+    rows = key.numpy().permutation(len(labels))
+    rows = rows[np.argsort(labels[rows], kind="stable")]  # class by class
+    counts = np.bincount(labels)
+    of_class = counts[labels[rows]]
+    place = np.arange(len(rows)) - (np.cumsum(counts) - counts)[labels[rows]]  # of an image in its class
+    return rows[np.lexsort(((place + 0.5) / of_class, place > 0))]
+
+
+def with_warnings(data: Dataset) -> Dataset:
+    """Return the data set with a warning for each class without images. Raises DataError if nothing can be learnt."""
+    if len(data.train.labels) == 0 or len(data.val.labels) == 0:
+        raise DataError(f"data={data.name}: has no {'validation' if len(data.train.labels) else 'training'} images")
+    if len(data.classes) < 2:
+        raise DataError(f"data={data.name}: has one class only: there is nothing to tell apart")
+    labels = np.concatenate([data.train.labels, data.val.labels])
+    if labels.min() < 0 or labels.max() >= len(data.classes):
+        raise DataError(f"data={data.name}: labels {labels.min()} to {labels.max()}, of {len(data.classes)} classes")
+    warnings = list(data.warnings)
+    for split, of in ((data.train, "training"), (data.val, "validation")):
+        if names := data.classes_without(split):
+            warnings.append(f"{len(names)} of {len(data.classes)} classes have no {of} images: {first_names(names)}")
+    if len(data.val.labels) == 1:
+        warnings.append("there is one validation image: the accuracy can only be 0 or 100 %")
+    return replace(data, warnings=tuple(warnings))
+
+
+def identified(data: Dataset) -> Dataset:
+    """Return the data set with the digest of its contents."""
+    failures: list[str] = []
+    folder = os.path.abspath(data.listings["train"].root) if data.listings else data.name
+    memory = cache_folder() / "digests" / blake2b(os.fsencode(folder), digest_size=8).hexdigest()
+    digest = blake2b(json.dumps([data.digest, data.classes]).encode(), digest_size=16)
+    for split in (data.train, data.val):
+        digest.update(f"{len(split.labels)}\n".encode())
+        digest.update(np.ascontiguousarray(split.labels, np.int64).data)
+        if isinstance(split, FileSplit):
+            digest.update(b"".join(content_digests(split.paths.tolist(), memory, failures.append)))
+        elif isinstance(split, MemorySplit):
+            digest.update(memory_digest(split).encode())
+    return replace(data, digest=digest.hexdigest(), warnings=(*data.warnings, *dict.fromkeys(failures)))
 
 
 def memory_digest(*splits: MemorySplit) -> str:
     """Return a digest of pixels and labels."""
     digest = blake2b(digest_size=16)
     for split in splits:
+        digest.update(f"{tuple(split.images.shape)}\n".encode())
         digest.update(split.images.contiguous().numpy().data)
         digest.update(split.labels.data)
     return digest.hexdigest()

@@ -125,6 +125,8 @@ def evaluate(subject: Subject, note: Callable[[str], object], digest: str | None
         note(line)
     if digest not in (None, data.digest):
         note("these are not the images that the run was trained and evaluated on")
+    for line in data.notes():
+        note(line)
     for warning in discouraged_pairs(subject.trained.tricks):
         note(f"warning: {warning}")
     size = subject.size or test_pixels(settings, recipe)

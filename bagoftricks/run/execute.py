@@ -196,6 +196,8 @@ class Run:
             f"{len(prepared.data.classes)} classes at {self.settings.pixels} pixels, on {prepared.device}"
             + (f" and {self.world.size - 1} more" if self.world.size > 1 else "")
         )
+        for line in prepared.data.notes():
+            self.reporter.note(line)
         slow = slow_arithmetic(prepared.recipe, prepared.device)
         for warning in [*discouraged_pairs(self.settings.tricks), *slow]:
             self.reporter.note(f"warning: {warning}")

@@ -9,17 +9,12 @@ from bagoftricks.distributed import requested_ranks
 from bagoftricks.plugins import plugin_digests
 from bagoftricks.recipe.trick import Trick
 from bagoftricks.registry import find_card
-from bagoftricks.settings import MAX_PIXELS, Settings
+from bagoftricks.settings import Settings
 from bagoftricks.store.secrets import fingerprinted
 from bagoftricks.tricks.catalogue import card
 
-RESULT_VERSION = 2  # raise it when the same settings give another result
+RESULT_VERSION = 3  # raise it when the same settings give another result
 PLACES = ("root", "val_root", "cache")  # where the data lies; what it holds is in its digest
-LATER = {
-    "pad_mode": "zeros",
-    "decode": "full",
-    "max_pixels": MAX_PIXELS,
-}  # as it always was, and left out: earlier runs keep their ids
 
 
 def run_identity(
@@ -37,7 +32,7 @@ def run_identity(
     ``contents`` maps a hyper-parameter that names a place to the digest of what lies there, which takes its place.
     """
     ranks = 1 if settings.runtime.sync_norm else requested_ranks(settings.runtime.devices)
-    data = {k: v for k, v in asdict(settings.data).items() if k not in PLACES and (k, v) not in LATER.items()}
+    data = {k: v for k, v in asdict(settings.data).items() if k not in PLACES}
     if settings.data.on_error == "fail":
         data.pop("max_pixels", None)  # no image is left out
     identity: dict[str, object] = {

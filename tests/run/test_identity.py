@@ -9,11 +9,15 @@ def identity(**changes):
     return run_identity(Settings(**changes), {}, "digest", 10)
 
 
-def test_what_came_later_is_left_out_where_it_changes_nothing():
-    plain = identity()
-    assert "pad_mode" not in plain["data"]
+def test_an_identity_has_the_settings_of_the_chosen_data_and_network_and_no_places():
+    plain = identity(data=dataset_settings("imagefolder", root="here", val_root="there", cache="ram"))
     assert "widths" not in plain["model"]
-    assert "limit" in plain["data"]  # an earlier setting whose value is null stays
+    assert {"limit", "pad_mode", "decode"} <= plain["data"].keys()
+    assert not {"root", "val_root", "cache"} & plain["data"].keys()
+
+
+def test_results_of_images_that_were_not_identified_by_their_contents_are_not_taken():
+    assert identity()["result_version"] == 3
 
 
 @pytest.mark.parametrize(

@@ -236,14 +236,14 @@ def test_a_broken_file_moves_nobody_elses_row(store, run, tmp_path, crop):
     root = tmp_path / "photos"
     for label in range(10):
         (root / f"{label}").mkdir(parents=True)
-        for i in range(3):
-            colour = np.full((8, 8, 3), 25 * label + i, np.uint8)
+        for i in range(4):
+            colour = np.full((8, 8, 3), 25 * label + 5 * i, np.uint8)
             Image.fromarray(colour).save(root / f"{label}" / f"{i}.png")
     (root / "0" / "0.png").write_bytes(b"no image")
     chosen = student(store, run, mode="offline")
     chosen.batch_size = 8
     chosen.data = dataset_settings(
-        name="imagefolder", root=str(root), holdout=0.1, image_size=8, crop=crop, pad=0, flip=False, jitter="none",
+        name="imagefolder", root=str(root), holdout=0.25, image_size=8, crop=crop, pad=0, flip=False, jitter="none",
         pca=0.0, on_error="skip",
     )  # fmt: skip
     prepared = prepare(chosen)

@@ -1,0 +1,174 @@
+"""Digests of files' contents, remembered by path, size and times, so that each file is read once.
+
+A change of a file's contents sets its time of change (ctime), which no program can set back as it can the time of
+modification. A file that changed within the last two seconds is not remembered: a change that follows within one tick
+of the file system's clock could not be told from it.
+"""
+
+import fcntl
+import os
+import stat
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+from bagoftricks.errors import printable
+
+SIZE = 16  # bytes of a digest
+UNREADABLE = bytes(SIZE)  # digest of a file that cannot be read: its decoder reports that
+TICK = 2 * 10**9  # nanoseconds of the coarsest clock of a file system
+SILENT_SECONDS = 3.0  # seconds after which the reading is announced
+READERS, TOGETHER = 8, 64  # threads, and files that one of them takes at a time
+READ_BYTES = 2**20  # that are read at a time
+LEFT_SECONDS = 3600.0  # after which nobody writes a temporary file any more
+Memory = dict[bytes, bytes]  # digest of a path -> digests of the file's size and times, and of its contents
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Digest of the contents of a file, and of its size and times when it was read."""
+
+    facts: bytes
+    digest: bytes
+    settled: bool  # a later change of the file has another time
+
+
+def content_digests(paths: Sequence[str], memory: Path, warn: Callable[[str], object]) -> list[bytes]:
+    """Return the digest of each file's contents, from the file ``memory`` where it has them.
+
+    ``warn`` gets a line if nothing can be remembered.
+    """
+    found = _remembered(paths, _read_memory(memory))
+    if None not in found:
+        return found  # type: ignore[return-value]
+    with _alone(memory):
+        known = _read_memory(memory)  # of another process that has just read the same files
+        found = _remembered(paths, known)
+        missing = [path for path, digest in zip(paths, found, strict=True) if digest is None]
+        read: dict[str, Contents] = {}
+        try:
+            read.update(_read_all(missing))
+        finally:  # an interrupted process keeps what it has read
+            _remember(memory, known, read, warn)
+    return [digest or read[path].digest for path, digest in zip(paths, found, strict=True)]
+
+
+def file_facts(status: os.stat_result) -> bytes:
+    """Return the digest of a file's size and times, which any change of it changes."""
+    return _digest(f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}".encode())
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file of the cache folder, which appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(".*.tmp"):  # by a process that was killed
+        with suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > LEFT_SECONDS:
+                left.unlink()
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _digest(data: bytes) -> bytes:
+    return blake2b(data, digest_size=SIZE).digest()
+
+
+def _name(path: str) -> bytes:
+    return _digest(os.fsencode(path if os.path.isabs(path) else os.path.abspath(path)))
+
+
+def _remembered(paths: Sequence[str], known: Memory) -> list[bytes | None]:
+    """Return the digest of each file's contents, None where the file is new, was changed or cannot be read."""
+
+    def one(path: str) -> bytes | None:
+        entry = known.get(_name(path), b"")
+        with suppress(OSError):
+            if entry and entry[:SIZE] == file_facts(os.stat(path)):
+                return entry[SIZE:]
+        return None
+
+    return [one(path) for path in paths]
+
+
+def _read_all(paths: Sequence[str]) -> Iterator[tuple[str, Contents]]:
+    """Yield the contents of all files; say so once if that takes long."""
+    begin, silent = time.monotonic(), True
+    parts = [paths[start : start + TOGETHER] for start in range(0, len(paths), TOGETHER)]
+    with ThreadPoolExecutor(READERS) as readers:
+        try:
+            for part, contents in zip(parts, readers.map(lambda part: [_read(p) for p in part], parts), strict=True):
+                yield from zip(part, contents, strict=True)
+                if silent and time.monotonic() > begin + SILENT_SECONDS:
+                    silent = False
+                    print(f"reading {len(paths):,} files once, to identify the data by its contents", file=sys.stderr)
+        finally:
+            readers.shutdown(cancel_futures=True)
+
+
+def _read(path: str) -> Contents:
+    """Read a file; one that cannot be read, or that is no regular file, has a digest of its own."""
+    digest = blake2b(digest_size=SIZE)
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                return Contents(b"", UNREADABLE, settled=False)
+            while block := file.read(READ_BYTES):
+                digest.update(block)
+    except OSError:
+        return Contents(b"", UNREADABLE, settled=False)
+    return Contents(file_facts(status), digest.digest(), settled=status.st_ctime_ns < time.time_ns() - TICK)
+
+
+# --- what is remembered: a digest of all rows, then a row of three digests for each file ---
+
+
+def _read_memory(path: Path) -> Memory:
+    """Return what was remembered, nothing from a file that is missing or damaged."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return {}
+    rows, width = data[SIZE:], 3 * SIZE
+    if len(rows) % width or data[:SIZE] != _digest(rows):
+        return {}
+    return {data[at : at + SIZE]: data[at + SIZE : at + width] for at in range(SIZE, len(data), width)}
+
+
+def _remember(path: Path, known: Memory, read: dict[str, Contents], warn: Callable[[str], object]) -> None:
+    fresh = {_name(file): found.facts + found.digest for file, found in read.items() if found.settled}
+    if not fresh:
+        return
+    rows = b"".join(name + entry for name, entry in {**known, **fresh}.items())
+    try:
+        replace_file(path, _digest(rows) + rows)
+    except OSError as error:
+        warn(
+            f"{printable(path.parent)} cannot be written ({error.strerror}): the files are read again at each start to "
+            "identify the data; name another folder with the variable XDG_CACHE_HOME"
+        )
+
+
+@contextmanager
+def _alone(memory: Path) -> Iterator[None]:
+    """Let one process at a time read the files, as far as locks work here."""
+    lock: int | None = None
+    with suppress(OSError):
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(memory.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
