@@ -214,6 +214,9 @@ class RuntimeSettings:
     """batch norms take the statistics of all devices' images; false: each of its own (another run with another id)"""
     workers: int = -1
     """processes that decode images, shared by the devices; -1: one per core, at most 8; none where data is in memory"""
+    threads: str = "auto"
+    """threads of the arithmetic on a CPU, of each process; auto: the cores that are idle at the start, as far as this
+    network has work for them, and at most OMP_NUM_THREADS. A resumed run keeps its number"""
     data_on_device: bool = True
     """keep small images on the device and augment them there, if they fit into half of its free memory"""
     deterministic: bool = False
@@ -245,6 +248,8 @@ class RuntimeSettings:
 
     def __post_init__(self) -> None:
         check_numbers("runtime.", vars(self))
+        if self.threads != "auto" and not (self.threads.isdecimal() and 1 <= int(self.threads) <= MOST_PROCESSES):
+            raise UserError(f"runtime.threads={self.threads}: must be auto, or a number from 1 to {MOST_PROCESSES}")
         modes = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
         choose("runtime.compile_mode", self.compile_mode, modes)
         positive(**{"runtime.eval_batch_size": self.eval_batch_size, "runtime.eval_every": self.eval_every})

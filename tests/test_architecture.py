@@ -18,6 +18,7 @@ LAYERS = (
     {
         "errors": "all errors, in one tree",
         "rng": "keyed random draws",
+        "cores": "cores that this process may use",
         "started": "ranks that were started together",
         "image_ops": "operations on batches of images",
     },

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from bagoftricks.cores import usable_cores
 from bagoftricks.data.augment import Augment, PassRows, send
 from bagoftricks.data.plan import StepPlan, table_rows
 from bagoftricks.data.preparation import Preparation, Reading
@@ -182,4 +183,4 @@ class StreamLoader:
 
 def worker_count(workers: int, world: World = ALONE) -> int:
     """Processes that decode images for one rank."""
-    return min((os.cpu_count() or 1) // world.local_size, 8) if workers < 0 else workers
+    return min(usable_cores() // world.local_size, 8) if workers < 0 else workers

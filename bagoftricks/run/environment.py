@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from bagoftricks.cores import usable_cores
 from bagoftricks.errors import UserError
 from bagoftricks.started import local_rank
 from bagoftricks.store.record import Environment
@@ -50,7 +51,7 @@ def environment(
     revision, dirty = git_state()
     return Environment(
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
-        cores=os.cpu_count(),
+        cores=usable_cores(),
         threads=torch.get_num_threads(),
         python=platform.python_version(),
         **{package: version(package) for package in ("bagoftricks", "torch", "torchvision", "numpy")},

@@ -26,6 +26,7 @@ from bagoftricks.run.prepare import Prepared, prepare
 from bagoftricks.run.reporter import Reporter
 from bagoftricks.run.signals import Signals
 from bagoftricks.run.start import Seconds, compile_step, make_trainer, memory_format_warnings, warm_up
+from bagoftricks.run.threads import choose_threads, use_threads
 from bagoftricks.run.watch import evidence, write_evidence
 from bagoftricks.settings import Settings
 from bagoftricks.store.checkpoints import FOLDER, Checkpoints, remove_leftovers
@@ -209,6 +210,7 @@ class Run:
     def start(self, micro_batch: int | None) -> Training:
         """Build the batches, the network and its trainer, and resume from the last checkpoint."""
         prepared, runtime, world = self.prepared, self.settings.runtime, self.world
+        use_threads(world.broadcast_object(self.threads))
         logits = teacher_logits(prepared, world)
         train, val = loaders(prepared, logits, world)
         make = partial(
@@ -236,6 +238,12 @@ class Run:
         reset_peak_memory(prepared.device)
         save = partial(self.store.write_metrics, self.id, before=self.require_lease)
         return Training(self.settings, checkpointer, self.reporter, save, seconds)
+
+    def threads(self) -> int:
+        """Return the number of threads: that of the checkpoint to resume from, if there is one."""
+        newest = None if self.settings.rerun else self.checkpoints().newest(lambda note: None)
+        earlier = newest[1].values["made_with"].get("threads") if newest else None
+        return choose_threads(self.prepared, earlier, self.reporter.note)
 
     def loss_failure(self, error: LossNotFinite, training: Training) -> TrainingFailed:
         """Write the evidence of a loss that is not finite; return the failure that names its file."""

@@ -22,6 +22,7 @@ from uuid import uuid4
 
 import torch
 
+from bagoftricks.cores import thread_limit
 from bagoftricks.distributed import World, in_ranks, join
 from bagoftricks.distributed.links import Message, error_from_message, error_message
 from bagoftricks.distributed.norms import check_groups
@@ -205,7 +206,7 @@ def child_environment(ranks: int) -> dict[str, str]:
     """Return the environment of the ranks: this process's, without its own rank, and with the threads divided."""
     own_rank = ("RANK", "WORLD_SIZE", "MASTER_", "LOCAL_", "GROUP_", "ROLE_", "TORCHELASTIC_")
     variables = {name: value for name, value in os.environ.items() if not name.startswith(own_rank)}
-    variables["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // ranks))
+    variables["OMP_NUM_THREADS"] = str(max(1, thread_limit() // ranks))
     if sys.platform == "linux":
         variables.setdefault("GLOO_SOCKET_IFNAME", "lo")  # a machine may not resolve its own name
     return variables

@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from bagoftricks.cores import share_cores, take_share, thread_limit
 from bagoftricks.data import Dataset, find_dataset, keep_decoded
 from bagoftricks.errors import RunElsewhere, printable
 from bagoftricks.run.carry_out import carry_out
@@ -84,7 +85,7 @@ class PipeReporter:
             return
 
 
-def work(run: PlannedRun, connection: Connection, threads: int, gpus: str | None) -> None:
+def work(run: PlannedRun, connection: Connection, cores: int, gpus: str | None) -> None:
     """Train one run in a worker process, with its output in the log of its folder."""
     store = Store(run.settings.store)
     store.folder(run.id).mkdir(parents=True, exist_ok=True)
@@ -95,9 +96,10 @@ def work(run: PlannedRun, connection: Connection, threads: int, gpus: str | None
         signal.signal(number, _interrupt)
     if gpus is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus
+    take_share(cores)
     import torch
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(thread_limit())
     status = train_guarded(run, store, PipeReporter(connection))
     connection.close()
     sys.stdout.flush()
@@ -230,10 +232,9 @@ class Pool:
 
     def start(self, run: PlannedRun) -> None:
         slot = min(set(range(self.slots)) - {worker.slot for worker in self.workers})
-        threads = max(1, (os.cpu_count() or 1) // self.slots)
         ours, theirs = self.context.Pipe(duplex=False)
         gpus = own_gpus(slot, run.settings.runtime.devices, self.gpus)
-        process = self.context.Process(target=work, args=(run, theirs, threads, gpus))
+        process = self.context.Process(target=work, args=(run, theirs, share_cores(self.slots), gpus))
         process.start()
         theirs.close()
         self.workers.append(Worker(run, process, ours, slot))
