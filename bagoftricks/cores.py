@@ -8,7 +8,7 @@ from pathlib import Path
 
 SYSTEM = Path("/")
 WATCH_SECONDS = 0.1  # for the busy cores
-ROUNDING = 0.3  # of a core that may be busy in a moment's noise
+BRIEFLY_BUSY = 0.3  # of a core: a moment of other work does not count
 _SHARE: list[int] = []  # cores of this process, where several share the machine
 
 
@@ -46,7 +46,7 @@ def free_cores() -> int:
     every = usable_cores()
     pairs = [(before[core], after[core]) for core in before.keys() & after.keys()]
     passed = [(idle - idle0) / (all_ - all0) for (idle0, all0), (idle, all_) in pairs if all_ > all0]
-    return max(1, min(every, floor(sum(passed) + ROUNDING))) if passed else every
+    return max(1, min(every, floor(sum(passed) + BRIEFLY_BUSY))) if passed else every
 
 
 def own_cores() -> set[int]:
