@@ -218,7 +218,7 @@ def test_an_unsafe_load_is_found(arguments, unsafe):
 
 def image_readers(source: str) -> list[str]:
     """Calls and imports that open image files."""
-    names = [name for _, name in calls(source) if name.endswith("Image.open")]
+    names = [name for _, name in calls(source) if name.endswith("Image.open") or name.startswith("torch.ops.image")]
     readers = ("torchvision.io.decode_", "torchvision.io.read_", "torchvision.datasets.folder", "cv2.", "imageio")
     return names + [name for name in imports(source) if name.startswith(readers) or name == "PIL.Image.open"]
 

@@ -43,7 +43,7 @@ def decode_bytes(file: ImageFile, data: bytearray) -> Rgb:
         name = image_format(data)
         if name == "JPEG" and (header := _header(file, data)).channels != 4:  # CMYK is left to Pillow
             try:
-                return upright(decode_jpeg(_tensor(data), ImageReadMode.RGB), orientation(header.exif))
+                return upright(decode_jpeg_code(_tensor(data)), orientation(header.exif))
             except RuntimeError:  # a kind of JPEG that only Pillow reads, or a broken one: Pillow says in what way
                 pass
         with _opened(file, name, data) as image:
@@ -123,8 +123,11 @@ def decode_on(device: torch.device, files: Sequence[tuple[ImageFile, Tensor]]) -
 
 
 def decode_jpeg_code(code: UInt8[Tensor, " n"]) -> Rgb:
-    """Return the pixels of a JPEG that this process has made."""
-    image: Tensor = decode_jpeg(code, ImageReadMode.RGB)
+    """Return the pixels of a JPEG as it is stored. Raises RuntimeError for a damaged one.
+
+    This is what decode_jpeg calls, which warns of its own end first: as long as half of a small image takes.
+    """
+    image: Tensor = torch.ops.image.decode_jpeg(code, ImageReadMode.RGB.value, False)
     return image
 
 
@@ -257,4 +260,4 @@ def upright(image: Rgb, orientation: int) -> UInt8[Tensor, "3 _ _"]:
     if orientation >= 5:
         image = image.transpose(1, 2)
     flipped = {2: [2], 3: [1, 2], 4: [1], 6: [2], 7: [1, 2], 8: [1]}.get(orientation)
-    return image.flip(flipped) if flipped else image.contiguous()
+    return image.flip(flipped) if flipped else image

@@ -12,9 +12,10 @@ import torch
 
 from bagoftricks.data.augment import Augment
 from bagoftricks.data.decode import Rgb, decode_bytes, unusual
+from bagoftricks.data.handover import LastImages
 from bagoftricks.data.plan import StepPlan
 from bagoftricks.data.sources import Labels, Split
-from bagoftricks.data.stream import in_workers
+from bagoftricks.data.stream import Requests, in_workers
 from bagoftricks.data.workers import Sample
 from bagoftricks.errors import DataError
 
@@ -42,11 +43,15 @@ class ImageReader:
     split: Split
     plain: Augment
     rows: Labels  # of the split, in the order of the requests
+    last: LastImages | None = None
+    shared: bool = True
 
     def __getitems__(self, samples: Sequence[Sample]) -> list[ImageFacts | tuple[int, str]]:
         return [self._facts(int(self.rows[sample.index])) for sample in samples]
 
     def _facts(self, row: int) -> ImageFacts | tuple[int, str]:
+        if self.last is not None:
+            self.last.note(row)
         try:
             image, kind, traits = read_image(self.split, row)
         except DataError as error:
@@ -96,7 +101,7 @@ def scan_split(split: Split, plain: Augment, rows: Labels, workers: int) -> Iter
     ``plain`` prepares an image without augmentation.
     """
     found, plan = Scan(plain.size**2), StepPlan(len(rows), LOOKED_AT_ONCE)
-    for part in in_workers(ImageReader(split, plain, rows), plan, workers):
+    for part in in_workers(ImageReader(split, plain, rows), Requests(plan), workers, 0):
         for facts in part:
             found.add(facts)
         yield found

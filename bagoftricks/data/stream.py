@@ -6,8 +6,9 @@ They become floats there.
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,12 @@ from torch.utils.data import DataLoader
 
 from bagoftricks.cores import usable_cores
 from bagoftricks.data.augment import Augment, PassRows, send
+from bagoftricks.data.handover import QUEUES, LastImages, fits_shared_memory, free_shared_memory, send_through_pipes
 from bagoftricks.data.plan import StepPlan, table_rows
 from bagoftricks.data.preparation import Preparation, Reading
 from bagoftricks.data.shares import UNSHARED, Shares
 from bagoftricks.data.sources import CachedSplit, Split
-from bagoftricks.data.workers import BatchReader, Collected, Files, Sample, Samples, SharedBytes, decoded, draws_of
+from bagoftricks.data.workers import Collected, Files, Sample, Samples, SharedBytes, decoded, draws_of
 from bagoftricks.distributed import ALONE, World
 from bagoftricks.errors import DataError, VanishedError
 from bagoftricks.recipe.edits import Batch, Images
@@ -52,32 +54,41 @@ def prepare_batches(
     split: Split, plan: StepPlan, augment: Augment, workers: int, *, pin_memory: bool = False, shares: Shares = UNSHARED
 ) -> "DataLoader[Collected]":
     """Return the prepared images of each step, made in worker processes."""
-    return in_workers(Samples(split, augment), plan, workers, shares, pin_memory=pin_memory)
+    images = augment.views * plan.reads * plan.batch_size
+    requests = Requests(plan, shares)
+    return in_workers(Samples(split, augment), requests, workers, images * augment.size**2, pin_memory=pin_memory)
 
 
 def in_workers(
-    data: BatchReader, plan: StepPlan, workers: int, shares: Shares = UNSHARED, *, pin_memory: bool = False
+    data: Any, sampler: Iterable[Any], workers: int, pixels: int, *, pin_memory: bool = False
 ) -> "DataLoader[Any]":
-    """Return what ``data`` makes of each step, made in worker processes."""
+    """Return a loader of the steps that ``data`` makes of what ``sampler`` asks for, of at most ``pixels`` each.
+
+    Where shared memory has no room for them, workers send them through pipes; there are none where it has next to none.
+    """
+    shared = fits_shared_memory(workers, pixels)
+    workers = 0 if not shared and (free_shared_memory() or 0) < QUEUES else workers
+    forked = workers and isinstance(data.split, CachedSplit)  # forked processes share its memory
     return DataLoader(
-        data,  # type: ignore[arg-type]
-        batch_sampler=Requests(plan, shares),
+        replace(data, last=LastImages(data.split, workers) if workers else None, shared=shared),
+        batch_sampler=sampler,
         num_workers=workers,
         collate_fn=as_it_is,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
-        multiprocessing_context="fork"
-        if workers and isinstance(data.split, CachedSplit)
-        else None,  # shares its memory
-        worker_init_fn=leave_stopping_to_the_run if workers else None,
+        multiprocessing_context="fork" if forked else None,
+        worker_init_fn=partial(begin_worker, shared) if workers else None,
     )
 
 
-def leave_stopping_to_the_run(worker: int) -> None:
-    """Terminals and schedulers signal all processes of a run: a worker goes on, so that the step can be finished.
+def begin_worker(shared: bool, worker: int) -> None:
+    """Leave stopping to the run, and send images through pipes where memory is not ``shared``.
 
-    The run ends its workers itself, by a SIGTERM of its own.
+    Terminals and schedulers signal all processes of a run: a worker goes on, so that the step can be finished. The run
+    ends its workers itself, by a SIGTERM of its own.
     """
+    if not shared:
+        send_through_pipes()
     for name in ("SIGINT", "SIGUSR2"):
         if number := getattr(signal, name, None):
             signal.signal(number, signal.SIG_IGN)
@@ -112,7 +123,11 @@ class StreamLoader:
         here = self.augment.uncoloured() if self.coloured_there else self.augment
         data = SharedBytes(split) if reading.on_gpu else Samples(split, here)
         pin_memory = device.type == "cuda"
-        self.prepared = in_workers(data, self.plan, reading.workers, self.shares, pin_memory=pin_memory)
+        images = self.augment.views * self.plan.reads * self.plan.batch_size
+        requests = Requests(self.plan, self.shares)
+        self.prepared = in_workers(
+            data, requests, reading.workers, images * self.augment.size**2, pin_memory=pin_memory
+        )
 
     def __len__(self) -> int:
         return len(self.plan)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch.utils.data import default_collate
 
 from bagoftricks.data.augment import Augment
 from bagoftricks.data.decode import decode_on
+from bagoftricks.data.handover import LastImages
 from bagoftricks.data.image_file import ImageFile
 from bagoftricks.data.sources import Split
 from bagoftricks.errors import DataError
@@ -48,31 +48,25 @@ class Files:
     broken: list[DataError]
 
 
-@runtime_checkable
-class BatchReader(Protocol):
-    """A map from a step's requests to what is made of them, in a worker process."""
-
-    @property
-    def split(self) -> Split: ...
-
-    def __getitems__(self, samples: Sequence[Sample]) -> Any: ...
-
-
 @dataclass(frozen=True)
 class Samples:
     """A map from a step's requests to its prepared images, for worker processes; broken files are kept apart."""
 
     split: Split
     augment: Augment
+    last: LastImages | None = None
+    shared: bool = True  # by workers: the images are made in memory that they share with the run
 
     def __getitems__(self, samples: Sequence[Sample]) -> Collected:
         made = list(self._made(samples))
         good = [(sample, views) for sample, views in made if isinstance(views, Tensor)]
         broken = [error for _, error in made if isinstance(error, DataError)]
-        return Collected([s for s, _ in good], stacked([views for _, views in good]), broken)
+        return Collected([s for s, _ in good], stacked([views for _, views in good], shared=self.shared), broken)
 
     def _made(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Tensor | DataError]]:
         for sample, draws in zip(samples, draws_of(self.augment, samples), strict=True):
+            if self.last is not None:
+                self.last.note(sample.index)
             try:
                 square = self.augment.square_of(self.split, sample.index, draws)
                 yield sample, self.augment.colours(square[None], draws[None])
@@ -85,10 +79,14 @@ class SharedBytes:
     """A map from a step's requests to its files' bytes."""
 
     split: Split
+    last: LastImages | None = None
+    shared: bool = True
 
     def __getitems__(self, samples: Sequence[Sample]) -> Files:
         read = Files([], [], [])
         for sample in samples:
+            if self.last is not None:
+                self.last.note(sample.index)
             file = self.split.file(sample.index)
             assert file is not None, "only files are decoded on a GPU"
             try:
@@ -118,10 +116,10 @@ def draws_of(augment: Augment, samples: Sequence[Sample]) -> Float[Tensor, "B n"
     return augment.draws(samples[0].epoch, parts) if samples else torch.empty(0, 0)
 
 
-def stacked(images: Sequence[UInt8[Tensor, "V 3 S S"]]) -> UInt8[Tensor, "VB 3 S S"] | None:
+def stacked(images: Sequence[UInt8[Tensor, "V 3 S S"]], *, shared: bool = True) -> UInt8[Tensor, "VB 3 S S"] | None:
     """Stack all first views, then all second ones, in channels_last; in a worker, directly in shared memory."""
     if not images:
         return None
     pixels = [views[v].permute(1, 2, 0) for v in range(len(images[0])) for views in images]
-    together: Tensor = default_collate(pixels)
+    together: Tensor = default_collate(pixels) if shared else torch.stack(pixels)
     return together.permute(0, 3, 1, 2)

@@ -13,12 +13,12 @@ import numpy.typing as npt
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
-from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import functional as tv
 
 from bagoftricks.data.decode import SUFFIXES
+from bagoftricks.data.handover import LastImages
 from bagoftricks.data.sources import FileSplit, Labels
-from bagoftricks.data.stream import worker_count
+from bagoftricks.data.stream import in_workers, worker_count
 from bagoftricks.errors import DataError, did_you_mean, printable
 from bagoftricks.folders import local_folder
 
@@ -185,12 +185,19 @@ def _names_and_sizes(folder: Path) -> str:
 
 @dataclass(frozen=True)
 class _Stored:
-    """Map-style data set of stored images, for worker processes."""
+    """Map from rows to stored images, for worker processes."""
 
     split: StoredSplit
     size: int
+    last: LastImages | None = None
+    shared: bool = True
 
-    def __getitem__(self, row: int) -> UInt8[Tensor, "3 S S"]:
+    def __getitems__(self, rows: Sequence[int]) -> UInt8[Tensor, "B 3 S S"]:
+        return torch.stack([self.image(row) for row in rows])
+
+    def image(self, row: int) -> UInt8[Tensor, "3 S S"]:
+        if self.last is not None:
+            self.last.note(row)
         return stored_image(self.split, row, self.size)
 
 
@@ -198,10 +205,6 @@ def stored_batches(
     split: StoredSplit, rows: Labels, size: int, batch_size: int, workers: int
 ) -> Iterator[UInt8[Tensor, "B 3 S S"]]:
     """Yield the images of these rows in their order, on the host; decode files in worker processes."""
-    wanted = _Stored(split, size)
-    loader: DataLoader[Tensor] = DataLoader(
-        wanted,  # type: ignore[arg-type]
-        batch_sampler=[rows[at : at + batch_size].tolist() for at in range(0, len(rows), batch_size)],
-        num_workers=worker_count(workers) if isinstance(split, FileSplit) else 0,
-    )
-    yield from loader
+    wanted = [rows[at : at + batch_size].tolist() for at in range(0, len(rows), batch_size)]
+    workers = worker_count(workers) if isinstance(split, FileSplit) else 0
+    yield from in_workers(_Stored(split, size), wanted, workers, batch_size * size**2)

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, fields
 from itertools import islice
 
 from bagoftricks.data import Loader
+from bagoftricks.data.handover import is_dead_worker
 from bagoftricks.errors import DataError
 from bagoftricks.measure.accuracy import SCORES, accuracy
 from bagoftricks.measure.speed import synchronise
 from bagoftricks.recipe.edits import Batch
-from bagoftricks.run.failures import is_dead_worker
 from bagoftricks.run.keeper import EpochRows, Progress, RunCheckpointer
 from bagoftricks.run.reporter import Reporter
 from bagoftricks.run.start import Seconds

@@ -11,6 +11,8 @@ import numpy as np
 
 from bagoftricks.data import Dataset
 from bagoftricks.data.cache import cache_note
+from bagoftricks.data.handover import shared_memory_note
+from bagoftricks.data.stream import worker_count
 from bagoftricks.distributed import ALONE, World
 from bagoftricks.errors import LossNotFinite, RunElsewhere, TrainingFailed, UserError
 from bagoftricks.measure.complexity import count_macs, count_params
@@ -206,6 +208,15 @@ class Run:
             self.reporter.note(note)
         if runtime.cache in ("ram", "disk"):
             self.reporter.note(cache_note(runtime.cache))
+        if prepared.data.train.file(0) is not None and (small := self.shared_memory_note()):
+            self.reporter.note(small)
+
+    def shared_memory_note(self) -> str | None:
+        """Return a line about shared memory that is too small for the batches of this run's workers, if it is."""
+        runtime, recipe = self.settings.runtime, self.prepared.recipe
+        views = recipe.map_images[1].views if recipe.map_images else 1
+        images = max(self.settings.batch_size * recipe.reads * views, runtime.eval_batch_size)
+        return shared_memory_note(worker_count(runtime.workers, self.world), images * self.settings.pixels**2)
 
     def start(self, micro_batch: int | None) -> Training:
         """Build the batches, the network and its trainer, and resume from the last checkpoint."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from bagoftricks.data.handover import describe_death, is_dead_worker
 from bagoftricks.errors import LossNotFinite, TrainingFailed
 from bagoftricks.recipe.trick import Length
 from bagoftricks.settings import Settings
@@ -23,7 +24,7 @@ def expected_failure(error: BaseException, settings: Settings) -> TrainingFailed
         return TrainingFailed(f"{out_of_memory(settings)}: {LESS_MEMORY}")
     if is_dead_worker(error):
         return TrainingFailed(
-            f"a process that prepares images died (killed, or out of memory?): {RESUME}; "
+            f"{describe_death(error)}: {RESUME}; if it dies at the same file again, remove that file; "
             f"runtime.workers={max(0, settings.runtime.workers // 2)} needs less memory"
         )
     if isinstance(error, RuntimeError) and (op := re.search(r"(\S+) does not have a deterministic impl", message)):
@@ -87,11 +88,6 @@ def out_of_memory(settings: Settings) -> str:
             size = f" (the GPU has {total / 2**30:.1f} GiB, {free / 2**30:.1f} of them free now)"
     images = settings.tricks.get("micro_batch", {}).get("images", settings.batch_size)
     return f"out of memory with {images} images of {settings.pixels} x {settings.pixels} pixels at a time{size}"
-
-
-def is_dead_worker(error: BaseException) -> bool:
-    """Return True if a process that prepares images died."""
-    return isinstance(error, RuntimeError) and "DataLoader worker" in str(error)
 
 
 def last_line(error: BaseException) -> str:
