@@ -19,7 +19,6 @@ from bagoftricks.run.reporter import Reporter
 from bagoftricks.run.treatment import treatment
 from bagoftricks.settings import Settings
 
-SPLITS = ("train", "val")
 SPLIT_NAMES = {"train": "training", "val": "validation"}
 
 
@@ -116,15 +115,15 @@ def inspect_data(looked: Looked, reporter: Reporter, limit: int | None = None) -
     """Return all facts of the data set. Decodes every image once, or ``limit`` of each split."""
     settings, data = looked.settings, looked.data
     sizes = {"train": settings.pixels, "val": test_pixels(settings, looked.checked.recipe)}
-    rows = {name: chosen(len(split_of(data, name).labels), name, limit) for name in SPLITS}
+    rows = {name: chosen(len(split_of(data, name).labels), name, limit) for name in SPLIT_NAMES}
     reporter.note(f"looking at {sum(map(len, rows.values())):,} images of {data.name}")
     reporter.begin(data.name, sum(map(len, rows.values())), 0)
     try:
-        scans = {name: _scan(looked, name, rows[name], sizes[name], reporter) for name in SPLITS}
+        scans = {name: _scan(looked, name, rows[name], sizes[name], reporter) for name in SPLIT_NAMES}
     finally:
         reporter.end()
     twins = find_twins(data, scans)
-    facts = {name: _split_facts(data, name, len(rows[name]), scans[name], sizes[name]) for name in SPLITS}
+    facts = {name: _split_facts(data, name, len(rows[name]), scans[name], sizes[name]) for name in SPLIT_NAMES}
     mean, std = scans["train"].mean_and_std()
     return Inspection(
         name=data.name,
