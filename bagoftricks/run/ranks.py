@@ -27,6 +27,7 @@ from bagoftricks.distributed import World, in_ranks, join
 from bagoftricks.distributed.links import Message, error_from_message, error_message
 from bagoftricks.distributed.norms import check_groups
 from bagoftricks.errors import RunElsewhere, TrainingFailed, UserError
+from bagoftricks.run.deaths import death_by
 from bagoftricks.run.environment import find_device
 from bagoftricks.run.execute import execute
 from bagoftricks.run.prepare import Prepared, prepare
@@ -170,12 +171,9 @@ class RankLauncher:
         if self.first is None:
             return {"kind": "", "name": "RankFailed", "text": "the ranks could not be started", "trace": output}
         died = re.search(r"exitcode\s*: -(\d+) \(pid: (\d+)\)", output)
-        cause = (
-            f"by {signal.Signals(int(died[1])).name}"
-            if died and int(died[2]) == self.first[1]
-            else "or its machine was lost"
-        )
-        text = f"rank 0 (process {self.first[1]}) was killed {cause}"
+        ours = died is not None and int(died[2]) == self.first[1]
+        how = death_by(int(died[1])) if died and ours else "was killed or its machine was lost"
+        text = f"rank 0 (process {self.first[1]}) {how}"
         return {"kind": "expected", "name": "RankLost", "text": text, "trace": output}
 
     def _kill(self) -> None:

@@ -23,6 +23,7 @@ from bagoftricks.cores import share_cores, take_share, thread_limit
 from bagoftricks.data import Dataset, find_dataset, keep_decoded
 from bagoftricks.errors import RunElsewhere, printable
 from bagoftricks.run.carry_out import carry_out
+from bagoftricks.run.deaths import death_by
 from bagoftricks.run.reporter import EpochRow
 from bagoftricks.settings import Settings
 from bagoftricks.started import other_rank
@@ -134,6 +135,7 @@ class Worker:
     connection: Connection
     slot: int
     began: float = field(default_factory=time.monotonic)
+    at: str = "before its first step"  # what it did last
 
 
 class WarmData:
@@ -291,7 +293,9 @@ def drain(worker: Worker, view: View) -> None:
     """Pass on what a worker has told."""
     try:
         while worker.connection.poll():
-            view.progress(worker.run, *worker.connection.recv())
+            done, steps, row = worker.connection.recv()
+            worker.at = f"after step {done:,} of {steps:,}" if steps else worker.at
+            view.progress(worker.run, done, steps, row)
     except (EOFError, OSError):
         return
 
@@ -310,10 +314,18 @@ def settle(worker: Worker, status: int, view: View) -> None:
     state = state_of(worker.run, store)
     said = state is RunState.UNEVALUATED and status > 0  # a trained run whose evaluation told why it failed
     if state not in (RunState.DONE, RunState.FAILED, RunState.INTERRUPTED) and not said:
-        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
-        store.mark_failed(worker.run.id, f"its process {how}", "")
+        how = death_by(-status) if status < 0 else f"ended with exit status {status}"
+        store.mark_failed(worker.run.id, f"its process {how}, {worker.at}", last_lines(log_path(store, worker.run.id)))
         state = RunState.FAILED
     view.finished(worker.run, state, time.monotonic() - worker.began)
+
+
+def last_lines(log: Path, count: int = 40) -> str:
+    """Return the end of a run's log: native code says there why it ended the process."""
+    try:
+        return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:])
+    except OSError:
+        return ""
 
 
 def await_others(elsewhere: list[PlannedRun], todo: list[PlannedRun], view: View) -> list[PlannedRun]:

@@ -1,0 +1,46 @@
+"""What is said of processes that a signal ended."""
+
+import signal
+
+import pytest
+
+from bagoftricks.run.deaths import death_by
+from bagoftricks.settings import Settings
+from bagoftricks.store.store import RunState, Store
+from bagoftricks.study.launch import LOG, Worker, settle
+from bagoftricks.study.plan import PlannedRun
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "advice"),
+    [
+        (signal.SIGKILL, "SIGKILL", "out of memory?"),
+        (signal.SIGSEGV, "SIGSEGV", "runtime.channels_last=false"),
+        (signal.SIGABRT, "SIGABRT", "ONEDNN_MAX_CPU_ISA=AVX2"),
+        (signal.SIGBUS, "SIGBUS", "report it"),
+        (signal.SIGILL, "SIGILL", "report it"),
+        (signal.SIGHUP, "SIGHUP", ""),
+        (120, "signal 120", ""),
+    ],
+)
+def test_a_signal_has_a_name_and_something_to_try(number, name, advice):
+    said = death_by(number)
+    assert said.startswith(f"was killed by {name}")
+    assert advice in said
+
+
+def test_a_worker_that_died_leaves_its_step_and_its_last_words(tmp_path):
+    class View:
+        def finished(self, run, state, seconds):
+            self.state = state
+
+    store, view = Store(tmp_path), View()
+    run = PlannedRun("a", 0, "0" * 20, Settings(store=str(tmp_path)), "bot-train")
+    store.folder(run.id).mkdir()
+    (store.folder(run.id) / LOG).write_text("epoch 1\ncorrupted size vs. prev_size\n")
+    settle(Worker(run, None, None, 0, at="after step 120 of 400"), -signal.SIGABRT, view)
+    assert view.state is RunState.FAILED
+    failure = store.failure(run.id)
+    assert failure["error"].startswith("its process was killed by SIGABRT (native code failed")
+    assert failure["error"].endswith("after step 120 of 400")
+    assert failure["traceback"].endswith("corrupted size vs. prev_size")
