@@ -320,7 +320,10 @@ def make_object(card: Card, values: Values) -> Any:
 def check_numbers(prefix: str, values: Values) -> None:
     """Raise UserError for a number that is infinite, not a number, or beyond any use. Texts are left alone."""
     for name, value in values.items():
-        for number in value if isinstance(value, list | tuple) else [value]:
+        listed = isinstance(value, list | tuple)
+        for number in value if listed else [value]:
+            if listed and isinstance(number, list | dict):
+                raise UserError(f"{prefix}{name}={value}: must be a plain list, as [1,2]")
             if isinstance(number, int | float):
                 check_range(f"{prefix}{name}", number, -MOST[type(number)], MOST[type(number)])
 

@@ -5,9 +5,11 @@ Imports neither Hydra nor torch.
 """
 
 import re
+from collections.abc import Iterable
+from typing import get_args, get_origin
 
 from bagoftricks.cli.conf import YAML_GROUPS, groups, options
-from bagoftricks.cli.text import is_text, quoted_text, setting_types
+from bagoftricks.cli.text import is_text, quoted_text, setting_types, type_of
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.registry import all_cards
 from bagoftricks.settings import OVERRIDE
@@ -37,6 +39,8 @@ FLAGS = {
     "--hydra-help",
 }
 INFO, INFO_ABOUT = {"--info", "-i"}, {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
+VALUES = {bool: "true or false", int: "a whole number", float: "a number"}
+LONGEST_NUMBERS = 1000  # characters
 PLAIN_LIST = re.compile(r"\[?[\w, ]*\]?")
 
 
@@ -50,14 +54,14 @@ def normalise_arguments(argv: list[str]) -> list[str]:
     while left:
         argument = left.pop(0)
         if argument.startswith("-"):
-            flags.append(_flag(argument))
+            flags.append(_flag(argument, left))
             if left and (argument in FLAGS_WITH_VALUE or (argument in INFO and left[0] in INFO_ABOUT)):
                 flags.append(left.pop(0))
             continue
         match = OVERRIDE.fullmatch(argument)
         sign, key, value = match.group("sign", "key", "value") if match else ("", "", None)
         if match is None or (value is None and sign != "~"):
-            raise UserError(f"'{argument}' is not key=value{_meant(argument)}")
+            raise UserError(f"'{shown(argument)}' is not key=value{_as_setting(argument, left) or _meant(argument)}")
         sign = sign or ""
         if key in FAMILIES:
             _check_options(key, value, multirun)
@@ -72,11 +76,42 @@ def normalise_arguments(argv: list[str]) -> list[str]:
     return [*overrides, *(_merge(family, given) for family, given in chosen.items()), *flags]
 
 
-def _flag(argument: str) -> str:
+def refuse_repeated(arguments: Iterable[str]) -> None:
+    """Raise UserError for a setting that is typed twice with two values: the last one would win in silence."""
+    typed: dict[str, str] = {}
+    for argument in arguments:
+        match = OVERRIDE.fullmatch(argument)
+        if match is None or match["key"] in (*FAMILIES, "plugins"):  # these add up
+            continue
+        earlier = typed.setdefault(match["key"], argument)
+        if earlier.lstrip("+") != argument.lstrip("+"):
+            raise UserError(f"'{shown(earlier)}' and '{shown(argument)}' both set {match['key']}: drop one")
+
+
+def shown(argument: str) -> str:
+    """Return an argument as an error quotes it, without the middle of a long one."""
+    return argument if len(argument) <= 200 else f"{argument[:100]}...{argument[-20:]}"
+
+
+def _flag(argument: str, left: list[str]) -> str:
     name = argument.partition("=")[0]
     if name not in FLAGS | FLAGS_WITH_VALUE:
-        raise UserError(f"there is no flag {name}{did_you_mean(name, FLAGS | FLAGS_WITH_VALUE | {'--help'})}")
+        meant = _as_setting(argument.lstrip("-").replace("-", "_"), left)
+        near = (
+            did_you_mean(name, FLAGS | FLAGS_WITH_VALUE | {"--help"}) or "; settings are typed as key=value, epochs=3"
+        )
+        raise UserError(f"there is no flag {shown(name)}{meant or near}")
     return argument
+
+
+def _as_setting(argument: str, left: list[str]) -> str:
+    """Return what to type for ``--epochs=3``, ``epochs 3`` and ``epochs:3``, an empty text for anything else."""
+    match = re.fullmatch(r"([\w.]+)(?:[=: ](.*))?", argument, re.DOTALL)
+    known = {*setting_types(), *groups()}
+    if match is None or match[1] not in known:
+        return ""
+    value = match[2] if match[2] is not None else left[0] if left and "=" not in left[0] else "VALUE"
+    return f": type {'+' if match[1] in FAMILIES else ''}{match[1]}={shown(value)}"
 
 
 def _merge(family: str, given: list[tuple[str, str]]) -> str:
@@ -113,6 +148,8 @@ def _network(value: str, multirun: bool) -> list[str]:
 
 
 def _check_options(group: str, value: str | None, multirun: bool) -> None:
+    if value is not None:
+        _check_brackets(f"{group}={value}")
     if value is None or value in ("", "null"):
         raise UserError(f"{group} needs a value: one of {', '.join(options(group))}")
     if not multirun and _is_sweep(value):
@@ -159,9 +196,31 @@ def _setting(sign: str, key: str, value: str | None, multirun: bool) -> str:
         raise UserError(f"there is no setting or group '{key}'{_meant(key, rest)}")
     if value is not None and sign != "~" and is_text(key):
         return f"{key}={quoted_text(key, value, multirun=multirun)}"
-    if value is not None and not multirun and _is_sweep(value):
-        raise UserError(f"{key}={value} names several values: type -m for one run each, or '{key}=[...]' for a list")
+    if value is not None:
+        _check_brackets(f"{key}={value}")
+        if not multirun and _is_sweep(value):
+            raise UserError(f"{key}={shown(value)} names several values: type -m for one run each")
+        _check_written(key, value, multirun)
     return f"~{key}" if sign == "~" else f"{key}{rest}"
+
+
+def _check_written(key: str, value: str, multirun: bool) -> None:
+    """Raise UserError for a value that cannot be a number, a truth value or a list of them, before Hydra parses it."""
+    types, listed = (type_of(key), *get_args(type_of(key))), get_origin(type_of(key)) is list
+    plain = r"[\w.+\-, ]*"
+    written = r"[\w.+\-\[\], ():*='\"]+" if multirun else rf"\[{plain}\]|null" if listed else plain
+    if not value or len(value) > LONGEST_NUMBERS or not re.fullmatch(written, value, re.ASCII):
+        kind = next((name for type_, name in VALUES.items() if type_ in types), "a value of the setting's type")
+        raise UserError(f"{key}={shown(value)}: must be {'a list, as [1,2]' if listed else kind}")
+
+
+def _check_brackets(argument: str) -> None:
+    """Raise UserError for a list without its end, as of an argument that the shell has taken apart."""
+    if argument.count("[") != argument.count("]"):
+        missing = "]" if argument.count("[") > argument.count("]") else "["
+        raise UserError(
+            f"{shown(argument)}: a {missing} is missing: put the whole argument in quotes, as '+tweak=[a,b]'"
+        )
 
 
 def _meant(word: str, rest: str = "") -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from bagoftricks.cli.arguments import refuse_repeated
 from bagoftricks.cli.text import quoted
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.folders import add_user_folder, forget_user_folders, user_folders
@@ -14,6 +15,7 @@ CONFIG_DIR_FLAGS = ("--config-dir", "-cd")
 
 def extend(arguments: Sequence[str]) -> list[str]:
     """Load what these arguments, the environment and bagoftricks.yaml add; return the other arguments."""
+    refuse_repeated(arguments)
     forget_plugins()
     forget_user_folders()
     folders, plugins = _from_file(Path(FILE))

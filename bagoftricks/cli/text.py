@@ -10,12 +10,13 @@ import re
 from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
 
+from bagoftricks.errors import UserError
 from bagoftricks.plugins import join_list, split_items, split_list
 from bagoftricks.registry import all_cards
 from bagoftricks.settings import CHOSEN_BY, Settings
 from bagoftricks.tricks.catalogue import card, families
 
-LONGEST = 100_000  # characters of an argument: Hydra's parser takes seconds for more
+LONGEST_TEXT = 10_000  # characters: Hydra's parser takes seconds for more
 
 
 def setting_types() -> dict[str, Any]:
@@ -66,6 +67,8 @@ def quoted_text(key: str, value: str, *, multirun: bool) -> str:
     A list is typed as ``[a,b]``; in a multirun, commas separate the values of the runs. An item in quotes may hold
     commas.
     """
+    if len(value) > LONGEST_TEXT:
+        raise UserError(f"{key}={value[:40]}...: has {len(value)} characters, more than {LONGEST_TEXT}")
     if get_origin(type_of(key)) is list:
         return "[" + ",".join(map(quoted, split_list(value))) + "]"
     return ",".join(map(quoted, split_items(value) or [""])) if multirun else quoted(value)

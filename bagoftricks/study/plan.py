@@ -10,7 +10,7 @@ from typing import Any
 
 from bagoftricks.errors import UserError
 from bagoftricks.plugins import extension_arguments
-from bagoftricks.settings import Settings, make_part
+from bagoftricks.settings import OVERRIDE, Settings, make_part
 from bagoftricks.store.files import write_whole
 from bagoftricks.store.json_fields import Json, sealed_text
 from bagoftricks.store.lease import LEASE, is_live
@@ -18,6 +18,7 @@ from bagoftricks.store.secrets import hide
 from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.arms import Arm, Tricks
 from bagoftricks.study.designs import as_argument, typed_value
+from bagoftricks.tricks import FAMILIES
 from bagoftricks.tricks.catalogue import family_of, hyper_parameter
 
 STUDY_FORMAT = 2  # of a study's file; the first had neither a format nor a seal
@@ -81,7 +82,7 @@ def make_plan(arms: Sequence[Arm], seeds: Sequence[int], overrides: Sequence[str
             continue
         settings_only, own = split_parameters(arm.settings)
         tricks = with_parameters(arm.tricks, base, [*parameters, *own])
-        typed = [*plain, *trick_overrides(tricks, base), *settings_only]
+        typed = latest([*plain, *trick_overrides(tricks, base), *settings_only])
         try:
             composed = compose(typed) if settings_only else with_tricks(base, tricks)
             checked, data = check(composed), find_once(json.dumps(asdict(composed.data)))
@@ -103,7 +104,13 @@ def arm_settings(arm: Arm, overrides: Sequence[str], compose: Compose) -> Settin
     settings_only, own = split_parameters(arm.settings)
     base = compose(plain)
     tricks = with_parameters(arm.tricks, base, [*parameters, *own])
-    return compose([*plain, *trick_overrides(tricks, base), *settings_only])
+    return compose(latest([*plain, *trick_overrides(tricks, base), *settings_only]))
+
+
+def latest(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides without those whose setting a later one gives: an arm's own go before the study's."""
+    keys = [match["key"] if (match := OVERRIDE.fullmatch(override)) else "" for override in overrides]
+    return [override for i, override in enumerate(overrides) if keys[i] in FAMILIES or keys[i] not in keys[i + 1 :]]
 
 
 Parameter = tuple[str, str, Any]  # trick, hyper-parameter, value

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bagoftricks.cli.arguments import normalise_arguments, setting_types
+from bagoftricks.cli.arguments import normalise_arguments, refuse_repeated, setting_types
 from bagoftricks.errors import UserError
 
 
@@ -66,6 +66,24 @@ def test_what_is_meant_reaches_hydra(given, tidied):
         ("tricks.cosine.alpha=1", "trick 'cosine' has no 'alpha' .it has no hyper-parameters"),
         ("tricks.mxup.alpha=1", r"there is no trick 'mxup'; did you mean 'mixup'\?"),
         ("tricks.mixup=true", r"type \+refine=mixup to switch it on, ~tricks\.mixup to switch it off"),
+        ("epochs:3", "'epochs:3' is not key=value: type epochs=3"),
+        ("--epochs=3", "there is no flag --epochs: type epochs=3"),
+        ("--weight-decay=1", "there is no flag --weight-decay: type weight_decay=1"),
+        ("--tweak=se", r"there is no flag --tweak: type \+tweak=se"),
+        ("-e", "there is no flag -e; settings are typed as key=value"),
+        ("+tweak=[resnet_d", r"tweak=\[resnet_d: a \] is missing: put the whole argument in quotes"),
+        ("model.depths=[1,2", r"model\.depths=\[1,2: a \] is missing: put the whole argument in quotes"),
+        ("epochs={a:", "epochs={a:: must be a whole number"),
+        ("epochs=写", "epochs=写: must be a whole number"),
+        ("lr=${seed}", r"lr=\${seed}: must be a number"),
+        ("epochs=", "epochs=: must be a whole number"),
+        ("rerun=?", r"rerun=\?: must be true or false"),
+        ("seed=[1]", r"seed=\[1\]: must be a whole number"),
+        ("data.mean=1", r"data\.mean=1: must be a list, as \[1,2\]"),
+        ("seed=" + "9" * 5000, r"seed=9+\.\.\.9+: must be a whole number"),
+        ("store=" + "x" * 10_001, "has 10001 characters, more than 10000"),
+        ("", "'' is not key=value"),
+        ("=x", "'=x' is not key=value"),
         ("--mutlirun", r"there is no flag --mutlirun; did you mean '--multirun'\?"),
     ],
 )
@@ -98,3 +116,20 @@ def test_a_text_among_hyper_parameters_is_quoted():
         "tricks.mixup.unmixed_end='20 epochs'",
         "tricks.mixup.alpha=1",
     ]
+
+
+def test_the_value_after_a_flag_or_a_bare_setting_is_told():
+    with pytest.raises(UserError, match="there is no flag --epochs: type epochs=3"):
+        normalise_arguments(["--epochs", "3"])
+    with pytest.raises(UserError, match="'epochs' is not key=value: type epochs=3"):
+        normalise_arguments(["epochs", "3"])
+
+
+@pytest.mark.parametrize("command", ["bot-train", "bot-sweep", "bot-bench", "bot-eval", "bot-table"])
+def test_a_setting_typed_twice_is_refused_in_every_command(bot, command):
+    done = bot(command, "store=a", "store=b")
+    assert (done.status, done.err) == (2, f"{command}: 'store=a' and 'store=b' both set store: drop one\n")
+
+
+def test_the_same_value_twice_and_lists_that_add_up_are_not_refused():
+    refuse_repeated(["seed=3", "+seed=3", "+tweak=se", "+tweak=sk", "plugins=a.py", "plugins=b.py", "~data.root"])
