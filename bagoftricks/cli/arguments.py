@@ -61,7 +61,9 @@ def normalise_arguments(argv: list[str]) -> list[str]:
         match = OVERRIDE.fullmatch(argument)
         sign, key, value = match.group("sign", "key", "value") if match else ("", "", None)
         if match is None or (value is None and sign != "~"):
-            raise UserError(f"'{shown(argument)}' is not key=value{_as_setting(argument, left) or _meant(argument)}")
+            raise UserError(
+                f"'{shortened(argument)}' is not key=value{_as_setting(argument, left) or _meant(argument)}"
+            )
         sign = sign or ""
         if key in FAMILIES:
             _check_options(key, value, multirun)
@@ -85,10 +87,10 @@ def refuse_repeated(arguments: Iterable[str]) -> None:
             continue
         earlier = typed.setdefault(match["key"], argument)
         if earlier.lstrip("+") != argument.lstrip("+"):
-            raise UserError(f"'{shown(earlier)}' and '{shown(argument)}' both set {match['key']}: drop one")
+            raise UserError(f"'{shortened(earlier)}' and '{shortened(argument)}' both set {match['key']}: drop one")
 
 
-def shown(argument: str) -> str:
+def shortened(argument: str) -> str:
     """Return an argument as an error quotes it, without the middle of a long one."""
     return argument if len(argument) <= 200 else f"{argument[:100]}...{argument[-20:]}"
 
@@ -100,7 +102,7 @@ def _flag(argument: str, left: list[str]) -> str:
         near = (
             did_you_mean(name, FLAGS | FLAGS_WITH_VALUE | {"--help"}) or "; settings are typed as key=value, epochs=3"
         )
-        raise UserError(f"there is no flag {shown(name)}{meant or near}")
+        raise UserError(f"there is no flag {shortened(name)}{meant or near}")
     return argument
 
 
@@ -111,7 +113,7 @@ def _as_setting(argument: str, left: list[str]) -> str:
     if match is None or match[1] not in known:
         return ""
     value = match[2] if match[2] is not None else left[0] if left and "=" not in left[0] else "VALUE"
-    return f": type {'+' if match[1] in FAMILIES else ''}{match[1]}={shown(value)}"
+    return f": type {'+' if match[1] in FAMILIES else ''}{match[1]}={shortened(value)}"
 
 
 def _merge(family: str, given: list[tuple[str, str]]) -> str:
@@ -199,7 +201,7 @@ def _setting(sign: str, key: str, value: str | None, multirun: bool) -> str:
     if value is not None:
         _check_brackets(f"{key}={value}")
         if not multirun and _is_sweep(value):
-            raise UserError(f"{key}={shown(value)} names several values: type -m for one run each")
+            raise UserError(f"{key}={shortened(value)} names several values: type -m for one run each")
         _check_written(key, value, multirun)
     return f"~{key}" if sign == "~" else f"{key}{rest}"
 
@@ -211,7 +213,7 @@ def _check_written(key: str, value: str, multirun: bool) -> None:
     written = r"[\w.+\-\[\], ():*='\"]+" if multirun else rf"\[{plain}\]|null" if listed else plain
     if not value or len(value) > LONGEST_NUMBERS or not re.fullmatch(written, value, re.ASCII):
         kind = next((name for type_, name in VALUES.items() if type_ in types), "a value of the setting's type")
-        raise UserError(f"{key}={shown(value)}: must be {'a list, as [1,2]' if listed else kind}")
+        raise UserError(f"{key}={shortened(value)}: must be {'a list, as [1,2]' if listed else kind}")
 
 
 def _check_brackets(argument: str) -> None:
@@ -219,7 +221,7 @@ def _check_brackets(argument: str) -> None:
     if argument.count("[") != argument.count("]"):
         missing = "]" if argument.count("[") > argument.count("]") else "["
         raise UserError(
-            f"{shown(argument)}: a {missing} is missing: put the whole argument in quotes, as '+tweak=[a,b]'"
+            f"{shortened(argument)}: a {missing} is missing: put the whole argument in quotes, as '+tweak=[a,b]'"
         )
 
 

@@ -62,7 +62,7 @@ class CifarNetSettings(ModelSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive(**{f"model.widths[{i}]": w for i, w in enumerate(self.widths)})
+        positive(65_536, **{f"model.widths[{i}]": w for i, w in enumerate(self.widths)})
         if len(self.widths) < 2:
             raise UserError(f"model.widths={self.widths}: must be two or more, as [24,64,256,256]")
 

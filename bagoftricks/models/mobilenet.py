@@ -65,7 +65,7 @@ class MobileNetSettings(ModelSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         choose("model.stem", self.stem, ("auto", "imagenet", "small"))
-        positive(**{"model.width": self.width})
+        positive(65_536, **{"model.width": self.width})
 
     def build(self, num_classes: int, *, image_size: int, parts: Parts) -> nn.Module:
         return MobileNetV1(self, num_classes, image_size=image_size, parts=parts)

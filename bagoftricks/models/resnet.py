@@ -125,8 +125,10 @@ class ResNetSettings(ModelSettings):
         super().__post_init__()
         choose("model.block", self.block, ("basic", "bottleneck"))
         choose("model.stem", self.stem, ("auto", "imagenet", "small"))
-        positive(**{"model.width": self.width, "model.groups": self.groups, "model.group_width": self.group_width})
-        positive(**{f"model.depths[{i}]": d for i, d in enumerate(self.depths)})
+        positive(
+            65_536, **{"model.width": self.width, "model.groups": self.groups, "model.group_width": self.group_width}
+        )
+        positive(1000, **{f"model.depths[{i}]": d for i, d in enumerate(self.depths)})
         if not self.depths:
             raise UserError("model.depths=[]: needs at least one stage")
         if self.block == "basic" and (self.groups, self.group_width) != (1, 64):

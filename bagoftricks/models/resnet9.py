@@ -73,7 +73,7 @@ class ResNet9Settings(ModelSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        positive(**{"model.width": self.width})
+        positive(65_536, **{"model.width": self.width})
 
     def build(self, num_classes: int, *, image_size: int, parts: Parts) -> nn.Module:
         return ResNet9(self, num_classes, image_size=image_size, parts=parts)

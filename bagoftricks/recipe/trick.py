@@ -15,6 +15,7 @@ from bagoftricks.registry import snake_case
 from bagoftricks.rng import Noise
 
 T = TypeVar("T", bound=type[Any])
+LONGEST_TIME = 1e9  # epochs, steps or percent
 DURATION = r"(\d+(?:\.\d+)?) ?(epochs?|steps?|%)"
 
 
@@ -132,6 +133,7 @@ def duration(trick: Trick, field_name: str, *, least: int = 0) -> Callable[[Leng
     assert match is not None
     time = Duration(float(match[1]), match[2])
     require(trick, field_name, time.number > 0 or not least, "longer than 0")
+    require(trick, field_name, time.number <= LONGEST_TIME, f"at most {LONGEST_TIME:g} {time.unit}")
     return lambda length: max(least, round(time.steps(length)))
 
 

@@ -1,5 +1,6 @@
 """Checks of the tricks, the network and the device, before any data is read."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -35,13 +36,14 @@ class Checked:
     @cached_property
     def network(self) -> nn.Module:
         """Return the network on the meta device (shapes without storage), built once."""
-        with torch.device("meta"):
-            model = build_model(
-                self.settings.model,
-                self.recipe.parts,
-                num_classes=self.task.num_classes,
-                image_size=self.settings.pixels,
-            )
+        spec, parts = self.settings.model, self.recipe.parts
+        try:
+            with torch.device("meta"):
+                model = build_model(spec, parts, num_classes=self.task.num_classes, image_size=self.settings.pixels)
+        except RuntimeError as error:
+            if "overflow" not in str(error):
+                raise
+            raise UserError(f"{spec.name}: has more weights than can be counted: make it smaller (model.*)") from error
         freeze(model, self.recipe.frozen)
         return model
 
@@ -69,8 +71,39 @@ def check(settings: Settings, *, train: bool = True) -> Checked:
     if train:
         gradient_scaler(recipe.precision, checked.device)
     check_selectors(checked.network, recipe)
+    check_memory(checked)
+    if train:
+        check_norms(checked)
     check_decoding(settings, recipe, checked.device)
     return checked
+
+
+def check_memory(checked: Checked) -> None:
+    """Raise UserError for a network that no memory of this machine holds, before anything is allocated."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    weights = 4 * sum(parameter.numel() for parameter in checked.network.parameters())
+    if weights > memory:
+        size = f"{weights / 2**30:,.0f} GiB of weights, and this machine has {memory / 2**30:,.0f} GiB of memory"
+        raise UserError(f"{checked.settings.model.name}: has {size}: make it smaller (model.*, num_classes)")
+
+
+def check_norms(checked: Checked) -> None:
+    """Raise UserError if a batch norm would see a single value per channel: one image, pooled to one pixel."""
+    batch, part = checked.settings.batch_size, checked.recipe.micro_batch or checked.settings.batch_size
+    if min(part, batch) > 1 and batch % part != 1:
+        return
+    pixels = checked.settings.pixels
+    try:
+        with torch.device("meta"):
+            checked.network.train()(torch.empty(1, 3, pixels, pixels))
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        change = "batch_size=" if part >= batch else "tricks.micro_batch.images="
+        raise UserError(
+            f"{change}{min(part, batch)}: leaves one image for the statistics of batch norms whose map is one pixel; "
+            f"type another {change}, or a larger image_size="
+        ) from error
 
 
 def discouraged_pairs(names: Iterable[str]) -> list[str]:

@@ -18,8 +18,7 @@ from bagoftricks.store.secrets import hide
 from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.arms import Arm, Tricks
 from bagoftricks.study.designs import as_argument, typed_value
-from bagoftricks.tricks import FAMILIES
-from bagoftricks.tricks.catalogue import family_of, hyper_parameter
+from bagoftricks.tricks.catalogue import families, family_of, hyper_parameter
 
 STUDY_FORMAT = 2  # of a study's file; the first had neither a format nor a seal
 STUDIES = "studies"  # folder of the studies, inside a store
@@ -110,7 +109,8 @@ def arm_settings(arm: Arm, overrides: Sequence[str], compose: Compose) -> Settin
 def latest(overrides: Sequence[str]) -> list[str]:
     """Return the overrides without those whose setting a later one gives: an arm's own go before the study's."""
     keys = [match["key"] if (match := OVERRIDE.fullmatch(override)) else "" for override in overrides]
-    return [override for i, override in enumerate(overrides) if keys[i] in FAMILIES or keys[i] not in keys[i + 1 :]]
+    groups = families().values()  # their tricks add up
+    return [override for i, override in enumerate(overrides) if keys[i] in groups or keys[i] not in keys[i + 1 :]]
 
 
 Parameter = tuple[str, str, Any]  # trick, hyper-parameter, value

@@ -202,8 +202,8 @@ def test_without_the_divergence_it_trains_on_one_mixture_and_may_be_mixed():
     ("params", "message"),
     [
         ({"severity": 0.0}, r"severity=0\.0: must be in \[0\.1, 10\]"),
-        ({"chains": 0}, r"chains=0: must be at least 1"),
-        ({"depth": 0}, r"depth=0: must be at least 1"),
+        ({"chains": 0}, r"chains=0: must be in 1..100"),
+        ({"depth": 0}, r"depth=0: must be in 1..100"),
         ({"jsd_weight": -1.0}, r"jsd_weight=-1\.0: must be at least 0"),
     ],
 )

@@ -255,5 +255,5 @@ def test_a_width_that_alpha_does_not_divide_is_refused():
 
 @pytest.mark.parametrize("name", ["alpha", "beta"])
 def test_a_divisor_of_zero_is_refused(name):
-    with pytest.raises(UserError, match=rf"^tricks\.big_little\.{name}=0: must be at least 1$"):
+    with pytest.raises(UserError, match=rf"^tricks\.big_little\.{name}=0: must be in 1..1024$"):
         create("big_little", **{name: 0})

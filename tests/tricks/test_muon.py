@@ -118,7 +118,7 @@ def test_it_goes_on_after_loading():
 @pytest.mark.parametrize(
     ("field", "value", "expected"),
     [
-        ("momentum", 1.0, r"in \[0, 1\)"), ("steps", 0, "positive"), ("lr_factor", 0.0, "positive"),
+        ("momentum", 1.0, r"in \[0, 1\)"), ("steps", 0, "in 1..100"), ("lr_factor", 0.0, "positive"),
         ("weight_decay_factor", -1.0, "0 or more"),
     ],
 )  # fmt: skip

@@ -163,7 +163,7 @@ def test_large_images_keep_the_resolution_of_the_plain_stem():
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "expected"), [("images", 0, "1 or more"), ("eps", 0.0, "positive"), ("kernel", 0, "1 or more")]
+    ("field", "value", "expected"), [("images", 0, "1 or more"), ("eps", 0.0, "positive"), ("kernel", 0, "in 1..32")]
 )
 def test_hyper_parameters_out_of_range_are_refused(field, value, expected):
     with pytest.raises(UserError, match=rf"^tricks\.patch_whitening\.{field}={value}: must be {expected}$"):

@@ -61,7 +61,7 @@ def test_it_comes_after_the_square_that_cutout_hides():
 @pytest.mark.parametrize(
     ("field", "value", "expected"),
     [
-        ("start", 1.0, r"in \(0, 1\) "), ("until", 0.0, r"in \(0, 1\]"), ("stages", 0, "1 or more"),
+        ("start", 1.0, r"in \(0, 1\) "), ("until", 0.0, r"in \(0, 1\]"), ("stages", 0, "in 1..1000"),
         ("multiple", 0, "1 or more"),
     ],
 )  # fmt: skip

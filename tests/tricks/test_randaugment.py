@@ -112,7 +112,7 @@ def test_a_third_of_torchvisions_magnitude_is_the_same_strength(op):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"ops": 0}, r"^tricks\.randaugment\.ops=0: must be at least 1$"),
+        ({"ops": 0}, r"^tricks\.randaugment\.ops=0: must be in 1..100$"),
         ({"magnitude": 11.0}, r"^tricks\.randaugment\.magnitude=11\.0: must be in \[0, 10\]$"),
     ],
 )

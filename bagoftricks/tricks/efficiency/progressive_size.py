@@ -29,7 +29,7 @@ class ProgressiveSize:
     def __post_init__(self) -> None:
         require(self, "start", 0 < self.start < 1, "in (0, 1) (leave progressive_size out for whole images)")
         require(self, "until", 0 < self.until <= 1, "in (0, 1]")
-        require(self, "stages", self.stages >= 1, "1 or more")
+        require(self, "stages", 1 <= self.stages <= 1000, "in 1..1000")
         require(self, "multiple", self.multiple >= 1, "1 or more")
 
     def edits(self, task: Task) -> list[MapBatch]:

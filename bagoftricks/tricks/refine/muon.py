@@ -110,7 +110,7 @@ class Muon:
         require(self, "lr_factor", self.lr_factor > 0, "positive")
         require(self, "weight_decay_factor", self.weight_decay_factor >= 0, "0 or more")
         require(self, "momentum", 0 <= self.momentum < 1, "in [0, 1)")
-        require(self, "steps", self.steps > 0, "positive")
+        require(self, "steps", 0 < self.steps <= 100, "in 1..100")
 
     def edits(self, task: Task) -> list[ScaleParams | SetOptimizer]:
         made = partial(MuonAndSgd, momentum=self.momentum, steps=self.steps, normalise=self.normalise)

@@ -58,8 +58,8 @@ class AugMix:
 
     def __post_init__(self) -> None:
         require(self, "severity", 0.1 <= self.severity <= 10, "in [0.1, 10]")
-        require(self, "chains", self.chains >= 1, "at least 1")
-        require(self, "depth", self.depth >= 1, "at least 1")
+        require(self, "chains", 1 <= self.chains <= 100, "in 1..100")
+        require(self, "depth", 1 <= self.depth <= 100, "in 1..100")
         require(self, "jsd_weight", self.jsd_weight >= 0, "at least 0")
 
     def edits(self, task: Task) -> list[MapImages | AddLossTerm]:

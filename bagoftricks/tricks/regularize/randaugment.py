@@ -53,7 +53,7 @@ class RandAugment:
     """amounts that grow with the magnitude in every operation; false: those of the released code"""
 
     def __post_init__(self) -> None:
-        require(self, "ops", self.ops >= 1, "at least 1")
+        require(self, "ops", 1 <= self.ops <= 100, "in 1..100")
         require(self, "magnitude", 0 <= self.magnitude <= 10, "in [0, 10]")
 
     def edits(self, task: Task) -> list[MapImages]:

@@ -109,8 +109,8 @@ class BigLittle:
     """divisor of Little's depth"""
 
     def __post_init__(self) -> None:
-        require(self, "alpha", self.alpha >= 1, "at least 1")
-        require(self, "beta", self.beta >= 1, "at least 1")
+        require(self, "alpha", 1 <= self.alpha <= 1024, "in 1..1024")
+        require(self, "beta", 1 <= self.beta <= 1024, "in 1..1024")
 
     def edits(self, task: Task) -> list[SetPart]:
         return [

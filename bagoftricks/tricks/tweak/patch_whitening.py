@@ -57,7 +57,7 @@ class PatchWhitening:
     """learned 1x1, norm and activation after the filters; false: a bias and the activation"""
 
     def __post_init__(self) -> None:
-        require(self, "kernel", self.kernel >= 1, "1 or more")
+        require(self, "kernel", 1 <= self.kernel <= 32, "in 1..32")
         require(self, "images", self.images >= 1, "1 or more")
         require(self, "eps", self.eps > 0, "positive")
 

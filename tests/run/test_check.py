@@ -1,0 +1,34 @@
+"""What is refused before data is read."""
+
+import pytest
+
+from bagoftricks.errors import UserError
+from bagoftricks.run.check import check
+from bagoftricks.settings import Settings, network_settings
+
+
+def settings(tricks=None, image_size=8, batch_size=64, **model):
+    return Settings(
+        model=network_settings(**{"depths": [1, 1], "width": 4, **model}),
+        image_size=image_size,
+        batch_size=batch_size,
+        tricks=tricks or {},
+    )
+
+
+def test_a_network_that_no_memory_holds_is_refused():
+    with pytest.raises(UserError, match=r"resnet14_laptop: has [\d,]+ GiB of weights, and this machine has \d"):
+        check(settings(width=65_536))
+    with pytest.raises(UserError, match=r"more weights than can be counted: make it smaller"):
+        check(settings(block="bottleneck", width=65_536, groups=65_536, group_width=65_536))
+
+
+@pytest.mark.parametrize(
+    ("tricks", "batch_size", "what"),
+    [({}, 1, "batch_size=1"), ({"micro_batch": {"images": 8}}, 17, "tricks.micro_batch.images=8")],
+)
+def test_a_batch_norm_of_one_image_and_one_pixel_is_refused(tricks, batch_size, what):
+    with pytest.raises(UserError, match=f"{what}: leaves one image for the statistics of batch norms"):
+        check(settings(tricks, image_size=2, batch_size=batch_size))
+    check(settings(tricks, image_size=8, batch_size=batch_size))
+    check(settings(tricks, image_size=2, batch_size=batch_size + 1))
