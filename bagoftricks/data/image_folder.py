@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 from unicodedata import normalize
@@ -10,7 +11,7 @@ import numpy as np
 
 from bagoftricks.data.decode import SUFFIXES
 from bagoftricks.data.listing import Lister, first_names
-from bagoftricks.data.sources import Dataset, FileSplit
+from bagoftricks.data.sources import Dataset, FileSplit, despite_errors
 from bagoftricks.errors import DataError, as_text, did_you_mean, printable
 from bagoftricks.folders import local_folder
 from bagoftricks.registry import dataset
@@ -51,18 +52,22 @@ class ImageFolder(DataSettings):
         train_lister = Lister(train_root)
         names = _class_names(train_lister)
         train = _list_images(train_lister, names)
-        _check_classes(train_lister, names, train)
         warnings += _look_alikes(names) + _same_folders(train_lister)
+        classes, none = tuple(as_text(name) for name in names), train.subset(np.array([], np.int64))
         listings = {"train": train_lister.listing()}
-        if self.holdout or val_root is None:
-            val = train.subset(np.array([], np.int64))
-        else:
-            val_lister = Lister(val_root)
-            _check_known(val_lister, names)
-            val = _list_images(val_lister, names)
-            listings["val"] = val_lister.listing()
-        classes = tuple(as_text(name) for name in names)
-        return Dataset("imagefolder", classes, train, val, listings=listings, warnings=tuple(warnings))
+        found = Dataset("imagefolder", classes, train, none, listings=listings, warnings=tuple(warnings))
+        with despite_errors(found):
+            found = found if self.holdout or val_root is None else _with_validation(found, Lister(val_root), names)
+        with despite_errors(found):
+            _check_classes(train_lister, names, train)
+        return found
+
+
+def _with_validation(found: Dataset, lister: Lister, names: Sequence[str]) -> Dataset:
+    """Return the data set with the validation images of a folder."""
+    _check_known(lister, names)
+    val = _list_images(lister, names)
+    return replace(found, val=val, listings={**found.listings, "val": lister.listing()})
 
 
 def _folder(name: str, value: str | None) -> Path:

@@ -6,7 +6,8 @@ file of its own that finds its images and labels, and a digest of their contents
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, Protocol, runtime_checkable
@@ -174,7 +175,18 @@ def find_dataset(settings: DataSettings) -> Dataset:
         found = hold_out(found, settings.holdout)
     if settings.limit is not None:
         found = limited(found, settings.limit)
-    return identified(with_warnings(found))
+    with despite_errors(found):
+        return identified(with_warnings(found))
+
+
+@contextmanager
+def despite_errors(found: Dataset) -> Iterator[None]:
+    """Give a DataError in the block what there is of the data set all the same, for bot-data to look at."""
+    try:
+        yield
+    except DataError as error:
+        error.found = error.found or found
+        raise
 
 
 def _limited_to(split: Split, max_pixels: int) -> Split:

@@ -107,6 +107,9 @@ def look(settings: Settings) -> Looked:
         if not isinstance(error.found, Dataset):
             raise
         data, refusal = error.found, str(error)
+    labels = np.concatenate([data.train.labels, data.val.labels])
+    if refusal and (labels < 0).any() | (labels >= len(data.classes)).any():
+        raise DataError(refusal)
     counts = tuple(np.bincount(data.train.labels, minlength=len(data.classes)).tolist())
     return Looked(checked.with_data(max(class_count(settings, data), 1), counts), data, refusal)
 

@@ -100,6 +100,22 @@ def test_what_is_unusual_about_images_is_counted(photos):
     assert traits == {"alpha": 1, "16 bits": 1, "CMYK": 1, "turned by EXIF": 1, "animated": 1}
 
 
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [("train/green", "no images"), ("val/green", "the training images have no class 'green'")],
+)
+def test_data_that_a_run_would_refuse_is_looked_at_all_the_same(photos, folder, message):
+    (photos / folder).mkdir()
+    (photos / folder / "notes.txt").write_text("")
+    (photos / "train" / "red" / "broken.png").write_bytes(b"no image")
+    found = inspected(chosen(photos))
+    assert found.wrong[0].startswith("a run would refuse it: ")
+    assert message in found.wrong[0]
+    assert found.wrong[1] == "1 of 9 training images cannot be read"
+    assert found.splits["train"].images == 9
+    assert found.splits["train"].ignored == ({".txt": 1} if folder.startswith("train") else {})
+
+
 def test_a_part_of_the_images_is_looked_at(photos):
     found = inspected(chosen(photos), limit=3)
     assert (found.splits["train"].looked_at, sum(found.splits["train"].formats.values())) == (3, 3)
