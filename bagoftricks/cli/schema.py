@@ -81,6 +81,14 @@ def to_settings(config: DictConfig) -> Settings:
     return Settings.of(values)
 
 
+def _owners(of: str, name: str) -> str:
+    """Return what to type for a setting that only other data sets or networks have."""
+    owners = [card.name for card in all_cards(of).values() if any(f.name == name for f in card.fields)]
+    if of == "dataset":
+        return f"; it is a setting of {', '.join(owners)}: add data={owners[-1]}" if owners else ""
+    return f"; it is a setting of networks of the kind {', '.join(owners)}: choose one with model=" if owners else ""
+
+
 def typed_group(of: str, values: Values, chosen: str) -> dict[str, object]:
     """Return the fields of a data set or network, its own converted to their types. Raises UserError for another's."""
     group, card, base = CHOSEN_BY[of][0], find_card(of, chosen), BASES[of]
@@ -91,7 +99,9 @@ def typed_group(of: str, values: Values, chosen: str) -> dict[str, object]:
         if name not in own:
             has = f"its own settings: {', '.join(own)}" if own else "it has no settings of its own"
             typed = str(value).replace(" ", "")
-            raise UserError(f"{group}.{name}={typed}: {chosen} has no '{name}'{did_you_mean(name, own)} ({has})")
+            raise UserError(
+                f"{group}.{name}={typed}: {chosen} has no '{name}'{did_you_mean(name, own)} ({has}){_owners(of, name)}"
+            )
     of_card = card.schema()
     schema = make_dataclass("Group", [(group, of_card, group_field(of_card))])
     merged = OmegaConf.merge(OmegaConf.structured(schema), {group: given})

@@ -19,6 +19,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from bagoftricks.errors import printable
+from bagoftricks.folders import cache_folder
 
 SIZE = 16  # bytes of a digest
 UNREADABLE = bytes(SIZE)  # digest of a file that cannot be read: its decoder reports that
@@ -57,6 +58,11 @@ def content_digests(paths: Sequence[str], memory: Path, warn: Callable[[str], ob
         finally:  # an interrupted process keeps what it has read
             _remember(memory, known, read, warn)
     return [digest or read[path].digest for path, digest in zip(paths, found, strict=True)]
+
+
+def memory_file(folder: str | Path) -> Path:
+    """Return the file in the cache that remembers the digests of a folder's files."""
+    return cache_folder() / "digests" / blake2b(os.fsencode(os.path.abspath(folder)), digest_size=8).hexdigest()
 
 
 def file_facts(status: os.stat_result) -> bytes:

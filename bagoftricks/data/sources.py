@@ -5,7 +5,6 @@ file of its own that finds its images and labels, and a digest of their contents
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,11 +18,10 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from bagoftricks.data.decode import decode
-from bagoftricks.data.digests import content_digests
+from bagoftricks.data.digests import content_digests, memory_file
 from bagoftricks.data.image_file import ImageFile
 from bagoftricks.data.listing import Listing, first_names
 from bagoftricks.errors import DataError
-from bagoftricks.folders import cache_folder
 from bagoftricks.rng import Key
 from bagoftricks.settings import MAX_PIXELS, DataSettings
 
@@ -262,8 +260,7 @@ def with_warnings(data: Dataset) -> Dataset:
 def identified(data: Dataset) -> Dataset:
     """Return the data set with the digest of its contents."""
     failures: list[str] = []
-    folder = os.path.abspath(data.listings["train"].root) if data.listings else data.name
-    memory = cache_folder() / "digests" / blake2b(os.fsencode(folder), digest_size=8).hexdigest()
+    memory = memory_file(data.listings["train"].root if data.listings else data.name)
     digest = blake2b(json.dumps([data.digest, data.classes]).encode(), digest_size=16)
     for split in (data.train, data.val):
         digest.update(f"{len(split.labels)}\n".encode())

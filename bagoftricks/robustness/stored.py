@@ -1,9 +1,10 @@
 """Stored sets of corrupted images: ImageNet-C's folders and CIFAR-10-C's arrays. Nothing in them is executed."""
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
 from bagoftricks.data.decode import SUFFIXES
+from bagoftricks.data.digests import content_digests, memory_file
 from bagoftricks.data.handover import LastImages
 from bagoftricks.data.sources import FileSplit, Labels
 from bagoftricks.data.stream import in_workers, worker_count
@@ -23,7 +25,6 @@ from bagoftricks.errors import DataError, did_you_mean, printable
 from bagoftricks.folders import local_folder
 
 LABELS = "labels.npy"
-ENDS = 2**20  # bytes at either end of an array's file that enter its digest
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class StoredSet:
     """Stored set that has all requested corruptions."""
 
     source: Arrays | Folders
-    digest: str  # of names and sizes, and of the arrays' ends
+    digest: str  # of names and contents
 
     def split(self, corruption: str, severity: int, classes: Sequence[str]) -> StoredSplit:
         return self.source.split(corruption, severity, classes)
@@ -112,7 +113,8 @@ def find_stored(root: str, corruptions: tuple[str, ...], severities: tuple[int, 
         for severity in severities:
             if not (folder / corruption / str(severity)).is_dir():
                 raise DataError(f"corruptions.stored={root}: {corruption} has no severity '{severity}'")
-        digest.update(_names_and_sizes(folder / corruption / str(severities[0])).encode())
+        files = [file for severity in severities for file in _images(folder / corruption / str(severity))]
+        digest.update(_names_and_contents(folder, files))
     return StoredSet(Folders(folder), digest.hexdigest())
 
 
@@ -163,24 +165,19 @@ def _arrays(folder: Path, corruptions: tuple[str, ...], severities: int) -> Stor
             raise DataError(f"{path}: must be bytes (images, height, width, 3), not {dtype} {shape}")
         if shape[0] != len(labels):
             raise DataError(f"{path}: has {shape[0]:,} images, {LABELS} {len(labels):,} labels")
-        digest.update(f"{corruption}\0{shape}\0".encode() + _ends(path))
+        digest.update(f"{corruption}\0{shape}\0".encode() + _names_and_contents(folder, [str(path)]))
     return StoredSet(Arrays(folder, parts[0]), digest.hexdigest())
 
 
-def _ends(path: Path) -> bytes:
-    with path.open("rb") as file:
-        head = file.read(ENDS)
-        file.seek(-min(ENDS, path.stat().st_size), os.SEEK_END)
-        return head + file.read()
+def _images(folder: Path) -> list[str]:
+    found = [os.path.join(at, file) for at, _, files in os.walk(folder) for file in files]
+    return sorted(file for file in found if os.path.splitext(file)[1].lower() in SUFFIXES)
 
 
-def _names_and_sizes(folder: Path) -> str:
-    found = sorted(
-        (os.path.relpath(os.path.join(at, name), folder.parent.parent), os.path.getsize(os.path.join(at, name)))
-        for at, _, files in os.walk(folder)
-        for name in files
-    )
-    return "".join(f"{path}\0{size}\n" for path, size in found)
+def _names_and_contents(root: Path, files: Sequence[str]) -> bytes:
+    contents = content_digests(files, memory_file(root), partial(print, file=sys.stderr))
+    names = [os.fsencode(os.path.relpath(file, root)) for file in files]
+    return b"".join(name + b"\0" + digest for name, digest in zip(names, contents, strict=True))
 
 
 @dataclass(frozen=True)

@@ -238,7 +238,9 @@ def _identified(facts: Mapping[str, object], **parts: Any) -> Teacher:
     """Return the teacher with its digest, after a check of its weights against its network."""
     facts = {**facts, "pixels": parts["pixels"], "mean": parts["mean"], "std": parts["std"]}
     stat = parts["weights"].stat()
-    shapes, weights_digest = _read_once(str(parts["weights"].resolve()), stat.st_mtime_ns, stat.st_size)
+    shapes, weights_digest = _read_once(
+        str(parts["weights"].resolve()), (stat.st_mtime_ns, stat.st_ctime_ns), stat.st_size
+    )
     with torch.device("meta"):
         wanted = {name: tuple(tensor.shape) for name, tensor in parts["build"]().state_dict().items()}
     _check_shapes(parts["source"], wanted, shapes)
@@ -247,7 +249,7 @@ def _identified(facts: Mapping[str, object], **parts: Any) -> Teacher:
 
 
 @cache
-def _read_once(path: str, changed: int, size: int) -> tuple[dict[str, tuple[int, ...]], str]:
+def _read_once(path: str, changed: tuple[int, int], size: int) -> tuple[dict[str, tuple[int, ...]], str]:
     """Return the shapes and the digest of a file of weights, read once for all runs of a study."""
     tensors = read_tensors(Path(path))
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}, digest_of(tensors)

@@ -108,7 +108,7 @@ def test_a_job_that_fails_does_not_stop_the_others(bot):
         (["data.jitter=rgb"], "data.jitter=rgb: must be one of"),
         (["model.widths=[24,64]"], "model.widths=[24,64]: resnet has no 'widths'; did you mean 'width'?"),
         (["model.width=wide"], "model.width=wide: must be a whole number"),
-        (["data.root=photos"], "data.root=photos: digits has no 'root'"),
+        (["data.root=photos"], "it is a setting of cifar10, cifar100, imagefolder: add data=imagefolder"),
         (["+tweak=[resnet_b,resnet_d]"], "tricks 'resnet_b' and 'resnet_d' both set part"),
         (["+tweak=resnet_b", "model=resnet18"], "trick 'resnet_b' changes nothing: resnet18 builds no bottleneck"),
         (["data=imagefolder", "data.root=nowhere"], "data.root=nowhere: no such folder"),

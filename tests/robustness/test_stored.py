@@ -150,3 +150,13 @@ def test_an_image_of_a_wrong_size_names_its_file(folders):
     split = find(folders).split("fog", 1, CLASSES)
     with pytest.raises(DataError, match=r"fog/1/dog/dog.png: has 4 x 6 pixels, and the network is evaluated on 8"):
         stored_image(split, 1, 8)
+
+
+def test_its_digest_is_of_the_contents_of_every_severity(folders):
+    before = find(folders).digest
+    path = sorted((folders / "snow" / "2").rglob("*.*"))[0]
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    find_stored.cache_clear()
+    assert find(folders).digest != before
