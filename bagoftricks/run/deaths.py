@@ -1,6 +1,8 @@
 """Reports of processes that a signal ended."""
 
+import faulthandler
 import signal
+from contextlib import suppress
 
 ADVICE = {
     "SIGKILL": "out of memory? fewer slots=, runtime.workers= or runtime.devices=, or a smaller batch_size=, need less",
@@ -20,3 +22,10 @@ def death_by(number: int) -> str:
         name = f"signal {number}"
     advice = IN_NATIVE_CODE if name in NATIVE else ADVICE.get(name)
     return f"was killed by {name}" + (f" ({advice})" if advice else "")
+
+
+def show_native_crashes() -> None:
+    """Let a fault of native code print the signal and the Python stack on standard error before the process ends."""
+    if not faulthandler.is_enabled():
+        with suppress(OSError, ValueError, AttributeError, RuntimeError):  # standard error is no file, as in a notebook
+            faulthandler.enable()

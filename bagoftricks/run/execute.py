@@ -19,6 +19,7 @@ from bagoftricks.measure.complexity import count_macs, count_params
 from bagoftricks.measure.speed import peak_memory_mib, reset_peak_memory, time_inference
 from bagoftricks.recipe.recipe import test_pixels
 from bagoftricks.run.check import discouraged_pairs, slow_arithmetic
+from bagoftricks.run.deaths import show_native_crashes
 from bagoftricks.run.environment import deterministic, environment
 from bagoftricks.run.epochs import Training, final_metrics, learning_curve
 from bagoftricks.run.failures import expected_failure, is_out_of_memory, loss_failure, release_memory, smaller
@@ -73,6 +74,7 @@ class Run:
                 remove_leftovers(self.store.folder(self.id))
             return record
         self.claim()
+        show_native_crashes()
         with self.lease:
             if record := self.finished():
                 return record  # finished before the lease was taken

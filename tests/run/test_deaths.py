@@ -1,6 +1,8 @@
 """What is said of processes that a signal ended."""
 
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -44,3 +46,25 @@ def test_a_worker_that_died_leaves_its_step_and_its_last_words(tmp_path):
     assert failure["error"].startswith("its process was killed by SIGABRT (native code failed")
     assert failure["error"].endswith("after step 120 of 400")
     assert failure["traceback"].endswith("corrupted size vs. prev_size")
+
+
+CRASH = """
+import os, signal
+from bagoftricks.run.execute import execute
+from bagoftricks.run.reporter import SilentReporter
+from bagoftricks.settings import RuntimeSettings, Settings, network_settings
+
+class Crash(SilentReporter):
+    def step(self):
+        os.kill(os.getpid(), signal.SIGABRT)
+
+model = network_settings(depths=[1, 1], width=4)
+execute(Settings(model=model, epochs=1, image_size=8, runtime=RuntimeSettings(device="cpu")), Crash(), "bot-train")
+"""
+
+
+def test_a_run_that_native_code_ends_says_by_which_signal_and_in_which_phase(tmp_path):
+    ended = subprocess.run([sys.executable, "-c", CRASH], cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGABRT
+    assert "Fatal Python error: Aborted" in ended.stderr
+    assert "in train_epoch" in ended.stderr
