@@ -11,23 +11,23 @@ NAME = 19  # characters that a bar shows: a protocol's name, or most of a run's 
 LINE = "train loss {train_loss:.4f}  loss {loss:.4f}  top-1 {top1:.2f} %  {train_seconds:.1f} s"
 
 
-def plain_console(*, quiet: bool = False) -> Console:
+def plain_console() -> Console:
     """Return a console on standard error that prints text as it is: [red] is no colour."""
-    return Console(stderr=True, quiet=quiet, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 class ConsoleReporter:
-    """Prints what a run reports; standard output stays free for its result."""
+    """Prints what a run reports; standard output stays free for its result. Notes are printed even if not ``enabled``."""
 
     def __init__(self, *, enabled: bool) -> None:
-        self.console = plain_console(quiet=not enabled)
+        self.console, self.enabled = plain_console(), enabled
         self.bar: Progress | None = None
 
     def note(self, text: str) -> None:
         self.console.print(printable(text))
 
     def begin(self, run_id: str, steps: int, done: int) -> None:
-        if not self.console.is_terminal:
+        if not (self.enabled and self.console.is_terminal):
             return
         columns = (
             TextColumn("{task.description}", markup=False),
@@ -44,6 +44,8 @@ class ConsoleReporter:
             self.bar.advance(self.task)
 
     def epoch(self, row: EpochRow) -> None:
+        if not self.enabled:
+            return
         weights = row.get("weights", "last")
         name = "" if weights == "last" else f" [{printable(weights)}]"
         scores = LINE.format_map(row)
