@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from bagoftricks.errors import UserError
 from bagoftricks.store.record import RECORD_FORMAT
+from bagoftricks.study.plan import latest
 
 FAST = ["epochs=1", "batch_size=128", "model.depths=[1]", "model.width=4", "runtime.device=cpu"]
 
@@ -71,7 +72,7 @@ def test_a_folder_with_blanks_and_brackets_needs_no_second_quoting(bot, tmp_path
 
 def test_every_setting_that_can_change_the_result_changes_the_id(bot):
     def run_id(*arguments):
-        return json.loads(bot("bot-train", *FAST, "format=json", *arguments).out)["id"]
+        return json.loads(bot("bot-train", *latest([*FAST, "format=json", *arguments])).out)["id"]
 
     changed = ["seed=1", "lr=0.2", "weight_decay=0", "batch_size=64", "+refine=cosine", "data.pad=0", "model.width=8"]
     ids = [run_id(), *(run_id(change) for change in changed)]
@@ -80,7 +81,7 @@ def test_every_setting_that_can_change_the_result_changes_the_id(bot):
 
 
 def test_multirun_trains_each_and_prints_one_table(bot):
-    done = bot("bot-train", "-m", "+tweak=resnet_b,resnet_d", *FAST, "model.depths=[1,1]", "format=json")
+    done = bot("bot-train", "-m", "+tweak=resnet_b,resnet_d", *latest([*FAST, "model.depths=[1,1]"]), "format=json")
     assert done.status == 0
     assert [list(record["tricks"]) for record in json.loads(done.out)] == [["resnet_b"], ["resnet_d"]]
 

@@ -10,6 +10,7 @@ import pytest
 
 from bagoftricks.cli.sweep import parse, split_tricks
 from bagoftricks.errors import UserError
+from bagoftricks.study.plan import latest
 from tests.cli.test_commands import FAST, one_line
 
 SWEEP = ["design=one_at_a_time", "tricks=[mixup,cosine]", "slots=0", *FAST]
@@ -64,7 +65,7 @@ def test_a_failed_run_stops_no_other_and_is_tried_again_when_asked(bot):
 
 
 def test_arms_that_conflict_are_reported_before_anything_starts(bot):
-    sweep = ["design=factorial", "tricks=[resnet_b,resnet_d]", "slots=0", *FAST, "model.depths=[1,1]"]
+    sweep = ["design=factorial", "tricks=[resnet_b,resnet_d]", "slots=0", *latest([*FAST, "model.depths=[1,1]"])]
     done = bot("bot-sweep", *sweep)
     assert done.status == 2
     assert "arm 'resnet_b + resnet_d' cannot run: tricks 'resnet_b' and 'resnet_d' both set" in done.err

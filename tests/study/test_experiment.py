@@ -16,6 +16,7 @@ from bagoftricks.errors import UserError
 from bagoftricks.folders import shipped_folder
 from bagoftricks.study.arms import Arm
 from bagoftricks.study.experiment import COLUMN_KEYS, experiment_files, load_experiment
+from bagoftricks.study.plan import latest
 from bagoftricks.tricks import FAMILIES, FAMILY_OF
 from bagoftricks.tricks.catalogue import card, create
 
@@ -32,7 +33,7 @@ def command(experiment, arm: Arm):
     """The arm as it is typed."""
     chosen = [f"+{FAMILY_OF[trick]}={trick}" for trick in arm.tricks]
     given = [f"tricks.{trick}.{key}={value}" for trick, params in arm.tricks.items() for key, value in params.items()]
-    return [*chosen, *given, *experiment.overrides, *arm.settings]
+    return latest([*chosen, *given, *experiment.overrides, *arm.settings])
 
 
 def test_the_tables_of_the_papers_are_there():

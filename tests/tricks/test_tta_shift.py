@@ -5,7 +5,7 @@ from torch import Tensor
 from bagoftricks.errors import UserError
 from bagoftricks.training.trainer import predictor
 from bagoftricks.tricks.catalogue import create
-from tests.helpers import create_all, make_batch, make_trainer, run, the_edit
+from tests.helpers import create_all, make_batch, make_task, make_trainer, run, the_edit
 
 
 def centre(images: Tensor) -> Tensor:
@@ -60,3 +60,8 @@ def test_training_is_left_alone():
 def test_values_out_of_range_are_refused(field, value, expected):
     with pytest.raises(UserError, match=rf"^tricks\.tta_shift\.{field}={value}: must be {expected}"):
         create("tta_shift", **{field: value})
+
+
+def test_a_shift_of_a_whole_image_is_refused():
+    with pytest.raises(UserError, match=r"^tricks\.tta_shift\.pixels=8: must be less than the 8 pixels of an image$"):
+        create("tta_shift", pixels=8).edits(make_task(image_size=8))

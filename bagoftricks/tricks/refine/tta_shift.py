@@ -23,6 +23,7 @@ class TtaShift:
         require(self, "weight", 0 <= self.weight < 1, "in [0, 1) (leave tta_shift out for 1)")
 
     def edits(self, task: Task) -> list[WrapPredict]:
+        require(self, "pixels", self.pixels < task.image_size, f"less than the {task.image_size} pixels of an image")
         return [WrapPredict(wrap=self.shifted)]
 
     def shifted(self, predict: Predict) -> Predict:
