@@ -17,7 +17,7 @@ def plain_console() -> Console:
 
 
 class ConsoleReporter:
-    """Prints what a run reports; standard output stays free for its result. Notes are printed even if not ``enabled``."""
+    """Prints what a run reports; standard output stays free for its result. Notes are printed in any case."""
 
     def __init__(self, *, enabled: bool) -> None:
         self.console, self.enabled = plain_console(), enabled
