@@ -196,7 +196,9 @@ def run_missing(plan: "Plan", name: str, about: Json, sweep: Sweep, store: "Stor
     todo = [run for run in first.values() if before[run.id] not in (RunState.DONE, RunState.FAILED)][::-1]
     seconds = seconds_from_records(plan, store)
     left = None if seconds is None else seconds * len(todo) / max(1, sweep.slots)
-    view = StudyView(total=len(first), done=len(first) - len(todo), left=left, slots=max(1, sweep.slots))
+    failed = sum(before[run_id] is RunState.FAILED for run_id in first)
+    slots = max(1, sweep.slots)
+    view = StudyView(total=len(first), done=len(first) - len(todo), left=left, slots=slots, failed=failed)
     with view:
         if sweep.launcher and todo:
             launch_with_plugin(todo, sweep.launcher, view, max(1, sweep.slots))

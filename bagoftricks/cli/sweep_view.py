@@ -16,8 +16,11 @@ from bagoftricks.study.plan import PlannedRun
 class StudyView:
     """Runs done of all, what runs now, and the time that is left."""
 
-    def __init__(self, *, total: int, done: int, left: float | None, slots: int) -> None:
-        """``left``: seconds that all runs will take, where that is known; ``slots``: runs at a time."""
+    def __init__(self, *, total: int, done: int, left: float | None, slots: int, failed: int = 0) -> None:
+        """``left``: seconds that all runs will take, where that is known; ``slots``: runs at a time.
+
+        ``failed`` is the number of runs, of those done, that failed in an earlier sweep.
+        """
         self.console = plain_console()
         columns = (
             TextColumn("{task.description}", markup=False),
@@ -28,7 +31,7 @@ class StudyView:
         self.bars = Progress(
             *columns, TextColumn("{task.fields[about]}", markup=False), console=self.console, transient=True
         )
-        self.total, self.done, self.left, self.slots = total, done, left, slots
+        self.total, self.done, self.left, self.slots, self.failed = total, done, left, slots, failed
         self.whole = self.bars.add_task("study", total=total, completed=done, about="")
         self.tasks: dict[str, TaskID] = {}
         self.rows: dict[str, EpochRow] = {}
@@ -37,7 +40,9 @@ class StudyView:
     def __enter__(self) -> "StudyView":
         todo = self.total - self.done
         left = f", about {show_duration(self.left)}" if self.left and todo else ""
-        self.console.print(f"{self.total} runs: {self.done} finished before, {todo} to train{left}")
+        failed = f"{self.failed} failed before (retry=failed trains them again), " if self.failed else ""
+        finished = self.done - self.failed
+        self.console.print(f"{self.total} runs: {finished} finished before, {failed}{todo} to train{left}")
         if self.console.is_terminal:
             self.bars.start()
         return self

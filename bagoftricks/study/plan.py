@@ -74,6 +74,9 @@ def make_plan(arms: Sequence[Arm], seeds: Sequence[int], overrides: Sequence[str
 
     plain, parameters = split_parameters(overrides)
     base = compose(plain)
+    for name, key, value in parameters:
+        if name not in base.tricks and all(name not in arm.tricks for arm in arms):
+            raise UserError(f"tricks.{name}.{key}={as_argument(value)}: no arm has the trick '{name}'; leave it out")
     runs: list[PlannedRun] = []
     impossible: dict[str, str] = {}
     for arm in arms:

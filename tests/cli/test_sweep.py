@@ -60,7 +60,8 @@ def test_a_failed_run_stops_no_other_and_is_tried_again_when_asked(bot):
     done = bot("bot-sweep", *sweep)
     assert done.status == 1
     assert "3 runs failed; retry=failed trains them again" in done.err
-    assert "0 to train" in bot("bot-sweep", *sweep).err
+    told = "3 runs: 0 finished before, 3 failed before (retry=failed trains them again), 0 to train"
+    assert told in bot("bot-sweep", *sweep).err
     assert "3 to train" in bot("bot-sweep", *sweep, "retry=failed").err
 
 

@@ -3,12 +3,13 @@ from dataclasses import replace
 
 import pytest
 
+from bagoftricks.errors import UserError
 from bagoftricks.run.execute import execute
 from bagoftricks.settings import Settings, network_settings
 from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.arms import Arm
 from bagoftricks.study.estimate import seconds_from_records, seconds_from_steps
-from bagoftricks.study.plan import make_plan, save_study, split_parameters, states, study_names
+from bagoftricks.study.plan import latest, make_plan, save_study, split_parameters, states, study_names
 from tests.run.test_execute import Quiet
 
 TINY = Settings(model=network_settings(depths=[1, 1], width=4), epochs=1, batch_size=64, lr=0.05)
@@ -111,3 +112,13 @@ def test_a_study_is_written_down_with_its_runs(compose, store):
     assert study["title"] == "a title"
     assert study["arms"][2]["runs"] == {str(run.seed): run.id for run in plan.runs if run.label == "d"}
     assert study_names(store) == ["bag/table-laptop"]
+
+
+def test_a_hyper_parameter_of_a_trick_that_no_arm_has_is_refused(compose):
+    with pytest.raises(UserError, match=r"tricks\.cutmix\.alpha=1\.0: no arm has the trick 'cutmix'; leave it out"):
+        make_plan(ARMS, [0], ["tricks.cutmix.alpha=1"], compose)
+
+
+def test_the_later_of_two_values_of_a_setting_is_an_arms_own():
+    given = ["epochs=2", "+refine=[cosine]", "data.root=a", "+refine=[mixup]", "epochs=3", "~data.root"]
+    assert latest(given) == ["+refine=[cosine]", "+refine=[mixup]", "epochs=3", "~data.root"]
