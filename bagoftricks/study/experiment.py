@@ -33,7 +33,6 @@ COLUMN_KEYS = (
 )
 OF_THE_USER = ("plugins", "hydra", "store", "format", "rerun")  # code, places and output: not a table's to choose
 REFERENCE_BYTES = 2**20
-OF_THE_STUDY = ("store", "format", "seed", "rerun", "metric", "target", "price_per_hour", "plugins")
 SCALAR_TYPES: dict[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "float": (int, float), "str": (str,)}
 
 
@@ -307,9 +306,6 @@ def _arm(file: str, table: _Table, index: int, scale: str, published: Mapping[st
         raise UserError(f"{where}: answers: {table.reference} has no row '{row.answers}'{known}")
     tricks = {**(table.tricks or {}), **row.tricks}
     settings = (row.settings or {}).get(scale, ())
-    for text in (text for texts in (row.settings or {}).values() for text in texts):
-        if (key := text.lstrip("+~").partition("=")[0]) in OF_THE_STUDY:
-            raise UserError(f"{where}: settings: {key} is the whole study's: give it to bot-sweep, not to a row")
     return Arm(
         label=row.label,
         tricks=tricks,

@@ -247,7 +247,7 @@ def test_what_does_not_exist_yet_is_needed(mine):
         ("note: longer", "compare: bas", r"there is no row 'bas'; did you mean 'base'\?; or type previous"),
         ("note: longer", "compare: mixed", "cannot be compared with itself; type none"),
         ("settings: {laptop:", "settings: {labtop:", r"there is no scale 'labtop'; did you mean 'laptop'\?"),
-        ("[epochs=4]", "[store=elsewhere]", "row 'mixed': settings: store is the whole study's: give it to bot-sweep"),
+        ("[epochs=4]", "[store=elsewhere]", "'store=elsewhere': store is for the command line alone"),
         ("[epochs=4]", "[epochs]", "'epochs' is not key=value"),
         ("[epochs=4]", "epochs=4", r"settings.laptop: must be a list"),
         ("preset=cifar_laptop", "preset=cifar_labtop", r"no option 'cifar_labtop'; did you mean 'cifar_laptop'\?"),
