@@ -75,6 +75,11 @@ def alike(one: Tensor, other: Tensor) -> bool:
     return bool((one - other).norm() <= SMALLEST_EFFECT * other.norm())
 
 
+def sampled_steps(count: int) -> list[int]:
+    """Return the numbers below ``count``, of a long run some 10,000 of them, the last one always."""
+    return [*range(0, count, max(1, count // 10_000)), *range(max(0, count - 1), count)]
+
+
 def normal(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.randn(*shape, generator=PROBE_KEY.generator(), dtype=dtype)
 
@@ -91,7 +96,7 @@ def idle_decay(edit: e.SetDecay, trick: Trick, probe: Probe) -> Why:
     steps = probe.task.clock.length.total_steps
     if steps == 1:
         return "a run of one step has no time for a decay"
-    if has_defaults(trick) or any(abs(edit.decay(step, steps) - 1) > SMALLEST_EFFECT for step in range(steps)):
+    if has_defaults(trick) or any(abs(edit.decay(step, steps) - 1) > SMALLEST_EFFECT for step in sampled_steps(steps)):
         return None
     return f"the learning rate keeps its peak in all {steps} steps of this run (for that, type +refine=constant_lr)"
 
@@ -101,7 +106,7 @@ def idle_warmup(edit: e.SetWarmup, trick: Trick, probe: Probe) -> Why:
     if probe.task.clock.length.total_steps == 1:
         return "a run of one step has no time for a warm-up"
     if steps and (
-        has_defaults(trick) or any(abs(edit.factor(step, steps) - 1) > SMALLEST_EFFECT for step in range(steps))
+        has_defaults(trick) or any(abs(edit.factor(step, steps) - 1) > SMALLEST_EFFECT for step in sampled_steps(steps))
     ):
         return None
     return f"its {steps} steps of warm-up have the peak learning rate"
@@ -202,7 +207,7 @@ def idle_average(edit: e.AverageWeights, trick: Trick, probe: Probe) -> Why:
     updates = (steps - start) // every if steps >= start else -1
     if updates < 0 or (updates == 0 and start == 0):
         return f"its first update would be at step {start or every} of {steps}"
-    if edit.pull and all(abs(edit.weight(update) - 1) <= SMALLEST_EFFECT for update in range(1, updates + 1)):
+    if edit.pull and all(abs(edit.weight(update + 1) - 1) <= SMALLEST_EFFECT for update in sampled_steps(updates)):
         return "each average is the weights themselves"
     return None
 

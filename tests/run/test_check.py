@@ -23,6 +23,11 @@ def test_a_network_that_no_memory_holds_is_refused():
         check(settings(block="bottleneck", width=65_536, groups=65_536, group_width=65_536))
 
 
+def test_images_that_no_memory_holds_are_refused():
+    with pytest.raises(UserError, match="image_size=16384: 4096 images of 16384 x 16384 pixels at a time need more"):
+        check(settings(image_size=16_384, batch_size=4096))
+
+
 @pytest.mark.parametrize(
     ("tricks", "batch_size", "what"),
     [({}, 1, "batch_size=1"), ({"micro_batch": {"images": 8}}, 17, "tricks.micro_batch.images=8")],

@@ -7,7 +7,7 @@ from bagoftricks.cli.compose import compose_settings
 from bagoftricks.errors import NoEffectError
 from bagoftricks.recipe.edits import MapImages, SetLoss
 from bagoftricks.recipe.trick import Length
-from bagoftricks.run.effects import check_effects
+from bagoftricks.run.effects import check_effects, sampled_steps
 from bagoftricks.study.experiment import experiment_files, load_experiment
 from bagoftricks.study.plan import arm_settings
 from bagoftricks.tricks import FAMILY_OF
@@ -159,3 +159,10 @@ def check_settings(settings):
     tricks = {name: create(name, **params) for name, params in settings.tricks.items()}
     task = make_task(num_classes=10, batch_size=settings.batch_size, image_size=settings.pixels)
     check_effects(tricks, task, Length(steps, steps * settings.epochs))
+
+
+def test_a_long_run_is_judged_by_some_of_its_steps():
+    assert sampled_steps(5) == [0, 1, 2, 3, 4, 4]
+    assert sampled_steps(0) == []
+    assert len(sampled_steps(10**8)) == 10_001
+    assert sampled_steps(10**8)[-1] == 10**8 - 1
