@@ -199,7 +199,7 @@ def damage(path, what):
         os.mkfifo(path)
 
 
-@pytest.mark.parametrize("what", [*DAMAGED, "folder", "pipe"])
+@pytest.mark.parametrize("what", [*DAMAGED, "folder", "pipe"], ids=range(len(DAMAGED) + 2))
 def test_a_damaged_lease_counts_as_none_after_its_age_and_is_named_once(tmp_path, capsys, what):
     path = tmp_path / LEASE
     damage(path, what)
