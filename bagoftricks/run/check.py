@@ -96,20 +96,24 @@ def check_memory(checked: Checked) -> None:
 
 def check_norms(checked: Checked) -> None:
     """Raise UserError if a batch norm would see a single value per channel: one image, pooled to one pixel."""
-    batch, part = checked.settings.batch_size, checked.recipe.micro_batch or checked.settings.batch_size
+    settings, devices = checked.settings, checked.settings.runtime.devices
+    batch = settings.batch_size if settings.runtime.sync_norm else settings.batch_size // max(1, devices)
+    part = checked.recipe.micro_batch or batch
     if min(part, batch) > 1 and batch % part != 1:
         return
-    pixels = checked.settings.pixels
+    pixels = settings.pixels
     try:
         with torch.device("meta"):
             checked.network.train()(torch.empty(1, 3, pixels, pixels))
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
-        change = "batch_size=" if part >= batch else "tricks.micro_batch.images="
+        whole = part >= batch
+        change, images = ("batch_size=", settings.batch_size) if whole else ("tricks.micro_batch.images=", part)
         raise UserError(
-            f"{change}{min(part, batch)}: leaves one image for the statistics of batch norms whose map is one pixel; "
-            f"type another {change}, or a larger image_size="
+            f"{change}{images}: leaves one image for the statistics of batch norms whose map is "
+            f"one pixel; type another {change}, or a larger image_size="
+            + ("" if batch == settings.batch_size else ", or runtime.sync_norm=true")
         ) from error
 
 

@@ -92,11 +92,13 @@ def distributions(classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def idle_decay(edit: e.SetDecay, trick: Trick, probe: Probe) -> Why:
-    """Let defaults pass: a constant rate is not the baseline's, and constant_lr has no other value."""
+    """Let a trick without hyper-parameters pass: constant_lr keeps the rate on purpose."""
     steps = probe.task.clock.length.total_steps
     if steps == 1:
         return "a run of one step has no time for a decay"
-    if has_defaults(trick) or any(abs(edit.decay(step, steps) - 1) > SMALLEST_EFFECT for step in sampled_steps(steps)):
+    if not hyper_parameter_fields(trick) or any(
+        abs(edit.decay(step, steps) - 1) > SMALLEST_EFFECT for step in sampled_steps(steps)
+    ):
         return None
     return f"the learning rate keeps its peak in all {steps} steps of this run (for that, type +refine=constant_lr)"
 

@@ -196,11 +196,12 @@ class Run:
         """Report the data, the device and every warning."""
         prepared, runtime = self.prepared, self.settings.data
         train, val = prepared.data.train.labels, prepared.data.val.labels
-        self.reporter.note(
-            f"{prepared.data.name}: {len(train):,} training and {len(val):,} validation images of "
-            f"{len(prepared.data.classes)} classes at {self.settings.pixels} pixels, on {prepared.device}"
-            + (f" and {self.world.size - 1} more" if self.world.size > 1 else "")
-        )
+        if self.settings.runtime.progress:
+            self.reporter.note(
+                f"{prepared.data.name}: {len(train):,} training and {len(val):,} validation images of "
+                f"{len(prepared.data.classes)} classes at {self.settings.pixels} pixels, on {prepared.device}"
+                + (f" and {self.world.size - 1} more" if self.world.size > 1 else "")
+            )
         for line in prepared.data.notes():
             self.reporter.note(line)
         slow = slow_arithmetic(prepared.recipe, prepared.device)

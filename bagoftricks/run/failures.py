@@ -32,6 +32,10 @@ def expected_failure(error: BaseException, settings: Settings) -> TrainingFailed
             f"runtime.deterministic=true: {op[1]} has no deterministic form on this device; leave out the trick or "
             "the network that uses it, or runtime.deterministic"
         )
+    if isinstance(error, ValueError) and "more than 1 value per channel" in message:  # of smaller images than the run's
+        return TrainingFailed(
+            "a batch norm met a batch of one image with a map of one pixel: type a larger batch_size="
+        )
     if isinstance(error, RuntimeError) and "CUBLAS_WORKSPACE_CONFIG" in message:
         return TrainingFailed(
             "runtime.deterministic=true: cuBLAS runs without a fixed workspace already; put "

@@ -119,7 +119,8 @@ def inspect_data(looked: Looked, reporter: Reporter, limit: int | None = None) -
     settings, data = looked.settings, looked.data
     sizes = {"train": settings.pixels, "val": test_pixels(settings, looked.checked.recipe)}
     rows = {name: chosen(len(split_of(data, name).labels), name, limit) for name in SPLIT_NAMES}
-    reporter.note(f"looking at {sum(map(len, rows.values())):,} images of {data.name}")
+    if settings.runtime.progress:
+        reporter.note(f"looking at {sum(map(len, rows.values())):,} images of {data.name}")
     reporter.begin(data.name, sum(map(len, rows.values())), 0)
     try:
         scans = {name: _scan(looked, name, rows[name], sizes[name], reporter) for name in SPLIT_NAMES}

@@ -90,6 +90,7 @@ def make_plan(arms: Sequence[Arm], seeds: Sequence[int], overrides: Sequence[str
             checked, data = check(composed), find_once(json.dumps(asdict(composed.data)))
             of_arm = prepare(composed, checked, data)
             evaluation = of_arm.evaluation.name if of_arm.evaluation else None
+            require_another_run(of_arm.with_seed(seeds[0]).id, runs)
             for seed in seeds:
                 prepared = of_arm.with_seed(seed)
                 command = bot_train([*typed, f"seed={seed}"])
@@ -98,6 +99,12 @@ def make_plan(arms: Sequence[Arm], seeds: Sequence[int], overrides: Sequence[str
             impossible[arm.label] = str(error)
     needs = {arm.label: ", ".join(arm.needs) for arm in arms if arm.needs}
     return Plan(tuple(arms), tuple(seeds), tuple(runs), impossible, needs)
+
+
+def require_another_run(run_id: str, runs: Sequence[PlannedRun]) -> None:
+    """Raise UserError if an arm is one of ``runs``: two rows with one result say that a change does nothing."""
+    if same := next((run for run in runs if run.id == run_id), None):
+        raise UserError(f"it is the run of '{same.label}' in every setting: change one of the two, or leave one out")
 
 
 def arm_settings(arm: Arm, overrides: Sequence[str], compose: Compose) -> Settings:

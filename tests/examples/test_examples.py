@@ -112,7 +112,8 @@ def test_a_damaged_file_of_the_data_set_is_named(fashion, file, content, message
 
 def test_the_protocol(bot):
     check_protocol("noise_c")
-    done = bot("bot-train", example("noise_c"), "corruptions=noise_c", "corruptions.limit=20", *TINY, "image_size=32")
+    larger = [word.replace("image_size=8", "image_size=32") for word in TINY]
+    done = bot("bot-train", example("noise_c"), "corruptions=noise_c", "corruptions.limit=20", *larger)
     (result,) = json.loads(done.out)["robustness"].values()
     assert result["corruptions"] == 3
 

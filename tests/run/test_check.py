@@ -1,10 +1,12 @@
 """What is refused before data is read."""
 
+from dataclasses import replace
+
 import pytest
 
 from bagoftricks.errors import UserError
 from bagoftricks.run.check import check
-from bagoftricks.settings import Settings, network_settings
+from bagoftricks.settings import RuntimeSettings, Settings, network_settings
 
 
 def settings(tricks=None, image_size=8, batch_size=64, **model):
@@ -37,3 +39,11 @@ def test_a_batch_norm_of_one_image_and_one_pixel_is_refused(tricks, batch_size, 
         check(settings(tricks, image_size=2, batch_size=batch_size))
     check(settings(tricks, image_size=8, batch_size=batch_size))
     check(settings(tricks, image_size=2, batch_size=batch_size + 1))
+
+
+def test_a_device_needs_more_than_one_image_where_each_has_statistics_of_its_own():
+    two = replace(settings(image_size=2, batch_size=2), runtime=RuntimeSettings(devices=2, sync_norm=False))
+    with pytest.raises(UserError, match="^batch_size=2: leaves one image .*, or runtime.sync_norm=true$"):
+        check(two)
+    check(replace(two, runtime=RuntimeSettings(devices=2)))
+    check(replace(two, batch_size=4))

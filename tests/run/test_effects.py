@@ -106,8 +106,13 @@ def test_a_policy_must_change_an_image(lit):
 
 
 @pytest.mark.parametrize("name", sorted(FAMILY_OF))
-def test_the_defaults_pass_in_two_epochs_of_the_digits(name):
-    check(name, {}, Length(11, 22), image_size=32)
+def test_the_defaults_pass_in_three_epochs_of_the_digits(name):
+    check(name, {}, Length(11, 33), image_size=32)
+
+
+def test_a_decay_that_never_comes_is_refused_with_its_defaults_too():
+    with pytest.raises(NoEffectError, match=r"the learning rate keeps its peak in all 22 steps of this run"):
+        check("exponential_decay", {}, Length(11, 22))
 
 
 def test_a_decay_needs_more_than_one_step():
