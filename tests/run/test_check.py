@@ -43,7 +43,7 @@ def test_a_batch_norm_of_one_image_and_one_pixel_is_refused(tricks, batch_size, 
 
 def test_a_device_needs_more_than_one_image_where_each_has_statistics_of_its_own():
     two = replace(settings(image_size=2, batch_size=2), runtime=RuntimeSettings(devices=2, sync_norm=False))
-    with pytest.raises(UserError, match="^batch_size=2: leaves one image .*, or runtime.sync_norm=true$"):
+    with pytest.raises(UserError, match=r"^batch_size=2: leaves one image .*, or runtime\.sync_norm=true$"):
         check(two)
     check(replace(two, runtime=RuntimeSettings(devices=2)))
     check(replace(two, batch_size=4))

@@ -75,10 +75,11 @@ def test_hyper_parameters_of_the_whole_study_hold_for_the_arms_that_have_the_tri
     )
 
 
-def test_one_and_one_point_nought_are_the_same_run(compose):
+def test_two_rows_of_one_run_are_refused(compose):
     whole, real = (arm(str(alpha), tricks={"mixup": {"alpha": alpha}}) for alpha in (1, 1.0))
-    first, second = make_plan([whole, replace(real, label="real")], [0], [], compose).runs
-    assert first.id == second.id
+    plan = make_plan([whole, real], [0, 1], [], compose)
+    assert {run.label for run in plan.runs} == {"1"}
+    assert plan.impossible == {"1.0": "it is the run of '1' in every setting: change one of the two, or leave one out"}
 
 
 def test_arms_that_conflict_or_do_not_exist_yet_are_named_and_the_others_planned(compose):
