@@ -14,6 +14,12 @@ IN_NATIVE_CODE = (
 )
 
 
+SILENT_DEATH = (
+    "an earlier process of this run ended without a word. If nobody killed it, either memory ran out "
+    f"({ADVICE['SIGKILL'].removeprefix('out of memory? ')}), or {IN_NATIVE_CODE}"
+)
+
+
 def death_by(number: int) -> str:
     """Return how a process with the exit status -``number`` ended, and what to try."""
     try:

@@ -19,7 +19,7 @@ from bagoftricks.measure.complexity import count_macs, count_params
 from bagoftricks.measure.speed import peak_memory_mib, reset_peak_memory, time_inference
 from bagoftricks.recipe.recipe import test_pixels
 from bagoftricks.run.check import discouraged_pairs, slow_arithmetic
-from bagoftricks.run.deaths import show_native_crashes
+from bagoftricks.run.deaths import SILENT_DEATH, show_native_crashes
 from bagoftricks.run.environment import deterministic, environment
 from bagoftricks.run.epochs import Training, final_metrics, learning_curve
 from bagoftricks.run.failures import expected_failure, is_out_of_memory, loss_failure, release_memory, smaller
@@ -105,6 +105,8 @@ class Run:
         if lease is None:
             raise RunElsewhere(f"run {self.id} is being trained by another process: wait for it, or change a setting")
         self.lease = lease
+        if lease.took_over:
+            self.reporter.note(SILENT_DEATH)
 
     def clear_traces(self) -> None:
         """Remove the marks and the unfinished files of earlier processes."""

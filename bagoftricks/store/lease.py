@@ -29,8 +29,10 @@ NO_HARD_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, err
 class Lease:
     """The exclusive right to train one run. Use as a context manager: the heartbeat lasts as long as the block."""
 
-    def __init__(self, path: Path, token: str) -> None:
-        self.path, self.token = path, token
+    took_over = False  # from a process that died
+
+    def __init__(self, path: Path, token: str, *, took_over: bool = False) -> None:
+        self.path, self.token, self.took_over = path, token, took_over
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
@@ -81,7 +83,7 @@ def claim(folder: Path) -> Lease | None:
         return None
     token = uuid.uuid4().hex
     text = json.dumps({"token": token, "host": host(), "pid": os.getpid(), "born": born(os.getpid())})
-    return Lease(path, token) if _make(path, text.encode()) else None
+    return Lease(path, token, took_over=seen is not None) if _make(path, text.encode()) else None
 
 
 def _make(path: Path, lease: bytes) -> bool:

@@ -68,3 +68,9 @@ def test_a_run_that_native_code_ends_says_by_which_signal_and_in_which_phase(tmp
     assert ended.returncode == -signal.SIGABRT
     assert "Fatal Python error: Aborted" in ended.stderr
     assert "in train_epoch" in ended.stderr
+    again = subprocess.run(
+        [sys.executable, "-c", CRASH.replace("def step", "def note(self, text):\n        print(text)\n    def crash")],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert again.returncode == 0
+    assert again.stdout.count("an earlier process of this run ended without a word") == 1
