@@ -69,6 +69,12 @@ def positive(most: float = MOST[float], **values: float) -> None:
         check_range(name, value, 0, most)
 
 
+def check_side(name: str, pixels: int) -> None:
+    """Refuse a side that no image has. PyTorch cannot make a single pixel of an image of bytes."""
+    if not 2 <= pixels <= MOST_PIXELS:
+        raise UserError(f"{name}={pixels}: must be in 2..{MOST_PIXELS}")
+
+
 def check_measure(metric: str, target: float, price_per_hour: Optional[float]) -> None:
     """Refuse what a table cannot show."""
     choose("metric", metric, METRICS)
@@ -141,7 +147,7 @@ class DataSettings:
         if self.limit is not None:
             positive(**{"data.limit": self.limit})
         positive(MOST_CLASSES, **{"data.num_classes": self.num_classes})
-        positive(MOST_PIXELS, **{"data.image_size": self.image_size})
+        check_side("data.image_size", self.image_size)
         positive(**{"data.max_pixels": self.max_pixels})
         if not 0 <= self.jitter_strength <= 1:
             raise UserError(f"data.jitter_strength={self.jitter_strength}: must be in [0, 1]")
@@ -345,7 +351,7 @@ class Settings:
         if self.weight_decay < 0:
             raise UserError(f"weight_decay={self.weight_decay}: must not be negative")
         if self.image_size is not None:
-            positive(MOST_PIXELS, image_size=self.image_size)
+            check_side("image_size", self.image_size)
         if self.num_classes is not None:
             positive(MOST_CLASSES, num_classes=self.num_classes)
         check_range("seed", self.seed, 0, MOST[int])

@@ -71,7 +71,8 @@ def launcher(name: str, folder: Path) -> list[str]:
     records = len(list(folder.glob("store/*/record.json")))
     last = (err.strip().splitlines() or [""])[-1][:100]
     print(f"{name}: first {sweep.returncode} ({last}), then {status}, {records} runs")
-    return [*([] if status == 0 and records == 20 else [again[-500:]]), *litter(folder / "store")]
+    left = [file for file in litter(folder / "store") if "launcher/" not in file]  # the launcher's own log of its jobs
+    return [*([] if status == 0 and records == 20 else [again[-500:]]), *left]
 
 
 def photographs(folder: Path) -> None:

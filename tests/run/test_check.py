@@ -6,7 +6,7 @@ import pytest
 
 from bagoftricks.errors import UserError
 from bagoftricks.run.check import check
-from bagoftricks.settings import RuntimeSettings, Settings, network_settings
+from bagoftricks.settings import RuntimeSettings, Settings, dataset_settings, network_settings
 
 
 def settings(tricks=None, image_size=8, batch_size=64, **model):
@@ -16,6 +16,13 @@ def settings(tricks=None, image_size=8, batch_size=64, **model):
         batch_size=batch_size,
         tricks=tricks or {},
     )
+
+
+def test_an_image_of_one_pixel_is_refused():
+    with pytest.raises(UserError, match=r"^image_size=1: must be in 2\.\.16384$"):
+        Settings(image_size=1)
+    with pytest.raises(UserError, match=r"^data\.image_size=1: must be in 2\.\.16384$"):
+        dataset_settings("digits", image_size=1)
 
 
 def test_a_network_that_no_memory_holds_is_refused():

@@ -74,7 +74,7 @@ def test_assembled_cnns_numbers():
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"size": 0}, "size=0: must be in 1..16384"),
+        ({"size": 1}, "size=1: must be in 2..16384"),
         ({"short_side": 255}, "short_side=255: must be at least 256, the size"),
     ],
 )

@@ -18,7 +18,7 @@ class TestSize:
     257 in E12), or size itself up to 64 pixels"""
 
     def __post_init__(self) -> None:
-        require(self, "size", 0 < self.size <= 16_384, "in 1..16384")
+        require(self, "size", 2 <= self.size <= 16_384, "in 2..16384")
         fits = self.short_side is None or self.short_side >= self.size
         require(self, "short_side", fits, f"at least {self.size}, the size")
 
