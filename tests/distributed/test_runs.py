@@ -19,7 +19,7 @@ TINY = [
 ]
 TRAIN = [sys.executable, "-m", "bagoftricks.cli.train"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "bagoftricks.cli.train"]
-LONG = [*TINY, "epochs=500", "runtime.devices=2"]
+LONG = [word.replace("epochs=2", "epochs=500") for word in [*TINY, "runtime.devices=2"]]
 
 
 def run(folder, command, *arguments, status=0):
@@ -139,6 +139,7 @@ def test_what_cannot_be_shared_is_refused_before_a_rank_is_started(tmp_path):
     begun = time.monotonic()
     refused = run(tmp_path, TRAIN, *TINY, "runtime.devices=3", status=2)
     assert "4 groups of 4 images" in refused.stderr
-    refused = run(tmp_path, TRAIN, *TINY, "~tricks.ghost_norm", "batch_size=2", "runtime.devices=3", status=2)
+    few = [word.replace("batch_size=16", "batch_size=2") for word in TINY]
+    refused = run(tmp_path, TRAIN, *few, "~tricks.ghost_norm", "runtime.devices=3", status=2)
     assert "leaves a device without images" in refused.stderr
     assert time.monotonic() - begun < 100
