@@ -7,6 +7,7 @@ takes seconds. So a *card* is read from the source with ``ast``, and the class i
 """
 
 import ast
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, make_dataclass
@@ -325,7 +326,10 @@ def check_numbers(prefix: str, values: Values) -> None:
             if listed and isinstance(number, list | dict):
                 raise UserError(f"{prefix}{name}={value}: must be a plain list, as [1,2]")
             if isinstance(number, int | float):
-                check_range(f"{prefix}{name}", number, -MOST[type(number)], MOST[type(number)])
+                if isinstance(number, float) and not math.isfinite(number):
+                    raise UserError(f"{prefix}{name}={number}: must be a finite number")
+                if abs(number) > MOST[type(number)]:
+                    raise UserError(f"{prefix}{name}={number}: is beyond any use")
 
 
 def check_range(name: str, number: float, least: float, most: float) -> None:

@@ -257,8 +257,7 @@ class Run:
 
     def threads(self) -> int:
         """Return the number of threads: that of the checkpoint to resume from, if there is one."""
-        newest = None if self.settings.rerun else self.checkpoints().newest(lambda note: None)
-        earlier = newest[1].values["made_with"].get("threads") if newest else None
+        earlier = None if self.settings.rerun else self.checkpoints().earlier_threads()
         return choose_threads(self.prepared, earlier, self.reporter.note)
 
     def loss_failure(self, error: LossNotFinite, training: Training) -> TrainingFailed:

@@ -21,6 +21,7 @@ from bagoftricks.training.state import TrainingState
 
 CHECKPOINT_FORMAT = 1  # raise it when an older version could misread a newer checkpoint
 CHECKPOINT_BYTES = 2**38  # more is no checkpoint
+HEADER_BYTES = 2**27
 UNSET = b"0" * 64
 LENGTH_BYTES = 8  # bytes of a safetensors file that tell the length of its header
 
@@ -62,6 +63,21 @@ def read_checkpoint(path: Path) -> TrainingState:
             f"{CHECKPOINT_FORMAT}): upgrade this one to resume from it, or type rerun=true to start from the beginning"
         )
     return state
+
+
+def read_values(path: Path) -> Json:
+    """Return the values in a checkpoint without its tensors, and without a check of its digest.
+
+    Raises OSError or ValueError for a file that cannot be read.
+    """
+    with path.open("rb") as file:
+        start = file.read(LENGTH_BYTES)
+        data = bytearray(start + file.read(min(int.from_bytes(start, "little"), HEADER_BYTES)))
+    try:
+        values: Json = json.loads(_header(data)["__metadata__"]["about"])["values"]
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is no checkpoint") from error
+    return values
 
 
 def _verified(data: bytearray) -> Json:

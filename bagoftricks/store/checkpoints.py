@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bagoftricks.errors import DamagedCheckpoint, TrainingFailed
 from bagoftricks.settings import RuntimeSettings
-from bagoftricks.store.checkpoint_file import read_checkpoint, write_checkpoint
+from bagoftricks.store.checkpoint_file import read_checkpoint, read_values, write_checkpoint
 from bagoftricks.store.files import refuse_links, remove_temporaries
 from bagoftricks.store.lease import LEASE, claim
 from bagoftricks.training.state import Tensors, TrainingState
@@ -119,6 +119,12 @@ class Checkpoints:
                 return self.path(step), read_checkpoint(self.path(step))
             except (DamagedCheckpoint, OSError) as error:
                 note(f"warning: {error}: going back to the checkpoint before it, or to the beginning")
+        return None
+
+    def earlier_threads(self) -> int | None:
+        """Return the number of threads that the last checkpoint was made with, None if that is unknown."""
+        with suppress(IndexError, OSError, ValueError, KeyError, TypeError):
+            return int(read_values(self.path(self.steps()[-1]))["made_with"]["threads"])
         return None
 
     def clear(self) -> None:
