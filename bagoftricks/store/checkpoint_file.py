@@ -68,8 +68,10 @@ def read_checkpoint(path: Path) -> TrainingState:
 def read_values(path: Path) -> Json:
     """Return the values in a checkpoint without its tensors, and without a check of its digest.
 
-    Raises OSError or ValueError for a file that cannot be read.
+    Raises OSError or ValueError for what cannot be read.
     """
+    if not path.is_file():  # a pipe would be waited for
+        raise ValueError(f"{path} is no file")
     with path.open("rb") as file:
         start = file.read(LENGTH_BYTES)
         data = bytearray(start + file.read(min(int.from_bytes(start, "little"), HEADER_BYTES)))
