@@ -89,7 +89,7 @@ def _is_unset(field: "Field[Any]", value: object) -> bool:
 def _read(kind: Any, value: object, path: str) -> Any:
     if kind is Any:
         return value
-    origin, arguments = get_origin(kind), get_args(kind)
+    origin, arguments, composed = _form(kind)
     if origin in (types.UnionType, Union):  # of one type and None alone
         return None if value is None else _read(next(a for a in arguments if a is not type(None)), value, path)
     if origin in (tuple, list):
@@ -99,7 +99,13 @@ def _read(kind: Any, value: object, path: str) -> Any:
     if origin is dict:
         held = _object(value, path)
         return {name: _read(arguments[1], item, _below(path, name)) for name, item in held.items()}
-    return _dataclass(kind, value, path) if is_dataclass(kind) else _plain(kind, value, path)
+    return _dataclass(kind, value, path) if composed else _plain(kind, value, path)
+
+
+@cache
+def _form(kind: Any) -> tuple[Any, tuple[Any, ...], bool]:
+    """Return the origin and the arguments of a type, and True for a dataclass: the same for thousands of records."""
+    return get_origin(kind), get_args(kind), is_dataclass(kind)
 
 
 def _dataclass(kind: Any, value: object, path: str) -> Any:
