@@ -60,7 +60,9 @@ def test_an_empty_or_relative_xdg_cache_home_counts_as_unset(tmp_path, monkeypat
     assert cache_folder() == tmp_path / ".cache" / "bagoftricks"
 
 
-@pytest.mark.parametrize("address", ["s3://bucket/runs", "gs://b", "https://host/a.pth", "file:///data/x", "hdfs://n/x"])
+@pytest.mark.parametrize(
+    "address", ["s3://bucket/runs", "gs://b", "https://host/a.pth", "file:///data/x", "hdfs://n/x"]
+)
 def test_an_address_is_no_path(address, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=f"store={address}: is an address, and only local files .* copy or mount it"):
