@@ -69,3 +69,13 @@ def test_the_version_is_ours(bot, command):
     done = bot(command, "--version")
     assert (done.status, done.err) == (0, "")
     assert done.out.startswith(f"{command}: bagoftricks {version('bagoftricks')}, torch {version('torch')}, Python 3.")
+
+
+def test_without_progress_notes_are_shown_all_the_same(capsys):
+    reporter = ConsoleReporter(enabled=False)
+    reporter.begin("id", 2, 0)
+    reporter.step()
+    reporter.epoch({"epoch": 1, "train_loss": 1.0, "loss": 1.0, "top1": 1.0, "train_seconds": 1.0})
+    reporter.note("warning: it falls back")
+    reporter.end()
+    assert capsys.readouterr().err == "warning: it falls back\n"
