@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 import pytest
 
+from bagoftricks.cli.progress import ConsoleReporter
 from tests.cli.conftest import MAINS
 from tests.cli.test_commands import FAST
 
