@@ -90,21 +90,22 @@ def test_other_threads_and_ignored_signals_are_left_alone():
         signal.signal(signal.SIGINT, before)
 
 
-def bot_train(store, photos, *more):
+def bot_train(store, photos, *more, epochs=400):
     return subprocess.Popen(
         [sys.executable, "-m", "bagoftricks.cli.train", "data=imagefolder", f"data.root={photos}", "image_size=72",
-         "model.depths=[1,1]", "model.width=4", "epochs=400", "batch_size=4", "data.on_error=skip", "runtime.workers=2",
+         "model.depths=[1,1]", "model.width=4", f"epochs={epochs}", "batch_size=4", "data.on_error=skip", "runtime.workers=2",
          "runtime.device=cpu", f"store={store}", *more],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
 
 
-def await_rows(store, rows):
-    """Wait until a run of the store has so many rows of metrics."""
+def await_rows(process, store, rows):
+    """Wait until the process's run has so many rows of metrics."""
     for _ in range(3000):
         found = list(store.glob("*/metrics.csv"))
         if found and found[0].read_text().count("\n") > rows:
             return
+        assert process.poll() is None, process.communicate()
         time.sleep(0.1)
     raise AssertionError("the run does not get on")
 
@@ -113,7 +114,7 @@ def await_rows(store, rows):
 def started():
     """Processes that end with the test, and all that they have started with them."""
     processes = []
-    yield lambda *arguments: processes.append(bot_train(*arguments)) or processes[-1]
+    yield lambda *arguments, **more: processes.append(bot_train(*arguments, **more)) or processes[-1]
     for process in processes:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -124,7 +125,7 @@ def started():
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])
 def test_a_signal_to_all_processes_of_a_run_saves_it_and_is_status_75(tmp_path, photos, number, started):
     process = started(tmp_path / "store", photos)
-    await_rows(tmp_path / "store", 2)
+    await_rows(process, tmp_path / "store", 2)
     os.killpg(process.pid, number)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 75, err
@@ -138,18 +139,18 @@ def test_a_signal_to_all_processes_of_a_run_saves_it_and_is_status_75(tmp_path, 
 
 @pytest.mark.slow
 def test_the_same_command_goes_on_after_a_kill(tmp_path, photos, started):
-    arguments = ["runtime.checkpoint_steps=3", "epochs=8"]
-    process = started(tmp_path / "store", photos, *arguments)
-    await_rows(tmp_path / "store", 3)
+    step = "runtime.checkpoint_steps=3"
+    process = started(tmp_path / "store", photos, step, epochs=8)
+    await_rows(process, tmp_path / "store", 3)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert files(tmp_path / "store")
-    process = started(tmp_path / "store", photos, *arguments)
+    process = started(tmp_path / "store", photos, step, epochs=8)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert "continuing run" in err
     assert "top-1" in out
-    whole = started(tmp_path / "whole", photos, *arguments)
+    whole = started(tmp_path / "whole", photos, step, epochs=8)
     whole.communicate(timeout=300)
     records = [next(Store(tmp_path / name).records()) for name in ("store", "whole")]
     one, other = (left_behind(tmp_path / name, r) for name, r in zip(("store", "whole"), records, strict=True))
