@@ -93,8 +93,8 @@ def test_other_threads_and_ignored_signals_are_left_alone():
 def bot_train(store, photos, *more, epochs=400):
     return subprocess.Popen(
         [sys.executable, "-m", "bagoftricks.cli.train", "data=imagefolder", f"data.root={photos}", "image_size=72",
-         "model.depths=[1,1]", "model.width=4", f"epochs={epochs}", "batch_size=4", "data.on_error=skip", "runtime.workers=2",
-         "runtime.device=cpu", f"store={store}", *more],
+         "model.depths=[1,1]", "model.width=4", f"epochs={epochs}", "batch_size=4", "data.on_error=skip",
+         "runtime.workers=2", "runtime.device=cpu", f"store={store}", *more],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
 
