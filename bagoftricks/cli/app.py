@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from bagoftricks.cli.help import information
-from bagoftricks.cli.streams import guard_streams, say
+from bagoftricks.cli.streams import guard_streams, say, show_result
 from bagoftricks.errors import UserError
 from bagoftricks.escape import lines_for_terminal
 from bagoftricks.started import other_rank, ranks_started
@@ -40,7 +40,7 @@ def run_command(program: str, argv: list[str] | None, action: Callable[[list[str
         answer = information(program, arguments)
         if answer is None:
             return action(extend(arguments))
-        print(answer)
+        show_result(answer)
         return DONE
 
     guard_streams()
@@ -120,7 +120,16 @@ def _guarded(program: str, action: Callable[[], int | None]) -> int:
 
 def is_users(error: BaseException) -> bool:
     """Return True if the input is to blame: an error of ours, of Hydra or of OmegaConf about it."""
-    return isinstance(error, UserError) or type(error).__module__.startswith(("hydra", "omegaconf"))
+    return isinstance(error, UserError) or type(error).__module__.startswith(HYDRA) or _of_composing(error)
+
+
+def _of_composing(error: BaseException) -> bool:
+    """Return True if Hydra met an error of Python's in a YAML file, as in a list of defaults that names itself."""
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    ours = max((at for at, name in enumerate(modules) if name.startswith("bagoftricks.")), default=-1)
+    return isinstance(error, ValueError | RecursionError) and any(
+        name.startswith(HYDRA) for name in modules[ours + 1 :]
+    )
 
 
 def explain(error: BaseException) -> str | None:
@@ -135,9 +144,14 @@ def explain(error: BaseException) -> str | None:
         return f"{where}the disk is full: make room, then type the same command again"
     if not is_users(error):
         return None
+    if isinstance(error, RecursionError):
+        return "a YAML file of --config-dir names itself in its defaults, or is nested too deeply: leave that out"
     cause = error.__cause__ or error
     message = str(getattr(cause, "msg", None) or cause)
+    place, composing, rest = message.partition(" raised while composing config:\n")
+    message, file = (rest, re.findall("'(.*)'", place)) if composing else (message, [])
     first = next((line.strip() for line in message.splitlines() if line.strip()), type(cause).__name__)
+    first = ": ".join([*file, first])
     full_key = re.search(r"full_key: (\S+)", message)
     trick = re.search(r"tricks\.(\w+)", f"{error} {full_key[1] if full_key else ''}")
     if trick and re.search(
@@ -150,6 +164,7 @@ def explain(error: BaseException) -> str | None:
     return f"{full_key[1]}: {first}" if full_key and full_key[1] not in first else first
 
 
+HYDRA = ("hydra.", "omegaconf.")
 TYPE_NAMES = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
 
 

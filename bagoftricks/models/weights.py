@@ -5,6 +5,7 @@ torchvision and timm name the tensors of their ResNets alike, and timm goes on w
 build themselves (model=torchvision/NAME, model=timm/NAME) have those names anyway.
 """
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
@@ -93,7 +94,9 @@ def existing(path: str | Path) -> Path:
     file = local_path("model.weights", path)
     if file.is_file():
         return file
-    near = did_you_mean(file.name, [f.name for f in file.parent.iterdir()]) if file.parent.is_dir() else ""
+    if os.path.lexists(file):
+        raise UserError(f"{path}: is no file of weights, but a folder, a link to nothing or a device: restore the file")
+    near = did_you_mean(file.name, os.listdir(file.parent)) if file.parent.is_dir() else ""
     raise UserError(f"{path}: no such file of weights{near}")
 
 

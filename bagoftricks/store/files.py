@@ -11,9 +11,9 @@ import uuid
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
-from bagoftricks.errors import UserError
+from bagoftricks.errors import UserError, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,18 +69,19 @@ def read_file(path: Path, limit: int) -> bytes:
     """Return the bytes of a regular file. Raises OSError for a link, a pipe, a folder, or more than ``limit`` bytes."""
     if path.is_symlink():
         raise OSError(errno.ELOOP, "it is a link", str(path))
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", str(path))
-        if status.st_size > limit:
-            raise OSError(errno.EFBIG, f"it has {status.st_size:,} bytes", str(path))
-    except OSError:
-        os.close(descriptor)
-        raise
-    with open(descriptor, "rb") as file:
+    with open_regular(path, os.O_NOFOLLOW) as file:
+        if (size := os.fstat(file.fileno()).st_size) > limit:
+            raise OSError(errno.EFBIG, f"it has {size:,} bytes", str(path))
         return file.read()
+
+
+def open_regular(path: Path, flags: int = 0) -> BinaryIO:
+    """Open a regular file to read it. Raises OSError for a pipe, a device or a folder, which could be endless."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return open(descriptor, "rb")
 
 
 def remove_temporaries(folder: Path, *, every: bool = True) -> None:
@@ -139,7 +140,7 @@ def refuse_links(folder: Path) -> None:
 @cache
 def note_once(text: str) -> None:
     """Print a note on standard error, once in this process."""
-    print(f"bagoftricks: {text}", file=sys.stderr)
+    print(printable(f"bagoftricks: {text}"), file=sys.stderr)
 
 
 def weights_writer(tensors: "Mapping[str, Tensor]", about: dict[str, str] | None = None) -> Callable[[Path], None]:

@@ -12,7 +12,15 @@ from pathlib import Path
 
 from bagoftricks.errors import DamagedRecord, UserError
 from bagoftricks.folders import local_path
-from bagoftricks.store.files import note_once, read_file, refuse_links, remove_temporaries, temporary_name, write_whole
+from bagoftricks.store.files import (
+    note_once,
+    open_regular,
+    read_file,
+    refuse_links,
+    remove_temporaries,
+    temporary_name,
+    write_whole,
+)
 from bagoftricks.store.json_fields import parse_json, sealed_text, unsealed
 from bagoftricks.store.lease import LEASE, Lease, claim, is_live
 from bagoftricks.store.record import Record, read_record, record_text, safe_name
@@ -238,7 +246,7 @@ def require_intact(path: Path) -> None:
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()

@@ -22,6 +22,7 @@ from typing import Any, Protocol, runtime_checkable
 from bagoftricks.cores import share_cores, take_share, thread_limit
 from bagoftricks.data import Dataset, find_dataset, keep_decoded
 from bagoftricks.errors import RunElsewhere, printable
+from bagoftricks.escape import lines_for_terminal
 from bagoftricks.run.carry_out import carry_out
 from bagoftricks.run.deaths import death_by
 from bagoftricks.run.reporter import EpochRow
@@ -121,7 +122,7 @@ def train_guarded(run: PlannedRun, store: Store, reporter: Any, data: "WarmData 
             raise
         settings = asdict(run.settings)
         trace = hide_text(traceback.format_exc(), settings)
-        print(trace, file=sys.stderr, flush=True)
+        print(lines_for_terminal(trace), file=sys.stderr, flush=True)
         if store.state(run.id) is not RunState.FAILED and not other_rank():  # refused before it began
             store.mark_failed(run.id, hide_text(f"{error}", settings) or type(error).__name__, trace)
         return 1

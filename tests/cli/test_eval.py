@@ -108,6 +108,7 @@ def test_a_library_network_is_trained_and_evaluated(bot):
         (["run=abc", "imagesize=3"], "did you mean 'image_size'?"),
         (["run=abc", "data.rot=3"], "did you mean 'data.root=3'?"),
         (["weights=nowhere.pth"], "nowhere.pth: no such file of weights"),
+        (["weights=/dev"], "/dev: is no file of weights, but a folder"),
         (["weights=x", "export=a.pth"], "export=a.pth: the name must end in .safetensors"),
         (["weights=x", "naming=timm"], "naming=timm: must be one of ours, torchvision"),
         (["weights=x", "export=a.safetensors", "-m"], "export= writes one file: leave out -m"),

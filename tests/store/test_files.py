@@ -32,6 +32,11 @@ def notes_again():
     f.note_once.cache_clear()
 
 
+def test_a_note_about_a_path_cannot_move_the_cursor(capsys):
+    f.note_once("\x1b[31m/store is damaged")
+    assert capsys.readouterr().err == "bagoftricks: \\x1b[31m/store is damaged\n"
+
+
 # --- writing ---
 
 

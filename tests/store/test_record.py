@@ -3,7 +3,7 @@ import os
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 
 import pytest
@@ -352,6 +352,15 @@ def test_metrics_that_changed_are_named_and_the_record_is_shown(tmp_path, capsys
     (whole_run(store) / "metrics.csv").write_text("epoch,top1\n1,95.0\n")
     assert [found.id for found in store.records()] == ["abc"]
     assert "abc/metrics.csv is not what the run wrote" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", [os.mkfifo, partial(os.symlink, "/dev/zero")])
+def test_metrics_that_have_no_end_hold_nobody_up(tmp_path, place):
+    store = Store(tmp_path)
+    metrics = whole_run(store) / "metrics.csv"
+    metrics.unlink()
+    place(metrics)
+    assert [found.id for found in store.records()] == ["abc"]
 
 
 def in_the_way(path, what):
