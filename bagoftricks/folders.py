@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bagoftricks.errors import DataError, UserError, did_you_mean
 from bagoftricks.registry import PACKAGE
-from bagoftricks.yaml_files import read_yaml
+from bagoftricks.yaml_files import OneReadingLoader, read_yaml
 
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")  # as s3://bucket/runs
 PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
@@ -82,7 +82,8 @@ def add_user_folder(name: str) -> None:
             raise UserError(f"{file}: bagoftricks has an option of this name, which would hide yours; rename the file")
     for group in (path.name for path in shipped_folder("conf").iterdir() if path.is_dir()):
         for file in sorted((folder / group).rglob("*.yaml")):
-            read_yaml(file)  # Hydra has no limits
+            if not isinstance(read_yaml(file, loader=OneReadingLoader), dict | None):  # Hydra checks nothing itself
+                raise UserError(f"{file}: must be a mapping, as epochs: 30")
     if folder not in _user:
         _user.append(folder)
 

@@ -355,6 +355,9 @@ class Settings:
         if self.num_classes is not None:
             positive(MOST_CLASSES, num_classes=self.num_classes)
         check_range("seed", self.seed, 0, MOST[int])
+        for trick, given in self.tricks.items():
+            if not isinstance(given, dict):  # in a YAML file
+                raise UserError(f"tricks.{trick}={given}: must be hyper-parameters by name, as {{alpha: 0.4}} or {{}}")
         if self.data.pad_mode == "reflect" and self.data.pad >= self.pixels:
             raise UserError(
                 f"data.pad={self.data.pad}: with data.pad_mode=reflect, must be less than the {self.pixels} pixels "

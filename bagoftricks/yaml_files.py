@@ -13,7 +13,7 @@ YAML_BYTES = 2**17
 YAML_VALUES = 50_000  # with what aliases stand for, each time
 
 
-def read_yaml(path: Path, name: str = "") -> Any:
+def read_yaml(path: Path, name: str = "", loader: "type[PlainLoader] | None" = None) -> Any:
     """Return the values in a file, which errors call ``name`` or by its path. Raises UserError."""
     name = name or str(path)
     try:
@@ -21,15 +21,15 @@ def read_yaml(path: Path, name: str = "") -> Any:
             raise UserError(f"{name}: is no file")
         if (size := path.stat().st_size) > YAML_BYTES:
             raise UserError(f"{name}: has {size:,} bytes; at most {YAML_BYTES:,} are read")
-        return parse_yaml(path.read_text(encoding="utf-8"), name)
+        return parse_yaml(path.read_text(encoding="utf-8"), name, loader)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{name}: cannot be read ({error})") from error
 
 
-def parse_yaml(text: str, where: str) -> Any:
+def parse_yaml(text: str, where: str, kind: "type[PlainLoader] | None" = None) -> Any:
     """Return the values in a text; ``where`` is for the error."""
     try:
-        loader = PlainLoader(text)
+        loader = (kind or PlainLoader)(text)
         node = loader.get_single_node()
         if node is None:
             return None
@@ -78,3 +78,17 @@ for tag, pattern, first in (
     ("merge", "<<", ["<"]),
 ):
     PlainLoader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), first)
+
+
+class OneReadingLoader(PlainLoader):
+    """Loader for files that Hydra reads too: refuses what is text here and a number there, as ``010`` or ``1:30``."""
+
+    def construct_text(self, node: yaml.ScalarNode) -> Any:
+        tag = yaml.resolver.Resolver().resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]
+        if not node.style and tag.rpartition(":")[2] in ("int", "float", "value") and re.search("[0-9=]", node.value):
+            why = f"{node.value} has two readings, as text and as a number: write plain digits, or put it in quotes"
+            raise yaml.constructor.ConstructorError(None, None, why, node.start_mark)
+        return node.value
+
+
+OneReadingLoader.add_constructor("tag:yaml.org,2002:str", OneReadingLoader.construct_text)

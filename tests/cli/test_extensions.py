@@ -134,6 +134,27 @@ def test_a_wrong_key_in_a_networks_yaml_is_one_line(bot, tmp_path):
     assert "model.depths=[1]: resnet9 has no 'depths'" in one_line(done)
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("5", "mine.yaml: must be a mapping, as epochs: 30"),
+        ("epochs: 010", "mine.yaml, line 2: is not YAML: 010 has two readings"),
+        ("epochs: 1:30", "1:30 has two readings, as text and as a number: write plain digits, or put it in quotes"),
+        ("lr: =", "= has two readings"),
+        ("epoch: 1", "preset/mine: Key 'epoch' not in 'Settings'"),
+        ("lr: ~", "lr: preset/mine: Incompatible value 'None'"),
+        ("defaults: 5", "Invalid defaults list in 'preset/mine', defaults must be a list"),
+        ("defaults: [mine]", "names itself in its defaults"),
+        ("\n".join(" " * depth + f"k{depth}:" for depth in range(400)), "or is nested too deeply"),
+        ("tricks: {mixup: 5}", "tricks.mixup=5: must be hyper-parameters by name"),
+    ],
+)
+def test_what_hydra_cannot_read_in_ones_own_yaml_is_one_line(bot, tmp_path, text, why):
+    (tmp_path / "preset").mkdir()
+    (tmp_path / "preset" / "mine.yaml").write_text(f"# @package _global_\n{text}\n", encoding="utf-8")
+    assert why in one_line(bot("bot-train", "--config-dir", str(tmp_path), "preset=mine"))
+
+
 def test_a_yaml_with_the_name_of_ours_is_refused(bot, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "digits.yaml").write_text("name: digits\n", encoding="utf-8")
