@@ -6,24 +6,26 @@ decoder of PNGs ends the process at a damaged file, and that of GIFs can hang. N
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from typing import TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401  (they register formats)
+from PIL import Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401  (formats)
+from PIL.GifImagePlugin import GifImageFile
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from bagoftricks.data.image_file import ImageFile, JpegHeader, NoImage, image_format, jpeg_header
 from bagoftricks.errors import DataError
 
-POLICY = 2  # raise it when the same file gives other pixels
+POLICY = 3  # raise it when the same file gives other pixels
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
 SCALES = (8, 4, 2)  # by which libjpeg divides a JPEG's sides as it decodes: the pixels in between are never made
-ORIENTATION, BITS, PHOTOMETRIC, SAMPLES = 274, 258, 262, 339  # tags of EXIF and TIFF
+ORIENTATION, BITS, PHOTOMETRIC, SAMPLES, PLANES, EXTRA = 274, 258, 262, 339, 284, 338  # tags of EXIF and TIFF
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # of 64 MiB: edited photographs have more than 1
 Box: TypeAlias = tuple[float, float, float, float]  # top, left, height and width in pixels, not always whole ones
 Rgb: TypeAlias = UInt8[Tensor, "3 H W"]
 
@@ -81,7 +83,7 @@ def decode_scaled(file: ImageFile, box_of: Callable[[int, int], Box], size: int)
 
     ``box_of`` gives the box from the image's height and width, which the header tells. Both the decoder's scaling and
     the resizing after it (bilinear, antialiased) average what they drop. None: only the full scale has the pixels, or
-    the file is no JPEG, or one that has to be turned.
+    the file is no JPEG, is one that has to be turned, or one that Pillow cannot read.
     """
     name, data = file.read()
     if name != "JPEG":
@@ -93,7 +95,7 @@ def decode_scaled(file: ImageFile, box_of: Callable[[int, int], Box], size: int)
         by = next((scale for scale in SCALES if min(tall, wide) >= scale * size), 1)
         if by == 1 or orientation(header.exif) != 1:
             return None
-        with _opened(file, name, data) as image:
+        with suppress(NoImage), _opened(file, name, data) as image:  # what Pillow cannot read, ``decode`` may
             drafted = image.draft("RGB", (width // by, height // by))
             if drafted is None:
                 return None
@@ -101,6 +103,7 @@ def decode_scaled(file: ImageFile, box_of: Callable[[int, int], Box], size: int)
             box = (left / by, top / by, (left + wide) / by, (top + tall) / by)
             made = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR, box)
             return torch.from_numpy(np.array(made)).permute(2, 0, 1)
+    return None
 
 
 def decode_on(device: torch.device, files: Sequence[tuple[ImageFile, Tensor]]) -> list[Tensor | DataError]:
@@ -180,7 +183,7 @@ def _opened(file: ImageFile, name: str, data: bytearray) -> Iterator[Image.Image
         try:
             image = Image.open(BytesIO(data), formats=[name])
         except UnidentifiedImageError as error:
-            raise NoImage(f"a damaged {name}") from error
+            raise NoImage(f"a damaged {name}, or one of a kind that is not read") from error
         except Image.DecompressionBombError as error:
             size = str(error).partition(" exceeds")[0]
             raise NoImage(f"{size}, more than data.max_pixels={file.max_pixels}") from error
@@ -198,17 +201,22 @@ def _flattened(image: Image.Image, data: bytearray) -> Rgb:
     exif = None if image.format == "TIFF" else image.info.get("exif")  # Pillow turns a TIFF itself
     if image.mode.startswith("I"):
         image = _first_8_bits(image)
-    if image.has_transparency_data:
-        over = image.convert("RGBA")
-        image = Image.new("RGB", over.size, "white")
-        image.paste(over, mask=over.getchannel("A"))
+    frame = (isinstance(image, GifImageFile) and image.dispose_extent) or (0, 0, *image.size)
+    if image.has_transparency_data or frame != (0, 0, *image.size):
+        over = image.convert("RGBA").crop(frame)
+        image = Image.new("RGB", image.size, "white")
+        image.paste(over, frame, over.getchannel("A"))
     pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
     return upright(pixels, orientation(exif)).contiguous()
 
 
 def _refuse_other_numbers(image: Image.Image) -> None:
-    """Raise NoImage for numbers whose black and white are not known."""
+    """Raise NoImage for numbers whose black and white are not known, and for those that Pillow mixes up."""
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    if tags.get(PLANES) == 2 and len(image.getbands()) > 1:
+        deep = max(tags.get(BITS, (8,))) > 8 and image.info["compression"] == "raw"
+        if deep or image.mode == "LA" or (image.mode == "RGBA" and EXTRA not in tags):
+            raise NoImage("each channel in a plane of its own: save it with the channels of a pixel together")
     signed_or_floating = {2, 3, 5, 6}.intersection(tags.get(SAMPLES, (1,)))
     if signed_or_floating or image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
         raise NoImage(
@@ -235,7 +243,7 @@ def _transparent_colour(clear: bytes | int | tuple[int, ...], bits: int, kind: i
     """Return a PNG's transparent colour in the range of Pillow's pixels."""
     if kind == 2 and bits == 16:
         raise NoImage("16-bit colours with a transparent one: save it with an alpha channel")
-    if isinstance(clear, int):
+    if isinstance(clear, int) and kind == 0:
         return clear * {2: 85, 4: 17}.get(bits, 1)
     return clear
 

@@ -1,4 +1,4 @@
-"""Digests of files' contents, remembered by path, size and times, so that each file is read once.
+"""Digests of files' contents, remembered by path, inode, size and times, so that each file is read once.
 
 A change of a file's contents sets its time of change (ctime), which no program can set back as it can the time of
 modification. A file that changed within the last two seconds is not remembered: a change that follows within one tick
@@ -28,12 +28,12 @@ SILENT_SECONDS = 3.0  # seconds after which the reading is announced
 READERS, TOGETHER = 8, 64  # threads, and files that one of them takes at a time
 READ_BYTES = 2**20  # that are read at a time
 LEFT_SECONDS = 3600.0  # after which nobody writes a temporary file any more
-Memory = dict[bytes, bytes]  # digest of a path -> digests of the file's size and times, and of its contents
+Memory = dict[bytes, bytes]  # digest of a path -> digests of the file's facts, and of its contents
 
 
 @dataclass(frozen=True)
 class Contents:
-    """Digest of the contents of a file, and of its size and times when it was read."""
+    """Digest of the contents of a file, and of its inode, size and times when it was read."""
 
     facts: bytes
     digest: bytes
@@ -66,8 +66,8 @@ def memory_file(folder: str | Path) -> Path:
 
 
 def file_facts(status: os.stat_result) -> bytes:
-    """Return the digest of a file's size and times, which any change of it changes."""
-    return _digest(f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}".encode())
+    """Return the digest of a file's inode, size and times: another after any change of it, and of any other file."""
+    return _digest(f"{status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}".encode())
 
 
 def replace_file(path: Path, data: bytes) -> None:

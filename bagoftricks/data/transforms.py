@@ -11,7 +11,10 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
+from bagoftricks.settings import MAX_PIXELS
+
 Image = UInt8[Tensor, "3 H W"]
+LONGEST_STRIP = 64  # times its width, of which the middle is cut out before it is resized to too many pixels
 AREA_DRAWS = 4 * 10  # area, shape, top and left for each of ten attempts
 
 # PCA of ImageNet's pixels in 0..255, as in MXNet: standard deviations, and the axes as columns (rows R, G, B).
@@ -22,6 +25,10 @@ PCA_AXES = torch.tensor([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140],
 def fit(image: Image, size: int, short_side: int) -> UInt8[Tensor, "3 S S"]:
     """Resize the short side, keeping the shape, then cut the centre."""
     height, width = image.shape[1:]
+    if math.prod(_fitted(height, width, short_side)) > MAX_PIXELS:  # a strip, of which the middle is seen
+        top, left = (max(side - LONGEST_STRIP * min(height, width), 0) // 2 for side in (height, width))
+        image = image[:, top : height - top, left : width - left]
+        height, width = image.shape[1:]
     if short_side != min(height, width):
         image = tv.resize(image, _fitted(height, width, short_side), antialias=True)
     return image if image.shape[1:] == (size, size) else tv.center_crop(image, [size, size])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bagoftricks.data import digests, sources
-from bagoftricks.data.digests import UNREADABLE, content_digests
+from bagoftricks.data.digests import UNREADABLE, content_digests, file_facts
 from bagoftricks.data.sources import Dataset, MemorySplit, find_dataset, identified
 from bagoftricks.settings import dataset_settings
 from tests.data.test_listing import find, image, photos
@@ -71,6 +71,12 @@ def test_an_edit_in_place_of_the_same_size_is_found_even_if_its_time_is_set_back
     (after, *same), _ = read_all(files, tmp_path / "m")
     assert after != before
     assert same == others
+
+
+def test_another_file_of_the_same_size_and_times_in_a_files_place_is_found():
+    """As when two folders change their names, whose files were written within one tick of the clock."""
+    first, second = (os.stat_result((0o100644, inode, 1, 1, 0, 0, 54, 5, 5, 5)) for inode in (7, 8))
+    assert file_facts(first) != file_facts(second)
 
 
 def test_a_file_that_has_just_changed_is_not_remembered(files, tmp_path, reads):

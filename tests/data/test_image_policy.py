@@ -1,6 +1,7 @@
 """Which pixels a file gives, worked out by hand: depth, orientation, transparency, animation and colour spaces."""
 
 import struct
+import zlib
 from io import BytesIO
 
 import numpy as np
@@ -102,6 +103,13 @@ def test_signed_numbers_are_refused(rows):
     refused(rows, tiff_of([1, 2], "<", 1, sample_format=2), "signed")
 
 
+def test_colours_of_16_bits_in_planes_of_their_own_are_refused(rows):
+    """Pillow reads every other byte of them."""
+    together, apart = (struct.pack("<HHIH", 284, 3, 1, planes) for planes in (1, 2))
+    made = saved(Image.new("RGB", (4, 2)), "TIFF").replace(together, apart)
+    refused(rows, made.replace(bytes([8, 0] * 3), bytes([16, 0] * 3)), "a plane of its own: save it with")
+
+
 @pytest.mark.parametrize(
     ("most", "values", "expected"), [(255, [0, 9, 255], [0, 9, 255]), (65535, [0, 258, 65535], [0, 1, 255])]
 )
@@ -125,6 +133,12 @@ def test_a_palette_has_transparent_entries(rows):
     expected = [[255, (214, 216, 218), (1, 2, 3)]]
     assert rows(png([[0, 1, 2]], 8, 3, before=palette)) == expected
     assert rows(png([[0, 1, 2]], 2, 3, before=palette)) == expected
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_a_palette_has_one_transparent_entry(rows, bits):
+    palette = [(b"PLTE", bytes([9, 8, 7, 50, 60, 70, 1, 2, 3])), (b"tRNS", bytes([255, 0]))]
+    assert rows(png([[0, 1, 2]], bits, 3, before=palette)) == [[(9, 8, 7), 255, (1, 2, 3)]]
 
 
 @pytest.mark.parametrize(
@@ -240,7 +254,8 @@ def test_a_gif_is_seen_on_white_where_its_frame_is_clear_or_does_not_reach(rows)
     red, lime = (255, 0, 0), (0, 255, 0)
     assert rows(gif(2, 1, 0, 0, [1, 2])) == [[red, lime]]
     assert rows(gif(2, 1, 0, 0, [1, 2], clear=1)) == [[255, lime]]
-    assert rows(gif(3, 2, 1, 1, [1, 2], clear=0)) == [[255, 255, 255], [255, red, lime]]
+    for clear in (0, None):
+        assert rows(gif(3, 2, 1, 1, [1, 2], clear=clear)) == [[255, 255, 255], [255, red, lime]]
 
 
 # --- colours ---
@@ -306,9 +321,19 @@ def test_metadata_in_odd_places_change_nothing(rows):
     end = plain.index(b"IEND") - 4
     assert rows(plain[:end] + chunk(b"tEXt", b"Comment\0" + b"x" * 10_000) + plain[end:]) == [[1, 2], [3, 4]]
     assert rows(plain + b"trailing") == [[1, 2], [3, 4]]
+    long = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(2_000_000)))
+    assert rows(plain[:end] + long + plain[end:]) == [[1, 2], [3, 4]]
 
 
 def test_scaled_decoding_of_a_file_that_is_no_jpeg_by_its_bytes(tmp_path):
     (tmp_path / "a.jpg").write_bytes(png(np.zeros((40, 40), int)))
     assert decode_scaled(ImageFile(str(tmp_path / "a.jpg")), lambda h, w: (0, 0, h, w), 5) is None
     assert Image.open(BytesIO((tmp_path / "a.jpg").read_bytes())).format == "PNG"
+
+
+def test_scaled_decoding_leaves_a_jpeg_that_pillow_cannot_read_to_the_full_one(tmp_path):
+    made = saved(Image.new("RGB", (80, 80), "red"), "JPEG")
+    file = ImageFile(str(tmp_path / "a.jpg"))
+    (tmp_path / "a.jpg").write_bytes(made[:2] + b"\xff\xe2\0\x0fICC_PROFILE\0\2" + made[2:])  # a part of no whole
+    assert decode_scaled(file, lambda h, w: (0, 0, h, w), 5) is None
+    assert decode(file).shape == (3, 80, 80)

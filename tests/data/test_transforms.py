@@ -27,6 +27,15 @@ def test_validation_resizes_the_short_side_to_256_and_cuts_the_centre_224():
     assert torch.equal(t.validation_crop(image, 224), expected)
 
 
+@pytest.mark.parametrize("dim", [1, 2])
+def test_of_a_strip_too_long_to_be_resized_the_middle_is_seen(dim):
+    strip = torch.zeros(3, 1_000_001, dtype=torch.uint8)
+    strip[:, 500_000] = 255
+    seen = t.validation_crop(strip.unsqueeze(dim), 224)
+    assert seen.shape == (3, 224, 224)
+    assert seen.float().mean() == pytest.approx(255 * (1 - 112 / 256 / 2), abs=1)  # it falls to 0 within 256
+
+
 def test_an_image_of_the_final_size_is_left_alone():
     image = noise(32, 32)
     assert t.fit(image, 32, 32) is image
