@@ -31,13 +31,24 @@ def initialise(model: nn.Module, inits: Sequence[tuple[str, InitParams]], key: K
     for module, name, full_name, parameter in owned_parameters(model):
         if isinstance(module, MATRICES):
             if name == "weight":
-                nn.init.xavier_uniform_(parameter, generator=key.fold(full_name).generator(parameter.device))
+                _in_one_order(parameter, _xavier, key.fold(full_name))
             else:
                 nn.init.zeros_(parameter)
     for trick, edit in inits:
         for module, name, full_name, parameter in owned_parameters(model):
             if edit.select(module, name):
-                edit.init(parameter, key.fold(trick, full_name))
+                _in_one_order(parameter, edit.init, key.fold(trick, full_name))
+
+
+def _xavier(weight: Tensor, key: Key) -> None:
+    nn.init.xavier_uniform_(weight, generator=key.generator(weight.device))
+
+
+def _in_one_order(parameter: Tensor, init: Callable[[Tensor, Key], object], key: Key) -> None:
+    """Initialise ``parameter`` with the same draws in either memory format: draws follow the order in memory."""
+    values = parameter.contiguous(memory_format=torch.channels_last) if parameter.ndim == 4 else parameter
+    init(values, key)
+    parameter.copy_(values)
 
 
 @torch.no_grad()

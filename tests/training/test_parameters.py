@@ -12,6 +12,8 @@ from bagoftricks.rng import Key
 from bagoftricks.training.parameters import check_selectors, freeze, initialise, initialise_from_images, param_groups
 from tests.helpers import KEY, Fake, make_task, make_trainer, site
 
+FORMATS = (torch.contiguous_format, torch.channels_last)
+
 
 def every(module: nn.Module, name: str) -> bool:
     return True
@@ -47,6 +49,17 @@ def test_the_stem_of_imagenet_starts_within_the_bound_of_xavier():
     weight = initialised(PlainStem(64, 2, site()))[0].weight
     assert 0.042 < weight.abs().max().item() < 0.04276
     assert weight.var().item() == pytest.approx(2 / 3283, rel=0.05)
+
+
+def normal(parameter, key):
+    nn.init.normal_(parameter, generator=key.generator())
+
+
+@pytest.mark.parametrize("inits", [(), [("mine", InitParams(select=every, init=normal))]])
+def test_the_memory_format_changes_no_initial_value(inits):
+    first, last = (initialised(nn.Conv2d(3, 4, 3).to(memory_format=order), *inits).weight for order in FORMATS)
+    assert torch.equal(first, last)
+    assert last.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_the_head_starts_within_the_bound_of_xavier():
