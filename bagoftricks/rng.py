@@ -93,7 +93,7 @@ class Noise:
 
 
 def _generator(device: torch.device) -> torch.Generator:
-    return torch.Generator() if device.type == "cpu" else _shared_generator(device)
+    return torch.Generator() if device.type in ("cpu", "meta") else _shared_generator(device)
 
 
 @cache

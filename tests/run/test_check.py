@@ -39,7 +39,11 @@ def test_images_that_no_memory_holds_are_refused():
 
 @pytest.mark.parametrize(
     ("tricks", "batch_size", "what"),
-    [({}, 1, "batch_size=1"), ({"micro_batch": {"images": 8}}, 17, "tricks.micro_batch.images=8")],
+    [
+        ({}, 1, "batch_size=1"),
+        ({"stochastic_depth": {}}, 1, "batch_size=1"),
+        ({"micro_batch": {"images": 8}}, 17, "tricks.micro_batch.images=8"),
+    ],
 )
 def test_a_batch_norm_of_one_image_and_one_pixel_is_refused(tricks, batch_size, what):
     with pytest.raises(UserError, match=f"{what}: leaves one image for the statistics of batch norms"):
