@@ -85,6 +85,11 @@ def plugin_digests(cards: Iterable[Card]) -> dict[str, str]:
     return {plugin.name: plugin.digest for plugin in _loaded.values() if sources & set(plugin.sources)}
 
 
+def loaded_digests() -> dict[str, str]:
+    """Return the digest of every loaded plug-in by its name."""
+    return {plugin.name: plugin.digest for plugin in _loaded.values()}
+
+
 def installed_plugins() -> list[str]:
     """Return the plug-ins of the environment variable and of installed packages."""
     named = split_list(os.environ.get(VARIABLE, ""))

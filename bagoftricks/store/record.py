@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import quantiles
 
 from bagoftricks.errors import DamagedRecord, UserError
+from bagoftricks.plugins import loaded_digests, loaded_plugins
 from bagoftricks.registry import Values
 from bagoftricks.settings import DataSettings, Settings
 from bagoftricks.store.files import note_once, read_file
@@ -191,10 +192,17 @@ class Record:
 def settings_of(record: Record) -> Settings:
     """Return the settings that the run was trained with. Raises UserError if this version cannot represent them.
 
-    It loads the run's plug-ins, which runs their code, and torch: tables read the typed fields of the record alone.
+    It runs the code of plug-ins that the user names, never of those that the record names, and loads torch: tables read
+    the typed fields of the record alone.
     """
+    loaded = loaded_digests()
+    for name, digest in record.plugins.items():
+        if name not in loaded:
+            raise UserError(f"run {record.id} needs the code of the plug-in {name}: name its file with plugins=[...]")
+        if loaded[name] != digest:
+            note_once(f"run {record.id} was trained with another version of the plug-in {name}: numbers may differ")
     try:
-        return Settings.of(record.config)
+        return Settings.of({**record.config, "plugins": loaded_plugins()})
     except (UserError, TypeError, ValueError, AttributeError, KeyError) as error:
         raise UserError(
             f"run {record.id}: its settings are of another version of bagoftricks ({error}): train it again"
@@ -223,7 +231,7 @@ def read_record(path: Path) -> Record:
         record = None if newer else _record(values)
     except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise DamagedRecord(
-            f"{path} is not a record ({error}): move it away, and bot-train trains the run again"
+            f"{path} is not a record ({error}): restore it, or move it away and bot-train trains the run again"
         ) from error
     if record is None:
         raise UserError(f"{path} was written by a newer version of bagoftricks: upgrade this one to read it")

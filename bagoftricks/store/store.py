@@ -17,6 +17,7 @@ from bagoftricks.store.files import (
     open_regular,
     read_file,
     refuse_links,
+    remove,
     remove_temporaries,
     temporary_name,
     write_whole,
@@ -105,14 +106,17 @@ class Store:
             return {"error": "unknown: the failure could not be recorded", "traceback": ""}
 
     def mark_failed(self, run_id: str, error: str, trace: str) -> None:
-        """Remember the first line of an error; on a full disk, at least that there was one."""
-        text = sealed_text({"error": error.partition("\n")[0], "traceback": trace})
+        """Remember the first line of an error; on a full disk, at least that there was one, or print it."""
+        first = error.partition("\n")[0]
+        text = sealed_text({"error": first, "traceback": trace})
         path = self.folder(run_id) / FAILURE
         try:
             write_whole(path, lambda path: path.write_text(text, encoding="utf-8"))
         except OSError:
-            with suppress(OSError):
+            try:
                 path.touch()  # takes no room
+            except OSError as why:
+                note_once(f"{path} cannot be written ({why.strerror}): the run failed: {first}")
 
     def mark_interrupted(self, run_id: str) -> None:
         with suppress(OSError):  # the checkpoint is what counts
@@ -121,7 +125,7 @@ class Store:
     def clear_marks(self, run_id: str) -> None:
         """Forget an earlier failure or interruption."""
         for name in (FAILURE, INTERRUPTED):
-            (self.folder(run_id) / name).unlink(missing_ok=True)
+            remove(self.folder(run_id) / name)
 
     def records(self) -> Iterator[Record]:
         """Yield every finished run's record by id; unreadable ones are named in ``damaged`` instead."""

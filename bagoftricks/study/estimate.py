@@ -60,10 +60,11 @@ def _records(store: Store) -> list[Record]:
         return []
 
 
-def _kind_of(record: Record) -> tuple[object, ...]:
+def _kind_of(record: Record) -> str:
     return _kind(record.model.get("name", ""), record.config)
 
 
-def _kind(model: str, config: Json) -> tuple[object, ...]:
-    data = config.get("data", {})
-    return (model, data.get("name"), data.get("root"), *map(config.get, ("image_size", "batch_size", "epochs")))
+def _kind(model: str, config: Json) -> str:
+    data = config.get("data")
+    name, root = (data.get("name"), data.get("root")) if isinstance(data, dict) else (None, None)
+    return repr([model, name, root, *map(config.get, ("image_size", "batch_size", "epochs"))])

@@ -122,7 +122,8 @@ def train_guarded(run: PlannedRun, store: Store, reporter: Any, data: "WarmData 
             raise
         settings = asdict(run.settings)
         trace = hide_text(traceback.format_exc(), settings)
-        print(lines_for_terminal(trace), file=sys.stderr, flush=True)
+        if not isinstance(reporter, ViewReporter):  # a log keeps it; a terminal shows the error in one line at the end
+            print(lines_for_terminal(trace), file=sys.stderr, flush=True)
         if store.state(run.id) is not RunState.FAILED and not other_rank():  # refused before it began
             store.mark_failed(run.id, hide_text(f"{error}", settings) or type(error).__name__, trace)
         return 1

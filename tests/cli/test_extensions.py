@@ -175,3 +175,15 @@ def test_a_table_shows_runs_of_a_plugin_that_is_not_there(bot, plugin):
     done = bot("bot-table", "format=csv")
     assert done.status == 0, done.err
     assert "soft_sign(beta=1.0)" in done.out
+
+
+def test_a_record_names_no_code_to_run(bot, plugin):
+    run = json.loads(bot("bot-train", f"plugins={plugin}", "+tweak=soft_sign", "format=json", *SMALL).out)
+    command = ("bot-eval", f"run={run['id']}", "format=json")
+    assert "needs the code of the plug-in mine: name its file with plugins=[...]" in one_line(bot(*command))
+    moved = plugin.rename(plugin.parent.parent / plugin.name)
+    done = bot(*command, f"plugins={moved}")
+    assert json.loads(done.out)["top1"] == run["metrics"]["last"]["top1"]
+    assert "another version" not in done.err
+    moved.write_text(TRICK.replace("Softsign", "Tanh"), encoding="utf-8")
+    assert "was trained with another version of the plug-in mine" in bot(*command, f"plugins={moved}").err

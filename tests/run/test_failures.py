@@ -302,6 +302,19 @@ def test_a_failure_that_cannot_be_written_down_is_a_failure_all_the_same(tmp_pat
     assert "could not be recorded" in store.failure("run")["error"]
 
 
+def test_a_failure_without_room_for_a_single_file_is_printed(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    Store(tmp_path / "file").mark_failed("run", "it broke\nin detail", "")
+    assert "failure.json cannot be written (Not a directory): the run failed: it broke\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["failure.json", "interrupted"])
+def test_a_folder_in_the_place_of_a_mark_is_no_traceback(tmp_path, name):
+    (tmp_path / "run" / name / "full").mkdir(parents=True)
+    Store(tmp_path).clear_marks("run")
+    assert not (tmp_path / "run" / name).exists()
+
+
 # --- data ---
 
 

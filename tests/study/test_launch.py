@@ -62,13 +62,14 @@ def test_workers_train_every_run_and_tell_of_it(tmp_path):
 
 
 @pytest.mark.parametrize("launch", [run_here, lambda runs, view: run_in_workers(runs, view, slots=1)])
-def test_a_run_that_fails_loses_only_itself_and_keeps_its_traceback(tmp_path, launch):
+def test_a_run_that_fails_loses_only_itself_and_keeps_its_traceback(tmp_path, launch, capfd):
     runs, seen = planned(tmp_path, "1e30", "0.05"), Seen()
     launch(runs, seen)
     assert seen.ended == {"1e30": RunState.FAILED, "0.05": RunState.DONE}
     failure = Store(tmp_path / "store").failure(runs[0].id)
     assert failure["error"].startswith("the training loss is")
     assert "TrainingFailed" in failure["traceback"]
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_runs_in_one_process_find_their_data_once(tmp_path, monkeypatch):

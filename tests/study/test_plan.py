@@ -99,6 +99,8 @@ def test_states_and_time_come_from_the_store(compose, store):
     assert seconds_from_records(plan, store) == record.cost.wall_seconds
     longer = make_plan(ARMS, [0], ["epochs=7"], compose)
     assert seconds_from_records(longer, store) is None
+    store.write_record(replace(record, config={"data": []}))
+    assert seconds_from_records(plan, store) is None
 
 
 def test_without_like_records_a_few_steps_are_timed(compose):
