@@ -42,13 +42,14 @@ class ImageFolder(DataSettings):
         train_root, val_root, warnings = _splits(root)
         if self.val_root:
             val_root = _folder("data.val_root", self.val_root)
-            _check_apart(train_root, val_root, self.val_root)
         if val_root is None and not self.holdout:
             why = f" ({warnings[0]})" if warnings else ""
             raise DataError(
                 f"{printable(root)} has no val/ or test/ next to train/{why}: hold out a share with data.holdout=0.2, "
                 "or name a second folder with data.val_root="
             )
+        if val_root is not None and not self.holdout:
+            _check_apart(train_root, val_root)
         train_lister = Lister(train_root)
         names = _class_names(train_lister)
         train = _list_images(train_lister, names)
@@ -110,12 +111,12 @@ def _holds_images(folder: Path) -> bool:
     return any(os.path.splitext(file)[1].lower() in SUFFIXES for _, _, files in os.walk(folder) for file in files)
 
 
-def _check_apart(train: Path, val: Path, typed: str) -> None:
+def _check_apart(train: Path, val: Path) -> None:
     """Raise DataError if one of the folders is in the other."""
     apart = train.resolve(), val.resolve()
     if train.samefile(val) or apart[0].is_relative_to(apart[1]) or apart[1].is_relative_to(apart[0]):
         raise DataError(
-            f"data.val_root={printable(typed)}: shares images with the training folder {printable(train)}, and a "
+            f"{printable(val)}: shares images with the training folder {printable(train)}, and a "
             "network knows the images that it was trained on: name another folder, or type data.holdout=0.2 instead"
         )
 

@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from bagoftricks.data.decode import decode
-from bagoftricks.data.digests import content_digests, memory_file
+from bagoftricks.data.digests import UNREADABLE, content_digests, memory_file
 from bagoftricks.data.image_file import ImageFile
 from bagoftricks.data.listing import Listing, first_names
 from bagoftricks.errors import DataError
@@ -259,17 +259,26 @@ def with_warnings(data: Dataset) -> Dataset:
 
 def identified(data: Dataset) -> Dataset:
     """Return the data set with the digest of its contents."""
-    failures: list[str] = []
+    failures, contents = list[str](), list[list[bytes]]()
     memory = memory_file(data.listings["train"].root if data.listings else data.name)
     digest = blake2b(json.dumps([data.digest, data.classes]).encode(), digest_size=16)
     for split in (data.train, data.val):
         digest.update(f"{len(split.labels)}\n".encode())
         digest.update(np.ascontiguousarray(split.labels, np.int64).data)
         if isinstance(split, FileSplit):
-            digest.update(b"".join(content_digests(split.paths.tolist(), memory, failures.append)))
+            contents.append(content_digests(split.paths.tolist(), memory, failures.append))
+            digest.update(b"".join(contents[-1]))
         elif isinstance(split, MemorySplit):
             digest.update(memory_digest(split).encode())
-    return replace(data, digest=digest.hexdigest(), warnings=(*data.warnings, *dict.fromkeys(failures)))
+    warnings = dict.fromkeys(failures + (_shared(*contents) if len(contents) > 1 else []))
+    return replace(data, digest=digest.hexdigest(), warnings=(*data.warnings, *warnings))
+
+
+def _shared(train: Sequence[bytes], val: Sequence[bytes]) -> list[str]:
+    """Return a warning for files in both splits, whether copies or links."""
+    known = set(train) - {UNREADABLE}
+    count = sum(contents in known for contents in val)
+    return [f"{count:,} of {len(val):,} validation images are training images too (bot-data lists them)"] * bool(count)
 
 
 def memory_digest(*splits: MemorySplit) -> str:

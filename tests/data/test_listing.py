@@ -1,4 +1,5 @@
 import os
+import zlib
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ JUNK = ("lost+found", "@eaDir", "__MACOSX", ".ipynb_checkpoints", "$RECYCLE.BIN"
 
 def image(path):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (4, 4), (len(path.name), 3, 5)).save(path, "PNG")
+    Image.new("RGB", (4, 4), zlib.crc32("/".join(path.parts[-3:]).encode())).save(path, "PNG")
     return path
 
 
@@ -28,6 +29,17 @@ def photos(root, *, train=("ant", "bee"), val=("ant", "bee"), count=3):
 
 def find(root, **values):
     return find_dataset(dataset_settings(name="imagefolder", root=str(root), **values))
+
+
+def test_one_folder_by_links_is_no_two_splits_and_files_in_both_are_a_warning(tmp_path):
+    root = photos(tmp_path, val=("ant",))
+    (root / "val" / "bee").symlink_to(root / "train" / "bee")
+    assert find(root).warnings == ("3 of 6 validation images are training images too (bot-data lists them)",)
+    (root / "val").rename(root / "other")
+    (root / "val").symlink_to(root / "train")
+    with pytest.raises(DataError, match=r"val: shares images with the training folder"):
+        find(root)
+    find(root, holdout=0.5)
 
 
 def names(split):
