@@ -108,8 +108,9 @@ class Interrupted(KeyboardInterrupt):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'mixup'?"``, or an empty text if no known word is near."""
-    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    lower = {name.lower(): name for name in known}
+    near = get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
+    return f"; did you mean '{lower[near[0]]}'?" if near else ""
 
 
 def printable(text: object) -> str:

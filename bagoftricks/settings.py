@@ -158,8 +158,9 @@ class DataSettings:
             check_range("data.pca", self.pca, 0, 100)
         if len(self.crop_area) != 2 or not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
             raise UserError(f"data.crop_area={self.crop_area}: must be [low, high] with 0 < low <= high <= 1")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise UserError("data.mean and data.std: must have three numbers each, and every std must be positive")
+        for name, three, least in (("mean", self.mean, 0.0), ("std", self.std, 1e-3)):
+            if len(three) != 3 or not least <= min(three) <= max(three) <= 255:
+                raise UserError(f"data.{name}={three}: must be three numbers from {least:g} to 255".replace(", ", ","))
 
     def find(self) -> Any:
         """Return the data set (a data.Dataset); decode nothing. Raises DataError if it is missing. Each has its own."""
@@ -254,7 +255,9 @@ class RuntimeSettings:
 
     def __post_init__(self) -> None:
         check_numbers("runtime.", vars(self))
-        if self.threads != "auto" and not (self.threads.isdecimal() and 1 <= int(self.threads) <= MOST_PROCESSES):
+        if self.threads != "auto" and not (
+            re.fullmatch(r"\d{1,4}", self.threads) and 1 <= int(self.threads) <= MOST_PROCESSES
+        ):
             raise UserError(f"runtime.threads={self.threads}: must be auto, or a number from 1 to {MOST_PROCESSES}")
         modes = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
         choose("runtime.compile_mode", self.compile_mode, modes)

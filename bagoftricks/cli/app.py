@@ -161,10 +161,20 @@ def explain(error: BaseException) -> str | None:
     wrong = re.search(r"Value '(.*?)' .*(?:could not be converted to|is not a valid) (\w+)", message)
     if wrong and full_key:
         return f"{full_key[1]}={wrong[1]}: must be {TYPE_NAMES.get(wrong[2], wrong[2])}"
+    if unset := re.search(
+        r"field '(.*?)' is not Optional|Could not delete from config. '(.*?)' does not exist", message
+    ):
+        return (
+            f"{unset[1]}=null: needs a value" if unset[1] else f"~{unset[2]}: is at its default already; leave it out"
+        )
+    if UNREADABLE.search(first):
+        typed = getattr(error, "override", "the command line")
+        return f"{typed}: cannot be read: a value is missing, or text of hydra.* is not in quotes"
     return f"{full_key[1]}: {first}" if full_key and full_key[1] not in first else first
 
 
 HYDRA = ("hydra.", "omegaconf.")
+UNREADABLE = re.compile("Lexer|mismatched input|viable alternative|Error parsing|extraneous input")  # Hydra's parser
 TYPE_NAMES = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
 
 

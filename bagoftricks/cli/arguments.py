@@ -8,8 +8,10 @@ import re
 from collections.abc import Iterable
 from typing import get_args, get_origin
 
+from bagoftricks.cli.commands import COMMANDS
 from bagoftricks.cli.conf import YAML_GROUPS, groups, options
-from bagoftricks.cli.text import is_text, quoted_text, setting_types, type_of
+from bagoftricks.cli.pages import own_settings
+from bagoftricks.cli.text import is_text, quoted, quoted_text, setting_types, type_of
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.registry import all_cards
 from bagoftricks.settings import OVERRIDE
@@ -38,6 +40,7 @@ FLAGS = {
     "-i",
     "--hydra-help",
 }
+CFG = dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all"))
 INFO, INFO_ABOUT = {"--info", "-i"}, {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
 VALUES = {bool: "true or false", int: "a whole number", float: "a number"}
 LONGEST_NUMBERS = 1000  # characters
@@ -65,14 +68,16 @@ def normalise_arguments(argv: list[str]) -> list[str]:
                 f"'{shortened(argument)}' is not key=value{_as_setting(argument, left) or _meant(argument)}"
             )
         sign = sign or ""
+        if sign == "~" and (key in groups() or value is not None) and key != "hydra":
+            raise UserError(
+                f"'{shortened(argument)}': ~ takes back one trick or setting: type ~tricks.NAME or ~KEY alone"
+            )
         if key in FAMILIES:
-            _check_options(key, value, multirun)
-            chosen.setdefault(key, []).append((sign, value or ""))
+            chosen.setdefault(key, []).append((sign, _options_of(key, value, multirun)))
         elif key == "model" and value and "/" in value:
             overrides.extend(_network(value, multirun))
         elif key in YAML_GROUPS:
-            _check_options(key, value, multirun)
-            overrides.append(f"{key}={value}")
+            overrides.append(f"{key}={_options_of(key, value, multirun)}")
         else:
             overrides.append(_setting(sign, key, value, multirun))
     return [*overrides, *(_merge(family, given) for family, given in chosen.items()), *flags]
@@ -96,13 +101,18 @@ def shortened(argument: str) -> str:
 
 
 def _flag(argument: str, left: list[str]) -> str:
-    name = argument.partition("=")[0]
+    name, equals, value = argument.partition("=")
     if name not in FLAGS | FLAGS_WITH_VALUE:
         meant = _as_setting(argument.lstrip("-").replace("-", "_"), left)
         near = (
             did_you_mean(name, FLAGS | FLAGS_WITH_VALUE | {"--help"}) or "; settings are typed as key=value, epochs=3"
         )
         raise UserError(f"there is no flag {shortened(name)}{meant or near}")
+    value = value if equals else left[0] if left else ""
+    if name in FLAGS_WITH_VALUE and (not value or (name in CFG and value not in CFG[name])):
+        raise UserError(f"{name} needs a value{': ' + ', '.join(CFG[name]) if name in CFG else ''}")
+    if equals and name in FLAGS - INFO:
+        raise UserError(f"{argument}: takes no value: type {name}")
     return argument
 
 
@@ -146,24 +156,26 @@ def _network(value: str, multirun: bool) -> list[str]:
         raise UserError(f"model={value}: '{library}' is no library of networks{meant} ({', '.join(known)})")
     if not all(re.fullmatch(r"[\w.-]+", name) for name in names):
         raise UserError(f"model={value}: type the library and its name of the network, as model=timm/resnet50d")
-    return [f"model={libraries.pop()}", f"model.network={','.join(names)}"]
+    return [f"model={libraries.pop()}", f"model.network={','.join(map(quoted, names))}"]
 
 
-def _check_options(group: str, value: str | None, multirun: bool) -> None:
-    if value is not None:
-        _check_brackets(f"{group}={value}")
-    if value is None or value in ("", "null"):
+def _options_of(group: str, value: str | None, multirun: bool) -> str:
+    """Return the chosen options of a group as Hydra takes them: ``[a,b]`` of tricks, one of anything else."""
+    names = list(dict.fromkeys(re.findall(r"[^\s,\[\]'\"]+", value or "")))
+    if value is None or value == "null" or not (names or (group in FAMILIES and "[" in value)):
         raise UserError(f"{group} needs a value: one of {', '.join(options(group))}")
-    if not multirun and _is_sweep(value):
+    _check_brackets(f"{group}={value}")
+    if (not multirun and _is_sweep(value)) or (group not in FAMILIES and "[" in value):
         both = f"'+{group}=[{value}]' for all of them in one run, or " if group in FAMILIES else ""
         raise UserError(f"{group}={value} names several: type {both}-m for one run each")
     if re.search(r"\w\(", value):  # glob(...), choice(...): Hydra's to expand
-        return
-    for name in re.findall(r"[^\s,\[\]'\"]+", value):
+        return value
+    for name in names:
         if name not in options(group):
             where = f"; it belongs to {families()[name]}: type +{families()[name]}={name}" if name in families() else ""
             meant = where or did_you_mean(name, options(group)) or _other_family(name, group)
             raise UserError(f"{group} has no option '{name}'{meant} ({', '.join(options(group))})")
+    return value if multirun else names[0] if group not in FAMILIES else f"[{','.join(names)}]"
 
 
 def _is_sweep(value: str) -> bool:
@@ -200,7 +212,7 @@ def _setting(sign: str, key: str, value: str | None, multirun: bool) -> str:
         return f"{key}={quoted_text(key, value, multirun=multirun)}"
     if value is not None:
         _check_brackets(f"{key}={value}")
-        if not multirun and _is_sweep(value):
+        if not multirun and _is_sweep(value) and get_origin(type_of(key)) is not list:
             raise UserError(f"{key}={shortened(value)} names several values: type -m for one run each")
         _check_written(key, value, multirun)
     return f"~{key}" if sign == "~" else f"{key}{rest}"
@@ -211,7 +223,8 @@ def _check_written(key: str, value: str, multirun: bool) -> None:
     types, listed = (type_of(key), *get_args(type_of(key))), get_origin(type_of(key)) is list
     plain = r"[\w.+\-, ]*"
     written = r"[\w.+\-\[\], ():*='\"]+" if multirun else rf"\[{plain}\]|null" if listed else plain
-    if not value or len(value) > LONGEST_NUMBERS or not re.fullmatch(written, value, re.ASCII):
+    no_list = listed and multirun and "[" not in value and value != "null"
+    if not value or no_list or len(value) > LONGEST_NUMBERS or not re.fullmatch(written, value, re.ASCII):
         kind = next((name for type_, name in VALUES.items() if type_ in types), "a value of the setting's type")
         raise UserError(f"{key}={shortened(value)}: must be {'a list, as [1,2]' if listed else kind}")
 
@@ -230,6 +243,13 @@ def _meant(word: str, rest: str = "") -> str:
     name = word.lstrip("+~").partition("=")[0]
     if name in families():
         return f": '{name}' is a trick, type +{families()[name]}={name}"
+    if name == "tricks":
+        return ": type +GROUP=TRICK, as +refine=mixup"
+    trick, _, parameter = ".".join(name.split(".")[-2:]).partition(".")
+    if trick in families():
+        return f"; did you mean 'tricks.{trick}.{parameter}{rest}'?"
+    if owners := [program for program in COMMANDS if name in {field.name for field in own_settings(program)}]:
+        return f": {name}= is for {' and '.join(owners)}"
     candidates = [*groups(), *setting_types()]
     tails = {candidate.rpartition(".")[2]: candidate for candidate in candidates}
     near = did_you_mean(name, candidates) or did_you_mean(name, tails)

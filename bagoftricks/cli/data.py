@@ -1,10 +1,12 @@
 """bot-data: a data set as a run would see it, and what is wrong with it. Trains nothing."""
 
+import re
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bagoftricks.cli.app import DONE, FAILED, launch, run_command
+from bagoftricks.cli.arguments import shortened
 from bagoftricks.cli.streams import show_result
 from bagoftricks.errors import UserError
 
@@ -35,8 +37,8 @@ class DataArguments:
                     raise UserError(f"show={value}: the name must end in .png")
                 asked.show = value
             elif equals and key == "scan":
-                if not value.isdecimal() or int(value) < 1:
-                    raise UserError(f"scan={value}: must be a whole number, 1 or more")
+                if not re.fullmatch(r"0*[1-9]\d{0,8}", value):
+                    raise UserError(f"scan={shortened(value)}: must be a whole number, 1 or more")
                 asked.scan = int(value)
             else:
                 asked.rest.append(argument)

@@ -129,6 +129,8 @@ def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], Json]":
     arms = make_arms(
         sweep.design, sweep.tricks, size=Size(sweep.max_tricks, sweep.runs, sweep.resolution, sweep.max_arms)
     )
+    if len(arms) > sweep.max_arms:
+        raise UserError(f"the design '{sweep.design}' has {len(arms)} arms, more than max_arms={sweep.max_arms}")
     aliases = alias_structure(arms, sweep.tricks).splitlines() if sweep.design == "fractional" else []
     for line in aliases:
         say("bot-sweep", line)
@@ -263,9 +265,10 @@ def parse(arguments: Sequence[str]) -> Sweep:
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals and not argument.startswith("~"):
-            raise UserError(f"'{argument}' is not key=value{did_you_mean(argument, own)} (bot-sweep --help)")
-        if key in own:
-            given[key] = _value(key, value)
+            meant = did_you_mean(argument.lstrip("-"), [f"{name}=" for name in own])
+            raise UserError(f"'{argument}' is not key=value{meant} (bot-sweep --help)")
+        if (name := key.lstrip("+")) in own:
+            given[name] = _value(name, value)
         elif key == "seed":
             raise UserError("seed= is for one run: type seeds=3, or seeds=[0,7]")
         elif key == "rerun":
@@ -274,6 +277,9 @@ def parse(arguments: Sequence[str]) -> Sweep:
             overrides.append(argument)
     if "experiment" in given and "design" in given:
         raise UserError("experiment= has its own arms: leave design= out, or give design= and tricks= alone")
+    for name in given:
+        if name in OF_DESIGNS and ("experiment" in given or (name == "floor" and given.get("design") != "greedy")):
+            raise UserError(f"{name}= belongs to {'design=greedy' if name == 'floor' else 'design='}: leave it out")
     if "experiment" not in given and "scale" in given:
         raise UserError("scale= belongs to experiment=: without one, type preset=cifar_laptop or other settings")
     launcher = tuple(override for override in overrides if is_launcher(override))
@@ -292,6 +298,7 @@ NUMBERS: dict[str, tuple[type, float, float]] = {  # bot-sweep's own: kind, leas
     "price_per_hour": (float, 0.0, 1e9),
 }
 SEEDS_AT_MOST = 1000
+OF_DESIGNS = ("tricks", "max_tricks", "max_arms", "runs", "resolution", "floor")
 
 
 def _value(key: str, text: str) -> Any:

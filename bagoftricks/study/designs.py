@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, get_args, get_origin
 import numpy as np
 
 from bagoftricks.errors import UserError, did_you_mean
-from bagoftricks.plugins import join_list, split_list
+from bagoftricks.plugins import join_list, split_items, split_list
 from bagoftricks.registry import HyperParameter, Values
 from bagoftricks.study.arms import Arm, Tricks
 from bagoftricks.tricks.catalogue import card, family_of, hyper_parameter
@@ -92,7 +92,7 @@ def parse_trick(text: str) -> tuple[str, Values]:
     name, given = match["name"], (match["params"] or "").strip()
     family_of(name)
     params: dict[str, object] = {}
-    for pair in given.split(",") if given else []:
+    for pair in split_items(given):
         key, equals, value = (part.strip() for part in pair.partition("="))
         if not (key and equals and value):
             raise UserError(f"trick '{name}': '{pair.strip()}' sets no hyper-parameter; write key=value")

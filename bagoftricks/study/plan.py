@@ -21,6 +21,7 @@ from bagoftricks.study.designs import as_argument, typed_value
 from bagoftricks.tricks.catalogue import families, family_of, hyper_parameter
 
 STUDY_FORMAT = 2  # of a study's file; the first had neither a format nor a seal
+LONGEST_STUDY = 200  # bytes of a name, which is a file's
 STUDIES = "studies"  # folder of the studies, inside a store
 Compose = Callable[[Sequence[str]], Settings]  # overrides as typed on the command line -> settings
 
@@ -213,6 +214,8 @@ def study_name(experiment: str, scale: str) -> str:
 
 
 def study_path(store: Store, name: str) -> Path:
+    if len(name.encode(errors="replace")) > LONGEST_STUDY:
+        raise UserError(f"name={name[:40]}...: has more than {LONGEST_STUDY} bytes: type a shorter one")
     return store.shared(STUDIES) / (name.replace("/", "--") + ".json")
 
 

@@ -114,6 +114,13 @@ def test_greedy_lists_the_baseline_and_the_first_batch():
     assert greedy_first(ABC) == GreedyStep((), make_arms("greedy", ABC)[1:])
 
 
+def test_text_with_commas_is_typed_in_quotes():
+    assert parse_trick("distill('teacher=file:a,b.pth',hard_weight=0)")[1] == {
+        "teacher": "file:a,b.pth",
+        "hard_weight": 0.0,
+    }
+
+
 def test_hyper_parameters_are_kept_and_shown():
     _, arm, other = make_arms("one_at_a_time", ["mixup(alpha=0.5,partner=second_batch)", "mixup"])
     assert arm.label == "mixup(alpha=0.5, partner=second_batch)"

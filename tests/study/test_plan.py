@@ -115,6 +115,8 @@ def test_a_study_is_written_down_with_its_runs(compose, store):
     assert study["title"] == "a title"
     assert study["arms"][2]["runs"] == {str(run.seed): run.id for run in plan.runs if run.label == "d"}
     assert study_names(store) == ["bag/table-laptop"]
+    with pytest.raises(UserError, match="has more than 200 bytes: type a shorter one"):
+        save_study(store, "写" * 70, plan, {})
 
 
 def test_a_hyper_parameter_of_a_trick_that_no_arm_has_is_refused(compose):
