@@ -44,8 +44,9 @@ def run_command(program: str, argv: list[str] | None, action: Callable[[list[str
         return DONE
 
     guard_streams()
-    for name in ("SIGTERM", "SIGUSR2"):  # before and after the training; during it, they are noted between two steps
-        if number := getattr(signal, name, None):
+    for name in ("SIGTERM", "SIGUSR2", "SIGHUP"):  # around the training; during it, they are noted between two steps
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves SIGHUP
             signal.signal(number, _interrupt)
     try:
         return max(_guarded(program, answer_or_act), _guarded(program, sys.stdout.flush))

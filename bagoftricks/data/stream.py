@@ -89,7 +89,7 @@ def begin_worker(shared: bool, worker: int) -> None:
     """
     if not shared:
         send_through_pipes()
-    for name in ("SIGINT", "SIGUSR2"):
+    for name in ("SIGINT", "SIGUSR2", "SIGHUP"):
         if number := getattr(signal, name, None):
             signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # tells who has sent a signal; macOS has no such call

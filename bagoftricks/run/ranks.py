@@ -242,7 +242,7 @@ class Relay:
 
 def run_as_rank(path: Path) -> int:
     """Carry out the run with the settings in the file ``path`` as one of its ranks; return the exit status."""
-    for name in ("SIGTERM", "SIGINT", "SIGUSR2"):  # the process that started the ranks sends "stop"
+    for name in ("SIGTERM", "SIGINT", "SIGUSR2", "SIGHUP"):  # the process that started the ranks sends "stop"
         if number := getattr(signal, name, None):
             signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=exit_with_parent, args=(os.getppid(),), daemon=True).start()

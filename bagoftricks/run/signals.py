@@ -6,8 +6,8 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
-# From a scheduler, from submitit (before it takes the machine away), and from Ctrl-C.
-STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR2", "SIGINT") if hasattr(signal, name))
+# From a scheduler, from submitit (before it takes the machine away), from a terminal that is closed, and from Ctrl-C.
+STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR2", "SIGHUP", "SIGINT") if hasattr(signal, name))
 
 
 class Signals:

@@ -282,7 +282,7 @@ def start_forkserver() -> None:
     save their runs, and it is needed to tell when they have ended.
     """
     main = threading.current_thread() is threading.main_thread()  # handlers can be set there alone
-    stopping = (signal.SIGTERM, signal.SIGUSR2) if main else ()
+    stopping = (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP) if main else ()
     before = [signal.signal(number, signal.SIG_IGN) for number in stopping]
     try:
         forkserver.ensure_running()

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 
+from bagoftricks.cli.app import run_command
 from bagoftricks.errors import Interrupted
 from bagoftricks.run.execute import execute
 from bagoftricks.run.signals import Signals
@@ -27,14 +28,14 @@ def ctrl_c():
 def earlier():
     """Handlers that remember."""
     called, before = [], {}
-    for number in (signal.SIGTERM, signal.SIGUSR2):
+    for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP):
         before[number] = signal.signal(number, lambda n, frame: called.append(n))
     yield called
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_is_noted_and_the_earlier_handler_comes_back(earlier, number):
     before = signal.getsignal(number)
     with Signals() as signals:
@@ -90,6 +91,14 @@ def test_other_threads_and_ignored_signals_are_left_alone():
         signal.signal(signal.SIGINT, before)
 
 
+def test_a_command_under_nohup_outlives_its_terminal():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run_command("bot-table", [], lambda arguments: os.kill(os.getpid(), signal.SIGHUP)) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def bot_train(store, photos, *more, epochs=400):
     return subprocess.Popen(
         [sys.executable, "-m", "bagoftricks.cli.train", "data=imagefolder", f"data.root={photos}", "image_size=72",
@@ -122,7 +131,7 @@ def started():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_to_all_processes_of_a_run_saves_it_and_is_status_75(tmp_path, photos, number, started):
     process = started(tmp_path / "store", photos)
     await_rows(process, tmp_path / "store", 2)
