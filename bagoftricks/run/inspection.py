@@ -140,7 +140,7 @@ def inspect_data(looked: Looked, reporter: Reporter, limit: int | None = None) -
         std=tuple(round(value, 2) for value in std),
         set_mean=tuple(settings.data.mean),
         set_std=tuple(settings.data.std),
-        treatment=treatment(looked.checked, data),
+        treatment=treatment(looked.checked, data, len(facts["train"].broken)),
         wrong=tuple(faults(looked, facts, twins)),
         notes=tuple(remarks(looked, facts, twins)),
     )

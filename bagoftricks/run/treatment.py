@@ -23,10 +23,12 @@ def validation_augment(settings: Settings, recipe: Recipe) -> Augment:
     return Augment.plain(settings.data, test_pixels(settings, recipe), short_side)
 
 
-def treatment(checked: Checked, data: Dataset) -> dict[str, str]:
-    """Return what happens to the images, a line for each step."""
-    settings, recipe = checked.settings, checked.recipe
+def treatment(checked: Checked, data: Dataset, broken: int = 0) -> dict[str, str]:
+    """Return what happens to the images, a line for each step; ``broken`` training images cannot be read."""
+    settings, recipe, count = checked.settings, checked.recipe, len(data.train.labels)
     augment, val = training_augment(settings, recipe), validation_augment(settings, recipe)
+    if settings.data.on_error == "skip" and prepared_whole(augment, count):  # in a stream, batches are smaller instead
+        count -= broken
     return {
         "training crop": _crop(augment),
         "flip": ("half of the images" if recipe.flip is None else recipe.flip[0]) if augment.flip else "none",
@@ -36,7 +38,7 @@ def treatment(checked: Checked, data: Dataset) -> dict[str, str]:
         "values": f"minus {_listed(settings.data.mean)}, over {_listed(settings.data.std)}",
         "split": _split(settings.data, data),
         "decoding": _decoding(settings, augment, data),
-        "epoch": _epoch(len(data.train.labels), settings.batch_size),
+        "epoch": _epoch(count, settings.batch_size),
     }
 
 

@@ -116,6 +116,12 @@ def test_data_that_a_run_would_refuse_is_looked_at_all_the_same(photos, folder, 
     assert found.splits["train"].ignored == ({".txt": 1} if folder.startswith("train") else {})
 
 
+def test_the_steps_of_an_epoch_are_those_of_the_readable_images(photos):
+    (photos / "train" / "red" / "12.png").write_bytes(b"no image")
+    found = inspected(chosen(photos, on_error="skip"))
+    assert found.treatment["epoch"] == "1 steps of 4 images; 3 images sit out, others each time"
+
+
 def test_a_part_of_the_images_is_looked_at(photos):
     found = inspected(chosen(photos), limit=3)
     assert (found.splits["train"].looked_at, sum(found.splits["train"].formats.values())) == (3, 3)
