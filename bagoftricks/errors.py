@@ -108,7 +108,7 @@ class Interrupted(KeyboardInterrupt):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'mixup'?"``, or an empty text if no known word is near."""
-    lower = {name.lower(): name for name in known}
+    lower = {name.lower(): name for name in known if name != word}
     near = get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
     return f"; did you mean '{lower[near[0]]}'?" if near else ""
 

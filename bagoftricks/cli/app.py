@@ -137,12 +137,13 @@ def explain(error: BaseException) -> str | None:
     """Return one line about an expected error, None for a bug."""
     if isinstance(error, UserError) or type(error).__name__ in ("TrainingFailed", "RunElsewhere", "RankLost"):
         return str(error)
-    from bagoftricks.store.files import DISK_FULL
+    from bagoftricks.store.files import DISK_FULL, OUT_OF_REACH
     from bagoftricks.tricks.catalogue import family_of
 
-    if isinstance(error, OSError) and error.errno in DISK_FULL:
+    if isinstance(error, OSError) and error.errno in (*DISK_FULL, *OUT_OF_REACH):
         where = f"{error.filename}: " if error.filename else ""
-        return f"{where}the disk is full: make room, then type the same command again"
+        why = "the disk is full: make room" if error.errno in DISK_FULL else f"{error.strerror}: change that"
+        return f"{where}{why}, then type the same command again"
     if not is_users(error):
         return None
     if isinstance(error, RecursionError):

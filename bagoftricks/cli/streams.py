@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any, TextIO
 
 from bagoftricks.errors import printable
@@ -60,6 +61,12 @@ def _quiet(stream: TextIO | None, number: int) -> TextIO:
 def say(program: str, message: object) -> None:
     """Print one line on standard error, where progress, warnings and errors are shown."""
     print(printable(f"{program}: {message}"), file=sys.stderr)
+
+
+def name_left_out(program: str, damaged: Iterable[str]) -> None:
+    """Print what is wrong with each record that a table leaves out, once."""
+    for damage in dict.fromkeys(damaged):
+        say(program, f"left out: {damage}")
 
 
 def show_result(text: str) -> None:

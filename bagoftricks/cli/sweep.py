@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bagoftricks.cli.app import DONE, FAILED, INTERRUPTED, run_command
 from bagoftricks.cli.compose import compose_settings
 from bagoftricks.cli.launchers import is_launcher, launch_with_plugin
-from bagoftricks.cli.streams import say, show_result
+from bagoftricks.cli.streams import name_left_out, say, show_result
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.plugins import split_list
 from bagoftricks.registry import MOST, check_range
@@ -230,7 +230,8 @@ def how_it_ended(runs: "Sequence[PlannedRun]", store: "Store") -> int:
     stopped = [run for run in runs if at[run.id] not in (RunState.DONE, RunState.FAILED) and run not in unevaluated]
     if stopped:
         say("bot-sweep", f"{len(stopped)} runs were interrupted: type the same command again to resume")
-    return INTERRUPTED if stopped else FAILED if failed or unevaluated else DONE
+    name_left_out("bot-sweep", store.damaged)
+    return INTERRUPTED if stopped else FAILED if failed or unevaluated or store.damaged else DONE
 
 
 def greedy(sweep: Sweep, name: str, overrides: Sequence[str], about: Json, base: "Settings", store: "Store") -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bagoftricks.cli.app import run_command
-from bagoftricks.cli.streams import say, show_result
+from bagoftricks.cli.streams import name_left_out, show_result
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.plugins import split_list
 
@@ -69,16 +69,18 @@ def table(arguments: list[str]) -> str:
         raise UserError(f"format={chosen.format}: must be one of {', '.join(styles)}")
     columns = split_list(chosen.columns)
     measure = chosen_measure(chosen)
+    store = Store(Path(chosen.store))
     if chosen.experiment or chosen.study:
         from bagoftricks.report.study import study_report
         from bagoftricks.study.plan import study_name
 
         study = chosen.study or study_name(chosen.experiment, chosen.scale)
-        return study_report(Store(chosen.store), study, chosen.format, columns, measure)
-    store = Store(Path(chosen.store))
+        report = study_report(store, study, chosen.format, columns, measure)
+        if chosen.format == "csv":  # the others have notes
+            name_left_out("bot-table", store.damaged)
+        return report
     rows = [row for record in store.records() for row in record_rows(record, measure or NO_MEASURE)]
-    for damage in store.damaged:
-        say("bot-table", f"left out: {damage}")
+    name_left_out("bot-table", store.damaged)
     if not rows and chosen.format != "json":
         raise UserError(f"store={chosen.store} holds no finished run yet; bot-train makes one")
     rows.sort(key=attrgetter("model", "data", "label", "seed"))

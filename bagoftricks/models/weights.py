@@ -92,10 +92,14 @@ def file_digest(path: str | Path) -> str:
 
 def existing(path: str | Path) -> Path:
     file = local_path("model.weights", path)
-    if file.is_file():
-        return file
-    if os.path.lexists(file):
-        raise UserError(f"{path}: is no file of weights, but a folder, a link to nothing or a device: restore the file")
+    try:
+        if file.is_file():
+            file.open("rb").close()
+            return file
+        if os.path.lexists(file):
+            raise UserError(f"{path}: is no file of weights, but a folder, a link to nothing or a device")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     near = did_you_mean(file.name, os.listdir(file.parent)) if file.parent.is_dir() else ""
     raise UserError(f"{path}: no such file of weights{near}")
 

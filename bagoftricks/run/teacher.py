@@ -5,6 +5,7 @@ digest covers all of these, so a run's id depends on the contents of the teacher
 """
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +26,7 @@ from bagoftricks.folders import local_path
 from bagoftricks.measure.complexity import count_macs, count_params
 from bagoftricks.measure.speed import synchronise
 from bagoftricks.models import build_model, to_device
-from bagoftricks.models.weights import read_tensors
+from bagoftricks.models.weights import existing, read_tensors
 from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import Images, Logits, SetPrecision
 from bagoftricks.recipe.recipe import Recipe
@@ -109,7 +110,7 @@ def _run_file(source: str, store: Store, name: str) -> tuple[Path, str]:
             source, f"{len(found)} runs begin with it ({', '.join(f.name for f in found[:3])}...): type more of the id"
         )
     file = WEIGHTS if weight_set in ("", "last") else f"{weight_set}.{WEIGHTS}"
-    if not (found[0] / file).is_file():
+    if not os.path.lexists(found[0] / file):
         known = sorted(path.name.removesuffix(WEIGHTS).rstrip(".") or "last" for path in found[0].glob(f"*{WEIGHTS}"))
         raise _error(source, f"the run has no weights '{weight_set}' (it has {', '.join(known) or 'none'})")
     return found[0], file
@@ -130,7 +131,7 @@ def _own_file(source: str, name: str) -> tuple[Path, str]:
 
 def _of_run(source: str, weights: Path, num_classes: int, class_names: Sequence[str]) -> Teacher:
     record = read_record(weights.parent / RECORD)
-    require_intact(weights)
+    require_intact(existing(weights))
     settings = _settings(source, record)
     classes = settings.num_classes or record.data.classes
     recipe = _recipe(source, settings, record, classes)
@@ -239,7 +240,7 @@ def _identified(facts: Mapping[str, object], **parts: Any) -> Teacher:
     facts = {**facts, "pixels": parts["pixels"], "mean": parts["mean"], "std": parts["std"]}
     stat = parts["weights"].stat()
     shapes, weights_digest = _read_once(
-        str(parts["weights"].resolve()), (stat.st_mtime_ns, stat.st_ctime_ns), stat.st_size
+        os.path.abspath(parts["weights"]), (stat.st_mtime_ns, stat.st_ctime_ns), stat.st_size
     )
     with torch.device("meta"):
         wanted = {name: tuple(tensor.shape) for name, tensor in parts["build"]().state_dict().items()}

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+UNREADABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTDIR)
+OUT_OF_REACH = (*UNREADABLE, errno.EMFILE, errno.ENFILE)
 TEMPORARY = "tmp"  # last part of the name of a file that is not whole yet
 LEFTOVERS = (f".*.{TEMPORARY}", ".tmp*", ".lease.json.*", ".clock.*")  # the last three: of earlier versions
 YOUNG_SECONDS = 2.0  # of a temporary file that its writer may not have locked yet
@@ -73,6 +75,15 @@ def read_file(path: Path, limit: int) -> bytes:
         if (size := os.fstat(file.fileno()).st_size) > limit:
             raise OSError(errno.EFBIG, f"it has {size:,} bytes", str(path))
         return file.read()
+
+
+def is_there(path: Path) -> bool:
+    """Return True if anything has this name, or that cannot be told: whoever reads it reports why."""
+    try:
+        path.lstat()
+    except OSError as error:
+        return error.errno not in (errno.ENOENT, errno.ENOTDIR)
+    return True
 
 
 def open_regular(path: Path, flags: int = 0) -> BinaryIO:

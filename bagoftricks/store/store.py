@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import io
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
@@ -13,6 +12,7 @@ from pathlib import Path
 from bagoftricks.errors import DamagedRecord, UserError
 from bagoftricks.folders import local_path
 from bagoftricks.store.files import (
+    is_there,
     note_once,
     open_regular,
     read_file,
@@ -66,13 +66,13 @@ class Store:
     def record(self, run_id: str) -> Record | None:
         """Return the record of a finished run, or None."""
         path = self.folder(run_id) / RECORD
-        return self._read(path) if os.path.lexists(path) else None
+        return self._read(path) if is_there(path) else None
 
     def state(self, run_id: str) -> RunState:
         """Return the state of the run, from the files in its folder. Raises UserError if one of them is a link."""
         folder = self.folder(run_id)
         refuse_links(folder)
-        if os.path.lexists(folder / RECORD):
+        if is_there(folder / RECORD):
             return RunState.DONE
         if is_live(folder / LEASE):
             return RunState.RUNNING
@@ -154,7 +154,7 @@ class Store:
             raise UserError(f"store={self.root}: no such folder; {instead}") from error
         except OSError as error:
             raise UserError(f"store={self.root}: cannot be read ({error.strerror})") from error
-        return [path for folder in folders if os.path.lexists(path := folder / RECORD)]
+        return [path for folder in folders if is_there(path := folder / RECORD)]
 
     def find(self, prefix: str) -> Record:
         """Return the record of the finished run whose id begins with ``prefix``; raise UserError unless it is one."""
@@ -231,7 +231,7 @@ def is_intact(path: Path, record: Record) -> bool:
 
 def require_intact(path: Path) -> None:
     """Raise UserError if a file next to a record is not the one that its run wrote; a file of elsewhere is accepted."""
-    if not os.path.lexists(path.parent / RECORD):
+    if not is_there(path.parent / RECORD):
         return
     try:
         record = read_record(path.parent / RECORD)

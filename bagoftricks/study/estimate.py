@@ -55,7 +55,7 @@ def seconds_from_steps(run: PlannedRun) -> float:
 
 def _records(store: Store) -> list[Record]:
     try:
-        return list(store.records())
+        return list(Store(store.root).records())  # what is damaged elsewhere is not the study's
     except UserError:  # no store yet
         return []
 

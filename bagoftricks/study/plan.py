@@ -184,7 +184,10 @@ def state_of(run: PlannedRun, store: Store) -> RunState:
     state = store.state(run.id)
     if state is not RunState.DONE or run.evaluation is None:
         return state
-    record = store.record(run.id)
+    try:
+        record = store.record(run.id)
+    except UserError:  # damaged: the table names it
+        return state
     if record is not None and record.evaluation(run.evaluation) is not None:
         return state
     return RunState.RUNNING if is_live(store.folder(run.id) / LEASE) else RunState.UNEVALUATED

@@ -65,6 +65,19 @@ def test_a_failed_run_stops_no_other_and_is_tried_again_when_asked(bot):
     assert "3 to train" in bot("bot-sweep", *sweep, "retry=failed").err
 
 
+def test_a_damaged_record_is_named_by_a_sweep_that_goes_on_without_it(bot, tmp_path):
+    sweep = ["design=one_at_a_time", "slots=0", "corruptions=small_c", "corruptions.limit=1", *FAST]
+    assert bot("bot-sweep", *sweep, "tricks=[mixup]").status == 0
+    record = next(tmp_path.rglob("record.json"))
+    record.write_text("{}", encoding="utf-8")
+    done = bot("bot-sweep", *sweep, "tricks=[mixup,cosine]")
+    assert (done.status, "[3/3] cosine" in done.err) == (1, True)
+    left_out = f"left out: {record.relative_to(tmp_path)} is not a record"
+    assert left_out in done.out
+    assert left_out in done.err
+    assert left_out in bot("bot-table", "study=one_at_a_time", "format=csv").err
+
+
 def test_arms_that_conflict_are_reported_before_anything_starts(bot):
     sweep = ["design=factorial", "tricks=[resnet_b,resnet_d]", "slots=0", *latest([*FAST, "model.depths=[1,1]"])]
     done = bot("bot-sweep", *sweep)

@@ -1,6 +1,8 @@
 """Weights in and out: files, names, and what is said where they do not fit."""
 
+import errno
 import pickle
+from pathlib import Path
 
 import pytest
 import timm
@@ -116,6 +118,17 @@ def test_a_file_that_would_run_code_is_refused_and_does_not_run(write, name, tmp
     with pytest.raises(UserError, match=r"weights\.\w+: (refused, for it is damaged or holds more than|is damaged)"):
         read_tensors(file)
     assert not marker.exists()
+
+
+def test_a_file_that_is_closed_to_us_is_named_with_the_reason(tmp_path, monkeypatch):
+    (tmp_path / "w.safetensors").touch()
+
+    def closed(path, *args):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", closed)
+    with pytest.raises(UserError, match=r"w.safetensors: cannot be read \(Permission denied\)"):
+        read_tensors(tmp_path / "w.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -302,6 +302,12 @@ def test_a_failure_that_cannot_be_written_down_is_a_failure_all_the_same(tmp_pat
     assert "could not be recorded" in store.failure("run")["error"]
 
 
+def test_what_is_out_of_reach_is_one_line_of_every_command():
+    error = PermissionError(errno.EACCES, "Permission denied", "/store/studies/s.json")
+    assert explain(error) == "/store/studies/s.json: Permission denied: change that, then type the same command again"
+    assert explain(FileNotFoundError(errno.ENOENT, "No such file or directory", "/x")) is None  # a mistake of ours
+
+
 def test_a_failure_without_room_for_a_single_file_is_printed(tmp_path, capsys):
     (tmp_path / "file").touch()
     Store(tmp_path / "file").mark_failed("run", "it broke\nin detail", "")

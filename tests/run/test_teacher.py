@@ -304,6 +304,12 @@ def test_a_network_of_torchvision_is_a_teacher_with_its_own_size_and_normalisati
     assert again.cost()["teacher_params"] == sum(p.numel() for p in network.parameters())
 
 
+def test_a_link_to_a_file_of_another_name_is_read_by_its_own(library, store, tmp_path):
+    shutil.copy(library / "ten.safetensors", tmp_path / "blob")  # as in the cache of a hub
+    (tmp_path / "model.safetensors").symlink_to("blob")
+    assert find_teacher(f"torchvision:squeezenet1_1:{tmp_path / 'model.safetensors'}", Store(store), 10).pixels == 224
+
+
 def test_a_network_of_timm_is_a_teacher(library, store):
     teacher = find_teacher(f"timm:test_resnet:{library / 'timm.pth'}", Store(store), 10)
     assert teacher.pixels == 160

@@ -1,5 +1,7 @@
+import errno
 import json
 import os
+import stat
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
@@ -361,6 +363,24 @@ def test_metrics_that_have_no_end_hold_nobody_up(tmp_path, place):
     metrics.unlink()
     place(metrics)
     assert [found.id for found in store.records()] == ["abc"]
+
+
+def test_a_run_whose_folder_is_closed_to_us_is_named(tmp_path, monkeypatch):
+    whole_run(Store(tmp_path))
+    lstat = Path.lstat
+
+    def closed(path):
+        if path.parent == tmp_path / "abc":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return lstat(path)
+
+    monkeypatch.setattr(Path, "lstat", closed)
+    monkeypatch.setattr(Path, "is_symlink", lambda path: stat.S_ISLNK(path.lstat().st_mode))
+    store = Store(tmp_path)
+    assert list(store.records()) == []
+    assert "abc/record.json is not a record ([Errno 13] Permission denied" in store.damaged[0]
+    with pytest.raises(DamagedRecord):
+        store.record("abc")
 
 
 def in_the_way(path, what):
