@@ -140,10 +140,10 @@ class Checkpoints:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove what a process left in the folder of a finished run, that was killed after it had written the record."""
-    if not ((folder / FOLDER).is_dir() or (folder / LEASE).is_file()):
-        return
-    refuse_links(folder)
     with suppress(OSError):  # of somebody else's store, say
+        if not ((folder / FOLDER).is_dir() or (folder / LEASE).is_file()):
+            return
+        refuse_links(folder)
         if (lease := claim(folder)) is not None:
             with lease:
                 remove_temporaries(folder)

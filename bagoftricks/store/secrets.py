@@ -9,9 +9,13 @@ from typing import Any
 from bagoftricks.errors import UserError
 
 HIDDEN = "***"
-SECRET_NAME = r"(?:token|password|passwd|passphrase|secret|credentials?|(?:api|access|auth|private|secret)_?key|key)"
-IS_SECRET = re.compile(rf"(?:.*_)?{SECRET_NAME}", re.IGNORECASE)
-IN_TEXT = re.compile(rf"(\b(?:\w+_)?{SECRET_NAME}\s*=\s*)(?:'[^']*'|\"[^\"]*\"|[^\s,;()\[\]{{}}]+)", re.IGNORECASE)
+SEVERAL = r"(?:password|passwd|pwd|passphrase|secret|credential|authorization|(?:api|access|auth|private)_?key)s?"
+PLAIN = rf"\w*(?:token|{SEVERAL})"  # tokens are words of a text
+SECRET_NAME = rf"(?:{PLAIN}|(?:\w*_)?key)"
+IS_SECRET = re.compile(SECRET_NAME, re.IGNORECASE)
+QUOTED = r"'[^']*'|\"[^\"]*\""
+IN_TEXT = re.compile(rf"(\b{SECRET_NAME}\s*=\s*)(?:{QUOTED}|[^\s,;()\[\]{{}}]+)", re.IGNORECASE)
+IN_OBJECT = re.compile(rf"([{{,]\s*['\"]?{PLAIN}['\"]?\s*:\s*)(?:{QUOTED}|[^,}}]+)", re.IGNORECASE)  # as {token: x}
 IN_ADDRESS = re.compile(r"(?<=://)[^/\s@]+(?=@)")
 SHORTEST = 4  # characters of a value that is also hidden in the middle of a text
 
@@ -19,7 +23,9 @@ SHORTEST = 4  # characters of a value that is also hidden in the middle of a tex
 def hide(value: Any, name: str = "") -> Any:
     """Return JSON values without secrets; ``name``: of the value."""
     if isinstance(value, Mapping):
-        return {key: hide(held, name if name == "commands" else str(key)) for key, held in value.items()}
+        return {
+            key: hide(held, name if name == "commands" or is_secret(name) else str(key)) for key, held in value.items()
+        }
     if isinstance(value, list | tuple):
         return [hide(held, name) for held in value]
     if not isinstance(value, str):
@@ -32,7 +38,9 @@ def hide(value: Any, name: str = "") -> Any:
 def fingerprinted(value: Any, name: str = "") -> Any:
     """Return the values of an identity with a digest in the place of each secret: another one is another run."""
     if isinstance(value, Mapping):
-        return {key: fingerprinted(held, str(key)) for key, held in value.items()}
+        return {key: fingerprinted(held, name if is_secret(name) else str(key)) for key, held in value.items()}
+    if isinstance(value, list | tuple) and is_secret(name):
+        return [fingerprinted(held, name) for held in value]
     if isinstance(value, str) and value and is_secret(name):
         return HIDDEN + blake2b(value.encode(), digest_size=8).hexdigest()
     return value
@@ -42,7 +50,9 @@ def hide_text(text: str, settings: Any = None) -> str:
     """Return a text without secrets: those that it names, and those among the values of ``settings``."""
     for _, value in secrets_in(settings):
         text = text.replace(value, HIDDEN) if len(value) >= SHORTEST else text
-    return IN_ADDRESS.sub(HIDDEN, IN_TEXT.sub(rf"\g<1>{HIDDEN}", text))
+    for pattern in (IN_TEXT, IN_OBJECT):
+        text = pattern.sub(rf"\g<1>{HIDDEN}", text)
+    return IN_ADDRESS.sub(HIDDEN, text)
 
 
 def hide_command(command: str) -> str:
@@ -66,11 +76,12 @@ def is_secret(name: str) -> bool:
 
 def secrets_in(values: Any, name: str = "") -> Iterator[tuple[str, str]]:
     """Yield the dotted name and the value of every secret text."""
+    if isinstance(values, str) and values and any(map(is_secret, name.split("."))):
+        yield name, values
     for key, held in values.items() if isinstance(values, Mapping) else ():
-        below = f"{name}.{key}" if name else str(key)
-        if isinstance(held, str) and held and is_secret(str(key)):
-            yield below, held
-        yield from secrets_in(held, below)
+        yield from secrets_in(held, f"{name}.{key}" if name else str(key))
+    for held in values if isinstance(values, list | tuple) else ():
+        yield from secrets_in(held, name)
 
 
 def require_secrets(values: Any) -> None:

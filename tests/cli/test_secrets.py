@@ -4,7 +4,15 @@ import json
 
 import pytest
 
-from bagoftricks.store.secrets import HIDDEN, fingerprinted, hide, hide_command, hide_text, is_secret
+from bagoftricks.store.secrets import (
+    HIDDEN,
+    fingerprinted,
+    hide,
+    hide_command,
+    hide_text,
+    is_secret,
+    secrets_in,
+)
 from tests.cli.test_commands import FAST, one_line
 
 PLUGIN = '''
@@ -36,7 +44,25 @@ SECRET = "s3cr3t+Value"
 
 @pytest.mark.parametrize(
     "name",
-    ["token", "API_TOKEN", "hf_token", "password", "db_passwd", "secret", "api_key", "apikey", "key", "credentials"],
+    [
+        "token",
+        "API_TOKEN",
+        "hf_token",
+        "password",
+        "db_passwd",
+        "secret",
+        "api_key",
+        "apikey",
+        "key",
+        "credentials",
+        "apiToken",
+        "hftoken",
+        "secretAccessKey",
+        "db_pwd",
+        "passwords",
+        "api_keys",
+        "Authorization",
+    ],
 )
 def test_names_that_look_secret(name):
     assert is_secret(name)
@@ -49,6 +75,12 @@ def test_names_that_do_not(name):
     assert hide({name: "text"}) == {name: "text"}
 
 
+@pytest.mark.parametrize("held", [[SECRET], [[SECRET]], {"a": SECRET}, {"a": [SECRET]}])
+def test_secrets_within_a_secret_are_hidden(held):
+    assert SECRET not in f"{hide({'token': held})} {fingerprinted({'token': held})}"
+    assert [value for _, value in secrets_in({"data": {"token": held}})] == [SECRET]
+
+
 def test_numbers_and_empty_texts_are_no_secrets():
     assert hide({"token": 3, "key": "", "secret": None}) == {"token": 3, "key": "", "secret": None}
 
@@ -56,6 +88,7 @@ def test_numbers_and_empty_texts_are_no_secrets():
 @pytest.mark.parametrize(
     ("command", "hidden"),
     [
+        ("bot-train '+data={a: 1, token: x y, b: 2}'", "bot-train '+data={a: 1, token: ***, b: 2}'"),
         ("bot-train data.root=s3://me:pw@host/x", "bot-train 'data.root=s3://***@host/x'"),
         ("bot-train 'data.token=it'\"'\"'s a'", "bot-train 'data.token=***'"),
         ("bot-sweep 'tricks=[x(token=abc,alpha=2)]'", "bot-sweep 'tricks=[x(token=***,alpha=2)]'"),

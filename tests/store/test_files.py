@@ -112,6 +112,14 @@ def test_files_have_the_mode_that_the_umask_gives(tmp_path, mask):
     assert {path: mode for path, mode in found.items() if mode != (0o777 if path.is_dir() else 0o666) & ~mask} == {}
 
 
+def test_the_leftovers_of_a_run_that_is_closed_to_us_stay(tmp_path, monkeypatch):
+    def closed(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", closed)
+    remove_leftovers(tmp_path)
+
+
 # --- reading ---
 
 
