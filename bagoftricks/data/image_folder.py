@@ -151,7 +151,8 @@ def _check_classes(lister: Lister, names: Sequence[str], train: FileSplit) -> No
     if empty := [name for name, count in zip(names, counts, strict=True) if not count]:
         raise DataError(
             f"{root}: no images ({_suffixes()}) in the folders of {len(empty)} of {len(names)} classes "
-            f"({first_names(empty)}): remove these folders, or put images into them; {lister.listing()}".rstrip("; ")
+            f"({first_names(empty)}): move them away, or put images into them (store= moves the results of runs); "
+            f"{lister.listing()}".rstrip("; ")
         )
     if len(names) == 1:
         below = Lister(os.path.join(lister.root, names[0])).classes()

@@ -242,7 +242,10 @@ def stratified(labels: Labels, key: Key) -> Labels:
 def with_warnings(data: Dataset) -> Dataset:
     """Return the data set with a warning for each class without images. Raises DataError if nothing can be learnt."""
     if len(data.train.labels) == 0 or len(data.val.labels) == 0:
-        raise DataError(f"data={data.name}: has no {'validation' if len(data.train.labels) else 'training'} images")
+        why = f" ({'; '.join(data.warnings)})" if data.warnings else ""
+        raise DataError(
+            f"data={data.name}: has no {'validation' if len(data.train.labels) else 'training'} images{why}"
+        )
     if len(data.classes) < 2:
         raise DataError(f"data={data.name}: has one class only: there is nothing to tell apart")
     labels = np.concatenate([data.train.labels, data.val.labels])

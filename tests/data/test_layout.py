@@ -116,6 +116,15 @@ def test_small_classes_have_an_image_on_either_side_and_single_images_are_traine
     )
 
 
+def test_a_holdout_of_classes_of_one_image_says_why_it_is_empty(tmp_path):
+    for name in ("ant", "bee", "cow"):
+        classes(tmp_path, name, count=1)
+    with pytest.raises(
+        DataError, match=r"has no validation images \(data\.holdout=0\.4: 0 images are held out instead"
+    ):
+        find(tmp_path, holdout=0.4)
+
+
 def test_one_validation_image_is_a_warning(tmp_path):
     classes(tmp_path, "ant", count=4)
     classes(tmp_path, "bee", count=1)

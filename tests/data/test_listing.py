@@ -196,7 +196,7 @@ def test_a_class_without_training_images_is_refused_by_name(tmp_path, litter):
     if litter:
         (tmp_path / "train" / "cow" / litter).write_text("no image")
     with pytest.raises(
-        DataError, match=r"no images \(.*\) in the folders of 1 of 3 classes \('cow'\): remove"
+        DataError, match=r"no images \(.*\) in the folders of 1 of 3 classes \('cow'\): move them away"
     ) as error:
         find(tmp_path)
     assert ("ignored 1 file" in str(error.value)) == bool(litter)
