@@ -39,6 +39,7 @@ def run_command(program: str, argv: list[str] | None, action: Callable[[list[str
 
         answer = information(program, arguments)
         if answer is None:
+            require_working_folder()
             return action(extend(arguments))
         show_result(answer)
         return DONE
@@ -53,6 +54,13 @@ def run_command(program: str, argv: list[str] | None, action: Callable[[list[str
     except KeyboardInterrupt as error:
         say(program, f"{str(error) or 'interrupted'}: type the same command again to resume")
         return INTERRUPTED
+
+
+def require_working_folder() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise UserError("the working folder was removed: change to one that is there") from error
 
 
 def launch(program: str, job: Job, finish: Callable[[], int | None], arguments: list[str]) -> int:

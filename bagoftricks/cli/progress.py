@@ -1,5 +1,7 @@
 """A run's progress on standard error: a bar on a terminal, a line per epoch anywhere."""
 
+import os
+
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -13,7 +15,10 @@ LINE = "train loss {train_loss:.4f}  loss {loss:.4f}  top-1 {top1:.2f} %  {train
 
 def plain_console() -> Console:
     """Return a console on standard error that prints text as it is: [red] is no colour."""
-    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    width = (
+        80 if os.environ.get("COLUMNS") == "0" else None
+    )  # as of a terminal without a size: Rich would print nothing
+    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False, width=width)
 
 
 class ConsoleReporter:

@@ -259,7 +259,8 @@ def _record(values: Json) -> Record:
         raise ValueError(f"status is {record.status!r}, not 'done'")
     if LAST not in record.metrics:
         raise ValueError(f"metrics.{LAST} is missing")
-    json.dumps(values, ensure_ascii=False).encode()  # text that cannot be printed is damaged
+    # text that cannot be printed is damaged, unless it is of a path or an argument with bytes that are not UTF-8
+    json.dumps(values, ensure_ascii=False).encode(errors="surrogateescape")
     return record
 
 

@@ -72,6 +72,21 @@ def test_the_version_is_ours(bot, command):
     assert done.out.startswith(f"{command}: bagoftricks {version('bagoftricks')}, torch {version('torch')}, Python 3.")
 
 
+def test_a_removed_working_folder_is_one_line(tmp_path, monkeypatch, bot):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    done = bot("bot-train")
+    assert (done.status, done.err) == (2, "bot-train: the working folder was removed: change to one that is there\n")
+
+
+@pytest.mark.parametrize("columns", ["0", "x", "1"])
+def test_notes_are_shown_at_any_width(capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    ConsoleReporter(enabled=True).note("warning: slow")
+    assert capsys.readouterr().err == "warning: slow\n"
+
+
 def test_without_progress_notes_are_shown_all_the_same(capsys):
     reporter = ConsoleReporter(enabled=False)
     reporter.begin("id", 2, 0)

@@ -155,6 +155,11 @@ def test_damage_is_reported_with_its_place(tmp_path, place, value, message):
         read(tmp_path, sealed(made))
 
 
+def test_bytes_of_an_argument_that_are_not_utf_8_do_not_damage_a_record(tmp_path):
+    made = replace(full(), model={"name": "caf\udce9"}, command="bot-train store=caf\udce9")
+    assert read(tmp_path, record_text(made)) == made
+
+
 @pytest.mark.parametrize("data", [None, {"image_size": "large"}, {"mean": 1}, {"jitter": "rgb"}])
 def test_settings_of_the_data_that_no_version_has_are_a_reason_to_doubt_the_robustness(data):
     damaged = replace(full(), config={"data": data})
