@@ -133,10 +133,10 @@ def is_users(error: BaseException) -> bool:
 
 
 def _of_composing(error: BaseException) -> bool:
-    """Return True if Hydra met an error of Python's in a YAML file, as in a list of defaults that names itself."""
+    """Return True if Hydra met an error of Python's, as in a list of defaults that names itself, or at a folder."""
     modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
     ours = max((at for at, name in enumerate(modules) if name.startswith("bagoftricks.")), default=-1)
-    return isinstance(error, ValueError | RecursionError) and any(
+    return isinstance(error, ValueError | RecursionError | OSError) and any(
         name.startswith(HYDRA) for name in modules[ours + 1 :]
     )
 
@@ -154,6 +154,8 @@ def explain(error: BaseException) -> str | None:
         return f"{where}{why}, then type the same command again"
     if not is_users(error):
         return None
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: cannot be made or read ({error.strerror}): name another place, as with store="
     if isinstance(error, RecursionError):
         return "a YAML file of --config-dir names itself in its defaults, or is nested too deeply: leave that out"
     cause = error.__cause__ or error

@@ -125,6 +125,7 @@ def test_a_job_that_fails_does_not_stop_the_others(bot):
         (["runtime.device=tpu"], "runtime.device=tpu: must be auto, cpu, cuda"),
         (["+efficiency=mixed_precision", "tricks.mixed_precision.dtype=fp16", "runtime.device=cpu"], "dtype=bf16"),
         (["store=/proc/no"], "store=/proc/no: cannot be written to"),
+        (["-m", "seed=0,1", "store=/proc/no"], "/proc/no: cannot be made or read (No such file or directory)"),
     ],
 )
 def test_wrong_input_is_one_line_and_status_2(bot, unchecked, arguments, message):
