@@ -164,14 +164,17 @@ class RunCheckpointer:
         if newest is None:
             return False
         path, state = newest
-        require_same_run(str(path), state.values.get("identity"), json.loads(json.dumps(self.identity)))
         try:
+            require_same_run(str(path), state.values["identity"], json.loads(json.dumps(self.identity)))
             self._load(state)
-        except (KeyError, TypeError, ValueError) as error:
+            made_with = state.values["made_with"].items()
+        except UserError:
+            raise
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"{path} does not fit this run ({error}): type rerun=true to start from the beginning"
             ) from error
-        for name, value in state.values["made_with"].items():
+        for name, value in made_with:
             if value != self.numerics.get(name):
                 note(
                     f"warning: the checkpoint was made with {name} {value}, now it is {self.numerics.get(name)}: "

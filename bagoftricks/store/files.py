@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-UNREADABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTDIR)
-OUT_OF_REACH = (*UNREADABLE, errno.EMFILE, errno.ENFILE)
+UNREADABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE)
+OUT_OF_REACH = (*UNREADABLE, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.EMFILE, errno.ENFILE)
 TEMPORARY = "tmp"  # last part of the name of a file that is not whole yet
 LEFTOVERS = (f".*.{TEMPORARY}", ".tmp*", ".lease.json.*", ".clock.*")  # the last three: of earlier versions
 YOUNG_SECONDS = 2.0  # of a temporary file that its writer may not have locked yet

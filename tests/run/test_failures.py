@@ -305,6 +305,7 @@ def test_a_failure_that_cannot_be_written_down_is_a_failure_all_the_same(tmp_pat
 def test_what_is_out_of_reach_is_one_line_of_every_command():
     error = PermissionError(errno.EACCES, "Permission denied", "/store/studies/s.json")
     assert explain(error) == "/store/studies/s.json: Permission denied: change that, then type the same command again"
+    assert "Is a directory" in str(explain(IsADirectoryError(errno.EISDIR, "Is a directory", "/store/studies/s.json")))
     assert explain(FileNotFoundError(errno.ENOENT, "No such file or directory", "/x")) is None  # a mistake of ours
 
 

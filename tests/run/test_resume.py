@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from bagoftricks.run import epochs as t
 from bagoftricks.run.execute import execute
 from bagoftricks.settings import RuntimeSettings
 from bagoftricks.store import checkpoints as c
-from bagoftricks.store.checkpoint_file import read_checkpoint
+from bagoftricks.store.checkpoint_file import read_checkpoint, write_checkpoint
 from bagoftricks.store.store import RunState, Store
 from tests.run.interrupted import MOST, Stopping, files, left_behind, same, stopped_and_continued, streamed, tiny
 
@@ -152,6 +153,17 @@ def test_the_checkpoint_of_another_run_is_refused_with_what_differs(tmp_path):
     ours.write_bytes(theirs.read_bytes())
     with pytest.raises(UserError, match=r"another run \(seed=0 there, 3 here; weight_decay=0.0001 there, 0.5 here\)"):
         execute(tiny(tmp_path, seed=3, weight_decay=0.5), Stopping(), "bot-train")
+
+
+@pytest.mark.parametrize("values", [{"made_with": None}, {"trainer": []}, {"progress": {"rows": [5]}}, {"identity": 5}])
+def test_a_whole_checkpoint_of_another_form_is_refused_in_one_line(tmp_path, values):
+    with pytest.raises(Interrupted):
+        execute(tiny(tmp_path), Stopping(4), "bot-train")
+    (path,) = files(tmp_path)
+    state = read_checkpoint(path)
+    write_checkpoint(path, replace(state, values={**state.values, **values}))
+    with pytest.raises(UserError, match=r"does not fit this run|belongs to another run"):
+        execute(tiny(tmp_path), Stopping(), "bot-train")
 
 
 def test_another_version_of_torch_is_noted(tmp_path, monkeypatch):
