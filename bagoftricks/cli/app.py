@@ -179,14 +179,14 @@ def explain(error: BaseException) -> str | None:
         return (
             f"{unset[1]}=null: needs a value" if unset[1] else f"~{unset[2]}: is at its default already; leave it out"
         )
-    if UNREADABLE.search(first):
+    if UNPARSED.search(first):
         typed = getattr(error, "override", "the command line")
         return f"{typed}: cannot be read: a value is missing, or text of hydra.* is not in quotes"
     return f"{full_key[1]}: {first}" if full_key and full_key[1] not in first else first
 
 
 HYDRA = ("hydra.", "omegaconf.")
-UNREADABLE = re.compile("Lexer|mismatched input|viable alternative|Error parsing|extraneous input")  # Hydra's parser
+UNPARSED = re.compile("Lexer|mismatched input|viable alternative|Error parsing|extraneous input")  # Hydra's parser
 TYPE_NAMES = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
 
 
