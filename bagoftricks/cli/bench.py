@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def bench(arguments: list[str]) -> int:
     """Measure the networks of an experiment's rows, or those of the arguments; the exit status."""
-    if any(argument.startswith("experiment=") for argument in arguments):
+    if any(argument.lstrip("+").startswith("experiment=") for argument in arguments):
         show_result(experiment_costs(arguments))
         return DONE
     given = {argument.lstrip("+").partition("=")[0] for argument in arguments}
@@ -64,8 +64,8 @@ def experiment_costs(arguments: list[str]) -> str:
     from bagoftricks.study.plan import arm_settings
 
     own = {"experiment": "", "scale": "paper", "format": "text"}
-    own |= {key: value for key, _, value in (a.partition("=") for a in arguments) if key in own}
-    rest = [argument for argument in arguments if argument.partition("=")[0] not in own]
+    own |= {key: value for key, _, value in (a.lstrip("+").partition("=") for a in arguments) if key in own}
+    rest = [argument for argument in arguments if argument.lstrip("+").partition("=")[0] not in own]
     name, scale, style = own.values()
     experiment = load_experiment(name, scale)
     rows: list[CostRow] = []

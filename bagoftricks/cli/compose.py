@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from bagoftricks.cli.arguments import normalise_arguments
 from bagoftricks.cli.conf import conf_dir
 from bagoftricks.cli.extend import hydra_arguments
+from bagoftricks.errors import UserError
 
 if TYPE_CHECKING:
     from bagoftricks.settings import Settings
@@ -17,6 +18,8 @@ def compose_settings(overrides: Sequence[str]) -> "Settings":
 
     from bagoftricks.cli.schema import register, to_settings
 
+    if flag := next((override for override in overrides if override.startswith("-")), None):
+        raise UserError(f"{flag}: has no meaning here: leave it out")
     arguments = normalise_arguments(list(overrides))
     register(arguments)
     arguments = [*hydra_arguments(), *arguments]

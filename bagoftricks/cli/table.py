@@ -3,7 +3,6 @@
 import sys
 from dataclasses import dataclass
 from operator import attrgetter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bagoftricks.cli.app import run_command
@@ -67,9 +66,13 @@ def table(arguments: list[str]) -> str:
     styles = [*STYLES, "csv", "json"]
     if chosen.format not in styles:
         raise UserError(f"format={chosen.format}: must be one of {', '.join(styles)}")
+    if chosen.experiment and chosen.study:
+        raise UserError("experiment= and study= are two tables: type one of them")
+    if chosen.scale != TableArguments.scale and not chosen.experiment:
+        raise UserError(f"scale={chosen.scale}: belongs to experiment=: leave it out")
     columns = split_list(chosen.columns)
     measure = chosen_measure(chosen)
-    store = Store(Path(chosen.store))
+    store = Store(chosen.store)
     if chosen.experiment or chosen.study:
         from bagoftricks.report.study import study_report
         from bagoftricks.study.plan import study_name

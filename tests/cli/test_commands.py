@@ -190,9 +190,11 @@ def test_bench_counts_the_rows_of_a_table_beside_the_papers_numbers(bot):
 
 
 def test_bench_of_an_experiment_that_does_not_exist_is_one_line(bot):
-    done = bot("bot-bench", "experiment=bag_of_tricks/table55")
+    done = bot("bot-bench", "+experiment=bag_of_tricks/table55")
     assert done.status == 2
     assert "there is no experiment 'bag_of_tricks/table55'; did you mean" in done.err
+    done = bot("bot-bench", "experiment=assembled/table12", "--cfg", "job")
+    assert (done.status, done.err) == (2, "bot-bench: --cfg: has no meaning here: leave it out\n")
 
 
 def test_bench_measures_a_small_network(bot):
@@ -243,6 +245,9 @@ def test_the_table_shows_the_records_of_a_store(bot):
         (["stroe=x"], "did you mean 'store'"),
         (["store=.", "format=pdf"], "format=pdf: must be one of"),
         (["store=."], "holds no finished run yet"),
+        (["store=s3://bucket/runs"], "store=s3://bucket/runs: is an address"),
+        (["scale=paper"], "scale=paper: belongs to experiment=: leave it out"),
+        (["study=a", "experiment=b"], "experiment= and study= are two tables"),
     ],
 )
 def test_the_table_refuses_wrong_input(bot, arguments, message):
