@@ -9,7 +9,7 @@ from bagoftricks.run import check as check_module
 from bagoftricks.run import execute as run_module
 from bagoftricks.run import start as start_module
 from bagoftricks.run.execute import execute
-from bagoftricks.settings import Settings, network_settings
+from bagoftricks.settings import Settings, dataset_settings, network_settings
 from bagoftricks.store.lease import Lease
 from bagoftricks.store.store import WEIGHTS, Store
 from bagoftricks.training.trainer import Trainer
@@ -61,6 +61,19 @@ def test_skipped_evaluations_change_no_weight(run):
     (a, first), (b, second) = run("one"), run("two", runtime=settings)
     assert a.metrics == b.metrics
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_skipped_images_are_counted_where_the_user_sees_it(photos, tmp_path, untimed, monkeypatch):
+    notes = []
+    monkeypatch.setattr(Quiet, "note", lambda self, text: notes.append(text))
+    data = dataset_settings(name="imagefolder", root=str(photos), image_size=8, on_error="skip")
+    network = network_settings(depths=[1, 1], width=4)
+    settings = Settings(data=data, model=network, epochs=1, batch_size=8, store=str(tmp_path / "store"))
+    settings.runtime.workers = 0
+    record = execute(settings, Quiet(), "bot-train")
+    assert len(record.data.skipped) == 1
+    assert notes[-1].startswith("warning: skipped 1 images, which the record names: ")
+    assert notes[-1].endswith("PPM and WebP)")
 
 
 def test_a_run_that_another_process_finished_meanwhile_is_not_trained_again(run, monkeypatch):
