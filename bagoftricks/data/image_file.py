@@ -94,6 +94,8 @@ class ImageFile:
         if isinstance(error, OSError) and error.errno in NO_FAULT_OF_THE_FILE:
             raise error
         if not os.path.lexists(self.path):
+            if getattr(error, "errno", None) not in (None, errno.ENOENT):
+                return VanishedError(f"{name} cannot be reached ({_reason(error)}): may its folder be entered?")
             return VanishedError(f"{name} has vanished since the run began: is the folder still there, and its disk?")
         reason = "a link that leads nowhere" if isinstance(error, FileNotFoundError) else _reason(error)
         return DataError(f"{name} cannot be read as an image ({reason}): {self.advice}")

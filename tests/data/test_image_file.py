@@ -90,6 +90,12 @@ def test_only_regular_files_are_opened_and_none_is_waited_for(tmp_path, monkeypa
             assert not isinstance(caught.value, VanishedError)
 
 
+def test_a_file_in_a_folder_that_cannot_be_entered_has_not_vanished(tmp_path):
+    (tmp_path / "file").write_text("")  # in a folder's place: every system refuses, and every user
+    with pytest.raises(VanishedError, match=r"a\.png cannot be reached \(Not a directory\): may its folder"):
+        ImageFile(str(tmp_path / "file" / "a.png")).read()
+
+
 def test_a_file_that_is_gone_has_vanished(tmp_path):
     for path in (tmp_path / "absent.png", tmp_path / "folder" / "absent.png"):
         with pytest.raises(VanishedError, match=r"absent\.png has vanished"):
