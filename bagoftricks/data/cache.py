@@ -208,6 +208,8 @@ def kept_whole(files: FileSplit, how: object, make: Callable[[], Made]) -> Made:
 
 
 def _read_set(place: Path, files: FileSplit) -> Made:
+    if not place.is_file():  # a pipe would be waited for
+        raise ValueError("no file")
     with safe_open(place, "pt") as opened:
         pixels, rows, about = opened.get_tensor("pixels"), opened.get_tensor("rows").numpy(), opened.metadata()
     if _checksum(pixels, rows, about["skipped"]) != about["checksum"]:

@@ -142,7 +142,7 @@ def _read(path: str) -> Contents:
 def _read_memory(path: Path) -> Memory:
     """Return what was remembered, nothing from a file that is missing or damaged."""
     try:
-        data = path.read_bytes()
+        data = path.read_bytes() if path.is_file() else b""  # a pipe would be waited for
     except OSError:
         return {}
     rows, width = data[SIZE:], 3 * SIZE

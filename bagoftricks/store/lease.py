@@ -23,6 +23,7 @@ HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
 LEASE = "lease.json"
 LEASE_BYTES = 4096
+BOOT = Path("/proc/sys/kernel/random/boot_id")
 NO_HARD_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -197,12 +198,12 @@ def _bytes(path: Path) -> bytes | None:
 
 
 def host() -> str:
-    """Return the machine and its space of process numbers: a container's numbers are its own."""
-    try:
+    """Return the machine since it was started, and its space of process numbers: a container's numbers are its own."""
+    boot, namespace = "", 0  # numbers and times of processes come again after a start, as of a virtual machine
+    with suppress(OSError):
         namespace = os.stat("/proc/self/ns/pid").st_ino
-    except OSError:
-        namespace = 0
-    return f"{platform.node()}:{namespace}"
+        boot = BOOT.read_text(encoding="ascii").strip()
+    return f"{platform.node()}:{namespace}:{boot}"
 
 
 def born(pid: int) -> str | None:

@@ -110,6 +110,11 @@ def test_a_cache_that_cannot_be_written_is_said_once_and_changes_nothing(files, 
     assert "cannot be written (File exists): the files are read again at each start" in warnings[0]
 
 
+def test_a_pipe_in_the_place_of_what_is_remembered_holds_nobody_up(files, tmp_path):
+    os.mkfifo(tmp_path / "m")
+    assert read_all(files, tmp_path / "m")[0] == read_all(files, tmp_path / "other")[0]
+
+
 def test_what_cannot_be_read_has_a_digest_of_its_own_and_is_never_remembered(files, tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     os.remove(files[0])

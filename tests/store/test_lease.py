@@ -46,6 +46,18 @@ def test_a_number_used_again_is_not_the_old_process(tmp_path):
     assert not is_live(path)
 
 
+def test_a_process_of_before_the_machines_start_is_believed_no_longer_than_its_heart_beat(tmp_path, monkeypatch):
+    path = tmp_path / LEASE
+    path.write_text(json.dumps({"token": "t", "host": l.host(), "pid": os.getpid(), "born": l.born(os.getpid())}))
+    past = time.time() - l.STALE_SECONDS - 1
+    os.utime(path, (past, past))
+    assert is_live(path)  # this very process, which was stopped for a while
+    (tmp_path / "boot_id").write_text("another start\n")
+    monkeypatch.setattr(l, "BOOT", tmp_path / "boot_id")
+    assert not is_live(path)
+    assert claim(tmp_path).held()
+
+
 def test_another_host_is_believed_for_as_long_as_its_heart_beats(tmp_path):
     path = tmp_path / LEASE
     path.write_text(json.dumps({"token": "t", "host": "elsewhere", "pid": 1, "born": "1"}))
