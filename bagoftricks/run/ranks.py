@@ -26,10 +26,11 @@ from bagoftricks.cores import thread_limit
 from bagoftricks.distributed import World, in_ranks, join
 from bagoftricks.distributed.links import Message, error_from_message, error_message
 from bagoftricks.distributed.norms import check_groups
-from bagoftricks.errors import RunElsewhere, TrainingFailed, UserError
+from bagoftricks.errors import RankLost, RunElsewhere, TrainingFailed, UserError
 from bagoftricks.run.deaths import death_by
 from bagoftricks.run.environment import find_device
 from bagoftricks.run.execute import execute
+from bagoftricks.run.failures import RESUME
 from bagoftricks.run.prepare import Prepared, prepare
 from bagoftricks.run.reporter import EpochRow, Reporter, SilentReporter
 from bagoftricks.run.signals import Signals
@@ -41,7 +42,7 @@ from bagoftricks.store.store import RunState, Store
 SETTINGS, OUTPUT, SOCKET = "settings.json", "output.txt", "socket"
 REPORTS = ("note", "begin", "step", "epoch", "end")  # methods of a reporter that rank 0 may call
 LEAVING_SECONDS = 20.0  # between the last message of rank 0 and its end, after success
-FAILING_SECONDS = 3.0  # after a failure
+FAILING_SECONDS = 8.0  # after a failure: longer than a rank waits for a lost one
 
 
 # --- in the process that starts the ranks ---
@@ -80,7 +81,7 @@ class RankedRun:
         if last is None:
             return
         error = error_from_message(last, known=(TrainingFailed, RunElsewhere))
-        if store.state(name) is RunState.MISSING:  # rank 0 could not record its failure
+        if last["name"] == RankLost.__name__ or store.state(name) is RunState.MISSING:  # rank 0 knew or recorded less
             store.mark_failed(name, f"{error}", last["trace"])
         if isinstance(error, KeyboardInterrupt):
             signals.pass_on()
@@ -134,10 +135,12 @@ class RankLauncher:
                 if kind == "over":
                     error: Message | None = values[0]
                     self._await_end(LEAVING_SECONDS if error is None else FAILING_SECONDS)
-                    return error
+                    return self._lost() if error and error["name"] == RankLost.__name__ else error
                 if kind in REPORTS:
                     getattr(reporter, kind)(*values)
         except (EOFError, ConnectionError):
+            if signals.caught is not None:  # the signal that stops this process has ended a rank that was starting
+                raise KeyboardInterrupt from None
             return self._lost()
         finally:
             self._kill()
@@ -164,16 +167,16 @@ class RankLauncher:
             self.agent.wait(seconds)
 
     def _lost(self) -> Message:
-        """Return the error to report if rank 0 ended without a message."""
+        """Return the error to report if a rank ended without a message."""
         self._await_end(FAILING_SECONDS)
         lines = (self.folder / OUTPUT).read_text(encoding="utf-8", errors="replace").splitlines()
         output = "\n".join(lines[-40:])
-        if self.first is None:
+        if died := re.search(r"exitcode: -(\d+)\) local_rank: (\d+) \(pid: (\d+)\)", "\n".join(lines)):  # the first one
+            text = f"rank {died[2]} (process {died[3]}) {death_by(int(died[1]))}: {RESUME}"
+        elif self.first is None:
             return {"kind": "", "name": "RankFailed", "text": "the ranks could not be started", "trace": output}
-        died = re.search(r"exitcode\s*: -(\d+) \(pid: (\d+)\)", output)
-        ours = died is not None and int(died[2]) == self.first[1]
-        how = death_by(int(died[1])) if died and ours else "was killed or its machine was lost"
-        text = f"rank 0 (process {self.first[1]}) {how}"
+        else:
+            text = f"rank 0 (process {self.first[1]}), or the process that started it, was killed: {RESUME}"
         return {"kind": "expected", "name": "RankLost", "text": text, "trace": output}
 
     def _kill(self) -> None:
@@ -242,9 +245,7 @@ class Relay:
 
 def run_as_rank(path: Path) -> int:
     """Carry out the run with the settings in the file ``path`` as one of its ranks; return the exit status."""
-    for name in ("SIGTERM", "SIGINT", "SIGUSR2", "SIGHUP"):  # the process that started the ranks sends "stop"
-        if number := getattr(signal, name, None):
-            signal.signal(number, signal.SIG_IGN)
+    leave_stopping_to_the_starter("SIGINT", "SIGUSR2", "SIGHUP")
     threading.Thread(target=exit_with_parent, args=(os.getppid(),), daemon=True).start()
     values = json.loads(path.read_text(encoding="utf-8"))
     settings = Settings.of(values["settings"])
@@ -255,6 +256,7 @@ def run_as_rank(path: Path) -> int:
     failure: Message | None = None
     try:
         world = join(find_device(settings.runtime.device))
+        leave_stopping_to_the_starter("SIGTERM")  # not before: it ends the wait for a rank that died on its way
         if relay is not None:
             threading.Thread(target=listen_for_stop, args=(relay.connection, world), daemon=True).start()
             world.on_peer_lost(lambda error: relay.send("over", error_message(error)))
@@ -265,6 +267,13 @@ def run_as_rank(path: Path) -> int:
     if relay is not None:
         relay.send("over", failure)
     return 0 if failure is None else 1
+
+
+def leave_stopping_to_the_starter(*names: str) -> None:
+    """Ignore the signals: the process that started the ranks sends "stop"."""
+    for name in names:
+        if number := getattr(signal, name, None):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def exit_with_parent(parent: int) -> None:

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from bagoftricks.run.deaths import death_by
+from bagoftricks.run.ranks import OUTPUT, RankLauncher
 from bagoftricks.settings import Settings
 from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.launch import LOG, Worker, settle
@@ -46,6 +47,17 @@ def test_a_worker_that_died_leaves_its_step_and_its_last_words(tmp_path):
     assert failure["error"].startswith("its process was killed by SIGABRT (native code failed")
     assert failure["error"].endswith("after step 120 of 400")
     assert failure["traceback"].endswith("corrupted size vs. prev_size")
+
+
+def test_a_rank_that_dies_before_the_run_begins_is_named(tmp_path):
+    launcher = RankLauncher.__new__(RankLauncher)
+    launcher.folder, launcher.first, launcher.agent = tmp_path, None, subprocess.Popen([sys.executable, "-c", ""])
+    (tmp_path / OUTPUT).write_text(
+        "E1130 api.py:1002] failed (exitcode: -7) local_rank: 1 (pid: 6405) of binary: python"
+    )
+    lost = launcher._lost()
+    assert lost["text"].startswith("rank 1 (process 6405) was killed by SIGBUS (native code failed")
+    assert lost["kind"] == "expected"
 
 
 CRASH = """
