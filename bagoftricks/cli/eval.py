@@ -203,6 +203,7 @@ def _rows(asked: EvalArguments, subject: "Subject", model: str, record: "Record 
     from bagoftricks.report.table import label, weights_label
     from bagoftricks.run.corrupted import CorruptedEvaluation, corruption_request
     from bagoftricks.run.evaluation import evaluate, export
+    from bagoftricks.run.threads import choose_threads, use_threads
 
     whole = subject
     if asked.weight_set is not None:
@@ -214,6 +215,7 @@ def _rows(asked: EvalArguments, subject: "Subject", model: str, record: "Record 
         say(PROGRAM, line)
 
     settings = subject.settings
+    use_threads(choose_threads(subject.checked, None, note))
     robust = corruption_request(subject)
     if asked.report and robust is None:
         raise UserError("report=true needs a protocol: add corruptions=NAME")

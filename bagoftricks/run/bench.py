@@ -9,6 +9,7 @@ from bagoftricks.measure.speed import peak_memory_mib, reset_peak_memory, time_i
 from bagoftricks.models import build_model, to_device
 from bagoftricks.recipe.recipe import test_pixels
 from bagoftricks.run.check import Checked, check, discouraged_pairs
+from bagoftricks.run.threads import choose_threads, use_threads
 from bagoftricks.settings import Settings
 from bagoftricks.store.record import NetworkCost
 
@@ -28,10 +29,10 @@ def measure(settings: Settings, warn: Callable[[str], object]) -> Bench:
     for warning in discouraged_pairs(checked.settings.tricks):
         warn(warning)
     left_out = [f"{name}: no effect, not measured" for name in settings.tricks if name not in checked.settings.tricks]
-    return Bench(network_cost(checked), checked.settings, "; ".join(left_out))
+    return Bench(network_cost(checked, warn), checked.settings, "; ".join(left_out))
 
 
-def network_cost(checked: Checked) -> NetworkCost:
+def network_cost(checked: Checked, warn: Callable[[str], object]) -> NetworkCost:
     """``params`` and ``macs``; with ``settings.measure``, throughput at batch 64, latency at batch 1, and memory."""
     settings, recipe = checked.settings, checked.recipe
     pixels = test_pixels(settings, recipe)
@@ -39,6 +40,7 @@ def network_cost(checked: Checked) -> NetworkCost:
     if not settings.measure:
         return counts
     model = build_model(settings.model, recipe.parts, num_classes=checked.task.num_classes, image_size=settings.pixels)
+    use_threads(choose_threads(checked, None, warn))
     channels_last = settings.runtime.channels_last
     model = to_device(model, checked.device, channels_last=channels_last)
     reset_peak_memory(checked.device)

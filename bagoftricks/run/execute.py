@@ -258,7 +258,7 @@ class Run:
     def threads(self) -> int:
         """Return the number of threads: that of the checkpoint to resume from, if there is one."""
         earlier = None if self.settings.rerun else self.checkpoints().earlier_threads()
-        return choose_threads(self.prepared, earlier, self.reporter.note)
+        return choose_threads(self.prepared.checked, earlier, self.reporter.note)
 
     def loss_failure(self, error: LossNotFinite, training: Training) -> TrainingFailed:
         """Write the evidence of a loss that is not finite; return the failure that names its file."""

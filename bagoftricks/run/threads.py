@@ -1,4 +1,4 @@
-"""Number of threads for the arithmetic of a run on a CPU."""
+"""Number of threads for the arithmetic on a CPU."""
 
 from collections.abc import Callable
 
@@ -6,26 +6,26 @@ import torch
 
 from bagoftricks.cores import free_cores, thread_limit
 from bagoftricks.measure.complexity import count_macs
-from bagoftricks.run.prepare import Prepared
+from bagoftricks.run.check import Checked
 
 MACS_PER_THREAD = 4e8  # of a forward pass of one batch: below twice of it, a second thread gains nothing
 
 
-def choose_threads(prepared: Prepared, earlier: int | None, note: Callable[[str], object]) -> int:
+def choose_threads(checked: Checked, earlier: int | None, note: Callable[[str], object]) -> int:
     """Return the number of threads for ``runtime.threads``; a resumed run keeps ``earlier``, if there are as many.
 
     auto: the cores that are idle now, no more than this network has work for, and than OMP_NUM_THREADS. More threads
     than idle cores wait for each other, which costs many times what they could gain.
     """
-    wanted, limit = prepared.settings.runtime.threads, thread_limit()
+    settings, limit = checked.settings, thread_limit()
+    wanted = settings.runtime.threads
     if wanted != "auto":
         return int(wanted)
     if earlier is not None:
         return min(earlier, limit)
-    if prepared.device.type != "cpu":
+    if checked.device.type != "cpu":
         return limit
-    settings = prepared.settings
-    work = count_macs(prepared.checked.network, settings.pixels) * settings.batch_size
+    work = count_macs(checked.network, settings.pixels) * settings.batch_size
     useful = min(limit, max(1, int(work / MACS_PER_THREAD)))
     free = free_cores() if useful > 1 else 1
     if free < useful:

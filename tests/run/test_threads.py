@@ -1,10 +1,12 @@
 """How many threads a run computes with."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from bagoftricks.errors import UserError
-from bagoftricks.run import threads
+from bagoftricks.run import bench, threads
 from bagoftricks.run.execute import execute
 from bagoftricks.run.prepare import prepare
 from bagoftricks.run.reporter import SilentReporter
@@ -48,15 +50,15 @@ def test_as_many_as_pay_and_are_idle(digits, cores, monkeypatch, macs, usable, f
     cores(usable, free)
     monkeypatch.setattr(threads, "count_macs", lambda network, pixels: macs)
     notes = []
-    assert threads.choose_threads(prepare(digits()), None, notes.append) == chosen
+    assert threads.choose_threads(prepare(digits()).checked, None, notes.append) == chosen
     assert len(notes) == (chosen == free < usable)
 
 
 def test_a_number_is_taken_and_a_resumed_run_keeps_its_own(digits, cores):
     cores(4, 4)
-    assert threads.choose_threads(prepare(digits(threads="3")), 2, print) == 3
-    assert threads.choose_threads(prepare(digits()), 2, print) == 2
-    assert threads.choose_threads(prepare(digits()), 9, print) == 4
+    assert threads.choose_threads(prepare(digits(threads="3")).checked, 2, print) == 3
+    assert threads.choose_threads(prepare(digits()).checked, 2, print) == 2
+    assert threads.choose_threads(prepare(digits()).checked, 9, print) == 4
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", "", "99999"])
@@ -85,3 +87,19 @@ def test_a_run_computes_with_it_and_goes_on_with_it(digits, untimed, monkeypatch
     assert record.environment.continuations == 1
     assert record.environment.threads == 2
     assert not [note for note in notes if "last bits" in note]
+
+
+def test_a_cost_is_measured_with_the_threads_of_a_run(digits, monkeypatch):
+    used = []
+
+    def timed(*arguments, **more):
+        used.append(torch.get_num_threads())
+        return SimpleNamespace(images_per_s=1.0, spread=None, seconds=1.0)
+
+    monkeypatch.setattr(bench, "time_inference", timed)
+    before = torch.get_num_threads()
+    try:
+        bench.measure(digits(threads=str(before + 1)), print)
+    finally:
+        torch.set_num_threads(before)
+    assert used == [before + 1] * 2
