@@ -19,7 +19,9 @@ def count_macs(model: nn.Module, image_size: int) -> int:
     Shapes flow through ``model`` on the meta device, wherever it is: nothing is multiplied.
     """
     model.eval()
-    state = {name: tensor.to("meta") for name, tensor in chain(model.named_parameters(), model.named_buffers())}
+    state = {
+        name: tensor.detach().to("meta") for name, tensor in chain(model.named_parameters(), model.named_buffers())
+    }
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         functional_call(model, state, (torch.empty(1, 3, image_size, image_size, device="meta"),))
     return int(counter.get_total_flops()) // 2

@@ -56,7 +56,9 @@ def strided_pointwise(model: nn.Module, image_size: int) -> list[str]:
     Shapes flow through the network on the meta device, as when multiply-accumulates are counted.
     """
     training = model.training
-    state = {name: tensor.to("meta") for name, tensor in chain(model.named_parameters(), model.named_buffers())}
+    state = {
+        name: tensor.detach().to("meta") for name, tensor in chain(model.named_parameters(), model.named_buffers())
+    }
     with torch.no_grad(), ModuleTracker() as tracker, _Convolutions(tracker) as found:
         functional_call(model.eval(), state, (torch.empty(1, 3, image_size, image_size, device="meta"),))
     model.train(training)

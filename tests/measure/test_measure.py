@@ -7,6 +7,7 @@ from torch import nn
 from bagoftricks.measure.accuracy import accuracy
 from bagoftricks.measure.complexity import count_macs, count_params
 from bagoftricks.measure.speed import Timing, peak_memory_mib, time_inference
+from bagoftricks.models.strided import strided_pointwise
 from bagoftricks.recipe.edits import Batch
 
 
@@ -113,3 +114,16 @@ def test_inference_is_timed_in_inference_mode_on_the_asked_batch():
 
 def test_peak_memory_of_a_process_is_plausible():
     assert 50 < peak_memory_mib(torch.device("cpu")) < 100_000
+
+
+def test_a_parameter_may_be_the_input_of_a_layer():
+    class Token(nn.Linear):
+        def __init__(self):
+            super().__init__(4, 5)
+            self.token, self.norm = nn.Parameter(torch.ones(1, 4)), nn.LayerNorm(4)
+
+        def forward(self, x):
+            return super().forward(self.norm(self.token) * x.mean())
+
+    assert count_macs(Token(), 8) == 4 * 5
+    assert strided_pointwise(Token(), 8) == []
