@@ -209,7 +209,10 @@ def idle_average(edit: e.AverageWeights, trick: Trick, probe: Probe) -> Why:
     updates = (steps - start) // every if steps >= start else -1
     if updates < 0 or (updates == 0 and start == 0):
         return f"its first update would be at step {start or every} of {steps}"
-    if edit.pull and all(abs(edit.weight(update + 1) - 1) <= SMALLEST_EFFECT for update in sampled_steps(updates)):
+    of_the_last = (steps - start) % every == 0 and not edit.refresh_norms
+    if (edit.pull or of_the_last) and all(
+        abs(edit.weight(update + 1) - 1) <= SMALLEST_EFFECT for update in sampled_steps(updates)
+    ):
         return "each average is the weights themselves"
     return None
 

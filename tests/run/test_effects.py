@@ -31,6 +31,7 @@ EXAMPLES = [  # trick, values that do something, values that do nothing
     ("stochastic_depth", {"rate": 0.1}, {"rate": 1e-12}),
     ("dropblock", {"keep_prob": 0.9}, {"keep_prob": 1.0}),
     ("ema", {"every": 10}, {"every": 11}),
+    ("ema", {"decay": 0.0, "every": 3}, {"decay": 0.0, "every": 5}),
     ("lookahead", {"every": 10}, {"every": 11}),
     ("lookahead", {"power": 3.0}, {"power": 300.0, "every": 3}),
     ("swa", {"start": "10 steps"}, {"start": "11 steps"}),
