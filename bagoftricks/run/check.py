@@ -80,18 +80,25 @@ def check(settings: Settings, *, train: bool = True) -> Checked:
 
 def check_memory(checked: Checked) -> None:
     """Raise UserError for a network or images that no memory of this machine holds, before anything is allocated."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = host_memory()
     weights = 4 * sum(parameter.numel() for parameter in checked.network.parameters())
     if weights > memory:
         size = f"{weights / 2**30:,.0f} GiB of weights, and this machine has {memory / 2**30:,.0f} GiB of memory"
         raise UserError(f"{checked.settings.model.name}: has {size}: make it smaller (model.*, num_classes)")
     settings = checked.settings
     at_a_time = min(checked.recipe.micro_batch or settings.batch_size, settings.batch_size)
-    if 12 * settings.pixels**2 * at_a_time > memory:
-        what = f"{at_a_time} images of {settings.pixels} x {settings.pixels} pixels at a time need more memory"
-        raise UserError(
-            f"image_size={settings.pixels}: {what} than this machine has; type a smaller one, or batch_size="
-        )
+    require_memory("image_size", settings.pixels, at_a_time, "batch_size")
+
+
+def require_memory(name: str, pixels: int, images: int, batch: str) -> None:
+    """Raise UserError if no memory of this machine holds so many images of this side."""
+    if 12 * pixels**2 * images > host_memory():
+        what = f"{images} images of {pixels} x {pixels} pixels at a time need more memory"
+        raise UserError(f"{name}={pixels}: {what} than this machine has; type a smaller one, or {batch}=")
+
+
+def host_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def check_norms(checked: Checked) -> None:

@@ -7,10 +7,10 @@ import torch
 
 from bagoftricks.data import Dataset, find_dataset
 from bagoftricks.errors import UserError
-from bagoftricks.recipe.recipe import Recipe
+from bagoftricks.recipe.recipe import Recipe, test_pixels
 from bagoftricks.recipe.trick import Length
 from bagoftricks.robustness.request import EvaluationRequest, request_from
-from bagoftricks.run.check import Checked, check, start_order, weights_digest
+from bagoftricks.run.check import Checked, check, require_memory, start_order, weights_digest
 from bagoftricks.run.effects import check_effects
 from bagoftricks.run.identity import run_id, run_identity
 from bagoftricks.run.teacher import Teacher, find_teacher
@@ -63,6 +63,9 @@ def prepare(settings: Settings, checked: Checked | None = None, data: Dataset | 
         raise UserError(
             f"batch_size={settings.batch_size}: there are only {count} training images; type batch_size={count} or less"
         )
+    size = "tricks.test_size.size" if checked.recipe.test_size else "image_size"
+    evaluated = min(settings.runtime.eval_batch_size, len(data.val.labels))
+    require_memory(size, test_pixels(settings, checked.recipe), evaluated, "runtime.eval_batch_size")
     num_classes = class_count(settings, data)
     counts = np.bincount(data.train.labels, minlength=num_classes)
     checked = checked.with_data(num_classes, tuple(counts.tolist()))

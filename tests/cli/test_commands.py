@@ -122,6 +122,7 @@ def test_a_job_that_fails_does_not_stop_the_others(bot):
         (["data=imagefolder"], "type data.root=FOLDER"),
         (["batch_size=5000"], "there are only 1438 training images"),
         (["num_classes=3"], "the data has 10 classes"),
+        (["image_size=16384", "batch_size=2", "runtime.eval_batch_size=400"], "359 images of 16384 x 16384 pixels at"),
         (["runtime.device=tpu"], "runtime.device=tpu: must be auto, cpu, cuda"),
         (["+efficiency=mixed_precision", "tricks.mixed_precision.dtype=fp16", "runtime.device=cpu"], "dtype=bf16"),
         (["store=/proc/no"], "store=/proc/no: cannot be written to"),
