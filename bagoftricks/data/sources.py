@@ -279,7 +279,8 @@ def identified(data: Dataset) -> Dataset:
 
 def _shared(train: Sequence[bytes], val: Sequence[bytes]) -> list[str]:
     """Return a warning for files in both splits, whether copies or links."""
-    known = set(train) - {UNREADABLE}
+    known = set(train)
+    known.discard(UNREADABLE)
     count = sum(contents in known for contents in val)
     return [f"{count:,} of {len(val):,} validation images are training images too (bot-data lists them)"] * bool(count)
 
