@@ -22,7 +22,7 @@ from bagoftricks.errors import printable
 from bagoftricks.folders import cache_folder
 
 SIZE = 16  # bytes of a digest
-UNREADABLE = bytes(SIZE)  # digest of a file that cannot be read: its decoder reports that
+NO_CONTENTS = bytes(SIZE)  # digest of a file that cannot be read: its decoder reports that
 TICK = 2 * 10**9  # nanoseconds of the coarsest clock of a file system
 SILENT_SECONDS = 3.0  # seconds after which the reading is announced
 READERS, TOGETHER = 8, 64  # threads, and files that one of them takes at a time
@@ -128,11 +128,11 @@ def _read(path: str) -> Contents:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                return Contents(b"", UNREADABLE, settled=False)
+                return Contents(b"", NO_CONTENTS, settled=False)
             while block := file.read(READ_BYTES):
                 digest.update(block)
     except OSError:
-        return Contents(b"", UNREADABLE, settled=False)
+        return Contents(b"", NO_CONTENTS, settled=False)
     return Contents(file_facts(status), digest.digest(), settled=status.st_ctime_ns < time.time_ns() - TICK)
 
 

@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from bagoftricks.data.decode import decode
-from bagoftricks.data.digests import UNREADABLE, content_digests, memory_file
+from bagoftricks.data.digests import NO_CONTENTS, content_digests, memory_file
 from bagoftricks.data.image_file import ImageFile
 from bagoftricks.data.listing import Listing, first_names
 from bagoftricks.errors import DataError
@@ -280,7 +280,7 @@ def identified(data: Dataset) -> Dataset:
 def _shared(train: Sequence[bytes], val: Sequence[bytes]) -> list[str]:
     """Return a warning for files in both splits, whether copies or links."""
     known = set(train)
-    known.discard(UNREADABLE)
+    known.discard(NO_CONTENTS)
     count = sum(contents in known for contents in val)
     return [f"{count:,} of {len(val):,} validation images are training images too (bot-data lists them)"] * bool(count)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bagoftricks.data import digests, sources
-from bagoftricks.data.digests import UNREADABLE, content_digests, file_facts
+from bagoftricks.data.digests import NO_CONTENTS, content_digests, file_facts
 from bagoftricks.data.sources import Dataset, MemorySplit, find_dataset, identified
 from bagoftricks.settings import dataset_settings
 from tests.data.test_listing import find, image, photos
@@ -119,7 +119,7 @@ def test_what_cannot_be_read_has_a_digest_of_its_own_and_is_never_remembered(fil
     os.mkfifo(tmp_path / "pipe.png")
     os.remove(files[0])
     found, _ = read_all([*files, str(tmp_path / "pipe.png"), str(tmp_path)], tmp_path / "m")
-    assert [digest == UNREADABLE for digest in found] == [True, False, False, True, True]
+    assert [digest == NO_CONTENTS for digest in found] == [True, False, False, True, True]
 
 
 @pytest.mark.usefixtures("settled")
