@@ -91,7 +91,7 @@ def check_memory(checked: Checked) -> None:
 
 
 def require_memory(name: str, pixels: int, images: int, batch: str) -> None:
-    """Raise UserError if no memory of this machine holds so many images of this side."""
+    """Raise UserError if no memory of this machine holds this number of images of this side."""
     if 12 * pixels**2 * images > host_memory():
         what = f"{images} images of {pixels} x {pixels} pixels at a time need more memory"
         raise UserError(f"{name}={pixels}: {what} than this machine has; type a smaller one, or {batch}=")
