@@ -109,6 +109,7 @@ def _run_file(source: str, store: Store, name: str) -> tuple[Path, str]:
         raise _error(
             source, f"{len(found)} runs begin with it ({', '.join(f.name for f in found[:3])}...): type more of the id"
         )
+    store.record(found[0].name)  # raises DamagedRecord for that of another run
     file = WEIGHTS if weight_set in ("", "last") else f"{weight_set}.{WEIGHTS}"
     if not os.path.lexists(found[0] / file):
         known = sorted(path.name.removesuffix(WEIGHTS).rstrip(".") or "last" for path in found[0].glob(f"*{WEIGHTS}"))

@@ -30,6 +30,7 @@ from bagoftricks.settings import Settings
 from bagoftricks.started import other_rank
 from bagoftricks.store.checkpoints import FOLDER as CHECKPOINTS
 from bagoftricks.store.checkpoints import remove_leftovers, steps_in
+from bagoftricks.store.files import open_regular
 from bagoftricks.store.secrets import hide_text
 from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.plan import PlannedRun, state_of
@@ -90,8 +91,7 @@ class PipeReporter:
 def work(run: PlannedRun, connection: Connection, cores: int, gpus: str | None) -> None:
     """Train one run in a worker process, with its output in the log of its folder."""
     store = Store(run.settings.store)
-    store.folder(run.id).mkdir(parents=True, exist_ok=True)
-    log = os.open(store.folder(run.id) / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666)
+    log = open_log(log_path(store, run.id))
     os.dup2(log, sys.stdout.fileno())
     os.dup2(log, sys.stderr.fileno())
     for number in (signal.SIGTERM, signal.SIGUSR2):
@@ -106,6 +106,15 @@ def work(run: PlannedRun, connection: Connection, cores: int, gpus: str | None) 
     connection.close()
     sys.stdout.flush()
     os._exit(status)
+
+
+def open_log(path: Path) -> int:
+    """Open the log of a run to append to it; where that is impossible, as on a full disk, nothing is kept."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError:
+        return os.open(os.devnull, os.O_WRONLY)
 
 
 def train_guarded(run: PlannedRun, store: Store, reporter: Any, data: "WarmData | None" = None) -> int:
@@ -325,7 +334,8 @@ def settle(worker: Worker, status: int, view: View) -> None:
 def last_lines(log: Path, count: int = 40) -> str:
     """Return the end of a run's log: native code says there why it ended the process."""
     try:
-        return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-count:])
+        with open_regular(log) as file:
+            return "\n".join(file.read().decode(errors="replace").splitlines()[-count:])
     except OSError:
         return ""
 

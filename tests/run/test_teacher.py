@@ -15,7 +15,7 @@ from torchvision import models
 from bagoftricks.data import find_dataset, keep_decoded
 from bagoftricks.data.augment import Augment
 from bagoftricks.data.memory import into_memory
-from bagoftricks.errors import UserError
+from bagoftricks.errors import DamagedRecord, UserError
 from bagoftricks.recipe.edits import SetPrecision
 from bagoftricks.rng import Key
 from bagoftricks.run import teacher as teachers
@@ -24,7 +24,7 @@ from bagoftricks.run.loading import class_notes, loaders, teacher_logits, teache
 from bagoftricks.run.prepare import prepare
 from bagoftricks.run.teacher import Online, find_teacher
 from bagoftricks.settings import Settings, dataset_settings, network_settings
-from bagoftricks.store.record import TeacherFacts
+from bagoftricks.store.record import TeacherFacts, read_record, record_text
 from bagoftricks.store.store import RECORD, WEIGHTS, Store
 from bagoftricks.study.estimate import seconds_from_steps
 from bagoftricks.study.plan import PlannedRun
@@ -302,6 +302,13 @@ def test_a_network_of_torchvision_is_a_teacher_with_its_own_size_and_normalisati
     again = find_teacher(f"torchvision:squeezenet1_1:{library / 'ten.safetensors'}", Store(store), 10)
     assert again.digest == teacher.digest
     assert again.cost()["teacher_params"] == sum(p.numel() for p in network.parameters())
+
+
+def test_the_record_of_another_run_makes_no_teacher(store, run):
+    path = store / run.removeprefix("run:") / RECORD
+    path.write_text(record_text(replace(read_record(path), id="other")), encoding="utf-8")
+    with pytest.raises(DamagedRecord, match="is the record of run other"):
+        find_teacher(run, Store(store), 10)
 
 
 def test_a_link_to_a_file_of_another_name_is_read_by_its_own(library, store, tmp_path):

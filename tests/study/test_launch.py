@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -14,7 +15,7 @@ from bagoftricks.settings import Settings, network_settings
 from bagoftricks.store.lease import LEASE
 from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.arms import Arm
-from bagoftricks.study.launch import LOG, run_here, run_in_workers
+from bagoftricks.study.launch import LOG, last_lines, open_log, run_here, run_in_workers
 from bagoftricks.study.plan import make_plan
 
 TINY = Settings(model=network_settings(depths=[1, 1], width=4), epochs=1, batch_size=64, lr=0.05)
@@ -70,6 +71,17 @@ def test_a_run_that_fails_loses_only_itself_and_keeps_its_traceback(tmp_path, la
     assert failure["error"].startswith("the training loss is")
     assert "TrainingFailed" in failure["traceback"]
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("place", [os.mkdir, os.mkfifo, partial(os.symlink, "elsewhere")])
+def test_a_log_that_cannot_be_written_is_done_without(tmp_path, place):
+    place(tmp_path / LOG)
+    os.write(log := open_log(tmp_path / LOG), b"a line")
+    os.close(log)
+    assert last_lines(tmp_path / LOG) == ""
+    assert not (tmp_path / "elsewhere").exists()
+    os.close(open_log(tmp_path / "run" / LOG))
+    assert (tmp_path / "run" / LOG).is_file()
 
 
 def test_runs_in_one_process_find_their_data_once(tmp_path, monkeypatch):
