@@ -9,7 +9,7 @@ from bagoftricks.settings import Settings, network_settings
 from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.arms import Arm
 from bagoftricks.study.estimate import seconds_from_records, seconds_from_steps
-from bagoftricks.study.plan import latest, make_plan, save_study, split_parameters, states, study_names
+from bagoftricks.study.plan import latest, make_plan, save_study, split_parameters, state_of, states, study_names
 from tests.run.test_execute import Quiet
 
 TINY = Settings(model=network_settings(depths=[1, 1], width=4), epochs=1, batch_size=64, lr=0.05)
@@ -101,6 +101,8 @@ def test_states_and_time_come_from_the_store(compose, store):
     assert seconds_from_records(longer, store) is None
     store.write_record(replace(record, config={"data": []}))
     assert seconds_from_records(plan, store) is None
+    (store.folder(record.id) / "record.json").write_text("{}", encoding="utf-8")
+    assert state_of(replace(plan.runs[0], evaluation="small_c"), store) is RunState.DONE  # the table names it
 
 
 def test_without_like_records_a_few_steps_are_timed(compose):
