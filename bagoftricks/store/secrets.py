@@ -10,12 +10,14 @@ from bagoftricks.errors import UserError
 
 HIDDEN = "***"
 SEVERAL = r"(?:password|passwd|pwd|passphrase|secret|credential|authorization|(?:api|access|auth|private)_?key)s?"
-PLAIN = rf"\w*(?:token|{SEVERAL})"  # tokens are words of a text
-SECRET_NAME = rf"(?:{PLAIN}|(?:\w*_)?key)"
+SECRET_WORD = rf"\w*(?:token|{SEVERAL})"  # tokens are words of a text
+SECRET_NAME = rf"(?:{SECRET_WORD}|(?:\w*_)?key)"
 IS_SECRET = re.compile(SECRET_NAME, re.IGNORECASE)
-QUOTED = r"'[^']*'|\"[^\"]*\""
-IN_TEXT = re.compile(rf"(\b{SECRET_NAME}\s*=\s*)(?:{QUOTED}|[^\s,;()\[\]{{}}]+)", re.IGNORECASE)
-IN_OBJECT = re.compile(rf"([{{,]\s*['\"]?{PLAIN}['\"]?\s*:\s*)(?:{QUOTED}|[^,}}]+)", re.IGNORECASE)  # as {token: x}
+QUOTED_TEXT = r"'[^']*'|\"[^\"]*\""
+IN_TEXT = re.compile(rf"(\b{SECRET_NAME}\s*=\s*)(?:{QUOTED_TEXT}|[^\s,;()\[\]{{}}]+)", re.IGNORECASE)
+IN_OBJECT = re.compile(
+    rf"([{{,]\s*['\"]?{SECRET_WORD}['\"]?\s*:\s*)(?:{QUOTED_TEXT}|[^,}}]+)", re.IGNORECASE
+)  # as {token: x}
 IN_ADDRESS = re.compile(r"(?<=://)[^/\s@]+(?=@)")
 SHORTEST = 4  # characters of a value that is also hidden in the middle of a text
 
