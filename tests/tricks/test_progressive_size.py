@@ -29,6 +29,7 @@ def test_sides_are_rounded_up_to_a_multiple_but_not_beyond_the_whole():
     assert sides(30, start=0.6, stages=1)[0] == 20  # 18 rounded up
     assert sides(30, start=0.99, stages=1)[0] == 30
     assert sides(30, start=0.6, stages=1, multiple=1)[0] == 18
+    assert sides(30, start=1e-9, stages=1)[0] == 4
 
 
 def test_the_batch_is_resized_by_the_clock_and_the_targets_stay():

@@ -46,4 +46,4 @@ class ProgressiveSize:
         """Return the side in pixels at ``progress`` in [0, 1)."""
         stage = min(self.stages, math.floor(round(progress / self.until * self.stages, 6)))
         share = self.start + (1 - self.start) * stage / self.stages
-        return min(whole, math.ceil(round(share * whole, 6) / self.multiple) * self.multiple)
+        return min(whole, max(1, math.ceil(round(share * whole, 6) / self.multiple)) * self.multiple)
