@@ -3,6 +3,7 @@
 import mmap
 import os
 import re
+from collections.abc import Iterator
 from multiprocessing.reduction import ForkingPickler
 from typing import Protocol
 from weakref import WeakSet
@@ -49,18 +50,25 @@ _loaders: WeakSet[LastImages] = WeakSet()
 
 
 def is_dead_worker(error: BaseException) -> bool:
-    """Return True if a process that prepares images died."""
-    return isinstance(error, RuntimeError) and "DataLoader worker" in str(error)
+    """Return True if a process that prepares images died: PyTorch says so from a signal handler, at any line."""
+    return any(isinstance(each, RuntimeError) and "DataLoader worker" in str(each) for each in _chain(error))
 
 
 def describe_death(error: BaseException) -> str:
     """Return how a process that prepares images died, and at which file."""
-    text = f"{error} {error.__cause__ or ''}"  # one of the two tells the signal
+    text = " ".join(map(str, _chain(error)))  # one of them tells the signal
     signal = re.search(r"killed by signal: ([^.]+)", text)
     died = f"a process that prepares images died ({signal[1] if signal else 'killed, or out of memory?'})"
     processes = [int(number) for number in re.findall(r"\d+", text)]
     files = [file for last in _loaders for process in processes if (file := last.file_of(process)) is not None]
     return died + (f" while it read {printable(files[0].path)}" if files else "")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, and those that were on their way when it was raised."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def fits_shared_memory(workers: int, pixels: int) -> bool:

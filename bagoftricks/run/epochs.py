@@ -69,7 +69,7 @@ class Training:
             try:
                 for at, batch in train.numbered(progress.epoch - 1, progress.taken):  # noqa: B007
                     yield batch
-            except RuntimeError as error:
+            except Exception as error:
                 if is_dead_worker(error):
                     checkpointer.worker_died()
                 raise

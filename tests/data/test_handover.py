@@ -82,3 +82,17 @@ def test_a_worker_that_dies_is_reported_with_its_signal_and_its_file(files, monk
         assert re.fullmatch(
             rf"a process that prepares images died \({name}\) while it read \S*/4\.png", describe_death(caught.value)
         )
+
+
+def test_a_death_is_told_where_the_signal_handler_raised_it():
+    def fetch():
+        try:
+            raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that ...")
+        finally:
+            raise ValueError("semaphore or lock released too many times")
+
+    with pytest.raises(ValueError, match="semaphore") as caught:
+        fetch()
+    assert is_dead_worker(caught.value)
+    assert describe_death(caught.value) == "a process that prepares images died (Bus error)"
+    assert not is_dead_worker(ValueError("semaphore or lock released too many times"))
