@@ -7,7 +7,8 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -45,15 +46,25 @@ def run_command(program: str, argv: list[str] | None, action: Callable[[list[str
         return DONE
 
     guard_streams()
-    for name in ("SIGTERM", "SIGUSR2", "SIGHUP"):  # around the training; during it, they are noted between two steps
-        number = getattr(signal, name, None)
-        if number and signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves SIGHUP
-            signal.signal(number, _interrupt)
     try:
-        return max(_guarded(program, answer_or_act), _guarded(program, sys.stdout.flush))
+        with interruptible():
+            return max(_guarded(program, answer_or_act), _guarded(program, sys.stdout.flush))
     except KeyboardInterrupt as error:
         say(program, f"{str(error) or 'interrupted'}: type the same command again to resume")
         return INTERRUPTED
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let signals that end a process interrupt it instead; during a training, they are noted between two steps."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR2", "SIGHUP") if hasattr(signal, name)]
+    heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores SIGHUP
+    earlier = {number: signal.signal(number, _interrupt) for number in heeded}
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 def require_working_folder() -> None:

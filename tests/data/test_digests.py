@@ -145,6 +145,8 @@ def test_an_interrupted_reader_keeps_what_it_has_read(files, tmp_path, monkeypat
 def test_processes_that_read_at_once_agree_and_leave_a_whole_memory(files, tmp_path):
     with multiprocessing.get_context("fork").Pool(3) as pool:
         found = pool.map(partial(read_all, memory=tmp_path / "m"), [files] * 6, chunksize=1)
+        pool.close()
+        pool.join()  # the pool would end them with a signal, which a process that is just starting can miss
     assert found == [read_all(files, tmp_path / "other")] * 6
     assert len(digests._read_memory(tmp_path / "m")) == 3
     assert {path.name for path in tmp_path.iterdir() if path.name.startswith((".", "m"))} == {"m", "m.lock"}

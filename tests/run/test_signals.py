@@ -91,6 +91,13 @@ def test_other_threads_and_ignored_signals_are_left_alone():
         signal.signal(signal.SIGINT, before)
 
 
+def test_a_signal_interrupts_a_command_and_the_earlier_handler_comes_back(earlier):
+    before = signal.getsignal(signal.SIGTERM)
+    assert run_command("bot-table", [], lambda arguments: os.kill(os.getpid(), signal.SIGTERM)) == 75
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert earlier == []
+
+
 def test_a_command_under_nohup_outlives_its_terminal():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
