@@ -73,10 +73,7 @@ def _built(construct: Callable[[], nn.Module], name: str, image_size: int) -> nn
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         try:
-            model = construct()
-        except NotImplementedError:  # torchvision's RegNets compute their widths with tensors, of which meta has none
-            with torch.device("cpu"):
-                model = construct().to("meta")
+            model = _constructed(construct)
         except (AssertionError, ValueError, ZeroDivisionError) as error:
             raise TooSmall(_refused(name, image_size, error)) from error
     for module in model.modules():
@@ -88,6 +85,19 @@ def _built(construct: Callable[[], nn.Module], name: str, image_size: int) -> nn
         if isinstance(module, NORMS):
             module.reset_parameters()  # timm starts the last norm of a branch at zero: that is zero_gamma
     return model
+
+
+def _constructed(construct: Callable[[], nn.Module]) -> nn.Module:
+    """Call ``construct``; on the CPU if the network computes with values of tensors, which the meta device has not.
+
+    torchvision's RegNets compute their widths in this way.
+    """
+    try:
+        return construct()
+    except NotImplementedError:
+        device = torch.get_default_device()
+        with torch.device("cpu"):
+            return construct().to(device)
 
 
 def _replace_head_drop(model: nn.Module, parts: Parts, image_size: int) -> None:

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.module_tracker import ModuleTracker
+
+from bagoftricks.models.shapes import forward_shapes
 
 CONVOLUTIONS = (torch.ops.aten.convolution.default, torch.ops.aten._convolution.default)
 
@@ -51,17 +52,9 @@ def subsample_first(model: nn.Module) -> None:
 
 
 def strided_pointwise(model: nn.Module, image_size: int) -> list[str]:
-    """Return the places in ``model`` that call a strided 1x1 convolution, whoever calls it.
-
-    Shapes flow through the network on the meta device, as when multiply-accumulates are counted.
-    """
-    training = model.training
-    state = {
-        name: tensor.detach().to("meta") for name, tensor in chain(model.named_parameters(), model.named_buffers())
-    }
-    with torch.no_grad(), ModuleTracker() as tracker, _Convolutions(tracker) as found:
-        functional_call(model.eval(), state, (torch.empty(1, 3, image_size, image_size, device="meta"),))
-    model.train(training)
+    """Return the places in ``model`` that call a strided 1x1 convolution, whoever calls it."""
+    with ModuleTracker() as tracker, _Convolutions(tracker) as found:
+        forward_shapes(model, image_size)
     return sorted(found.places)
 
 
