@@ -51,6 +51,17 @@ def test_other_data_is_said_to_be_other_data(bot, trained):
     assert the_json(done)["images"] == 144
 
 
+def test_it_computes_with_the_threads_that_are_typed(bot, trained):
+    before = torch.get_num_threads()
+    try:
+        the_json(
+            bot("bot-eval", f"weights={weights(trained)}", *NETWORK, f"runtime.threads={before + 1}", "format=json")
+        )
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_file_is_evaluated_like_the_run_that_wrote_it(bot, trained):
     row = the_json(bot("bot-eval", f"weights={weights(trained)}", *NETWORK, "format=json"))
     assert {key: row[key] for key in trained["metrics"]["last"]} == trained["metrics"]["last"]

@@ -38,7 +38,9 @@ def build(name: str, chosen=None, *, kind: str = "torchvision", image_size: int 
 )
 def test_parameters(name, params):
     with torch.device("meta"):
-        assert numbers(build(name, image_size=75)) == params
+        model = build(name, image_size=75)
+    assert numbers(model) == params
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
 
 
 @pytest.mark.parametrize(("name", "image_size", "millions"), [("inception_v3", 299, 5713), ("mobilenet_v2", 224, 301)])

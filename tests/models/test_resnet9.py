@@ -67,6 +67,7 @@ def test_it_has_the_multiplications_counted_by_hand():
     with torch.device("meta"):
         model = build_model(SPEC, {}, num_classes=10, image_size=32)
     assert count_macs(model, 32) == 1024 * 27 * 64 + 5 * 9 * 2**23 + 5120
+    assert model.training  # as before
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
