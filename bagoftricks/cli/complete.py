@@ -190,8 +190,8 @@ def _store(before: Sequence[str]) -> str:
 def _runs(before: Sequence[str], start: str) -> list[str]:
     """Return the ids of the finished runs in the store of the line."""
     store = os.path.expanduser(_store(before))
-    names = [name for name in _names_in(store) if name.startswith(start)]
-    return [name for name in names if os.path.isfile(os.path.join(store, name, "record.json"))]
+    found = [name for name in _names_in(store) if os.path.isfile(os.path.join(store, name, "record.json"))]
+    return [name for name in [*found, *["last"] * bool(found)] if name.startswith(start)]
 
 
 def _studies(before: Sequence[str]) -> list[str]:

@@ -25,7 +25,8 @@ class EvalArguments:
     """Arguments of the command that are not settings."""
 
     run: str | None = None
-    """run of store=, by the start of its id; data.*, runtime.*, corruptions, image_size, rerun and format can differ"""
+    """run of store=, by the start of its id, or last: the newest; data.*, runtime.*, corruptions, image_size, rerun and
+    format can differ"""
     weights: str | None = None
     """file in our names, torchvision's or timm's: .safetensors, or a state dict of torch.save"""
     export: str | None = None

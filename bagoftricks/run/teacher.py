@@ -102,8 +102,8 @@ def find_teacher(source: str, store: Store, num_classes: int, class_names: Seque
 def _run_file(source: str, store: Store, name: str) -> tuple[Path, str]:
     """Return the folder and the file of ``ID`` or ``ID@WEIGHTS``; the beginning of the id is enough."""
     prefix, _, weight_set = name.partition("@")
-    found = sorted(path.parent for path in store.root.glob(f"*/{RECORD}") if path.parent.name.startswith(prefix))
-    if not prefix or not found:
+    found = [store.folder(run_id) for run_id in store.matching(prefix)] if store.root.is_dir() else []
+    if not found:
         raise _error(source, f"there is no such finished run in store={store.root}; bot-table lists the ids")
     if len(found) > 1:
         raise _error(

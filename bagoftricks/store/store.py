@@ -36,6 +36,7 @@ MetricRows = Sequence[Mapping[str, object]]
 Guard = Callable[[], object]  # raises where a file must not appear
 
 NEAR = 5  # ids that an error lists
+NEWEST = "last"  # in place of an id: the run whose record was written last
 
 
 class RunState(Enum):
@@ -156,10 +157,19 @@ class Store:
             raise UserError(f"store={self.root}: cannot be read ({error.strerror})") from error
         return [path for folder in folders if is_there(path := folder / RECORD)]
 
+    def matching(self, prefix: str) -> list[str]:
+        """Return the ids of the finished runs that begin with ``prefix``; for ``last``, that of the newest record."""
+        if prefix != NEWEST:
+            return [name for name in self._ids() if prefix and name.startswith(prefix)]
+        return sorted(self._ids(), key=lambda name: (self.folder(name) / RECORD).lstat().st_mtime_ns)[-1:]
+
+    def _ids(self) -> list[str]:
+        return [path.parent.name for path in self._recorded("name the folder of the records with store=")]
+
     def find(self, prefix: str) -> Record:
-        """Return the record of the finished run whose id begins with ``prefix``; raise UserError unless it is one."""
-        ids = [path.parent.name for path in self._recorded("name the folder of the records with store=")]
-        found = [name for name in ids if prefix and name.startswith(prefix)]
+        """Return the record of the one finished run that ``prefix`` names, as ``matching`` does. Raises UserError."""
+        ids = self._ids()
+        found = self.matching(prefix)
         if len(found) == 1 or prefix in found:
             return self._read(self.folder(prefix if prefix in found else found[0]) / RECORD)
         if found:

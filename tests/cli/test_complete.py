@@ -62,6 +62,7 @@ def test_runs_studies_and_files_are_found_in_the_store_of_the_line(tmp_path, mon
     assert candidates("bot-train", ["store=mine", "tricks.distill.teacher=run:c"]) == [
         "tricks.distill.teacher=run:cd56"
     ]
+    assert candidates("bot-eval", ["store=mine", "run=l"]) == ["run=last"]
     assert candidates("bot-table", ["store=mine", "study="]) == ["study=stack"]
     assert candidates("bot-train", ["data.root=mi"]) == ["data.root=mine/"]
     assert candidates("bot-eval", ["run="]) == []

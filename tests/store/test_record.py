@@ -415,3 +415,13 @@ def test_what_lies_in_the_place_of_a_record_is_named_and_the_others_are_shown(tm
     for read_it in (store.record, store.find):
         with pytest.raises(UserError, match=r"bad/record\.json is"):
             read_it("bad")
+
+
+def test_last_is_the_run_whose_record_was_written_last(tmp_path):
+    store = Store(tmp_path)
+    for run_id, seconds in (("first", 3), ("newest", 5), ("third", 4)):
+        whole_run(store, run_id)
+        os.utime(tmp_path / run_id / "record.json", (seconds, seconds))
+    assert store.find("last").id == "newest"
+    assert store.matching("last") == ["newest"]
+    assert Store(tmp_path / "newest").matching("last") == []
