@@ -1,0 +1,57 @@
+"""Values of records by the keys that users type: lr, data.limit, tricks.mixup.alpha."""
+
+from collections.abc import Iterator, Mapping
+
+from bagoftricks.registry import Values
+from bagoftricks.store.json_fields import Json, to_json
+from bagoftricks.store.record import Record
+
+# as data=cifar10 sets them
+BY_CHOICE = {"data.name": "data", "model.name": "model", "corruptions.protocol": "corruptions"}
+
+
+def settings_by_key(config: Values) -> Json:
+    """Return nested settings, as ``config`` of a record holds them, by the keys that users type.
+
+    ``lr``, ``data.limit``, ``runtime.threads``; ``data`` and ``model`` are names; ``tricks.mixup`` is True for a trick
+    that is on, next to its hyper-parameters ``tricks.mixup.alpha``. A list is one value.
+    """
+    found: Json = {}
+    for key, value in _leaves(config, ""):
+        path = key.split(".")
+        if path[0] == "tricks" and len(path) > 1:
+            found[f"tricks.{path[1]}"] = True
+        if value != {}:  # of a trick without hyper-parameters
+            found[BY_CHOICE.get(key, key)] = value
+    return found
+
+
+def record_settings(record: Record) -> Json:
+    """Return the settings that a run was trained with, by key, as they took effect.
+
+    The hyper-parameters are those that the tricks had; ``image_size`` and ``num_classes`` are numbers. There are also
+    ``data.digest`` and ``model.weights_digest``, which name contents, and ``plugins.NAME``, the digest of a plug-in.
+    """
+    config = {name: value for name, value in record.config.items() if name not in ("tricks", "plugins")}
+    found = settings_by_key({**config, "tricks": record.tricks, "plugins": record.plugins})
+    found |= {"data": record.data.name, "model": record.model["name"], "seed": record.seed, "epochs": record.epochs}
+    found |= {"image_size": record.data.image_size or found.get("image_size") or found.get("data.image_size")}
+    found |= {"num_classes": found.get("num_classes") or record.data.classes, "data.digest": record.data.digest}
+    for inner in ("data.image_size", "data.num_classes"):  # the defaults of the two above
+        found.pop(inner, None)
+    return found | ({"model.weights_digest": found_digest} if (found_digest := record.model.get("weights")) else {})
+
+
+def environment_by_key(record: Record) -> Json:
+    """Return the machine, the versions and the processes of a run: ``host``, ``device``, ``torch``, ``threads``, ..."""
+    found: Json = to_json(record.environment)
+    return found
+
+
+def _leaves(values: Values, prefix: str) -> Iterator[tuple[str, object]]:
+    """Yield the values of nested mappings by dotted key; an empty mapping is a value."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
