@@ -43,6 +43,7 @@ TYPES: dict[str, object] = {
     "float | None": Optional[float],  # noqa: UP045
     "str | None": Optional[str],  # noqa: UP045
     "Optional[int]": Optional[int],  # noqa: UP045
+    "Optional[float]": Optional[float],  # noqa: UP045
     "Optional[str]": Optional[str],  # noqa: UP045
     "list[int]": list[int],
     "list[float]": list[float],

@@ -114,7 +114,13 @@ def _fitting(program: str, before: Sequence[str], word: str) -> Iterable[str]:
     if before and before[-1] in ("--help", "-h", "help"):
         return topic_names(program)
     if program == "bagoftricks":
-        return SHELLS if before[-1:] == ["completion"] else [] if before else [*COMMANDS, "completion", "--version"]
+        return (
+            SHELLS
+            if before[-1:] == ["completion"]
+            else []
+            if before
+            else [*COMMANDS, "completion", "schema", "--version"]
+        )
     if before and before[-1] in ("--config-dir", "-cd"):
         return _paths("", word)
     key, equals, value = word.partition("=")

@@ -1,4 +1,4 @@
-"""bagoftricks: the commands, a line each, and the scripts that complete them in a shell."""
+"""bagoftricks: the commands, a line each, the scripts that complete them, and the JSON Schema."""
 
 import sys
 
@@ -13,18 +13,25 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def answer(arguments: list[str]) -> None:
-    """Print the list of the commands, or the script that completes them. Raises UserError for anything else."""
+    """Print the commands, the script that completes them, or the JSON Schema. Raises UserError for other words."""
     if not arguments:
         print(overview())
     elif arguments[0] == "completion":
         from bagoftricks.cli.complete import script
 
         print(script(" ".join(arguments[1:])))
+    elif arguments == ["schema"]:
+        from bagoftricks.cli.json_schema import json_schema
+        from bagoftricks.escape import for_json
+
+        print(for_json(json_schema()))
     else:
         word = arguments[0]
         if f"bot-{word}" in COMMANDS or word in COMMANDS:
             raise UserError(f"'{word}' is a command of its own: type bot-{word.removeprefix('bot-')}")
-        near = did_you_mean(word, [*COMMANDS, *(name.removeprefix("bot-") for name in COMMANDS), "completion", "help"])
+        near = did_you_mean(
+            word, [*COMMANDS, *(name.removeprefix("bot-") for name in COMMANDS), "completion", "schema", "help"]
+        )
         raise UserError(f"'{word}' is no word of bagoftricks{near} (bagoftricks alone lists the commands)")
 
 

@@ -19,6 +19,7 @@ def overview() -> str:
         ("bot-table", "its record"),
         ("bot-train --help", "its page; --help TOPIC: tricks, mixup, data, lr, ..."),
         ("bagoftricks completion bash", "completion of the command line; also zsh and fish"),
+        ("bagoftricks schema", "JSON Schema of settings, tricks and records, for programs"),
     ]
     return "\n".join([*lines, "", "Type first:", *entry_lines(first)])
 

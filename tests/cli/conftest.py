@@ -5,10 +5,11 @@ from types import SimpleNamespace
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from bagoftricks.cli import bench, data, eval, sweep, table, train
+from bagoftricks.cli import bench, data, eval, overview, sweep, table, train
 from bagoftricks.measure.speed import Timing
 
 MAINS = {
+    "bagoftricks": overview.main,
     "bot-train": train.main,
     "bot-sweep": sweep.main,
     "bot-bench": bench.main,

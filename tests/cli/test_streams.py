@@ -12,7 +12,7 @@ from bagoftricks.cli.progress import ConsoleReporter
 from tests.cli.conftest import MAINS
 from tests.cli.test_commands import FAST
 
-COMMANDS = [name.removeprefix("bot-") for name in MAINS]
+COMMANDS = [main.__module__.rpartition(".")[2] for main in MAINS.values()]
 
 
 def shell(line, cwd):
