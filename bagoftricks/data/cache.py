@@ -27,8 +27,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from bagoftricks.data.containers import file_facts
 from bagoftricks.data.decode import POLICY
-from bagoftricks.data.digests import file_facts, replace_file
+from bagoftricks.data.digests import replace_file
 from bagoftricks.data.sources import CachedSplit, FileSplit, KeptSplit, Labels, MemorySplit, Split
 from bagoftricks.errors import UserError
 from bagoftricks.folders import cache_folder
@@ -187,8 +188,11 @@ def files_digest(files: FileSplit, *how: object) -> str:
     digest = blake2b(digest_size=16)
     decoders = [CACHE_FORMAT, POLICY, files.max_pixels, version("torch"), version("torchvision"), version("pillow")]
     digest.update(repr([*decoders, *how]).encode())
-    for path in files.paths:
-        digest.update(os.fsencode(os.path.abspath(path)) + b"\0" + file_facts(os.stat(path)))
+    for place in files.places():
+        if isinstance(place, str):
+            digest.update(os.fsencode(os.path.abspath(place)) + b"\0" + file_facts(os.stat(place)))
+        else:
+            digest.update(repr(place).encode())
     return digest.hexdigest()
 
 

@@ -11,24 +11,24 @@ import stat
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
+from bagoftricks.data.containers import READ_BYTES, REGULAR, Span, file_facts, is_settled, span_blocks
 from bagoftricks.errors import printable
 from bagoftricks.folders import cache_folder
 
 SIZE = 16  # bytes of a digest
 NO_CONTENTS = bytes(SIZE)  # digest of a file that cannot be read: its decoder reports that
-TICK = 2 * 10**9  # nanoseconds of the coarsest clock of a file system
 SILENT_SECONDS = 3.0  # seconds after which the reading is announced
 READERS, TOGETHER = 8, 64  # threads, and files that one of them takes at a time
-READ_BYTES = 2**20  # that are read at a time
 LEFT_SECONDS = 3600.0  # after which nobody writes a temporary file any more
-Memory = dict[bytes, bytes]  # digest of a path -> digests of the file's facts, and of its contents
+Memory = dict[bytes, bytes]  # digest of a place -> digests of the file's facts, and of its contents
+Place = str | Span  # path of a file, or bytes in a container
 
 
 @dataclass(frozen=True)
@@ -40,34 +40,32 @@ class Contents:
     settled: bool  # a later change of the file has another time
 
 
-def content_digests(paths: Sequence[str], memory: Path, warn: Callable[[str], object]) -> list[bytes]:
-    """Return the digest of each file's contents, from the file ``memory`` where it has them.
+UNREADABLE_CONTENTS = Contents(b"", NO_CONTENTS, settled=False)
+
+
+def content_digests(places: Sequence[Place], memory: Path, warn: Callable[[str], object]) -> list[bytes]:
+    """Return the digest of each image's bytes, from the file ``memory`` where it has them.
 
     ``warn`` gets a line if nothing can be remembered.
     """
-    found = _remembered(paths, _read_memory(memory))
+    found = _remembered(places, _read_memory(memory))
     if None not in found:
         return found  # type: ignore[return-value]
     with _alone(memory):
         known = _read_memory(memory)  # of another process that has just read the same files
-        found = _remembered(paths, known)
-        missing = [path for path, digest in zip(paths, found, strict=True) if digest is None]
-        read: dict[str, Contents] = {}
+        found = _remembered(places, known)
+        missing = [place for place, digest in zip(places, found, strict=True) if digest is None]
+        read: dict[Place, Contents] = {}
         try:
             read.update(_read_all(missing))
         finally:  # an interrupted process keeps what it has read
             _remember(memory, known, read, warn)
-    return [digest or read[path].digest for path, digest in zip(paths, found, strict=True)]
+    return [digest or read[place].digest for place, digest in zip(places, found, strict=True)]
 
 
 def memory_file(folder: str | Path) -> Path:
     """Return the file in the cache that remembers the digests of a folder's files."""
     return cache_folder() / "digests" / blake2b(os.fsencode(os.path.abspath(folder)), digest_size=8).hexdigest()
-
-
-def file_facts(status: os.stat_result) -> bytes:
-    """Return the digest of a file's inode, size and times: another after any change of it, and of any other file."""
-    return _digest(f"{status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}".encode())
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -89,51 +87,68 @@ def _digest(data: bytes) -> bytes:
     return blake2b(data, digest_size=SIZE).digest()
 
 
-def _name(path: str) -> bytes:
-    return _digest(os.fsencode(path if os.path.isabs(path) else os.path.abspath(path)))
+def _name(place: Place) -> bytes:
+    if isinstance(place, str):
+        return _digest(os.fsencode(place if os.path.isabs(place) else os.path.abspath(place)))
+    return _digest(os.fsencode(f"{place.container.path}\0{place.start} {place.stored} {place.deflated}"))
 
 
-def _remembered(paths: Sequence[str], known: Memory) -> list[bytes | None]:
-    """Return the digest of each file's contents, None where the file is new, was changed or cannot be read."""
+def _remembered(places: Sequence[Place], known: Memory) -> list[bytes | None]:
+    """Return the digest of each image's bytes, None where they are new, were changed or cannot be read."""
 
-    def one(path: str) -> bytes | None:
-        entry = known.get(_name(path), b"")
+    def one(place: Place) -> bytes | None:
+        entry = known.get(_name(place), b"")
         with suppress(OSError):
-            if entry and entry[:SIZE] == file_facts(os.stat(path)):
+            facts = entry and (file_facts(os.stat(place)) if isinstance(place, str) else place.container.facts)
+            if entry and entry[:SIZE] == facts:
                 return entry[SIZE:]
         return None
 
-    return [one(path) for path in paths]
+    return [one(place) for place in places]
 
 
-def _read_all(paths: Sequence[str]) -> Iterator[tuple[str, Contents]]:
-    """Yield the contents of all files; say so once if that takes long."""
+def _read_all(places: Sequence[Place]) -> Iterator[tuple[Place, Contents]]:
+    """Yield the contents of all images; say so once if that takes long."""
     begin, silent = time.monotonic(), True
-    parts = [paths[start : start + TOGETHER] for start in range(0, len(paths), TOGETHER)]
+    parts = [places[start : start + TOGETHER] for start in range(0, len(places), TOGETHER)]
     with ThreadPoolExecutor(READERS) as readers:
         try:
             for part, contents in zip(parts, readers.map(lambda part: [_read(p) for p in part], parts), strict=True):
                 yield from zip(part, contents, strict=True)
                 if silent and time.monotonic() > begin + SILENT_SECONDS:
                     silent = False
-                    print(f"reading {len(paths):,} files once, to identify the data by its contents", file=sys.stderr)
+                    print(f"reading {len(places):,} files once, to identify the data by its contents", file=sys.stderr)
         finally:
             readers.shutdown(cancel_futures=True)
 
 
-def _read(path: str) -> Contents:
-    """Read a file; one that cannot be read, or that is no regular file, has a digest of its own."""
+def _read(place: Place) -> Contents:
+    """Read an image's bytes; what cannot be read, or is in no regular file, has a digest of its own."""
+    return _read_file(place) if isinstance(place, str) else _read_span(place)
+
+
+def _read_file(path: str) -> Contents:
     digest = blake2b(digest_size=SIZE)
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
+        with open(os.open(path, REGULAR), "rb", buffering=0) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                return Contents(b"", NO_CONTENTS, settled=False)
+                return UNREADABLE_CONTENTS
             while block := file.read(READ_BYTES):
                 digest.update(block)
     except OSError:
-        return Contents(b"", NO_CONTENTS, settled=False)
-    return Contents(file_facts(status), digest.digest(), settled=status.st_ctime_ns < time.time_ns() - TICK)
+        return UNREADABLE_CONTENTS
+    return Contents(file_facts(status), digest.digest(), is_settled(status.st_ctime_ns))
+
+
+def _read_span(span: Span) -> Contents:
+    digest = blake2b(digest_size=SIZE)
+    try:
+        for block in span_blocks(span):
+            digest.update(block)
+    except (OSError, ValueError):
+        return UNREADABLE_CONTENTS
+    return Contents(span.container.facts, digest.digest(), span.container.settled)
 
 
 # --- what is remembered: a digest of all rows, then a row of three digests for each file ---
@@ -151,8 +166,8 @@ def _read_memory(path: Path) -> Memory:
     return {data[at : at + SIZE]: data[at + SIZE : at + width] for at in range(SIZE, len(data), width)}
 
 
-def _remember(path: Path, known: Memory, read: dict[str, Contents], warn: Callable[[str], object]) -> None:
-    fresh = {_name(file): found.facts + found.digest for file, found in read.items() if found.settled}
+def _remember(path: Path, known: Memory, read: Mapping[Place, Contents], warn: Callable[[str], object]) -> None:
+    fresh = {_name(place): found.facts + found.digest for place, found in read.items() if found.settled}
     if not fresh:
         return
     rows = b"".join(name + entry for name, entry in {**known, **fresh}.items())

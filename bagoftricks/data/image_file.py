@@ -1,4 +1,7 @@
-"""Image files: what a file is, told by its first bytes and never by its name. Nothing is decoded here."""
+"""Image files: what a file is, told by its first bytes and never by its name. Nothing is decoded here.
+
+The bytes are those of a file, or of a span of a container.
+"""
 
 import errno
 import os
@@ -8,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from bagoftricks.data.containers import REGULAR, Span, span_bytes
 from bagoftricks.errors import DataError, VanishedError, printable
 from bagoftricks.settings import MAX_PIXELS
 
@@ -57,7 +61,6 @@ START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers of
 PARAMETERLESS = frozenset((0x01, *range(0xD0, 0xDA)))
 MOST_BYTES = 2**31 - 1  # of a file: no image within any sensible data.max_pixels has more
 NO_FAULT_OF_THE_FILE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)  # a pipe is not waited for
 
 
 class NoImage(Exception):
@@ -66,16 +69,20 @@ class NoImage(Exception):
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image file, the most pixels that it may have, and what to do about a broken one."""
+    """An image file, the most pixels that it may have, and what to do about a broken one.
+
+    ``path`` is the file's, or the name of an image in a container, which has a ``span``.
+    """
 
     path: str
     max_pixels: int = MAX_PIXELS
     advice: str = "remove it, or set data.on_error=skip"
+    span: Span | None = None
 
     def read(self) -> tuple[str, bytearray]:
         """Return the format and the bytes. Raises DataError unless this is a regular file of a format that is read."""
         with self.naming():
-            data = _regular_bytes(self.path)
+            data = _regular_bytes(self.path) if self.span is None else _bytes_in_container(self.span)
             return image_format(data), data
 
     @contextmanager
@@ -93,7 +100,7 @@ class ImageFile:
         name = printable(self.path)
         if isinstance(error, OSError) and error.errno in NO_FAULT_OF_THE_FILE:
             raise error
-        if not os.path.lexists(self.path):
+        if not os.path.lexists(self.path if self.span is None else self.span.container.path):
             if getattr(error, "errno", None) not in (None, errno.ENOENT):
                 return VanishedError(f"{name} cannot be reached ({_reason(error)}): may its folder be entered?")
             return VanishedError(f"{name} has vanished since the run began: is the folder still there, and its disk?")
@@ -114,7 +121,7 @@ def _reason(error: Exception) -> str:
 
 
 def _regular_bytes(path: str) -> bytearray:
-    descriptor = os.open(path, OPEN)
+    descriptor = os.open(path, REGULAR)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -129,6 +136,12 @@ def _regular_bytes(path: str) -> bytearray:
         os.close(descriptor)
     del data[done:]  # of a file that was cut short meanwhile
     return data
+
+
+def _bytes_in_container(span: Span) -> bytearray:
+    if span.size > MOST_BYTES:
+        raise NoImage(f"{span.size:,} bytes, too many for an image")
+    return span_bytes(span)
 
 
 def image_format(data: bytes | bytearray) -> str:

@@ -1,4 +1,4 @@
-"""Folders of images, one per class; ImageNet is one."""
+"""Folders of images, one per class, on a disk or in a zip or tar archive; ImageNet is one."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -9,31 +9,42 @@ from unicodedata import normalize
 
 import numpy as np
 
+from bagoftricks.data.archive_folder import (
+    ArchiveFolder,
+    archive_warnings,
+    folder_or_archive,
+    lister_of,
+    opened_archive,
+)
 from bagoftricks.data.decode import SUFFIXES
 from bagoftricks.data.listing import Lister, first_names
 from bagoftricks.data.sources import Dataset, FileSplit, despite_errors
 from bagoftricks.errors import DataError, as_text, did_you_mean, printable
-from bagoftricks.folders import local_folder
 from bagoftricks.registry import dataset
 from bagoftricks.settings import DataSettings
 
 # ruff: noqa: UP045 (OmegaConf reads Optional)
 
+Folder = Path | ArchiveFolder
+ARCHIVES = (".zip", ".tar")
 VALIDATION = ("val", "validation", "valid", "test")  # the first of them that has folders of classes
 NO_CLASSES = frozenset({"train", "training", *VALIDATION, "dev", "eval", "testing"})  # if there are no others
 
 
 @dataset(name="imagefolder")
 class ImageFolder(DataSettings):
-    """A folder per class: root/train with root/val or root/test, or the classes directly below root."""
+    """A folder per class: root/train with root/val or root/test, or the classes directly below root.
+
+    The folders may lie in a zip or tar archive, or in two of them: root/train.zip and root/val.zip.
+    """
 
     root: Optional[str] = None
-    """folder of the data, with train/ and val/ (or test/) below it, or with the classes directly below it"""
+    """folder or archive (.zip, .tar) of the data, with train/ and val/ (or test/) in it, or with the classes"""
     val_root: Optional[str] = None
-    """second folder of classes for validation, instead of root/val or root/test"""
+    """second folder or archive of classes for validation, instead of root/val or root/test"""
 
     def find(self) -> Dataset:
-        root = _folder("data.root", self.root)
+        root = _given("data.root", self.root)
         if self.holdout and self.val_root:
             raise DataError(
                 f"data.holdout={self.holdout:g} and data.val_root={printable(self.val_root)}: both choose the "
@@ -41,7 +52,7 @@ class ImageFolder(DataSettings):
             )
         train_root, val_root, warnings = _splits(root)
         if self.val_root:
-            val_root = _folder("data.val_root", self.val_root)
+            val_root = _given("data.val_root", self.val_root)
         if val_root is None and not self.holdout:
             why = f" ({warnings[0]})" if warnings else ""
             raise DataError(
@@ -50,15 +61,15 @@ class ImageFolder(DataSettings):
             )
         if val_root is not None and not self.holdout:
             _check_apart(train_root, val_root)
-        train_lister = Lister(train_root)
+        train_lister = lister_of(train_root)
         names = _class_names(train_lister)
         train = _list_images(train_lister, names)
-        warnings += _look_alikes(names) + _same_folders(train_lister)
+        warnings += [*_look_alikes(names), *_same_folders(train_lister), *archive_warnings(train_root)]
         classes, none = tuple(as_text(name) for name in names), train.subset(np.array([], np.int64))
         listings = {"train": train_lister.listing()}
         found = Dataset("imagefolder", classes, train, none, listings=listings, warnings=tuple(warnings))
         with despite_errors(found):
-            found = found if self.holdout or val_root is None else _with_validation(found, Lister(val_root), names)
+            found = found if self.holdout or val_root is None else _with_validation(found, lister_of(val_root), names)
         with despite_errors(found):
             _check_classes(train_lister, names, train)
         return found
@@ -71,19 +82,24 @@ def _with_validation(found: Dataset, lister: Lister, names: Sequence[str]) -> Da
     return replace(found, val=val, listings={**found.listings, "val": lister.listing()})
 
 
-def _folder(name: str, value: str | None) -> Path:
+def _given(name: str, value: str | None) -> Folder:
     if value is None:
-        raise DataError(f"{name} is not set: type {name}=FOLDER, a folder with a subfolder of images per class")
-    return local_folder(name, value).absolute()
+        raise DataError(
+            f"{name} is not set: type {name}=FOLDER, a folder (or archive) with a subfolder of images per class"
+        )
+    return folder_or_archive(name, value)
 
 
-def _splits(root: Path) -> tuple[Path, Path | None, list[str]]:
+def _splits(root: Folder) -> tuple[Folder, Folder | None, list[str]]:
     """Return the folders of the training and the validation split, and warnings. A split has folders of classes.
 
-    So a class may be called train, as long as other classes lie next to it and no folders in it.
+    So a class may be called train, as long as other classes lie next to it and no folders in it. An archive such as
+    train.zip stands for the folder train.
     """
-    names = Lister(root).classes()
-    has_classes = {name: bool(Lister(root / name).classes()) for name in ("train", *VALIDATION) if name in names}
+    names = lister_of(root).classes()
+    folders = {name: root / name for name in ("train", *VALIDATION) if name in names}
+    folders |= _archives_of_splits(root, [name for name in ("train", *VALIDATION) if name not in names])
+    has_classes = {name: bool(lister_of(folder).classes()) for name, folder in folders.items()}
     others = [name for name in names if name.lower() not in NO_CLASSES]
     if not has_classes.get("train"):
         if names and not others:
@@ -93,28 +109,35 @@ def _splits(root: Path) -> tuple[Path, Path | None, list[str]]:
                 "data.root= and data.val_root="
             )
         return root, None, []
+    train = folders["train"]
     chosen = next((name for name in VALIDATION if has_classes.get(name)), None)
-    if chosen is None and (beside := [name for name in others if _holds_images(root / name)]):
+    if chosen is None and (beside := [name for name in others if lister_of(root).holds_images(name)]):
         raise DataError(
             f"{printable(root)}: train/ has folders of its own, so it may be the training split, or a class next to "
-            f"{first_names(beside)}: type data.root={printable(root / 'train')} for the split, or rename the class"
+            f"{first_names(beside)}: type data.root={printable(train)} for the split, or rename the class"
         )
     flat = [name for name in VALIDATION if has_classes.get(name) is False]
     if chosen is None:
-        return root / "train", None, [f"{printable(root / name)} has no folders of classes: ignored" for name in flat]
+        return train, None, [f"{printable(folders[name])} has no folders of classes: ignored" for name in flat]
     passed = [name for name in flat if VALIDATION.index(name) < VALIDATION.index(chosen)]
-    warnings = [f"{printable(root / name)} has no folders of classes: validating on {chosen}/" for name in passed]
-    return root / "train", root / chosen, warnings
+    warnings = [f"{printable(folders[name])} has no folders of classes: validating on {chosen}/" for name in passed]
+    return train, folders[chosen], warnings
 
 
-def _holds_images(folder: Path) -> bool:
-    return any(os.path.splitext(file)[1].lower() in SUFFIXES for _, _, files in os.walk(folder) for file in files)
+def _archives_of_splits(root: Folder, names: Iterable[str]) -> dict[str, ArchiveFolder]:
+    """Return the archives of splits in a folder, as train.zip or val.tar."""
+    if isinstance(root, ArchiveFolder):
+        return {}
+    files = {name: [root / f"{name}{suffix}" for suffix in ARCHIVES] for name in names}
+    found = {name: [file for file in of if file.is_file()] for name, of in files.items()}
+    return {name: opened_archive(of[0]) for name, of in found.items() if of}
 
 
-def _check_apart(train: Path, val: Path) -> None:
+def _check_apart(train: Folder, val: Folder) -> None:
     """Raise DataError if one of the folders is in the other."""
     apart = train.resolve(), val.resolve()
-    if train.samefile(val) or apart[0].is_relative_to(apart[1]) or apart[1].is_relative_to(apart[0]):
+    same = isinstance(train, Path) and isinstance(val, Path) and train.samefile(val)
+    if same or apart[0].is_relative_to(apart[1]) or apart[1].is_relative_to(apart[0]):
         raise DataError(
             f"{printable(val)}: shares images with the training folder {printable(train)}, and a "
             "network knows the images that it was trained on: name another folder, or type data.holdout=0.2 instead"
@@ -137,7 +160,8 @@ def _list_images(lister: Lister, names: Sequence[str]) -> FileSplit:
     if not paths:
         left_out = f"; {lister.listing()}" if str(lister.listing()) else ""
         raise DataError(f"{printable(lister.root)} holds no images ({_suffixes()}) in its classes' folders{left_out}")
-    return FileSplit(np.array(paths), np.repeat(np.arange(len(names)), [len(of_class) for of_class in found]))
+    labels = np.repeat(np.arange(len(names)), [len(of_class) for of_class in found])
+    return FileSplit(np.array(paths), labels, spans=lister.spans(paths))
 
 
 def _suffixes() -> str:
@@ -155,7 +179,7 @@ def _check_classes(lister: Lister, names: Sequence[str], train: FileSplit) -> No
             f"{lister.listing()}".rstrip("; ")
         )
     if len(names) == 1:
-        below = Lister(os.path.join(lister.root, names[0])).classes()
+        below = lister.below(names[0]).classes()
         instead = f"type data.root={printable(os.path.join(lister.root, names[0]))}, which has {len(below)} folders"
         raise DataError(
             f"{root} has one class only, '{printable(names[0])}': there is nothing to tell apart; "

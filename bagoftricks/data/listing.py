@@ -1,8 +1,7 @@
 """Listing of folders of classes: the images in them, and all that was left out.
 
 Links to files and to folders are followed, and two links to one folder count twice, as in torchvision. A link back to a
-folder above it would have no end: it is left out, as is a link that leads nowhere.
-"""
+folder above it would have no end: it is left out, as is a link that leads nowhere."""
 
 import os
 from collections import Counter
@@ -10,7 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
+from bagoftricks.data.containers import Spans
 from bagoftricks.data.decode import SUFFIXES
 from bagoftricks.errors import DataError, printable
 
@@ -32,7 +33,7 @@ JUNK = frozenset(
     }
 )
 FILE, FOLDER, BROKEN_LINK, SPECIAL = "file", "folder", "broken link", "special file"
-FolderId = tuple[int, int]  # device and inode
+FolderId = tuple[int, int] | str  # device and inode, or the name in an archive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +56,11 @@ class Listing:
         """Return a line about what was left out, an empty text if nothing was."""
         parts = []
         if self.ignored:
-            parts.append(f"{_files(sum(self.ignored.values()))} ({_counts(self.ignored, 'no suffix')})")
+            parts.append(f"{_files(sum(self.ignored.values()))} ({count_names(self.ignored, 'no suffix')})")
         if self.stray:
             parts.append(f"{_files(self.stray, 'image')} outside of the classes' folders")
         if self.junk:
-            parts.append(_counts(self.junk))
+            parts.append(count_names(self.junk))
         if count := len(self.dropped_links):
             more = ", ..." if count > 1 else ""
             parts.append(f"{_files(count, 'link')} to nowhere or in a circle ({self.dropped_links[0]}{more})")
@@ -71,7 +72,8 @@ def first_names(names: Sequence[str], shown: int = 5) -> str:
     return ", ".join(f"'{printable(name)}'" for name in names[:shown]) + (", ..." if len(names) > shown else "")
 
 
-def _counts(counts: Mapping[str, int], unnamed: str = "") -> str:
+def count_names(counts: Mapping[str, int], unnamed: str = "") -> str:
+    """Return counts with their names, the largest first."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count:,} {name or unnamed}" for name, count in ordered)
 
@@ -80,13 +82,20 @@ def _files(count: int, what: str = "file") -> str:
     return f"{count:,} {what}{'s' if count > 1 else ''}"
 
 
+class Entry(NamedTuple):
+    """Name in a folder."""
+
+    name: str
+    kind: str  # FILE, FOLDER, BROKEN_LINK or SPECIAL: of what a link leads to
+    link: bool = False
+
+
 class Lister:
     """Reader of the folders of one split that counts what it leaves out."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = str(root)
-        real = Path(os.path.realpath(root))
-        self.above = frozenset(folder_id(folder) for folder in (real, *real.parents))
+        self.above = self._above()
         self.ignored, self.junk = Counter[str](), Counter[str]()
         self.links, self.stray, self.dropped = 0, 0, list[str]()
         self.found: list[str] = []
@@ -104,8 +113,7 @@ class Lister:
         pending, found = [(top, self.above)], []
         while pending:
             folder, above = pending.pop()
-            with _listing(folder):
-                here = folder_id(folder)
+            here = self._id(folder)
             if folder == top:
                 self.classes_of.setdefault(here, []).append(name)
             above |= {here}
@@ -113,6 +121,18 @@ class Lister:
             found.append((folder, sorted(images)))
             pending += [(f"{folder}{os.sep}{below}", above) for below in folders]
         return [f"{folder}{os.sep}{image}" for folder, images in sorted(found) for image in images]
+
+    def below(self, name: str) -> "Lister":
+        """Return a reader of a folder in this one."""
+        return Lister(os.path.join(self.root, name))
+
+    def holds_images(self, name: str) -> bool:
+        """Return True if there are images below a folder."""
+        return bool(self.images(name))
+
+    def spans(self, paths: Sequence[str]) -> Spans | None:
+        """Return where the images of an archive lie, None for files."""
+        return None
 
     def same_folders(self) -> list[list[str]]:
         """Return the classes whose folders are one, by links."""
@@ -132,23 +152,34 @@ class Lister:
     def _read(self, folder: str, above: frozenset[FolderId]) -> tuple[list[str], list[str]]:
         """Return the names of the folders and of the images in a folder."""
         folders, images = [], []
-        with _listing(folder), os.scandir(folder) as found:
-            entries = list(found)
-        for entry in entries:
-            if pattern := junk_pattern(entry.name):
+        for name, kind, link in self._entries(folder):
+            if pattern := junk_pattern(name):
                 self.junk[pattern] += 1
                 continue
-            suffix, kind = os.path.splitext(entry.name)[1].lower(), _kind(entry)
+            suffix, path = os.path.splitext(name)[1].lower(), f"{folder}{os.sep}{name}"
             if kind == FILE and suffix in SUFFIXES:
-                images.append(entry.name)
-            elif kind == BROKEN_LINK or (kind == FOLDER and entry.is_symlink() and folder_id(entry.path) in above):
-                self.dropped.append(os.path.relpath(entry.path, self.root))
+                images.append(name)
+            elif kind == BROKEN_LINK or (kind == FOLDER and link and self._id(path) in above):
+                self.dropped.append(os.path.relpath(path, self.root))
             elif kind == FOLDER:
-                self.links += entry.is_symlink()
-                folders.append(entry.name)
+                self.links += link
+                folders.append(name)
             else:
                 self.ignored[suffix if kind == FILE else SPECIAL] += 1
         return folders, images
+
+    def _entries(self, folder: str) -> list[Entry]:
+        with _listing(folder), os.scandir(folder) as found:
+            return [Entry(entry.name, _kind(entry), entry.is_symlink()) for entry in found]
+
+    def _id(self, folder: str) -> FolderId:
+        with _listing(folder):
+            return folder_id(folder)
+
+    def _above(self) -> frozenset[FolderId]:
+        """Return the root, and the folders above it."""
+        real = Path(os.path.realpath(self.root))
+        return frozenset(folder_id(folder) for folder in (real, *real.parents))
 
 
 def junk_pattern(name: str) -> str:

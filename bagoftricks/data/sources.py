@@ -17,8 +17,9 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from bagoftricks.data.containers import Spans
 from bagoftricks.data.decode import decode
-from bagoftricks.data.digests import NO_CONTENTS, content_digests, memory_file
+from bagoftricks.data.digests import NO_CONTENTS, Place, content_digests, memory_file
 from bagoftricks.data.image_file import ImageFile
 from bagoftricks.data.listing import Listing, first_names
 from bagoftricks.errors import DataError
@@ -48,20 +49,32 @@ class MemorySplit:
 
 @dataclass(frozen=True)
 class FileSplit:
-    """Images in files, decoded when they are asked for; find_dataset sets ``max_pixels``."""
+    """Images in files, decoded when they are asked for; find_dataset sets ``max_pixels``.
+
+    With ``spans``, they lie in containers, and ``paths`` are names such as photos.zip/cat/1.jpg.
+    """
 
     paths: npt.NDArray[Any]  # of str: forked workers share an array, but copy a list bit by bit
     labels: Labels
     max_pixels: int = MAX_PIXELS
+    spans: Spans | None = None
 
     def image(self, index: int) -> UInt8[Tensor, "3 H W"]:
         return decode(self.file(index))
 
     def file(self, index: int) -> ImageFile:
-        return ImageFile(str(self.paths[index]), self.max_pixels)
+        return ImageFile(
+            str(self.paths[index]), self.max_pixels, span=None if self.spans is None else self.spans[index]
+        )
+
+    def places(self) -> list[Place]:
+        """Return the place of each image's bytes."""
+        paths: list[str] = self.paths.tolist()
+        return [*paths] if self.spans is None else [self.spans[row] or path for row, path in enumerate(paths)]
 
     def subset(self, rows: Labels) -> "FileSplit":
-        return replace(self, paths=self.paths[rows], labels=self.labels[rows])
+        spans = None if self.spans is None else self.spans.subset(rows)
+        return replace(self, paths=self.paths[rows], labels=self.labels[rows], spans=spans)
 
 
 @dataclass
@@ -269,7 +282,7 @@ def identified(data: Dataset) -> Dataset:
         digest.update(f"{len(split.labels)}\n".encode())
         digest.update(np.ascontiguousarray(split.labels, np.int64).data)
         if isinstance(split, FileSplit):
-            contents.append(content_digests(split.paths.tolist(), memory, failures.append))
+            contents.append(content_digests(split.places(), memory, failures.append))
             digest.update(b"".join(contents[-1]))
         elif isinstance(split, MemorySplit):
             digest.update(memory_digest(split).encode())

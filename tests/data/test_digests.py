@@ -9,8 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bagoftricks.data import digests, sources
-from bagoftricks.data.digests import NO_CONTENTS, content_digests, file_facts
+from bagoftricks.data import containers, digests, sources
+from bagoftricks.data.containers import file_facts
+from bagoftricks.data.digests import NO_CONTENTS, content_digests
 from bagoftricks.data.sources import Dataset, MemorySplit, find_dataset, identified
 from bagoftricks.settings import dataset_settings
 from tests.data.test_listing import find, image, photos
@@ -19,7 +20,7 @@ from tests.data.test_listing import find, image, photos
 @pytest.fixture
 def settled(monkeypatch):
     """Files are remembered at once, though they have just been written."""
-    monkeypatch.setattr(digests, "TICK", -(10**12))
+    monkeypatch.setattr(containers, "TICK", -(10**12))
 
 
 @pytest.fixture
