@@ -13,6 +13,7 @@ class Command(NamedTuple):
     notes: tuple[str, ...] = ()
     arguments: tuple[str, str] = ("", "")  # file in cli/ and class of the arguments that are not settings of a run
     settings: bool = True  # takes the settings and tricks of a run
+    words: Entries = ()  # that come first on the line, each with what it does
 
 
 COMMANDS = {
@@ -78,6 +79,28 @@ COMMANDS = {
         (),
         ("table.py", "TableArguments"),
         settings=False,
+    ),
+    "bot-runs": Command(
+        "the runs of a store in every state: list, show, compare, delete, repeat, tidy up",
+        (
+            ("bot-runs list state=interrupted,failed", "list may be left out"),
+            ("bot-runs show 3f2a", "the run whose id begins with it; last: the newest"),
+            ("bot-runs diff 3f2a 9c41", ""),
+            ("bot-runs delete 3f2a", "asks first"),
+            ("bot-runs repeat 3f2a", "exit status 0: the same weights, bit for bit"),
+            ("bot-runs prune plan=true", "what no run needs"),
+        ),
+        (),
+        ("runs.py", "RunsArguments"),
+        settings=False,
+        words=(
+            ("list", "all runs, the newest first, also interrupted and failed ones"),
+            ("show", "settings, results, curve, costs, versions, files; how to resume"),
+            ("diff", "what differs between two runs"),
+            ("delete", "remove runs, after naming what depends on them"),
+            ("repeat", "train a run again elsewhere and compare; data.root= and runtime.* can differ"),
+            ("prune", "remove litter; with state=failed also failed runs"),
+        ),
     ),
     "bot-data": Command(
         "a data set as a run would see it, and what is wrong with it",

@@ -139,6 +139,7 @@ def _fitting(program: str, before: Sequence[str], word: str) -> Iterable[str]:
 
 def _keys(program: str, before: Sequence[str], word: str) -> Iterator[str]:
     """Yield what can stand before ``=``: hyper-parameters of the tricks on the line, settings, groups, flags."""
+    yield from _words(program, before, word)
     yield from (f"{field.name}=" for field in own_settings(program) if field.name != "rest")
     if not COMMANDS[program].settings:
         yield from COMMON_FLAGS[:2]
@@ -193,10 +194,20 @@ def _store(before: Sequence[str]) -> str:
     return next((word[6:] for word in before if word.startswith("store=")), "results/runs")
 
 
-def _runs(before: Sequence[str], start: str) -> list[str]:
-    """Return the ids of the finished runs in the store of the line."""
+def _words(program: str, before: Sequence[str], word: str) -> Iterable[str]:
+    """Return the words of a command; after one, the ids of the store that it takes."""
+    words = [name for name, _ in COMMANDS[program].words]
+    plain = [each for each in before if "=" not in each]
+    if not plain or not words:
+        return words
+    return _runs(before, word, finished=plain[0] == "repeat") if plain[0] not in ("list", "prune") else []
+
+
+def _runs(before: Sequence[str], start: str, *, finished: bool = True) -> list[str]:
+    """Return the ids of the runs in the store of the line, and ``last``."""
     store = os.path.expanduser(_store(before))
-    found = [name for name in _names_in(store) if os.path.isfile(os.path.join(store, name, "record.json"))]
+    known = ("record.json",) if finished else ("record.json", "run.json", "failure.json", "lease.json", "checkpoints")
+    found = [n for n in _names_in(store) if any(os.path.exists(os.path.join(store, n, file)) for file in known)]
     return [name for name in [*found, *["last"] * bool(found)] if name.startswith(start)]
 
 

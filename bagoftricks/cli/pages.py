@@ -28,6 +28,8 @@ def page(program: str) -> str:
     """Return the page of a command, which fits a screen."""
     command = COMMANDS[program]
     lines = [*paragraph(f"{program}: {command.about}"), "", *example_lines(command.examples), ""]
+    if command.words:
+        lines += [*entry_lines(command.words), ""]
     own = command.arguments[0]
     if own:
         lines += [*entry_lines((f"{field.name}=", field.doc) for field in own_settings(program)), ""]

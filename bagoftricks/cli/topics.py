@@ -102,6 +102,7 @@ def _exact(program: str, name: str, group: str) -> Iterator[list[str]]:
             yield option_lines(of, name)
     if group:
         return
+    yield from (entry_lines([(f"{program} {word}", about)]) for word, about in COMMANDS[program].words if word == name)
     if name in experiment_files():
         yield experiment_lines(name)
     yield from (entry_lines([(f"{f.name}=", f.doc)]) for f in own_settings(program) if f.name == name)

@@ -10,11 +10,10 @@ from bagoftricks.statistics.paired import Comparison, Summary
 from bagoftricks.store.files import read_file
 from bagoftricks.store.json_fields import SEAL, Json, from_json, parse_json, unsealed
 from bagoftricks.store.record import Record
-from bagoftricks.store.store import Store
+from bagoftricks.store.store import STUDY_BYTES, Store
 from bagoftricks.study.plan import study_names, study_path
 
 T = TypeVar("T")
-STUDY_BYTES = 2**28
 
 
 @dataclass(frozen=True, kw_only=True)

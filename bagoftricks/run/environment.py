@@ -57,13 +57,18 @@ def environment(
         **{package: version(package) for package in ("bagoftricks", "torch", "torchvision", "numpy")},
         git_revision=revision,
         git_dirty=dirty,
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        date=now(),
         host=platform.node(),
         user=user_name(),
         devices=devices,
         continuations=continuations,
         micro_batches=micro_batches,
     )
+
+
+def now() -> str:
+    """Return the date and time in UTC, as ISO 8601."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def user_name() -> str | None:

@@ -1,5 +1,6 @@
 """One run that this process carries out, alone or as one of several ranks: prepare, train, measure, record."""
 
+import platform
 import time
 import traceback
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from bagoftricks.measure.speed import peak_memory_mib, reset_peak_memory, time_i
 from bagoftricks.recipe.recipe import test_pixels
 from bagoftricks.run.check import discouraged_pairs, slow_arithmetic
 from bagoftricks.run.deaths import SILENT_DEATH, show_native_crashes
-from bagoftricks.run.environment import deterministic, environment
+from bagoftricks.run.environment import deterministic, environment, now, user_name
 from bagoftricks.run.epochs import Training, final_metrics, learning_curve
 from bagoftricks.run.failures import expected_failure, is_out_of_memory, loss_failure, release_memory, smaller
 from bagoftricks.run.keeper import RunCheckpointer, numerics_environment
@@ -32,14 +33,14 @@ from bagoftricks.run.start import Seconds, compile_step, make_trainer, memory_fo
 from bagoftricks.run.threads import choose_threads, use_threads
 from bagoftricks.run.watch import evidence, write_evidence
 from bagoftricks.settings import Settings
-from bagoftricks.store.checkpoints import FOLDER, Checkpoints, remove_leftovers
-from bagoftricks.store.files import remove_temporaries, weights_writer, write_whole
+from bagoftricks.store.checkpoint_header import FOLDER
+from bagoftricks.store.checkpoints import Checkpoints, remove_leftovers
+from bagoftricks.store.description import DESCRIPTION, RunDescription, write_description
+from bagoftricks.store.files import remove, remove_temporaries, weights_writer, write_whole
 from bagoftricks.store.lease import NullLease, require_held
 from bagoftricks.store.record import Cost, DataFacts, Record, quartiles
 from bagoftricks.store.secrets import hide, hide_command, hide_text
-from bagoftricks.store.store import ReadOnlyStore, Store
-
-EVIDENCE = "evidence.json"  # of a loss that is not finite
+from bagoftricks.store.store import EVIDENCE, ReadOnlyStore, Store
 
 
 @dataclass
@@ -79,11 +80,14 @@ class Run:
             if record := self.finished():
                 return record  # finished before the lease was taken
             self.clear_traces()
+            self.describe()
             with self.marked_outcome(), deterministic(self.settings.runtime.deterministic):
                 self.world.on_peer_lost(lambda error: self.mark_failed(f"{error}", ""))
                 record = self.train()
             with suppress(OSError):  # the run is done
                 self.checkpoints().clear()
+                if self.world.leads:
+                    remove(self.store.folder(self.id) / DESCRIPTION)
         return record
 
     # --- prepare ---
@@ -114,6 +118,29 @@ class Run:
         if self.world.leads:
             remove_temporaries(self.store.folder(self.id))
             remove_temporaries(self.store.folder(self.id) / FOLDER)
+
+    def describe(self) -> None:
+        """Write the description of the run on the first rank: it lists the run until there is a record."""
+        if not self.world.leads:
+            return
+        prepared, settings = self.prepared, self.settings
+        description = RunDescription(
+            id=self.id,
+            tricks=hide(prepared.identity["tricks"]),
+            data=prepared.data.name,
+            model=hide(prepared.identity["model"]),
+            seed=settings.seed,
+            epochs=settings.epochs,
+            command=hide_command(self.command),
+            config=hide(asdict(settings)),
+            plugins=prepared.identity.get("plugins", {}),
+            teacher=prepared.teacher.about() if prepared.teacher else None,
+            date=now(),
+            host=platform.node(),
+            user=user_name(),
+        )
+        with suppress(OSError):  # the training comes to the same disk
+            write_description(self.store.folder(self.id), description, before=self.require_lease)
 
     def require_lease(self) -> None:
         """Raise RunElsewhere if another process has taken the run over."""

@@ -117,6 +117,15 @@ def _run_file(source: str, store: Store, name: str) -> tuple[Path, str]:
     return found[0], file
 
 
+def as_file(source: str, store: Store) -> str:
+    """Return the source of a teacher that is a run of this store as a file, which names it from any store."""
+    kind, _, rest = source.partition(":")
+    if kind != "run":
+        return source
+    folder, file = _run_file(source, store, rest)
+    return f"file:{(folder / file).absolute()}"
+
+
 def _own_file(source: str, name: str) -> tuple[Path, str]:
     """Return the folder and the file of a run's folder or of a weights file in it."""
     path = local_path("tricks.distill.teacher", name)

@@ -15,15 +15,14 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from bagoftricks.errors import DamagedCheckpoint, UserError
+from bagoftricks.store.checkpoint_header import LENGTH_BYTES, header_of
 from bagoftricks.store.files import read_file, write_whole
 from bagoftricks.store.json_fields import Json
 from bagoftricks.training.state import TrainingState
 
 CHECKPOINT_FORMAT = 1  # raise it when an older version could misread a newer checkpoint
 CHECKPOINT_BYTES = 2**38  # more is no checkpoint
-HEADER_BYTES = 2**27
 UNSET = b"0" * 64
-LENGTH_BYTES = 8  # bytes of a safetensors file that tell the length of its header
 
 
 def write_checkpoint(path: Path, state: TrainingState, *, before: Callable[[], object] | None = None) -> None:
@@ -65,29 +64,12 @@ def read_checkpoint(path: Path) -> TrainingState:
     return state
 
 
-def read_values(path: Path) -> Json:
-    """Return the values in a checkpoint without its tensors, and without a check of its digest.
-
-    Raises OSError or ValueError for what cannot be read.
-    """
-    if not path.is_file():  # a pipe would be waited for
-        raise ValueError(f"{path} is no file")
-    with path.open("rb") as file:
-        start = file.read(LENGTH_BYTES)
-        data = bytearray(start + file.read(min(int.from_bytes(start, "little"), HEADER_BYTES)))
-    try:
-        values: Json = json.loads(_header(data)["__metadata__"]["about"])["values"]
-    except (KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} is no checkpoint") from error
-    return values
-
-
 def _verified(data: bytearray) -> Json:
     """Return the values of the header, after a check of the digest."""
     start = _digest_start(data)
     if data[start : start + len(UNSET)] != _digest(data, start).encode():
         raise ValueError("its digest is not that of its contents")
-    about: Json = json.loads(_header(data)["__metadata__"]["about"])
+    about: Json = json.loads(header_of(data)["__metadata__"]["about"])
     return about
 
 
@@ -108,12 +90,6 @@ def row_major_strides(tensor: Tensor) -> tuple[int, ...]:
 def with_strides(tensor: Tensor, strides: list[int]) -> Tensor:
     """Return a copy of a tensor with these strides."""
     return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device=tensor.device).copy_(tensor)
-
-
-def _header(data: bytearray) -> Json:
-    size = int.from_bytes(data[:LENGTH_BYTES], "little")
-    header: Json = json.loads(data[LENGTH_BYTES : LENGTH_BYTES + size])
-    return header
 
 
 def _digest_start(data: bytearray) -> int:

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from bagoftricks.errors import DamagedCheckpoint, TrainingFailed
 from bagoftricks.settings import RuntimeSettings
-from bagoftricks.store.checkpoint_file import read_checkpoint, read_values, write_checkpoint
-from bagoftricks.store.files import refuse_links, remove_temporaries
+from bagoftricks.store.checkpoint_file import read_checkpoint, write_checkpoint
+from bagoftricks.store.checkpoint_header import FOLDER, SUFFIX, read_values, steps_in
+from bagoftricks.store.description import DESCRIPTION
+from bagoftricks.store.files import refuse_links, remove, remove_temporaries
 from bagoftricks.store.lease import LEASE, claim
 from bagoftricks.training.state import Tensors, TrainingState
 
-FOLDER = "checkpoints"
-SUFFIX = ".safetensors"
 EPOCH_PAUSE = 10.0  # seconds: the end of an epoch is no reason for another checkpoint so soon
 
 
@@ -148,11 +148,7 @@ def remove_leftovers(folder: Path) -> None:
             with lease:
                 remove_temporaries(folder)
                 Checkpoints(folder, RuntimeSettings(), lambda: None).clear()
-
-
-def steps_in(folder: Path) -> list[int]:
-    names = [path.name.removesuffix(SUFFIX) for path in folder.glob(f"*{SUFFIX}")]
-    return sorted(int(name) for name in names if name.isdecimal())
+                remove(folder / DESCRIPTION)
 
 
 class Snapshot:

@@ -100,10 +100,14 @@ def remove_temporaries(folder: Path, *, every: bool = True) -> None:
 
     ``every``: nobody else may write there; without it, the files of writers that live are kept.
     """
-    for pattern in LEFTOVERS if every else LEFTOVERS[:1]:
-        for path in folder.glob(pattern):
-            if every or not _has_writer(path):
-                remove(path)
+    for path in temporaries(folder, every=every):
+        remove(path)
+
+
+def temporaries(folder: Path, *, every: bool = True) -> list[Path]:
+    """Return what writers that were killed left in ``folder``; ``every`` as for ``remove_temporaries``."""
+    found = [path for pattern in (LEFTOVERS if every else LEFTOVERS[:1]) for path in folder.glob(pattern)]
+    return [path for path in found if every or not _has_writer(path)]
 
 
 def remove(path: Path) -> None:
@@ -112,6 +116,14 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def total_size(path: Path) -> tuple[int, int]:
+    """Return the number of files in a file or a folder, and their bytes. Follows no links."""
+    inside = [os.path.join(base, name) for base, _, names in os.walk(path) for name in names]
+    files = inside if path.is_dir() and not path.is_symlink() else [str(path)]
+    sizes = [os.lstat(each).st_size for each in files if os.path.lexists(each)]
+    return len(sizes), sum(sizes)
 
 
 def _lock(descriptor: int) -> bool | None:

@@ -29,7 +29,9 @@ from bagoftricks.store.weight_sets import LAST
 
 RECORD, METRICS, WEIGHTS = "record.json", "metrics.csv", "weights.safetensors"
 FAILURE, INTERRUPTED = "failure.json", "interrupted"
+LOG, EVIDENCE = "log.txt", "evidence.json"  # of a worker of a sweep; of a loss that is not finite
 FAILURE_BYTES = 2**24
+STUDIES, STUDY_BYTES = "studies", 2**28  # folder of the studies, and the most bytes of one
 
 
 MetricRows = Sequence[Mapping[str, object]]
@@ -173,9 +175,9 @@ class Store:
         if len(found) == 1 or prefix in found:
             return self._read(self.folder(prefix if prefix in found else found[0]) / RECORD)
         if found:
-            raise UserError(f"run={prefix} is the start of {len(found)} ids: {_listed(found)}; type more of it")
+            raise UserError(f"run={prefix} is the start of {len(found)} ids: {listed(found)}; type more of it")
         near = get_close_matches(prefix, ids, n=NEAR, cutoff=0.3) or ids
-        known = f"; there are {_listed(near)}" if near else "; bot-train makes one"
+        known = f"; there are {listed(near)}" if near else "; bot-train makes one"
         raise UserError(f"run={prefix}: {self.root} has no finished run of this id{known} (bot-table lists them)")
 
     def weights(self, run_id: str, weight_set: str = LAST) -> Path:
@@ -266,5 +268,6 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _listed(ids: list[str]) -> str:
+def listed(ids: list[str]) -> str:
+    """Return the first few ids as text."""
     return ", ".join(ids[:NEAR]) + (", ..." if len(ids) > NEAR else "")

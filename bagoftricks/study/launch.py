@@ -28,16 +28,16 @@ from bagoftricks.run.deaths import death_by
 from bagoftricks.run.reporter import EpochRow
 from bagoftricks.settings import Settings
 from bagoftricks.started import other_rank
-from bagoftricks.store.checkpoints import FOLDER as CHECKPOINTS
-from bagoftricks.store.checkpoints import remove_leftovers, steps_in
+from bagoftricks.store.checkpoint_header import FOLDER as CHECKPOINTS
+from bagoftricks.store.checkpoint_header import steps_in
+from bagoftricks.store.checkpoints import remove_leftovers
 from bagoftricks.store.files import open_regular
 from bagoftricks.store.secrets import hide_text
-from bagoftricks.store.store import RunState, Store
+from bagoftricks.store.store import LOG, RunState, Store
 from bagoftricks.study.plan import PlannedRun, state_of
 
 PRELOAD = ["bagoftricks.study.launch", "torchvision", "sklearn.datasets", "torch._dynamo"]
 ELSEWHERE = 3  # exit status of a worker that found its run taken
-LOG = "log.txt"
 ATTEMPTS = 3  # of a run whose process is killed again and again at the same place
 SAVING_SECONDS = 60.0  # that the runs of an interrupted sweep have to finish their steps and save
 

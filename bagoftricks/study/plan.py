@@ -15,14 +15,14 @@ from bagoftricks.store.files import write_whole
 from bagoftricks.store.json_fields import Json, sealed_text
 from bagoftricks.store.lease import LEASE, is_live
 from bagoftricks.store.secrets import hide
-from bagoftricks.store.store import RunState, Store
+from bagoftricks.store.store import STUDIES, RunState, Store
 from bagoftricks.study.arms import Arm, Tricks
 from bagoftricks.study.designs import as_argument, typed_value
 from bagoftricks.tricks.catalogue import families, family_of, hyper_parameter
 
 STUDY_FORMAT = 2  # of a study's file; the first had neither a format nor a seal
 LONGEST_STUDY = 200  # bytes of a name, which is a file's
-STUDIES = "studies"  # folder of the studies, inside a store
+
 Compose = Callable[[Sequence[str]], Settings]  # overrides as typed on the command line -> settings
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from bagoftricks.cli import bench, data, eval, overview, sweep, table, train
+from bagoftricks.cli import bench, data, eval, overview, runs, sweep, table, train
 from bagoftricks.measure.speed import Timing
 
 MAINS = {
@@ -16,6 +16,7 @@ MAINS = {
     "bot-eval": eval.main,
     "bot-table": table.main,
     "bot-data": data.main,
+    "bot-runs": runs.main,
 }
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from bagoftricks.errors import Interrupted
 from bagoftricks.run.execute import execute
 from bagoftricks.settings import RuntimeSettings, Settings, dataset_settings, network_settings
-from bagoftricks.store.checkpoints import FOLDER
+from bagoftricks.store.checkpoint_header import FOLDER
 from bagoftricks.store.store import Store
 
 MEASURED = {

@@ -374,11 +374,12 @@ def test_the_death_of_a_worker_is_said_and_nothing_is_lost(tmp_path, photos):
 
 def test_a_process_that_lost_its_run_writes_no_checkpoint_no_metrics_and_no_mark(tmp_path, monkeypatch):
     settings = tiny(tmp_path, runtime=RuntimeSettings(device="cpu", checkpoint_steps=2))
-    monkeypatch.setattr(Lease, "held", lambda self: False)
+    held = iter([True])  # while the run is described
+    monkeypatch.setattr(Lease, "held", lambda self: next(held, False))
     with pytest.raises(RunElsewhere, match="was taken over"):
         execute(settings, Stopping(), "bot-train")
     (folder,) = tmp_path.iterdir()
-    assert [path.name for path in folder.rglob("*") if path.is_file()] == ["lease.json"]
+    assert sorted(path.name for path in folder.rglob("*") if path.is_file()) == ["lease.json", "run.json"]
 
 
 # --- determinism ---

@@ -1,0 +1,113 @@
+"""List of the runs of a store in every state, as a table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.report.column import Column
+from bagoftricks.report.rows import Row
+from bagoftricks.report.table import label, render
+from bagoftricks.store.survey import FolderState, SurveyedRun, shortest_prefixes
+from bagoftricks.study.uses import StudyRuns
+
+LONGEST_REASON = 60  # characters in a table that people read
+SECONDS = {"s": 1.0, "min": 60.0, "hours": 3600.0, "days": 86400.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedRun(Row):
+    """One run of a store, in any state. What is not known is None."""
+
+    id: str
+    state: str
+    age_seconds: float
+    changed: str  # in UTC, as ISO 8601
+    host: str | None = None
+    pid: int | None = None
+    model: str | None = None
+    data: str | None = None
+    epochs: int | None = None
+    seed: int | None = None
+    top1: float | None = None
+    why: str = ""
+    command: str | None = None
+
+
+def listed_run(run: SurveyedRun, now: float, studies: Sequence[StudyRuns] = ()) -> ListedRun:
+    """Return the row of a run; ``now`` is the Unix time."""
+    about, record = run.description, run.record
+    of_study = next((study for study in studies if run.id in study.labels), None)
+    known = {} if about is None else {"model": about.model["name"], "data": about.data}
+    known |= {} if about is None else {"epochs": about.epochs, "seed": about.seed}
+    name = f"{of_study.labels[run.id]} (study {of_study.name})" if of_study else ""
+    return ListedRun(
+        label=label(about.tricks) if about else name,
+        id=run.id,
+        state=run.state.value,
+        age_seconds=max(0.0, now - run.changed),
+        changed=datetime.fromtimestamp(run.changed, timezone.utc).isoformat(timespec="seconds"),
+        host=run.owner.host if run.owner else about.host if about else None,
+        pid=run.owner.pid if run.owner and run.state is FolderState.RUNNING else None,
+        top1=record.metrics[record.reported].top1 if record else None,
+        why=run.why,
+        command=command_of(run, studies),
+        **known,
+    )
+
+
+def command_of(run: SurveyedRun, studies: Sequence[StudyRuns] = ()) -> str | None:
+    """Return the command that makes a run, None if nothing tells."""
+    if run.description and run.description.command:
+        return run.description.command
+    return next((study.commands[run.id] for study in studies if run.id in study.commands), None)
+
+
+def runs_table(rows: Sequence[ListedRun], ids: Sequence[str], style: str) -> str:
+    """Return the rows as a table; ``ids`` are all ids of the store, to tell which beginning names one run."""
+    short: Mapping[str, str] = shortest_prefixes(list(ids))
+    columns = [
+        Column("id", "id", lambda run_id: short.get(run_id, run_id)),
+        Column("state", "state"),
+        Column("age_seconds", "age", age_text),
+        Column("label", "run"),
+        Column("top1", "top-1 %", "{:.2f}".format),
+        Column("model", "model"),
+        Column("data", "data"),
+        Column("seed", "seed"),
+        Column("host", "host"),
+        Column("pid", "pid"),
+        Column("why", "note", _shortened),
+    ]
+    if style == "csv":
+        keys = [column.key for column in columns]
+        columns += [Column(key, key) for key in ("epochs", "changed", "command") if key not in keys]
+    known = {key for row in rows for key, value in row.cells().items() if value not in ("", None)}
+    return render(rows, [column for column in columns if column.key in known], style)
+
+
+def sorted_runs(rows: Sequence[ListedRun], by: str) -> list[ListedRun]:
+    """Return the rows sorted by a field, in reverse after ``-``; those without a value come last."""
+    key = by.removeprefix("-")
+    names = list(ListedRun.__dataclass_fields__)
+    key = "age_seconds" if key == "age" else key
+    if key not in names:
+        raise UserError(
+            f"sort={by}: there is no '{key}'{did_you_mean(key, names)} ({', '.join(names)}; -{key} reverses)"
+        )
+    known = sorted(
+        (row for row in rows if getattr(row, key) is not None),
+        key=lambda row: getattr(row, key),
+        reverse=by.startswith("-"),
+    )
+    return known + [row for row in rows if getattr(row, key) is None]
+
+
+def age_text(seconds: float) -> str:
+    """Return a time span in its largest unit: 40 s, 3 min, 5 hours, 2 days."""
+    unit = next((unit for unit, size in reversed(SECONDS.items()) if seconds >= 2 * size), "s")
+    return f"{seconds / SECONDS[unit]:.0f} {unit}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_REASON else f"{text[: LONGEST_REASON - 3]}..."
