@@ -19,6 +19,7 @@ LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    "\N{MINUS SIGN}": "$-$",
     **{c: f"{{{c}}}" for c in "[]*"},  # they would be options of the end of a row
 }
 FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")  # begins what a spreadsheet computes

@@ -17,7 +17,6 @@ from statistics import median, quantiles
 import timm
 import torch
 import torch.nn.functional as F
-from tabulate import tabulate
 from timm.models.resnet import Bottleneck, ResNet
 from torch import Tensor, nn
 
@@ -25,6 +24,7 @@ from bagoftricks.measure.speed import synchronise
 from bagoftricks.models import build_model
 from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.trick import Task
+from bagoftricks.report.styles import draw_table
 from bagoftricks.settings import ModelSettings, network_settings
 from bagoftricks.tricks.catalogue import create
 
@@ -139,12 +139,12 @@ def main() -> None:
         training = ratios(lambda model: train(model.train(), images, precision), run, args.repeats)
         inference = ratios(lambda model: infer(model.eval(), images, precision), run, args.repeats)
         rows.append([name, shown(inference), shown(training), f"{memory:.3f}"])
-        print(tabulate(rows[-1:], tablefmt="plain", disable_numparse=True), flush=True)
+        print(*rows[-1], sep="  ", flush=True)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     mode = f"{args.dtype}, {'compiled' if args.compile else 'eager'}, batch {args.batch}, {args.pixels} pixels"
     print(f"\nours / timm {timm.__version__}, torch {torch.__version__}, {where}, {mode}, n = {args.repeats}\n")
     headings = ["network", "inference speed [quartiles]", "training speed [quartiles]", "memory"]
-    print(tabulate(rows, headings, tablefmt="github", disable_numparse=True))
+    print(draw_table(headings, rows, {0}, "markdown"))
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ def bench(arguments: list[str]) -> int:
 
     def show() -> None:
         if rows:
+            from bagoftricks.cli.layout import terminal_fit
             from bagoftricks.escape import for_json
             from bagoftricks.report.table import BENCH, render
             from bagoftricks.store.json_fields import to_json
@@ -49,7 +50,7 @@ def bench(arguments: list[str]) -> int:
                 counts = to_json(rows[0].cost) | ({"note": rows[0].note} if rows[0].note else {})
                 show_result(for_json(rows[0].values() if used[0].measure else counts))
             else:
-                show_result(render(rows, BENCH, used[0].format))
+                show_result(render(rows, BENCH, used[0].format, terminal_fit()))
 
     return launch("bot-bench", job, show, arguments)
 
@@ -57,6 +58,7 @@ def bench(arguments: list[str]) -> int:
 def experiment_costs(arguments: list[str]) -> str:
     """Return a table of the costs of an experiment's rows, with the published ones; train nothing."""
     from bagoftricks.cli.compose import compose_settings
+    from bagoftricks.cli.layout import terminal_fit
     from bagoftricks.report.rows import CostRow
     from bagoftricks.report.table import published_costs
     from bagoftricks.run.bench import measure
@@ -84,7 +86,7 @@ def experiment_costs(arguments: list[str]) -> str:
             label=arm.label, image_size=settings.pixels, cost=found.cost, published=arm.published, note=found.note
         )
         rows.append(row)
-    return published_costs(rows, style)
+    return published_costs(rows, style, terminal_fit())
 
 
 if __name__ == "__main__":

@@ -119,15 +119,22 @@ def shown(rows: "list[EvaluatedRow]", style: str, *, each: bool, report: bool) -
 
         values = [row.values() for row in rows]
         return for_json(values[0] if len(values) == 1 else values)
+    from bagoftricks.cli.layout import terminal_fit
     from bagoftricks.report.robustness import error_report, robustness_notes, score_keys
     from bagoftricks.report.styles import ESCAPES, with_notes
     from bagoftricks.report.table import EVALUATION, render, with_robustness
 
     columns = with_robustness(EVALUATION, rows, score_keys(rows, each=each))
-    parts = [with_notes(render(rows, columns, style), robustness_notes(rows), style)]
+    fit = terminal_fit()
+    parts = [with_notes(render(rows, columns, style, fit), robustness_notes(rows), style, fit)]
     for row in rows if report else []:
         for name, result in row.robustness.items():
-            parts += ["", ESCAPES[style](f"{row.label}, {name}"), "", error_report(name, result, row.weights, style)]
+            parts += [
+                "",
+                ESCAPES[style](f"{row.label}, {name}"),
+                "",
+                error_report(name, result, row.weights, style, fit),
+            ]
     return "\n".join(parts)
 
 

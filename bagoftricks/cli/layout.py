@@ -1,8 +1,14 @@
 """Text laid out for the width of the terminal."""
 
+import os
+import sys
 from collections.abc import Iterable
 from shutil import get_terminal_size
 from textwrap import wrap
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bagoftricks.report.text_table import Fit
 
 WIDEST, NARROWEST = 100, 20  # wider lines are hard to read
 TERM = 26  # columns of a term, if the text about it stands next to it
@@ -11,6 +17,18 @@ TERM = 26  # columns of a term, if the text about it stands next to it
 def line_width() -> int:
     """Return the columns of a line: the terminal's, or 80 where there is none."""
     return max(NARROWEST, min(get_terminal_size().columns, WIDEST))
+
+
+def terminal_fit(more: str = "format=markdown shows all") -> "Fit | None":
+    """Return the width of the terminal, or of COLUMNS, for tables on standard output; None for a pipe or a file.
+
+    ``more``: what to type to see the columns that do not fit.
+    """
+    from bagoftricks.report.text_table import Fit
+
+    if not sys.stdout.isatty() and os.environ.get("COLUMNS", "0") in ("", "0"):
+        return None
+    return Fit(max(NARROWEST, get_terminal_size().columns), more)
 
 
 def paragraph(text: str, indent: int = 0) -> list[str]:

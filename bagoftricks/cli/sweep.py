@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bagoftricks.cli.app import DONE, FAILED, INTERRUPTED, run_command
 from bagoftricks.cli.compose import compose_settings
 from bagoftricks.cli.launchers import is_launcher, launch_with_plugin
+from bagoftricks.cli.layout import terminal_fit
 from bagoftricks.cli.streams import name_left_out, say, show_result
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.plugins import split_list
@@ -172,7 +173,7 @@ def show_plan(plan: "Plan", sweep: Sweep, store: "Store", style: str) -> None:
     seconds = seconds_from_records(plan, store)
     if seconds is None and missing:
         seconds = seconds_from_steps(missing[0])
-    show_result(plan_table(plan, store, seconds, sweep.slots, style))
+    show_result(plan_table(plan, store, seconds, sweep.slots, style, terminal_fit()))
 
 
 def run_missing(plan: "Plan", name: str, about: Json, sweep: Sweep, store: "Store", style: str) -> int:
@@ -208,7 +209,7 @@ def run_missing(plan: "Plan", name: str, about: Json, sweep: Sweep, store: "Stor
             run_here(todo, view)
         else:
             run_in_workers(todo, view, slots=sweep.slots, time_limit=sweep.time_limit)
-    show_result(study_report(store, name, style))
+    show_result(study_report(store, name, style, fit=terminal_fit()))
     return how_it_ended(list(first.values()), store)
 
 

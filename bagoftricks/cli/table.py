@@ -24,8 +24,8 @@ class TableArguments:
 
     store: str = "results/runs"
     """folder of the records"""
-    format: str = "markdown"
-    """text, markdown, csv, latex or json (alone on standard output)"""
+    format: str = ""
+    """text, markdown, csv, latex or json (alone on standard output); default: text on a terminal, else markdown"""
     experiment: str = ""
     """the study that bot-sweep made of an experiment"""
     scale: str = "laptop"
@@ -56,6 +56,7 @@ class TableArguments:
 
 
 def table(arguments: list[str]) -> str:
+    from bagoftricks.cli.layout import terminal_fit
     from bagoftricks.report.dawnbench import NO_MEASURE
     from bagoftricks.report.robustness import robustness_notes
     from bagoftricks.report.styles import STYLES, with_notes
@@ -64,13 +65,14 @@ def table(arguments: list[str]) -> str:
 
     chosen = TableArguments.of(arguments)
     styles = [*STYLES, "csv", "json"]
+    chosen.format = chosen.format or ("text" if sys.stdout.isatty() else "markdown")
     if chosen.format not in styles:
         raise UserError(f"format={chosen.format}: must be one of {', '.join(styles)}")
     if chosen.experiment and chosen.study:
         raise UserError("experiment= and study= are two tables: type one of them")
     if chosen.scale != TableArguments.scale and not chosen.experiment:
         raise UserError(f"scale={chosen.scale}: belongs to experiment=: leave it out")
-    columns = split_list(chosen.columns)
+    columns, fit = split_list(chosen.columns), terminal_fit("columns= chooses, format=markdown shows all")
     measure = chosen_measure(chosen)
     store = Store(chosen.store)
     if chosen.experiment or chosen.study:
@@ -78,7 +80,7 @@ def table(arguments: list[str]) -> str:
         from bagoftricks.study.plan import study_name
 
         study = chosen.study or study_name(chosen.experiment, chosen.scale)
-        report = study_report(store, study, chosen.format, columns, measure)
+        report = study_report(store, study, chosen.format, columns, measure, fit)
         if chosen.format == "csv":  # the others have notes
             name_left_out("bot-table", store.damaged)
         return report
@@ -90,7 +92,8 @@ def table(arguments: list[str]) -> str:
     columns_shown = record_columns(rows, columns)
     if measure:
         columns_shown = [*columns_shown[:-1], *measure.columns, columns_shown[-1]]
-    return with_notes(render(rows, columns_shown, chosen.format), robustness_notes(rows), chosen.format)
+    shown = render(rows, columns_shown, chosen.format, fit)
+    return with_notes(shown, robustness_notes(rows), chosen.format, fit)
 
 
 def chosen_measure(chosen: TableArguments) -> "Measure | None":

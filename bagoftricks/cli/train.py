@@ -29,6 +29,7 @@ def show(finished: "list[tuple[Settings, Record]]") -> None:
     """Print the table of the finished runs, the only thing on standard output."""
     if not finished or other_rank():
         return
+    from bagoftricks.cli.layout import terminal_fit
     from bagoftricks.errors import printable
     from bagoftricks.escape import for_json
     from bagoftricks.report.dawnbench import TIME, make_measure
@@ -48,7 +49,8 @@ def show(finished: "list[tuple[Settings, Record]]") -> None:
     rows = [row for record in records for row in record_rows(record, measure)]
     keys = score_keys(rows, each=any(settings.corruptions.each for settings, _ in finished))
     columns = [*with_robustness(RUN, rows, keys), *(measure.columns if measure else ())]
-    show_result(with_notes(render(rows, columns, style), robustness_notes(rows), style))
+    fit = terminal_fit()
+    show_result(with_notes(render(rows, columns, style, fit), robustness_notes(rows), style, fit))
     if measure.target is not None and style == "text":
         for row in [row for row in rows if TIME not in row.measured]:
             print(f"{printable(row.label)}: never at {100 * measure.target:g} %")

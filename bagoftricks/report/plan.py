@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from bagoftricks.escape import for_json
 from bagoftricks.report.study import tabulate_rows
+from bagoftricks.report.styles import with_notes
+from bagoftricks.report.text_table import Fit
 from bagoftricks.store.json_fields import to_json
 from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.plan import Plan, PlannedRun, states
@@ -14,14 +16,14 @@ class PlanRow:
     """A run of a study, or an arm without one, and why."""
 
     arm: str
-    tricks: str = ""
+    state: str = ""
     seed: int | None = None
     id: str | None = None
-    state: str = ""
+    tricks: str = ""
     command: str | None = None
 
 
-def plan_table(plan: Plan, store: Store, seconds: float | None, slots: int, style: str) -> str:
+def plan_table(plan: Plan, store: Store, seconds: float | None, slots: int, style: str, fit: Fit | None = None) -> str:
     """Return every run with its state, and the time of the missing ones at ``seconds`` each, ``slots`` at a time."""
     at = states(plan, store)
     rows = [_row(run, at[run.id]) for run in plan.runs]
@@ -31,16 +33,17 @@ def plan_table(plan: Plan, store: Store, seconds: float | None, slots: int, styl
     total = None if seconds is None else seconds * missing / max(1, slots)
     if style == "json":
         return for_json({"runs": to_json(rows), "missing": missing, "seconds": total})
-    shown = tabulate_rows([{k: v for k, v in vars(row).items() if k != "command"} for row in rows], style)
-    return f"{shown}\n\n{len(at)} runs, {missing} to train" + (
-        "" if total is None else f", about {show_duration(total)}"
-    )
+    shown = tabulate_rows([{k: v for k, v in vars(row).items() if k != "command"} for row in rows], style, fit)
+    if style == "csv":
+        return shown
+    about = "" if total is None else f", about {show_duration(total)}"
+    return with_notes(shown, [f"{len(at)} runs, {missing} to train{about}"], style, fit)
 
 
 def _row(run: PlannedRun, state: RunState) -> PlanRow:
     tricks = ", ".join(run.settings.tricks) or "none"
     shown = "running elsewhere" if state is RunState.RUNNING else state.value
-    return PlanRow(run.label, tricks, run.seed, run.id, shown, run.command)
+    return PlanRow(run.label, shown, run.seed, run.id, tricks, run.command)
 
 
 def show_duration(seconds: float) -> str:

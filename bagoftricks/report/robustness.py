@@ -6,6 +6,7 @@ from statistics import mean
 from bagoftricks.report.column import Column
 from bagoftricks.report.rows import ScoredRow
 from bagoftricks.report.styles import draw_table, with_notes
+from bagoftricks.report.text_table import Fit
 from bagoftricks.robustness.scoring import alexnet, alexnet_flips, corruption_errors
 from bagoftricks.store.robustness import CONSTANTS, ROBUSTNESS_SCORES, RobustnessFacts, RobustnessResult
 
@@ -70,7 +71,7 @@ def overlap_notes(reasons: Iterable[str]) -> list[str]:
     return [f"{ScoredRow.MARK} trained for some of the corruptions: {reason}" for reason in reasons]
 
 
-def error_report(name: str, result: RobustnessResult, weights: str, style: str) -> str:
+def error_report(name: str, result: RobustnessResult, weights: str, style: str, fit: Fit | None = None) -> str:
     """Return the errors of one weight set, a row per corruption and a column per severity, and their score.
 
     For sequences, the flip probability of each perturbation.
@@ -92,7 +93,7 @@ def error_report(name: str, result: RobustnessResult, weights: str, style: str) 
     if flips:
         headings = ["perturbation", "flip probability %", "FR %"]
     headings = headings if ratios else headings[:-1]
-    shown = draw_table(headings, rows, (0,), style)
+    shown = draw_table(headings, rows, (0,), style, fit)
     relative = scores.relative_mce
     notes = [
         describe_evaluation(result, name),
@@ -100,4 +101,4 @@ def error_report(name: str, result: RobustnessResult, weights: str, style: str) 
         f"{score_heading(result, name)}: {PERCENT(scores.score(result.score))}"
         + (f", relative mCE {PERCENT(relative)} %" if relative is not None else ""),
     ]
-    return with_notes(shown, notes, style)
+    return with_notes(shown, notes, style, fit)

@@ -22,6 +22,7 @@ from bagoftricks.report.study_robustness import (
 )
 from bagoftricks.report.styles import draw_table, title_line, with_notes
 from bagoftricks.report.table import COST, RESULT
+from bagoftricks.report.text_table import Fit
 from bagoftricks.robustness.overlaps import record_overlaps
 from bagoftricks.statistics.paired import Comparison, Summary, compare, summarise
 from bagoftricks.store.json_fields import Json
@@ -49,7 +50,12 @@ RESULTS = ("top1", "top5", "loss", "ece", *ROBUSTNESS, TIME, dawnbench.TRAIN_COS
 
 
 def study_report(
-    store: Store, name: str, style: str, columns: Sequence[str] = (), measure: Measure | None = None
+    store: Store,
+    name: str,
+    style: str,
+    columns: Sequence[str] = (),
+    measure: Measure | None = None,
+    fit: Fit | None = None,
 ) -> str:
     """Return the table of a study with its notes, from records alone.
 
@@ -71,11 +77,11 @@ def study_report(
     if style == "csv":
         return tabulate_rows([flatten(row) for row in rows], style)
     headings = study_headings(columns, known, robust)
-    shown = tabulate_rows([shown_row(row, headings, several_devices(records)) for row in rows], style)
-    parts = [title_line(study.title or study.name, style), shown]
+    shown = tabulate_rows([shown_row(row, headings, several_devices(records)) for row in rows], style, fit)
+    parts = [title_line(study.title or study.name, style, fit), shown]
     if effects:
-        parts += ["", tabulate_rows([shown_effect(effect) for effect in effects], style)]
-    return with_notes("\n".join(parts), notes, style)
+        parts += ["", tabulate_rows([shown_effect(effect) for effect in effects], style, fit)]
+    return with_notes("\n".join(parts), notes, style, fit)
 
 
 def columns_by_key(measure: Measure) -> dict[str, Column]:
@@ -180,27 +186,35 @@ def summary(key: str, values: Sequence[float]) -> Summary:
 
 
 def shown_row(row: StudyRow, columns: Sequence[Column], several: bool) -> dict[str, str]:
-    """Return the cells of a row by heading."""
-    cells = {"arm": row.label, "n": str(row.n)}
-    for column in columns:
-        key, found = column.key, row.values.get(column.key)
-        where = " (several devices)" if several and key in MEASURED_ON_DEVICE else ""
-        doubt = ScoredRow.MARK if key in ROBUSTNESS and row.overlaps else ""
-        empty = row.missing if column is columns[0] else ""
-        cell = spread(column, found) + doubt if found else empty
-        cells[column.heading + where] = f"{cell} {share(row)}".strip() if key == TIME and row.n else cell
-        published = row.published.get(key)
-        cells[f"{COLUMNS.get(key, column).heading} (paper)"] = "" if published is None else column.show(published)
+    """Return the cells of a row by heading, the most important first: a terminal may have no room for the last."""
+    first, *others = columns
+    cells = {"arm": row.label} | _column_cells(row, first, several, row.missing)
     comparison = row.comparison
     cells["difference [95 %]"] = difference(comparison) if comparison else ""
-    cells["p (Holm)"] = "" if not comparison or comparison.p_holm is None else f"{comparison.p_holm:.3f}"
-    cells["against"] = comparison.against if comparison else ""
     cells["verdict"] = comparison.verdict if comparison else ""
+    cells["p (Holm)"] = "" if not comparison or comparison.p_holm is None else f"{comparison.p_holm:.3f}"
+    cells["n"] = str(row.n)
     robust = row.comparison_mce
-    cells["mCE difference [95 %]"] = difference(robust) if robust else ""
-    cells["mCE p (Holm)"] = "" if not robust or robust.p_holm is None else f"{robust.p_holm:.3f}"
-    cells["mCE verdict"] = robust.verdict if robust else ""
-    return cells
+    for column in others:
+        cells |= _column_cells(row, column, several, "")
+        if column.key == "mce":
+            cells["mCE difference [95 %]"] = difference(robust) if robust else ""
+            cells["mCE verdict"] = robust.verdict if robust else ""
+            cells["mCE p (Holm)"] = "" if not robust or robust.p_holm is None else f"{robust.p_holm:.3f}"
+    return {**cells, "against": comparison.against if comparison else ""}
+
+
+def _column_cells(row: StudyRow, column: Column, several: bool, missing: str) -> dict[str, str]:
+    """Return the cell of a result or a cost, ``missing`` without one, and that of the paper's value."""
+    key, found = column.key, row.values.get(column.key)
+    where = " (several devices)" if several and key in MEASURED_ON_DEVICE else ""
+    doubt = ScoredRow.MARK if key in ROBUSTNESS and row.overlaps else ""
+    cell = spread(column, found) + doubt if found else missing
+    published = row.published.get(key)
+    return {
+        column.heading + where: f"{cell} {share(row)}".strip() if key == TIME and row.n else cell,
+        f"{COLUMNS.get(key, column).heading} (paper)": "" if published is None else column.show(published),
+    }
 
 
 def spread(column: Column, found: Summary) -> str:
@@ -225,13 +239,13 @@ def difference(comparison: Comparison) -> str:
     return f"{comparison.difference:+.2f}{interval}"
 
 
-def tabulate_rows(rows: Sequence[Mapping[str, object]], style: str) -> str:
+def tabulate_rows(rows: Sequence[Mapping[str, object]], style: str, fit: Fit | None = None) -> str:
     """Rows with the columns that have something in them; a row may lack some."""
     known = dict.fromkeys(key for row in rows for key in row)
     headings = [key for key in known if any(row.get(key) not in ("", None) for row in rows)]
     cells = [[row.get(key, "") for key in headings] for row in rows]
-    words = {"arm", "against", "verdict", "mCE verdict", "effect", "aliased with"}
-    return draw_table(headings, cells, [at for at, heading in enumerate(headings) if heading in words], style)
+    words = {"arm", "against", "verdict", "mCE verdict", "effect", "aliased with", "state", "tricks", "id"}
+    return draw_table(headings, cells, [at for at, heading in enumerate(headings) if heading in words], style, fit)
 
 
 def flatten(row: StudyRow) -> Json:

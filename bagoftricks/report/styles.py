@@ -2,53 +2,70 @@
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from tabulate import DataRow, Line, TableFormat, tabulate
-
 from bagoftricks.errors import printable
 from bagoftricks.escape import for_csv, for_latex, for_markdown
+from bagoftricks.report.text_table import Fit, fold, pad_cells, text_table, text_width
 
-ROW = DataRow("", " & ", r" \\")
-BOOKTABS = TableFormat(  # tabulate's own escapes too, and less
-    lineabove=Line(r"\toprule", "", "", ""),
-    linebelowheader=Line(r"\midrule", "", "", ""),
-    linebetweenrows=None,
-    linebelow=Line(r"\bottomrule", "", "", ""),
-    headerrow=ROW,
-    datarow=ROW,
-    padding=0,
-    with_header_hide=None,
-)
-STYLES: dict[str, str | TableFormat] = {"text": "simple", "markdown": "github", "latex": BOOKTABS}
+STYLES = ("text", "markdown", "latex")  # for people; csv and json are for programs
 ESCAPES: dict[str, Callable[[object], str]] = {"text": printable, "markdown": for_markdown, "latex": for_latex}
 
 
-def draw_table(headings: Sequence[str], rows: Iterable[Sequence[object]], left: Collection[int], style: str) -> str:
-    """Return a table of cells; the columns ``left`` are aligned left, the others right. None is an empty cell."""
+def draw_table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    left: Collection[int],
+    style: str,
+    fit: Fit | None = None,
+) -> str:
+    """Return a table of cells; the columns ``left`` are aligned left, the others right. None is an empty cell.
+
+    A text table fits into ``fit``, by default into any width.
+    """
     lines: list[Sequence[object]] = [headings, *rows]
     if style == "csv":
         return "\n".join(",".join(map(for_csv, line)) for line in lines)
     escape = ESCAPES[style]
     head, *cells = [["" if cell is None else escape(cell) for cell in line] for line in lines]
-    align = ["left" if number in left else "right" for number in range(len(head))]
-    table: str = tabulate(cells, head, STYLES[style], disable_numparse=True, colalign=align)
-    if style != "latex":
-        return table
-    columns = "".join(side[0] for side in align)
-    return f"\\begin{{tabular}}{{{columns}}}\n{table}\n\\end{{tabular}}"
+    if style == "text":
+        return text_table(head, cells, left, fit)
+    return _latex(head, cells, left) if style == "latex" else _markdown(head, cells, left)
 
 
-def with_notes(table: str, notes: Sequence[str], style: str) -> str:
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[int]) -> str:
+    widths = [max(3, *map(text_width, column)) for column in zip(head, *rows, strict=True)]
+    rule = [f":{'-' * (w - 1)}" if at in left else f"{'-' * (w - 1)}:" for at, w in enumerate(widths)]
+    lines = [pad_cells(line, widths, left) for line in (head, rule, *rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _latex(head: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[int]) -> str:
+    """Return a table for the package booktabs."""
+    first, *others = [" & ".join(line) + r" \\" for line in (head, *rows)]
+    columns = "".join("l" if at in left else "r" for at in range(len(head)))
+    lines = [f"\\begin{{tabular}}{{{columns}}}", r"\toprule", first, r"\midrule", *others, r"\bottomrule"]
+    return "\n".join([*lines, r"\end{tabular}"])
+
+
+def with_notes(table: str, notes: Sequence[str], style: str, fit: Fit | None = None) -> str:
     """Return a table with the notes under it, as the style has them."""
     if not notes or style in ("json", "csv"):
         return table
-    return "\n".join([table, "", *(note_line(note, style) for note in notes)])
+    return "\n".join([table, "", *(note_line(note, style, fit) for note in notes)])
 
 
-def note_line(note: str, style: str) -> str:
-    """Return a note on a line of its own, in LaTeX a comment."""
-    return {"markdown": f"- {for_markdown(note)}", "latex": f"% {printable(note)}"}.get(style, printable(note))
+def note_line(note: str, style: str, fit: Fit | None = None) -> str:
+    """Return a note on lines of its own, in LaTeX a comment."""
+    if style == "markdown":
+        return f"- {for_markdown(note)}"
+    return f"% {printable(note)}" if style == "latex" else _folded(note, fit)
 
 
-def title_line(title: str, style: str) -> str:
+def title_line(title: str, style: str, fit: Fit | None = None) -> str:
     """Return the title above a table."""
-    return {"markdown": f"**{for_markdown(title)}**\n", "latex": f"% {printable(title)}"}.get(style, printable(title))
+    if style == "markdown":
+        return f"**{for_markdown(title)}**\n"
+    return f"% {printable(title)}" if style == "latex" else _folded(title, fit)
+
+
+def _folded(text: str, fit: Fit | None) -> str:
+    return printable(text) if fit is None else "\n".join(fold(printable(text), fit.width))

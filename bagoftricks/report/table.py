@@ -10,6 +10,7 @@ from bagoftricks.report.dawnbench import NO_MEASURE, Measure, measure_values
 from bagoftricks.report.robustness import robustness_columns
 from bagoftricks.report.rows import CostRow, Row, RunRow, ScoredRow
 from bagoftricks.report.styles import draw_table
+from bagoftricks.report.text_table import Fit
 from bagoftricks.robustness.overlaps import record_overlaps
 from bagoftricks.robustness.scoring import corruption_names
 from bagoftricks.store.record import Record
@@ -108,8 +109,11 @@ def weights_label(name: str, weights: str) -> str:
     return name if weights == LAST else f"{name} [{weights}]"
 
 
-def render(rows: Sequence[Row], columns: Iterable[Column], style: str) -> str:
-    """Return the rows as text, markdown, csv, latex or json; csv and json keep keys, units and full precision."""
+def render(rows: Sequence[Row], columns: Iterable[Column], style: str, fit: Fit | None = None) -> str:
+    """Return the rows as text, markdown, csv, latex or json; csv and json keep keys, units and full precision.
+
+    A text table shows the first columns that ``fit``.
+    """
     if style == "json":
         return for_json([row.values() for row in rows])
     known = [(row, row.cells()) for row in rows]
@@ -122,7 +126,7 @@ def render(rows: Sequence[Row], columns: Iterable[Column], style: str) -> str:
         for row, cells in known
     ]
     left = [at for at, c in enumerate(columns) if any(isinstance(cells.get(c.key), str) for _, cells in known)]
-    return draw_table([c.heading for c in columns], shown, left, style)
+    return draw_table([c.heading for c in columns], shown, left, style, fit)
 
 
 def with_robustness(
@@ -149,11 +153,11 @@ def record_columns(rows: Sequence[ScoredRow], names: Sequence[str] = ()) -> list
     return [*[c for c in RECORDS[:-1] if c not in numbers], *chosen, RECORDS[-1]]
 
 
-def published_costs(rows: Sequence[CostRow], style: str) -> str:
+def published_costs(rows: Sequence[CostRow], style: str, fit: Fit | None = None) -> str:
     """Rows of ``bot-bench`` with the ``published`` number after each of ours that a paper gives."""
     columns: list[Column] = []
     for column in BENCH:
         columns.append(column)
         if any(column.key in row.published for row in rows):
             columns.append(Column(f"{column.key}_published", f"{column.heading} (paper)", column.show))
-    return render(rows, columns, style)
+    return render(rows, columns, style, fit)
