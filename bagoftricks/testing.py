@@ -152,7 +152,7 @@ def check_card(known: Card) -> None:
 
 def tiny_task() -> Task:
     """Return a task of a few images whose clock has begun."""
-    task = Task(CLASSES, ROWS, 16)
+    task = Task(CLASSES, ROWS, 16, class_counts=tuple(range(1, CLASSES + 1)))
     task.clock.begin(Length(STEPS, STEPS))
     return task
 

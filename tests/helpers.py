@@ -52,8 +52,11 @@ class Fake:
 
 
 def make_task(*, steps_per_epoch: int = 5, total_steps: int = 10, **changes: Any) -> Task:
-    """A task whose clock has begun."""
-    task = Task(**{"num_classes": CLASSES, "batch_size": BATCH, "image_size": PIXELS, **changes})
+    """A task whose clock has begun, with classes of unequal size."""
+    counts = tuple(range(changes.get("num_classes", CLASSES), 0, -1))
+    task = Task(
+        **{"num_classes": CLASSES, "batch_size": BATCH, "image_size": PIXELS, "class_counts": counts, **changes}
+    )
     task.clock.begin(Length(steps_per_epoch, total_steps))
     return task
 

@@ -16,7 +16,7 @@ from bagoftricks.data.preparation import Preparation, Reading
 from bagoftricks.data.shares import Shares
 from bagoftricks.data.sources import Labels, Split
 from bagoftricks.data.stream import StreamLoader, prepare_batches, worker_count
-from bagoftricks.recipe.edits import Images, MapImages, SetFlip
+from bagoftricks.recipe.edits import Images, MapImages, SetFlip, SetSampling
 from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings
 
@@ -34,6 +34,7 @@ class TrainBatches:
     reads: int = 1  # passes over the images that go into each step
     policy: tuple[str, MapImages] | None = None
     flips: SetFlip | None = None
+    sampling: SetSampling | None = None
     teacher: Table | None = None  # row i goes with image i of the split, wherever the batch has it
 
 
@@ -51,7 +52,8 @@ def train_loader(
 ) -> Loader:
     """Return a loader of training batches."""
     augment = Augment.from_settings(data, batches.size, batches.key, batches.policy, batches.flips)
-    plan = StepPlan(len(split.labels), batches.batch_size, batches.key, batches.reads)
+    copies = batches.sampling.copies(split.labels) if batches.sampling else None
+    plan = StepPlan(len(split.labels), batches.batch_size, batches.key, batches.reads, copies)
     return _loader(split, data, Preparation(plan, augment, finish, batches.teacher), reading)
 
 
@@ -77,7 +79,7 @@ def _loader(split: Split, data: DataSettings, preparation: Preparation, reading:
     plain = Augment.plain(data, augment.size, augment.short_side)
     loaded, skipped, rows = into_memory(split, plain, data, workers, shares.world)
     teacher = table_rows(preparation.teacher, torch.from_numpy(rows)) if skipped else preparation.teacher
-    preparation = replace(preparation, plan=replace(plan, count=len(loaded.labels)), teacher=teacher)
+    preparation = replace(preparation, plan=plan.left(rows) if skipped else plan, teacher=teacher)
     return MemoryLoader(loaded, preparation, skipped, reading)
 
 

@@ -54,7 +54,7 @@ class MemoryLoader:
             which = torch.from_numpy(np.concatenate([rows for _, rows in mine]))[:, None]
             numbers = [which, self.augment.draws(epoch, mine), self.augment.shift(epoch, mine)]
             which, draws, shift = numbers if self.place.type == "cpu" else send_together(numbers, self.place)
-            rows = which[:, 0]
+            rows = which[:, 0] % self.plan.count
             images = self.augment.batch(pick(self.pixels, rows), draws)
             if self.shares.whole:
                 images, rows, shift = self._together(epoch, parts, images)
@@ -64,7 +64,8 @@ class MemoryLoader:
         """Return the images of a whole batch, with their rows of the split and their colour noise."""
         places = self.shares.places(parts)
         images = self.shares.together(images, places, self.augment.views, self.finish.device)
-        rows = torch.from_numpy(np.concatenate([rows for _, rows in parts])).to(self.place, non_blocking=True)
+        which = np.concatenate([rows for _, rows in parts]) % self.plan.count
+        rows = torch.from_numpy(which).to(self.place, non_blocking=True)
         return images, rows, self.augment.shift(epoch, parts)
 
     def sample(self, count: int) -> Images:

@@ -43,11 +43,12 @@ class Requests:
 
     def __iter__(self) -> Iterator[list[Sample]]:
         for parts in self.shares.steps(self.plan.steps(self.current, self.start)):
-            yield samples_of(self.current, self.shares.mine(parts))
+            yield samples_of(self.current, self.shares.mine(parts), self.plan.count)
 
 
-def samples_of(epoch: int, parts: PassRows) -> list[Sample]:
-    return [Sample(epoch, p, int(row)) for p, rows in parts for row in rows]
+def samples_of(epoch: int, parts: PassRows, count: int) -> list[Sample]:
+    """Return the samples of a step of an epoch, of a split of ``count`` images."""
+    return [Sample(epoch, p, int(row) % count, int(row) // count, count) for p, rows in parts for row in rows]
 
 
 def prepare_batches(
@@ -162,12 +163,12 @@ class StreamLoader:
 
     def _together(self, epoch: int, parts: PassRows, step: Collected) -> Collected:
         """Return the readable images of a whole step."""
-        asked, read = samples_of(epoch, self.shares.mine(parts)), set(step.samples)
+        asked, read = samples_of(epoch, self.shares.mine(parts), self.plan.count), set(step.samples)
         broken = [i for i, sample in enumerate(asked) if sample not in read]
         places, left = self.shares.places(parts), np.arange(sum(len(rows) for _, rows in parts))
         if self.on_error == "skip":
             places, left = self.shares.readable(places, broken)
-        every = samples_of(epoch, parts)
+        every = samples_of(epoch, parts, self.plan.count)
         if not len(left):
             return Collected([], None)
         side = self.augment.size
@@ -186,7 +187,7 @@ class StreamLoader:
 
     def _shift(self, epoch: int, samples: list[Sample]) -> Tensor:
         passes = sorted({s.pass_ for s in samples})
-        return self.augment.shift(epoch, [(p, np.array([s.index for s in samples if s.pass_ == p])) for p in passes])
+        return self.augment.shift(epoch, [(p, np.array([s.number for s in samples if s.pass_ == p])) for p in passes])
 
     def _count_broken(self, broken: list[DataError]) -> None:
         for error in broken:

@@ -24,7 +24,14 @@ class Sample:
 
     epoch: int
     pass_: int
-    index: int
+    index: int  # row of the image in the split
+    copy: int = 0  # number of the samples of this image before it in this pass
+    count: int = 0  # images of the split
+
+    @property
+    def number(self) -> int:
+        """Return the number that names the sample's draws in its pass."""
+        return self.index + self.count * self.copy
 
 
 @dataclass
@@ -112,7 +119,7 @@ def decoded(read: Files, augment: Augment, device: torch.device) -> Collected:
 
 def draws_of(augment: Augment, samples: Sequence[Sample]) -> Float[Tensor, "B n"]:
     """Return the numbers of the samples of one epoch, drawn for all of a pass at once."""
-    parts = [(p, np.array([s.index for s in some])) for p, some in groupby(samples, lambda s: s.pass_)]
+    parts = [(p, np.array([s.number for s in some])) for p, some in groupby(samples, lambda s: s.pass_)]
     return augment.draws(samples[0].epoch, parts) if samples else torch.empty(0, 0)
 
 

@@ -139,5 +139,6 @@ def own_statistics(model: nn.Module, world: World) -> list[Tensor]:
     """Return the running statistics that differ by rank: those of a rank's own images, or of groups of them."""
     if world.size == 1:
         return []
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and not hasattr(m, "world")]
+    same = ("world", "frozen")  # attributes of norms whose statistics are the same on all ranks
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and not any(hasattr(m, name) for name in same)]
     return [s for norm in norms for s in (norm.running_mean, norm.running_var) if s is not None]

@@ -15,7 +15,7 @@ from torchvision import models as torchvision_models
 from torchvision.ops import StochasticDepth
 
 from bagoftricks.errors import TooSmall, UserError, did_you_mean
-from bagoftricks.models.layers import Site
+from bagoftricks.models.layers import NORMS, Site
 from bagoftricks.models.parts import Parts
 from bagoftricks.recipe.edits import Part
 from bagoftricks.registry import network
@@ -28,7 +28,6 @@ OPTIONS: dict[str, dict[str, bool | int]] = {  # what some constructors need to 
 SMALLEST_IMAGES = {"inception_v3": 75}  # pixels
 HEADS = ("classifier", "dropout", "fc", "head")  # torchvision's names of what comes after the pooling
 _FITTING: set[tuple[str, int]] = set()  # networks and sizes of images that were tried and go together
-NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
 def torchvision_network(spec: "TorchvisionSettings", num_classes: int, *, image_size: int, parts: Parts) -> nn.Module:

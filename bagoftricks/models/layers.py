@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from bagoftricks.recipe.edits import Part, Role, mark
 
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+
 
 @runtime_checkable
 class Builds(Protocol):

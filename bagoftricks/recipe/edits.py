@@ -22,6 +22,7 @@ from bagoftricks.rng import Key
 Images: TypeAlias = Float[Tensor, "B 3 H W"]
 Logits: TypeAlias = Float[Tensor, "B K"]
 Float64: TypeAlias = npt.NDArray[np.float64]
+Rows: TypeAlias = npt.NDArray[np.int64]
 Targets: TypeAlias = Float[Tensor, "B K"]  # always a distribution (docs/adr/0002)
 
 
@@ -118,6 +119,20 @@ class Origin(Enum):
     WARMUP_END = "warmup_end"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Depth:
+    """Place of a tensor between the image and the logits. The stem is stage 0 and block 0, the head comes last."""
+
+    stage: int  # from 1 after the stem; stages + 1: the head
+    block: int  # counted through all stages, from 1 after the stem; blocks + 1: the head
+    stages: int  # of the network
+    blocks: int
+
+    @property
+    def in_head(self) -> bool:
+        return self.stage > self.stages
+
+
 Select: TypeAlias = Callable[[nn.Module, str], bool]  # (owning module, parameter name within it) -> True to select it
 LossFn: TypeAlias = Callable[[Logits, Targets], Tensor]
 Predict: TypeAlias = Callable[[Images], Logits]
@@ -146,8 +161,14 @@ class InitFromImages:  # applied in name order after InitParams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FreezeParams:  # independent; a frozen parameter keeps its starting value, and no other trick may set it
+class FreezeParams:  # independent; a frozen parameter keeps its starting value
     select: Select
+    any_start: bool = False  # whatever that value is; False: no other trick may set it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreezeStatistics:  # independent; norms whose running statistics are selected train as they are evaluated
+    select: Select  # asked with the name "running_mean"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +181,11 @@ class MapImages:  # exclusive; bytes to bytes, after crop, flip and jitter, keye
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetFlip:  # exclusive; the choice of flipped training images, for data with data.flip=true
     draw: Callable[[Float64, int], Float64]  # (draws of the first pass, passes before) -> draws; below 1/2: flipped
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetSampling:  # exclusive; how often each training image comes in an epoch, whose length stays the same
+    copies: Callable[[Rows], Float64]  # labels of all training images -> expected copies of each, with a mean of 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +230,7 @@ class SplitBatch:  # exclusive; the gradient is summed over micro-batches of at 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScaleParams:  # multiplied: every parameter starts at (1, 1)
     select: Select
-    lr: float = 1.0
+    lr: float | Callable[[nn.Module, str], float] = 1.0  # a factor, or one for each selected parameter
     weight_decay: float = 1.0
 
 
@@ -268,8 +294,10 @@ Edit: TypeAlias = (
     | InitParams
     | InitFromImages
     | FreezeParams
+    | FreezeStatistics
     | MapImages
     | SetFlip
+    | SetSampling
     | MapBatch
     | MapTargets
     | SetLoss
@@ -299,3 +327,14 @@ def mark(module: nn.Module, role: Role) -> nn.Module:
 def has_role(module: nn.Module, role: Role) -> bool:
     """Return True if ``module`` was marked with ``role``."""
     return getattr(module, "role", None) is role
+
+
+def mark_depths(module: nn.Module, depths: dict[str, Depth]) -> None:
+    """Set the depths of the tensors that ``module`` owns, by their names in it, for selectors."""
+    module.depths = depths  # type: ignore[assignment]
+
+
+def depth_of(module: nn.Module, name: str) -> Depth | None:
+    """Return the depth of a tensor that ``module`` owns, or of another one of it; None without any."""
+    depths: dict[str, Depth] = getattr(module, "depths", {})
+    return depths.get(name) or next(iter(depths.values()), None)

@@ -13,6 +13,7 @@ from bagoftricks.recipe.edits import (
     AverageWeights,
     Batch,
     FreezeParams,
+    FreezeStatistics,
     InitFromImages,
     InitParams,
     Logits,
@@ -24,6 +25,7 @@ from bagoftricks.recipe.edits import (
     ScaleParams,
     SetFlip,
     SetPrecision,
+    SetSampling,
     SetTeacher,
     SetTestSize,
     Targets,
@@ -40,8 +42,10 @@ class Recipe:
     inits: tuple[tuple[str, InitParams], ...]
     image_inits: tuple[tuple[str, InitFromImages], ...]
     frozen: tuple[tuple[str, FreezeParams], ...]
+    frozen_statistics: tuple[tuple[str, FreezeStatistics], ...]
     map_images: tuple[str, MapImages] | None
     flip: tuple[str, SetFlip] | None
+    sampling: tuple[str, SetSampling] | None
     map_batch: tuple[tuple[str, Callable[[Batch, Key], Batch]], ...]
     reads: int  # batches the loader reads for one update
     map_targets: tuple[Callable[[Targets], Targets], ...]

@@ -18,7 +18,7 @@ from bagoftricks.run.classes import class_names_of, output_order
 from bagoftricks.run.environment import find_device
 from bagoftricks.settings import Settings
 from bagoftricks.store.store import require_intact
-from bagoftricks.training.parameters import check_selectors, freeze
+from bagoftricks.training.parameters import check_selectors, freeze, train_mode
 from bagoftricks.training.trainer import gradient_scaler
 from bagoftricks.tricks.catalogue import card, create
 
@@ -44,7 +44,7 @@ class Checked:
             if "overflow" not in str(error):
                 raise
             raise UserError(f"{spec.name}: has more weights than can be counted: make it smaller (model.*)") from error
-        freeze(model, self.recipe.frozen)
+        freeze(model, self.recipe)
         return model
 
     def with_data(self, num_classes: int, class_counts: tuple[int, ...] | None = None) -> "Checked":
@@ -111,7 +111,8 @@ def check_norms(checked: Checked) -> None:
     pixels = settings.pixels
     try:
         with torch.device("meta"):
-            checked.network.train()(torch.empty(1, 3, pixels, pixels))
+            train_mode(checked.network)
+            checked.network(torch.empty(1, 3, pixels, pixels))
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise

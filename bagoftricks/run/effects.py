@@ -162,6 +162,14 @@ def idle_flip(edit: e.SetFlip, trick: Trick, probe: Probe) -> Why:
     return f"images are flipped as without it in the first {passes} passes of the data, and this run has no more"
 
 
+def idle_sampling(edit: e.SetSampling, trick: Trick, probe: Probe) -> Why:
+    counts = probe.task.class_counts
+    labels = np.repeat(np.arange(len(counts or ())), counts or ())
+    if counts is None or np.abs(edit.copies(labels) - 1).max() > SMALLEST_EFFECT:
+        return None
+    return f"every class has as many training images ({max(counts):,}), and so each image comes once"
+
+
 def idle_loss(edit: e.SetLoss, trick: Trick, probe: Probe) -> Why:
     targets = distributions(probe.task.num_classes)
     logits = normal(*targets.shape).requires_grad_()
@@ -197,7 +205,7 @@ def idle_factors(edit: e.ScaleParams, trick: Trick, probe: Probe) -> Why:
     """Let a factor of all parameters pass: linear scaling is 1 at its base batch, as in rows of the papers."""
     every = all(edit.select(nn.BatchNorm2d(1), name) for name in ("weight", "bias"))
     every = every and all(edit.select(nn.Conv2d(1, 1, 1), name) for name in ("weight", "bias"))
-    if every or abs(edit.lr - 1) > SMALLEST_EFFECT:
+    if every or callable(edit.lr) or abs(edit.lr - 1) > SMALLEST_EFFECT:
         return None
     if abs(edit.weight_decay - 1) <= SMALLEST_EFFECT:
         return "learning rate and weight decay are multiplied by 1"
@@ -337,5 +345,6 @@ JUDGES: dict[type, Callable[[Any, Trick, Probe], Why]] = {
     e.SetPart: idle_part,
     e.MapImages: idle_images,
     e.SetFlip: idle_flip,
+    e.SetSampling: idle_sampling,
     e.SetOptimizer: idle_optimizer,
 }

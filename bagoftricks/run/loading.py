@@ -31,6 +31,7 @@ def loaders(prepared: Prepared, logits: TeacherLogits | None = None, world: Worl
             reads=recipe.reads,
             policy=recipe.map_images,
             flips=recipe.flip[1] if recipe.flip else None,
+            sampling=recipe.sampling[1] if recipe.sampling else None,
             key=Key(settings.seed),
             teacher=logits.probabilities(edit.temperature, device) if logits and edit else None,
         ),

@@ -20,6 +20,7 @@ from bagoftricks.rng import Key
 from bagoftricks.run.prepare import Prepared
 from bagoftricks.settings import Settings
 from bagoftricks.training.compiled import compile_on, compiled, grey_images
+from bagoftricks.training.parameters import train_mode
 from bagoftricks.training.trainer import Trainer, TrainerSetup, autocast
 
 
@@ -82,7 +83,7 @@ def warm_up(make: Callable[[], Trainer], train: Loader, steps: int) -> float:
     if not steps:
         return 0.0
     start, trainer = time.perf_counter(), make()
-    trainer.model.train()
+    train_mode(trainer.model)
     for step, batch in enumerate(islice(train.epoch(0), steps)):
         trainer.steps_done = step * trainer.length.total_steps // steps  # to meet every image size and phase of the run
         trainer.step(batch)

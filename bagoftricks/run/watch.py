@@ -84,7 +84,7 @@ def evidence(error: LossNotFinite, trainer: Trainer, plan: StepPlan, seed: int) 
         "of": trainer.length.total_steps,
         "epoch": epoch + 1,
         "losses": {step: str(loss) for step, loss in error.losses.items()},
-        "rows": [{"pass": number, "rows": rows.tolist()} for number, rows in parts],
+        "rows": [{"pass": number, "rows": (rows % plan.count).tolist()} for number, rows in parts],
         "draws": f"Key({seed}).fold(NAME, {error.step - 1}), of each map of the batch and of 'network'",
         "learning_rates": [group["lr"] for group in trainer.optimizer.param_groups],
         "gradients_of_step": trainer.steps_done,

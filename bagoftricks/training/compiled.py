@@ -13,6 +13,7 @@ from torch import nn
 
 from bagoftricks.errors import UserError
 from bagoftricks.recipe.edits import Images, Logits
+from bagoftricks.training.parameters import train_mode
 
 Forward = Callable[[Images], Logits]
 CUDA_GRAPHS = ("reduce-overhead", "max-autotune")  # modes of torch.compile that record CUDA graphs
@@ -43,7 +44,7 @@ def compile_on(forward: Forward, model: nn.Module, images: Images, passes: int =
     """
     start = time.perf_counter()
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    model.train()
+    train_mode(model)
     try:
         for _ in range(passes):
             forward(images).float().sum().backward()  # type: ignore[no-untyped-call]

@@ -7,11 +7,20 @@ import torch
 from torch import Tensor, nn
 
 from bagoftricks.errors import ConflictError, NoEffectError
-from bagoftricks.recipe.edits import FreezeParams, Images, InitFromImages, InitParams, ParamGroup, ScaleParams, Select
+from bagoftricks.recipe.edits import (
+    FreezeParams,
+    Images,
+    InitFromImages,
+    InitParams,
+    ParamGroup,
+    ScaleParams,
+    Select,
+)
 from bagoftricks.recipe.recipe import Recipe
 from bagoftricks.rng import Key
 
 MATRICES = (nn.modules.conv._ConvNd, nn.Linear)
+STATISTICS = "running_mean"  # of a norm that has two ways to compute: in training and in evaluation
 
 
 def owned_parameters(model: nn.Module) -> Iterable[tuple[nn.Module, str, str, nn.Parameter]]:
@@ -63,12 +72,29 @@ def initialise_from_images(
             edit.init(parameter, images)
 
 
-def freeze(model: nn.Module, frozen: Sequence[tuple[str, FreezeParams]]) -> None:
-    """Set ``requires_grad`` to False for the parameters that keep their initial values."""
-    for _, edit in frozen:
+def freeze(model: nn.Module, recipe: Recipe) -> None:
+    """Set ``requires_grad`` to False for the parameters that keep their initial values; mark norms that are frozen."""
+    for _, edit in recipe.frozen:
         for module, name, _, parameter in owned_parameters(model):
             if edit.select(module, name):
                 parameter.requires_grad_(False)
+    for _, norms in recipe.frozen_statistics:
+        for module in norms_of(model):
+            if norms.select(module, STATISTICS):
+                module.frozen = True  # type: ignore[assignment]
+
+
+def norms_of(model: nn.Module) -> list[nn.Module]:
+    """Return the norms that compute otherwise in training than in evaluation."""
+    return [module for module in model.modules() if getattr(module, STATISTICS, None) is not None]
+
+
+def train_mode(model: nn.Module) -> None:
+    """Set ``model`` to training, its frozen norms to evaluation."""
+    model.train()
+    for norm in norms_of(model):
+        if hasattr(norm, "frozen"):
+            norm.eval()
 
 
 def check_selectors(model: nn.Module, recipe: Recipe) -> None:
@@ -88,7 +114,7 @@ def check_selectors(model: nn.Module, recipe: Recipe) -> None:
                 raise NoEffectError(trick, f"{type(model).__name__} has no parameter for it to {verb}")
     for freezer, frozen in recipe.frozen:
         for trick, init in inits:
-            if trick != freezer and _overlap(model, frozen.select, init.select):
+            if trick != freezer and not frozen.any_start and _overlap(model, frozen.select, init.select):
                 first, second = sorted((freezer, trick))
                 raise ConflictError(
                     f"tricks '{first}' and '{second}' both set the same parameters ({freezer} freezes what {trick} "
@@ -113,6 +139,7 @@ def param_groups(
         if not parameter.requires_grad:
             continue
         chosen = [scale for _, scale in scales if scale.select(module, name)]
-        lr_p, decay_p = lr * prod(s.lr for s in chosen), weight_decay * prod(s.weight_decay for s in chosen)
+        lr_p = lr * prod(s.lr(module, name) if callable(s.lr) else s.lr for s in chosen)
+        decay_p = weight_decay * prod(s.weight_decay for s in chosen)
         groups.setdefault((lr_p, decay_p), []).append(parameter)
     return [{"params": p, "lr": lr_p, "peak_lr": lr_p, "weight_decay": wd} for (lr_p, wd), p in groups.items()]

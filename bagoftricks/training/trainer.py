@@ -19,7 +19,14 @@ from bagoftricks.recipe.recipe import Recipe
 from bagoftricks.recipe.trick import Length, Task
 from bagoftricks.rng import Key
 from bagoftricks.training.compiled import Forward
-from bagoftricks.training.parameters import check_selectors, freeze, initialise, initialise_from_images, param_groups
+from bagoftricks.training.parameters import (
+    check_selectors,
+    freeze,
+    initialise,
+    initialise_from_images,
+    param_groups,
+    train_mode,
+)
 from bagoftricks.training.state import (
     TrainingState,
     below,
@@ -75,7 +82,7 @@ class Trainer:
 
     def epoch(self, batches: Iterable[Batch]) -> Iterator[Tensor]:
         """Train on ``batches`` (on the model's device); yield each step's loss, still on the device."""
-        self.model.train()
+        train_mode(self.model)
         for batch in batches:
             yield self.step(batch)
 
@@ -218,7 +225,7 @@ def start_parameters(model: nn.Module, recipe: Recipe, setup: TrainerSetup) -> f
     seconds = time.perf_counter() - began
     if setup.start is not None:
         setup.start(model)
-    freeze(model, recipe.frozen)
+    freeze(model, recipe)
     return seconds
 
 
@@ -250,12 +257,13 @@ class Average:
 
 @torch.no_grad()
 def measure_norms(models: Sequence[nn.Module], batches: Iterable[Images]) -> None:
-    """Set the batch norms' running statistics to the means over ``batches``.
+    """Set the batch norms' running statistics to the means over ``batches``, but for frozen ones.
 
     All other modules are in evaluation mode, so that nothing is dropped or drawn: the statistics are those of the
     evaluated network. Each batch is read once for all models.
     """
-    norms = [norm for model in models for norm in model.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm)]
+    found = [norm for model in models for norm in model.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm)]
+    norms = [norm for norm in found if not hasattr(norm, "frozen")]
     modes, momenta = [model.training for model in models], [norm.momentum for norm in norms]
     for model in models:
         model.eval()

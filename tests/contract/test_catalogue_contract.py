@@ -38,6 +38,7 @@ from bagoftricks.recipe.edits import (
     SetFlip,
     SetOptimizer,
     SetPart,
+    SetSampling,
     SetTestSize,
 )
 from bagoftricks.recipe.recipe import Recipe
@@ -107,7 +108,7 @@ def relative_difference(one: Tensor, other: Tensor) -> float:
 
 def changes_the_images_alone(name: str) -> bool:
     """A trick of the data or of the evaluation: its own test shows its effect."""
-    return all(isinstance(edit, MapImages | SetFlip | SetTestSize) for edit in edits_of(name))
+    return all(isinstance(edit, MapImages | SetFlip | SetSampling | SetTestSize) for edit in edits_of(name))
 
 
 def acts_late(name: str) -> bool:

@@ -34,7 +34,7 @@ def recipe(tricks: dict[str, dict]) -> Recipe:
 def network(spec: ModelSettings, tricks: dict[str, dict], image_size: int = 32) -> nn.Module:
     made = recipe(tricks)
     model = build_model(spec, made.parts, num_classes=10, image_size=image_size)
-    freeze(model, made.frozen)
+    freeze(model, made)
     return model
 
 

@@ -165,7 +165,7 @@ def test_edits_that_select_something_are_not_refused():
 
 def test_a_frozen_parameter_keeps_its_value_and_is_in_no_group():
     model = linears("a")
-    freeze(model, [("still", FreezeParams(select=biases))])
+    freeze(model, compose({"still": Fake([FreezeParams(select=biases)])}, make_task()))
     (group,) = groups(model)
     assert [parameter.requires_grad for parameter in (model.a.weight, model.a.bias)] == [True, False]
     assert list(map(id, group["params"])) == [id(model.a.weight)]
