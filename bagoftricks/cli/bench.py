@@ -60,6 +60,7 @@ def experiment_costs(arguments: list[str]) -> str:
     from bagoftricks.cli.compose import compose_settings
     from bagoftricks.cli.layout import terminal_fit
     from bagoftricks.report.rows import CostRow
+    from bagoftricks.report.styles import with_notes
     from bagoftricks.report.table import published_costs
     from bagoftricks.run.bench import measure
     from bagoftricks.study.experiment import load_experiment
@@ -86,7 +87,8 @@ def experiment_costs(arguments: list[str]) -> str:
             label=arm.label, image_size=settings.pixels, cost=found.cost, published=arm.published, note=found.note
         )
         rows.append(row)
-    return published_costs(rows, style, terminal_fit())
+    source = [f"paper's numbers: {experiment.source}"] if experiment.source else []
+    return with_notes(published_costs(rows, style, terminal_fit()), [*source, *experiment.notes], style)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from bagoftricks.errors import UserError
 from bagoftricks.store.record import RECORD_FORMAT
+from bagoftricks.study.experiment import load_experiment
 from bagoftricks.study.plan import latest
 
 FAST = ["epochs=1", "batch_size=128", "model.depths=[1]", "model.width=4", "runtime.device=cpu"]
@@ -188,6 +189,12 @@ def test_bench_counts_the_rows_of_a_table_beside_the_papers_numbers(bot):
     assert rows["ResNet-50-D"]["params"] == 25_576_264
     assert rows["ResNet-50-D"]["macs_published"] == 4.3e9
     assert all(row["image_size"] == 224 for row in rows.values())
+
+
+def test_bench_prints_the_notes_of_a_table_under_its_rows(bot):
+    shown = bot("bot-bench", "experiment=assembled/table3", "measure=false").out
+    assert "paper's numbers: Lee et al. 2020" in shown
+    assert all(note in shown for note in load_experiment("assembled/table3", "paper").notes)
 
 
 def test_bench_of_an_experiment_that_does_not_exist_is_one_line(bot):
