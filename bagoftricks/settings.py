@@ -250,6 +250,8 @@ class RuntimeSettings:
     """steps between checkpoints; 0: none by the count. The end of an epoch makes one too, at most every ten seconds"""
     checkpoint_keep: int = 2
     """checkpoints that are kept until the run is finished; 0: none are made"""
+    keep_state: bool = False
+    """keep the state that extend= continues exactly: of the last step that runs with more epochs share"""
     progress: bool = True
     """show a progress bar and a line per epoch on standard error"""
 
@@ -307,7 +309,7 @@ class CorruptionSettings:
 
 @dataclass(kw_only=True)
 class Settings:
-    """One run. All here makes its identity, but for runtime, corruptions, and what tables show and where they lie."""
+    """One run. All here makes its identity, but for runtime, corruptions, extend, and what tables show and lie in."""
 
     data: DataSettings = field(default_factory=lambda: make_part("dataset", {"name": "digits"}))
     model: ModelSettings = field(default_factory=lambda: make_part("network", {"kind": "resnet"}))
@@ -342,6 +344,10 @@ class Settings:
     """files and modules that register tricks, networks, data sets or protocols: [my_tricks.py,package.module]"""
     rerun: bool = False
     """train again even though the run has a finished record"""
+    extend: Optional[str] = None
+    """finished run of store=, by the start of its id, that goes on to epochs= epochs from its runtime.keep_state"""
+    restart: bool = False
+    """with extend=: a new run of epochs= epochs instead, from the last weights of the finished one"""
     measure: bool = True
     """false: bot-bench gives params and macs alone"""
 
@@ -358,6 +364,8 @@ class Settings:
         if self.num_classes is not None:
             positive(MOST_CLASSES, num_classes=self.num_classes)
         check_range("seed", self.seed, 0, MOST[int])
+        if self.restart and self.extend is None:
+            raise UserError("restart=true: name the finished run that it starts from with extend=ID")
         for trick, given in self.tricks.items():
             if not isinstance(given, dict):  # in a YAML file
                 raise UserError(f"tricks.{trick}={given}: must be hyper-parameters by name, as {{alpha: 0.4}} or {{}}")

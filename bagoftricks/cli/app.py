@@ -78,6 +78,8 @@ def launch(program: str, job: Job, finish: Callable[[], int | None], arguments: 
     """Compose the settings of the arguments and hand them to ``job``, once for each job of a multirun; the status."""
     from bagoftricks.cli.arguments import normalise_arguments
 
+    if program != "bot-train" and any(argument.startswith(("extend=", "restart=")) for argument in arguments):
+        raise UserError("extend= and restart= train a longer run: type them with bot-train")
     if ranks_started() > 1 and {"-m", "--multirun"} & set(arguments):
         raise UserError(f"-m under torchrun: its ranks share one run; type {program} -m ... runtime.devices=N instead")
     status = _guarded(program, lambda: _run_hydra(program, normalise_arguments(arguments), job))

@@ -273,6 +273,8 @@ def parse(arguments: Sequence[str]) -> Sweep:
             given[name] = _value(name, value)
         elif key == "seed":
             raise UserError("seed= is for one run: type seeds=3, or seeds=[0,7]")
+        elif key in ("extend", "restart"):
+            raise UserError(f"{key}= is for one run: type it with bot-train")
         elif key == "rerun":
             raise UserError("rerun= is for one run: a sweep trains what is missing; give bot-train the run's command")
         else:

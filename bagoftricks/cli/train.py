@@ -1,10 +1,12 @@
 """bot-train: one run, from the command line to a record and a table row. Imports torch only to train."""
 
+import shlex
 import sys
 from typing import TYPE_CHECKING
 
 from bagoftricks.cli.app import launch, run_command
 from bagoftricks.cli.streams import show_result
+from bagoftricks.settings import OVERRIDE
 from bagoftricks.started import other_rank
 
 if TYPE_CHECKING:
@@ -19,10 +21,20 @@ def main(argv: list[str] | None = None) -> int:
         from bagoftricks.cli.progress import ConsoleReporter
         from bagoftricks.run.carry_out import carry_out
 
+        if settings.extend is not None:
+            settings = longer_run(settings, command)
         reporter = ConsoleReporter(enabled=settings.runtime.progress)
         finished.append((settings, carry_out(settings, reporter, command)))
 
     return run_command("bot-train", argv, lambda rest: launch("bot-train", job, lambda: show(finished), rest))
+
+
+def longer_run(settings: "Settings", command: str) -> "Settings":
+    """Return the settings of a run that goes on from another one, with what was typed."""
+    from bagoftricks.run.longer import longer_settings
+
+    typed = [OVERRIDE.fullmatch(argument) for argument in shlex.split(command)[1:]]
+    return longer_settings(settings, [match["key"] for match in typed if match])
 
 
 def show(finished: "list[tuple[Settings, Record]]") -> None:

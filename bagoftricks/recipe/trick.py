@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints, runtime_checkable
 
 import torch
+from torch import Tensor
 from typing_extensions import dataclass_transform
 
 from bagoftricks.errors import UserError, did_you_mean
@@ -30,14 +31,21 @@ class Length:
 class Clock:
     """Training time of one run: its length, and its progress in [0, 1). The trainer sets both."""
 
-    __slots__ = ("_length", "progress")
+    __slots__ = ("_length", "_progress", "was_read")
 
     def __init__(self) -> None:
-        self.progress = torch.zeros(())  # on the CPU, so that nothing waits for the device
+        self._progress = torch.zeros(())  # on the CPU, so that nothing waits for the device
         self._length: Length | None = None
+        self.was_read = False  # a step that reads the progress is another one in a longer run
 
     def __float__(self) -> float:
         return float(self.progress)
+
+    @property
+    def progress(self) -> Tensor:
+        """Return the share of the run that is done, a scalar on the CPU."""
+        self.was_read = True
+        return self._progress
 
     @property
     def length(self) -> Length:
@@ -51,7 +59,7 @@ class Clock:
 
     def set(self, step: int) -> None:
         """Set the progress to that of ``step``."""
-        self.progress.fill_(step / self.length.total_steps)
+        self._progress.fill_(step / self.length.total_steps)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,13 +19,15 @@ from bagoftricks.errors import LossNotFinite, RunElsewhere, TrainingFailed, User
 from bagoftricks.measure.complexity import count_macs, count_params
 from bagoftricks.measure.speed import peak_memory_mib, reset_peak_memory, time_inference
 from bagoftricks.recipe.recipe import test_pixels
+from bagoftricks.recipe.trick import Length
 from bagoftricks.run.check import discouraged_pairs, slow_arithmetic
 from bagoftricks.run.deaths import SILENT_DEATH, show_native_crashes
 from bagoftricks.run.environment import deterministic, environment, now, user_name
 from bagoftricks.run.epochs import Training, final_metrics, learning_curve
 from bagoftricks.run.failures import expected_failure, is_out_of_memory, loss_failure, release_memory, smaller
-from bagoftricks.run.keeper import RunCheckpointer, numerics_environment
+from bagoftricks.run.keeper import KeptState, RunCheckpointer, numerics_environment
 from bagoftricks.run.loading import class_notes, loaders, teacher_logits, teacher_online
+from bagoftricks.run.longer import step_to_keep
 from bagoftricks.run.prepare import Prepared, prepare
 from bagoftricks.run.reporter import Reporter
 from bagoftricks.run.signals import Signals
@@ -34,7 +36,7 @@ from bagoftricks.run.threads import choose_threads, use_threads
 from bagoftricks.run.watch import evidence, write_evidence
 from bagoftricks.settings import Settings
 from bagoftricks.store.checkpoint_header import FOLDER
-from bagoftricks.store.checkpoints import Checkpoints, remove_leftovers
+from bagoftricks.store.checkpoints import Checkpoints, remove_leftovers, threads_of
 from bagoftricks.store.description import DESCRIPTION, RunDescription, write_description
 from bagoftricks.store.files import remove, remove_temporaries, weights_writer, write_whole
 from bagoftricks.store.lease import NullLease, require_held
@@ -275,16 +277,38 @@ class Run:
             seconds.compile = compile_step(self.settings, trainer)
         numerics = numerics_environment(prepared.device, world.size)
         checkpointer = RunCheckpointer(
-            prepared.identity, numerics, trainer, (train, val), self.checkpoints(), self.signals
+            prepared.identity,
+            numerics,
+            trainer,
+            (train, val),
+            self.checkpoints(),
+            self.signals,
+            prepared.parent.state if prepared.parent else None,
+            self.kept_state(trainer.length),
         )
         checkpointer.begin(micro_batch, rerun=self.settings.rerun, note=self.reporter.note)
         reset_peak_memory(prepared.device)
         save = partial(self.store.write_metrics, self.id, before=self.require_lease)
         return Training(self.settings, checkpointer, self.reporter, save, seconds)
 
+    def kept_state(self, length: Length) -> KeptState | None:
+        """Return where and when to keep the state for longer runs, None where none is asked for or has a use."""
+        if not self.settings.runtime.keep_state:
+            return None
+        at, why_not = step_to_keep(self.prepared.checked, length)
+        if at is None:
+            self.reporter.note(
+                f"warning: runtime.keep_state=true: no state is kept: {why_not}; +refine=constant_lr or wsd, or decays "
+                "at absolute epochs, do not"
+            )
+            return None
+        return KeptState(at, self.store.kept_state(self.id), self.reporter.note)
+
     def threads(self) -> int:
-        """Return the number of threads: that of the checkpoint to resume from, if there is one."""
+        """Return the number of threads: that of the checkpoint or state to resume from, if there is one."""
         earlier = None if self.settings.rerun else self.checkpoints().earlier_threads()
+        if earlier is None and self.prepared.parent and self.prepared.parent.state:
+            earlier = threads_of(self.prepared.parent.state)
         return choose_threads(self.prepared.checked, earlier, self.reporter.note)
 
     def loss_failure(self, error: LossNotFinite, training: Training) -> TrainingFailed:
@@ -379,6 +403,7 @@ class Run:
             command=hide_command(self.command),
             config=hide(asdict(settings)),
             plugins=prepared.identity.get("plugins", {}),
+            parent=prepared.parent.facts if prepared.parent else None,
             files=self.store.digests(self.id),
         )
 

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -14,6 +15,7 @@ from bagoftricks.errors import Interrupted, UserError
 from bagoftricks.run.reporter import EpochRow
 from bagoftricks.run.signals import Signals
 from bagoftricks.run.watch import LossWatch
+from bagoftricks.store.checkpoint_file import read_checkpoint, write_checkpoint
 from bagoftricks.store.checkpoints import Checkpoints
 from bagoftricks.training.state import TrainingState, like, with_prefix
 from bagoftricks.training.trainer import Trainer
@@ -61,6 +63,8 @@ class RunCheckpointer:
     loaders: tuple[Loader, Loader]
     checkpoints: Checkpoints
     signals: Signals
+    origin: Path | None = None  # state of the shorter run that this one continues
+    kept: "KeptState | None" = None
     progress: Progress = field(default_factory=Progress)
     watch: LossWatch = field(default_factory=LossWatch)
     began: float = field(default_factory=time.perf_counter)
@@ -70,16 +74,21 @@ class RunCheckpointer:
         trainer = self.trainer
         if rerun and micro_batch is None:
             self.checkpoints.clear()
-        elif self.resume(note):
-            note(
-                f"continuing run {self.checkpoints.folder.parent.name} at step {trainer.steps_done:,} of "
-                f"{trainer.length.total_steps:,}"
-            )
+        if (path := self.resume(note)) is not None:
+            name = self.checkpoints.folder.parent.name
+            which = f"{path.parent.name} as run {name}" if path == self.origin else name
+            note(f"continuing run {which} at step {trainer.steps_done:,} of {trainer.length.total_steps:,}")
         if not self.progress.continuations:
             self.progress.train_seconds = trainer.setup_seconds
             self.progress.epoch_ends = [trainer.setup_seconds]
         if micro_batch is not None:
             self.reduce(micro_batch)
+        self.reached = self.position
+
+    @property
+    def position(self) -> int:
+        """Return the number of steps of the plan that are taken, skipped ones included."""
+        return (self.progress.epoch - 1) * self.trainer.length.steps_per_epoch + self.progress.taken
 
     def wait(self) -> None:
         """Wait until the last checkpoint is on the disk."""
@@ -87,6 +96,7 @@ class RunCheckpointer:
 
     def step(self) -> None:
         """Stop or save between two steps, if requested or due."""
+        self.keep_state()
         if self.stop_requested():
             self.stop()
         if self.checkpoints.due(self.trainer.steps_done):
@@ -94,6 +104,7 @@ class RunCheckpointer:
 
     def end_of_epoch(self) -> None:
         """Stop or save after the last step of an epoch, before its evaluation, and after the last evaluation."""
+        self.keep_state()
         if self.stop_requested():
             self.stop()
         if self.checkpoints.due(self.trainer.steps_done, end_of_epoch=True):
@@ -117,6 +128,12 @@ class RunCheckpointer:
     def save(self) -> None:
         """Save a checkpoint of the present step."""
         self.checkpoints.save(self.trainer.steps_done, self.state(), finite=TOTAL)
+
+    def keep_state(self) -> None:
+        """Write the state for longer runs once its step is done."""
+        before, self.reached = self.reached, self.position
+        if self.kept is not None and self.checkpoints.writes and before < self.kept.at <= self.reached:
+            self.kept.write(self.state(), guard=self.checkpoints.guard)
 
     def worker_died(self) -> None:
         """Stop, or save a checkpoint, after a process that prepares images died.
@@ -155,17 +172,20 @@ class RunCheckpointer:
         }
         return TrainingState(with_prefix("trainer.", trained.tensors) | tensors, values)
 
-    def resume(self, note: Callable[[str], object]) -> bool:
-        """Resume from the last intact checkpoint; return False if there is none.
+    def resume(self, note: Callable[[str], object]) -> Path | None:
+        """Resume from the last intact checkpoint, else from the state of a shorter run; return its file, if any.
 
         Raises UserError if it belongs to another run or a newer version.
         """
-        newest = self.trainer.world.broadcast_object(lambda: self.checkpoints.newest(note))
+        newest = self.trainer.world.broadcast_object(lambda: self.checkpoints.newest(note) or self.of_shorter_run())
         if newest is None:
-            return False
+            return None
         path, state = newest
         try:
-            require_same_run(str(path), state.values["identity"], json.loads(json.dumps(self.identity)))
+            theirs, ours = state.values["identity"], json.loads(json.dumps(self.identity))
+            if path == self.origin:
+                ours["epochs"] = theirs["epochs"]
+            require_same_run(str(path), theirs, ours)
             self._load(state)
             made_with = state.values["made_with"].items()
         except UserError:
@@ -180,7 +200,11 @@ class RunCheckpointer:
                     f"warning: the checkpoint was made with {name} {value}, now it is {self.numerics.get(name)}: "
                     "the last bits of the result may differ from those of an uninterrupted run"
                 )
-        return True
+        return path
+
+    def of_shorter_run(self) -> tuple[Path, TrainingState] | None:
+        """Return the state of the shorter run that this one continues, None without one."""
+        return None if self.origin is None else (self.origin, read_checkpoint(self.origin))
 
     def reduce(self, images: int) -> None:
         """Compute the gradient of at most ``images`` images at a time from here on, and of fewer than before."""
@@ -202,6 +226,28 @@ class RunCheckpointer:
         for loader, skipped in zip(self.loaders, state.values["skipped"], strict=True):
             loader.skipped += [line for line in skipped if line not in loader.skipped]
         self.checkpoints.saved_step = self.trainer.steps_done
+
+
+@dataclass
+class KeptState:
+    """State of a run that longer runs continue, of the step after which they differ."""
+
+    at: int  # steps of the plan
+    path: Path
+    note: Callable[[str], object]
+
+    def write(self, state: TrainingState, *, guard: Callable[[], object]) -> None:
+        """Write the state, unless a longer run would have another one. Raises TrainingFailed if the disk is full."""
+        total = state.tensors.get(TOTAL)
+        if total is not None and not total.isfinite().all():
+            return
+        if state.values["trainer"]["read_clock"]:
+            self.note(
+                "warning: runtime.keep_state=true: no state is kept: a trick follows the share of the run that is done "
+                "(as progressive_size and dropblock do), so no longer run can continue this one"
+            )
+            return
+        write_checkpoint(self.path, state, before=guard)
 
 
 def _today(row: EpochRow) -> EpochRow:

@@ -13,6 +13,7 @@ from bagoftricks.robustness.request import EvaluationRequest, request_from
 from bagoftricks.run.check import Checked, check, require_memory, start_order, weights_digest
 from bagoftricks.run.effects import check_effects
 from bagoftricks.run.identity import run_id, run_identity
+from bagoftricks.run.longer import Parent, find_parent
 from bagoftricks.run.teacher import Teacher, find_teacher
 from bagoftricks.settings import Settings
 from bagoftricks.store.json_fields import Json
@@ -30,6 +31,7 @@ class Prepared:
     teacher: Teacher | None = None
     evaluation: EvaluationRequest | None = None  # on corrupted images, in addition to the clean ones
     start_order: tuple[int, ...] | None = None  # output of the initial weights for each class; None: the same one
+    parent: Parent | None = None  # finished run that this one goes on from
 
     @property
     def id(self) -> str:
@@ -84,7 +86,8 @@ def prepare(settings: Settings, checked: Checked | None = None, data: Dataset | 
         weights_digest=initial if order is None else f"{initial}{list(order)}",
         contents={teacher.source: teacher.digest} if teacher else {},
     )
-    return Prepared(settings, checked, data, identity, teacher, evaluation, order)
+    parent = find_parent(settings, checked, identity, length)
+    return Prepared(settings, checked, data, identity, teacher, evaluation, order, parent)
 
 
 def class_count(settings: Settings, data: Dataset) -> int:

@@ -123,9 +123,8 @@ class Checkpoints:
 
     def earlier_threads(self) -> int | None:
         """Return the number of threads that the last checkpoint was made with, None if that is unknown."""
-        with suppress(IndexError, OSError, ValueError, KeyError, TypeError):
-            return int(read_values(self.path(self.steps()[-1]))["made_with"]["threads"])
-        return None
+        steps = self.steps()
+        return threads_of(self.path(steps[-1])) if steps else None
 
     def clear(self) -> None:
         """Remove all of them."""
@@ -149,6 +148,13 @@ def remove_leftovers(folder: Path) -> None:
                 remove_temporaries(folder)
                 Checkpoints(folder, RuntimeSettings(), lambda: None).clear()
                 remove(folder / DESCRIPTION)
+
+
+def threads_of(path: Path) -> int | None:
+    """Return the number of threads that a checkpoint was made with, None if that is unknown."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return int(read_values(path)["made_with"]["threads"])
+    return None
 
 
 class Snapshot:

@@ -114,6 +114,15 @@ class TeacherFacts:
     run: str | None
 
 
+@dataclass(frozen=True)
+class ParentFacts:
+    """Finished run that a run goes on from: exactly, from its kept state, or from its last weights."""
+
+    id: str
+    epochs: int
+    exact: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataFacts:
     """Data set of a run. Records of format 1 have neither the names nor the counts of the classes."""
@@ -171,6 +180,7 @@ class Record:
     plugins: dict[str, str] = field(default_factory=dict)  # plug-in -> digest of its source
     files: dict[str, str] = field(default_factory=dict)  # file next to the record -> its SHA-256
     robustness: dict[str, RobustnessResult] = field(default_factory=dict)  # protocol with its changes -> result
+    parent: ParentFacts | None = None
     format: int = RECORD_FORMAT
 
     def evaluation(self, name: str) -> RobustnessResult | None:
@@ -249,7 +259,7 @@ def _record(values: Json) -> Record:
     results = {name: _renamed(result, OF_RESULTS) for name, result in results.items()}
     values = {**values, "robustness": results}
     record = from_json(Record, values)
-    for name in (record.id, *record.metrics):
+    for name in (record.id, *record.metrics, *([record.parent.id] if record.parent else [])):
         safe_name(name, "name")
     if record.format != RECORD_FORMAT:
         raise ValueError(f"format {record.format} does not exist")

@@ -28,6 +28,7 @@ from bagoftricks.store.record import Record, read_record, record_text, safe_name
 from bagoftricks.store.weight_sets import LAST
 
 RECORD, METRICS, WEIGHTS = "record.json", "metrics.csv", "weights.safetensors"
+KEPT_STATE = "state.safetensors"  # that a longer run continues
 FAILURE, INTERRUPTED = "failure.json", "interrupted"
 LOG, EVIDENCE = "log.txt", "evidence.json"  # of a worker of a sweep; of a loss that is not finite
 FAILURE_BYTES = 2**24
@@ -168,22 +169,29 @@ class Store:
     def _ids(self) -> list[str]:
         return [path.parent.name for path in self._recorded("name the folder of the records with store=")]
 
-    def find(self, prefix: str) -> Record:
-        """Return the record of the one finished run that ``prefix`` names, as ``matching`` does. Raises UserError."""
+    def find(self, prefix: str, setting: str = "run") -> Record:
+        """Return the record of the one finished run that ``prefix`` names, as ``matching`` does. Raises UserError.
+
+        ``setting`` is the one that was typed.
+        """
         ids = self._ids()
         found = self.matching(prefix)
         if len(found) == 1 or prefix in found:
             return self._read(self.folder(prefix if prefix in found else found[0]) / RECORD)
         if found:
-            raise UserError(f"run={prefix} is the start of {len(found)} ids: {listed(found)}; type more of it")
+            raise UserError(f"{setting}={prefix} is the start of {len(found)} ids: {listed(found)}; type more of it")
         near = get_close_matches(prefix, ids, n=NEAR, cutoff=0.3) or ids
         known = f"; there are {listed(near)}" if near else "; bot-train makes one"
-        raise UserError(f"run={prefix}: {self.root} has no finished run of this id{known} (bot-table lists them)")
+        raise UserError(f"{setting}={prefix}: {self.root} has no finished run of this id{known} (bot-table lists them)")
 
     def weights(self, run_id: str, weight_set: str = LAST) -> Path:
         """Return the file of one weight set of a run."""
         name = safe_name(weight_set, "name of a weight set")
         return self.folder(run_id) / (WEIGHTS if name == LAST else f"{name}.{WEIGHTS}")
+
+    def kept_state(self, run_id: str) -> Path:
+        """Return the file of the state that a longer run continues, if runtime.keep_state kept one."""
+        return self.folder(run_id) / KEPT_STATE
 
     def digests(self, run_id: str) -> dict[str, str]:
         """Return the SHA-256 of the metrics and of each file of weights of a run, by the name of the file."""

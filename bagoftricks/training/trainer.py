@@ -189,6 +189,7 @@ class Trainer:
             "steps": self.steps_done,
             "updates": {name: average.updates for name, average in self.averages.items()},
             "optimizer": entries,
+            "read_clock": self.task.clock.was_read,
         }
         return TrainingState(
             tensors | with_prefix("optimizer.", moments) | with_prefix("scaler.", scaler_tensors(self.scaler)), values
@@ -203,6 +204,7 @@ class Trainer:
         load_optimizer(self.optimizer, below("optimizer.", state.tensors), state.values["optimizer"])
         load_scaler(self.scaler, below("scaler.", state.tensors))
         self.steps_done = state.values["steps"]
+        self.task.clock.was_read |= state.values.get("read_clock", True)  # unknown in earlier checkpoints
 
     def refresh_norms(self, batches: Iterable[Batch]) -> None:
         """Measure batch norms' statistics on ``batches`` for the averages with ``refresh_norms``; read none without."""

@@ -41,6 +41,7 @@ FAMILY_OF = {
     "exponential_decay": "refine",
     "polynomial_decay": "refine",
     "linear_decay": "refine",
+    "wsd": "refine",
     "cosine": "refine",
     "sgd": "refine",
     "velocity_nag": "refine",

@@ -2,7 +2,7 @@ import pytest
 
 from bagoftricks.errors import UserError
 from bagoftricks.run.identity import run_id, run_identity
-from bagoftricks.settings import Settings, dataset_settings, network_settings
+from bagoftricks.settings import RuntimeSettings, Settings, dataset_settings, network_settings
 
 
 def identity(**changes):
@@ -18,6 +18,11 @@ def test_an_identity_has_the_settings_of_the_chosen_data_and_network_and_no_plac
 
 def test_results_of_images_that_were_not_identified_by_their_contents_are_not_taken():
     assert identity()["result_version"] == 3
+
+
+def test_a_longer_run_is_named_as_the_run_of_all_its_epochs():
+    changed = identity(extend="0a6", restart=True, runtime=RuntimeSettings(keep_state=True))
+    assert run_id(changed) == run_id(identity())
 
 
 @pytest.mark.parametrize(
