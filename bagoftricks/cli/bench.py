@@ -29,8 +29,8 @@ def bench(arguments: list[str]) -> int:
     used: list[Settings] = []
 
     def job(settings: "Settings", command: str) -> None:
+        from bagoftricks.report.labels import label
         from bagoftricks.report.rows import CostRow
-        from bagoftricks.report.table import label
         from bagoftricks.run.bench import measure
 
         found = measure(settings, lambda text: say("bot-bench", text))

@@ -207,8 +207,8 @@ def _rows(asked: EvalArguments, subject: "Subject", model: str, record: "Record 
     from dataclasses import replace
 
     from bagoftricks.cli.progress import ConsoleReporter
+    from bagoftricks.report.labels import label, weights_label
     from bagoftricks.report.rows import EvaluatedRow
-    from bagoftricks.report.table import label, weights_label
     from bagoftricks.run.corrupted import CorruptedEvaluation, corruption_request
     from bagoftricks.run.evaluation import evaluate, export
     from bagoftricks.run.threads import choose_threads, use_threads

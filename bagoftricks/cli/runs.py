@@ -314,7 +314,7 @@ def _agreed(asked: RunsArguments, what: str) -> bool:
 
 def _line(run: "SurveyedRun") -> str:
     """Return a run in one line."""
-    from bagoftricks.report.table import label
+    from bagoftricks.report.labels import label
 
     about, record = run.description, run.record
     known = [label(about.tricks), about.model["name"], about.data, f"seed {about.seed}"] if about else []

@@ -1,8 +1,7 @@
 """bot-table: the records of a store as a table. Trains nothing, needs neither Hydra nor torch."""
 
 import sys
-from dataclasses import dataclass
-from operator import attrgetter
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bagoftricks.cli.app import run_command
@@ -12,6 +11,11 @@ from bagoftricks.plugins import split_list
 
 if TYPE_CHECKING:
     from bagoftricks.report.dawnbench import Measure
+    from bagoftricks.report.query import Query
+    from bagoftricks.report.text_table import Fit
+    from bagoftricks.store.store import Store
+
+USUAL_ORDER = ("model", "data", "label", "lr", "batch_size", "epochs", "seed")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,10 +36,17 @@ class TableArguments:
     """of the experiment: laptop, or paper"""
     study: str = ""
     """the study of that name"""
+    where: str = ""
+    """'model=resnet50 top1>70 tricks~mixup': rows that fulfil all of it; keys: any setting, result or cost; signs: = !=
+    < <= > >=, and ~ for a part of a text"""
+    sort: str = ""
+    """-top1: from high to low; several as sort=model,-top1"""
+    limit: str = ""
+    """at most this many rows"""
     columns: str = ""
-    """[top1,macs]: also top5, loss, ece, params, train_images_per_s, infer_images_per_s, latency_ms, peak_memory_mib,
-    train_seconds and time_to_accuracy (of a study), wall_seconds; mce, relative_mce, mfr or the name of a corruption
-    for runs that were evaluated on corrupted images"""
+    """[top1,macs]: any results, costs and settings (top1, top5, loss, ece, params, macs, train_images_per_s, lr,
+    data.limit, host ...); mce, relative_mce, mfr or the name of a corruption for runs that were evaluated on corrupted
+    images; time_to_accuracy of a study"""
     metric: str = ""
     """time_to_accuracy: the seconds in training to target=, as DAWNBench counts them"""
     target: str = ""
@@ -52,48 +63,66 @@ class TableArguments:
             if not equals or key not in vars(chosen):
                 raise UserError(f"'{argument}' is not a setting{did_you_mean(key, vars(chosen))} (bot-table --help)")
             setattr(chosen, key, value)
+        chosen.format = chosen.format or ("text" if sys.stdout.isatty() else "markdown")
+        chosen.check()
         return chosen
+
+    def check(self) -> None:
+        """Raise UserError for what does not belong together."""
+        from bagoftricks.report.styles import STYLES
+
+        if self.format not in (styles := (*STYLES, "csv", "json")):
+            raise UserError(f"format={self.format}: must be one of {', '.join(styles)}")
+        if self.experiment and self.study:
+            raise UserError("experiment= and study= are two tables: type one of them")
+        if self.scale != TableArguments.scale and not self.experiment:
+            raise UserError(f"scale={self.scale}: belongs to experiment=: leave it out")
 
 
 def table(arguments: list[str]) -> str:
+    """Return the table of a store, or of a study in it."""
     from bagoftricks.cli.layout import terminal_fit
     from bagoftricks.report.dawnbench import NO_MEASURE
-    from bagoftricks.report.robustness import robustness_notes
-    from bagoftricks.report.styles import STYLES, with_notes
-    from bagoftricks.report.table import record_columns, record_rows, render
+    from bagoftricks.report.query import Query
     from bagoftricks.store.store import Store
 
     chosen = TableArguments.of(arguments)
-    styles = [*STYLES, "csv", "json"]
-    chosen.format = chosen.format or ("text" if sys.stdout.isatty() else "markdown")
-    if chosen.format not in styles:
-        raise UserError(f"format={chosen.format}: must be one of {', '.join(styles)}")
-    if chosen.experiment and chosen.study:
-        raise UserError("experiment= and study= are two tables: type one of them")
-    if chosen.scale != TableArguments.scale and not chosen.experiment:
-        raise UserError(f"scale={chosen.scale}: belongs to experiment=: leave it out")
-    columns, fit = split_list(chosen.columns), terminal_fit("columns= chooses, format=markdown shows all")
-    measure = chosen_measure(chosen)
+    query = Query.of(chosen.where, chosen.sort, chosen.limit, split_list(chosen.columns))
+    measure, fit = chosen_measure(chosen), terminal_fit("columns= chooses, format=markdown shows all")
     store = Store(chosen.store)
-    if chosen.experiment or chosen.study:
-        from bagoftricks.report.study import study_report
-        from bagoftricks.study.plan import study_name
+    if not (chosen.experiment or chosen.study):
+        return table_of_runs(store, query, measure or NO_MEASURE, chosen.format, fit)
+    from bagoftricks.report.study import study_report
+    from bagoftricks.study.plan import study_name
 
-        study = chosen.study or study_name(chosen.experiment, chosen.scale)
-        report = study_report(store, study, chosen.format, columns, measure, fit)
-        if chosen.format == "csv":  # the others have notes
-            name_left_out("bot-table", store.damaged)
-        return report
-    rows = [row for record in store.records() for row in record_rows(record, measure or NO_MEASURE)]
+    study = chosen.study or study_name(chosen.experiment, chosen.scale)
+    report = study_report(store, study, chosen.format, query, measure, fit)
+    if chosen.format == "csv":  # the others have notes
+        name_left_out("bot-table", store.damaged)
+    return report
+
+
+def table_of_runs(store: "Store", query: "Query", measure: "Measure", style: str, fit: "Fit | None") -> str:
+    """Return the table of the finished runs of a store."""
+    from bagoftricks.report.differences import in_common
+    from bagoftricks.report.robustness import robustness_notes
+    from bagoftricks.report.rows import RunRow
+    from bagoftricks.report.styles import with_notes
+    from bagoftricks.report.table import record_rows, render, run_columns
+    from bagoftricks.store.typed import default_settings
+
+    every = [row for record in store.records() for row in record_rows(record, measure)]
     name_left_out("bot-table", store.damaged)
-    if not rows and chosen.format != "json":
-        raise UserError(f"store={chosen.store} holds no finished run yet; bot-train makes one")
-    rows.sort(key=attrgetter("model", "data", "label", "seed"))
-    columns_shown = record_columns(rows, columns)
-    if measure:
-        columns_shown = [*columns_shown[:-1], *measure.columns, columns_shown[-1]]
-    shown = render(rows, columns_shown, chosen.format, fit)
-    return with_notes(shown, robustness_notes(rows), chosen.format, fit)
+    if not every and style != "json":
+        raise UserError(f"store={store.root} holds no finished run yet; bot-train makes one")
+    usual = replace(query, sort=(*query.sort, *USUAL_ORDER))
+    rows = usual.select(every, RunRow.cells, default_settings())
+    if not rows and style != "json":
+        raise UserError(f"where: none of the {len(every)} rows of store={store.root} is like that")
+    shown = render(rows, run_columns(rows, style, query.columns, measure=measure), style, fit)
+    notes = [in_common([row.facts for row in rows]), *robustness_notes(rows)]
+    notes += [f"{len(rows):,} of {len(every):,} rows"] if len(rows) < len(every) else []
+    return with_notes(shown, [note for note in notes if note], style, fit)
 
 
 def chosen_measure(chosen: TableArguments) -> "Measure | None":

@@ -47,7 +47,7 @@ def show(finished: "list[tuple[Settings, Record]]") -> None:
     from bagoftricks.report.dawnbench import TIME, make_measure
     from bagoftricks.report.robustness import robustness_notes, score_keys
     from bagoftricks.report.styles import with_notes
-    from bagoftricks.report.table import RUN, record_rows, render, with_robustness
+    from bagoftricks.report.table import record_rows, render, run_columns
     from bagoftricks.store.json_fields import to_json
 
     settings = finished[0][0]
@@ -60,7 +60,7 @@ def show(finished: "list[tuple[Settings, Record]]") -> None:
         return
     rows = [row for record in records for row in record_rows(record, measure)]
     keys = score_keys(rows, each=any(settings.corruptions.each for settings, _ in finished))
-    columns = [*with_robustness(RUN, rows, keys), *(measure.columns if measure else ())]
+    columns = run_columns(rows, style, measure=measure, scores=keys)
     fit = terminal_fit()
     show_result(with_notes(render(rows, columns, style, fit), robustness_notes(rows), style, fit))
     if measure.target is not None and style == "text":

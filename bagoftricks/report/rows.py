@@ -50,11 +50,16 @@ class ScoredRow(Row):
         return {key: value for key, value in super().values().items() if key not in ("robustness", "overlaps")} | doubts
 
     def cells(self) -> Json:
-        found = self.values()
+        return self.values() | self.robust_cells()
+
+    def robust_cells(self) -> Json:
+        """Return the scores on corrupted images by ``score:evaluation``; those of a single evaluation by score too."""
+        found: Json = {}
         for name, result in self.robustness.items():
             scores = result.weights[self.weights]
             for key in (*ROBUSTNESS_SCORES, "relative_mce", *scores.corruptions):
-                found |= {} if (score := scores.score(key)) is None else {f"{key}:{name}": score}
+                if (score := scores.score(key)) is not None:
+                    found |= {f"{key}:{name}": score} | ({key: score} if len(self.robustness) == 1 else {})
         return found
 
     def mark(self, key: str) -> str:
@@ -70,10 +75,26 @@ class RunRow(ScoredRow):
     epochs: int
     seed: int
     cost: Cost
+    shown: str  # label with the preset, if there is one
+    preset: str | None
+    tricks: Json  # with all hyper-parameters
+    settings: Json  # by the keys that users type
+    machine: Json
     measured: dict[str, float] = field(default_factory=dict)
 
     def values(self) -> Json:
-        return {key: value for key, value in super().values().items() if key != "curve"}
+        return {key: value for key, value in super().values().items() if key not in ("curve", "machine")}
+
+    def cells(self) -> Json:
+        cost = {key: value for key, value in vars(self.cost).items() if key not in ("curve", "epoch_seconds")}
+        own = {"label": self.label, "shown": self.shown, "tricks": self.label, "preset": self.preset}
+        own |= {"id": self.id, "weights": self.weights, "status": self.status}
+        return {**self.facts, **cost, **vars(self.scores), **self.measured, **self.robust_cells(), **own}
+
+    @property
+    def facts(self) -> Json:
+        """Settings and machine, which tell rows with one label apart."""
+        return {**self.machine, **self.settings}
 
 
 @dataclass(frozen=True, kw_only=True)

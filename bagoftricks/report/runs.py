@@ -6,8 +6,9 @@ from datetime import datetime, timezone
 
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.report.column import Column
+from bagoftricks.report.labels import label
 from bagoftricks.report.rows import Row
-from bagoftricks.report.table import label, render
+from bagoftricks.report.table import render
 from bagoftricks.store.survey import FolderState, SurveyedRun, shortest_prefixes
 from bagoftricks.study.uses import StudyRuns
 

@@ -10,6 +10,7 @@ from bagoftricks.escape import for_json
 from bagoftricks.report import dawnbench
 from bagoftricks.report.column import Column
 from bagoftricks.report.dawnbench import NO_MEASURE, TIME, Measure
+from bagoftricks.report.query import Query
 from bagoftricks.report.robustness import score_heading
 from bagoftricks.report.rows import ScoredRow
 from bagoftricks.report.study_parts import SavedArm, SavedStudy, StudyRow, load_study
@@ -21,7 +22,7 @@ from bagoftricks.report.study_robustness import (
     robustness,
 )
 from bagoftricks.report.styles import draw_table, title_line, with_notes
-from bagoftricks.report.table import COST, RESULT
+from bagoftricks.report.table import COST, LATENCY, RESULT, TRAIN_SECONDS
 from bagoftricks.report.text_table import Fit
 from bagoftricks.robustness.overlaps import record_overlaps
 from bagoftricks.statistics.paired import Comparison, Summary, compare, summarise
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 
 MORE = [
     *ROBUSTNESS.values(),
-    Column("train_seconds", "train s", "{:.0f}".format),
-    Column("latency_ms", "latency ms", "{:.2f}".format),
+    TRAIN_SECONDS,
+    LATENCY,
 ]
 COLUMNS: dict[str, Column] = {column.key: column for column in [*RESULT, *COST, *MORE]}
 DEFAULT_COLUMNS = ("top1", "params", "macs", "train_images_per_s", "infer_images_per_s", "train_seconds")
@@ -46,6 +47,7 @@ MEASURED_ON_DEVICE = (
     *("train_images_per_s", "infer_images_per_s", "peak_memory_mib", "train_seconds", "wall_seconds"),
     *(TIME, "latency_ms", dawnbench.TRAIN_COST, dawnbench.INFER_COST),
 )
+ALL = Query()
 RESULTS = ("top1", "top5", "loss", "ece", *ROBUSTNESS, TIME, dawnbench.TRAIN_COST)
 
 
@@ -53,24 +55,28 @@ def study_report(
     store: Store,
     name: str,
     style: str,
-    columns: Sequence[str] = (),
+    query: Query = ALL,
     measure: Measure | None = None,
     fit: Fit | None = None,
 ) -> str:
     """Return the table of a study with its notes, from records alone.
 
-    ``columns`` and ``measure``: other than the study's own.
+    ``query`` and ``measure``: columns and a measure other than the study's own, and which arms to show in which order.
     """
     study = load_study(store, name)
     measure = measure or study.measure or NO_MEASURE
     records = {arm.label: arm.records(store) for arm in study.arms}
     known = columns_by_key(measure)
-    columns = chosen_columns(columns or study.columns or DEFAULT_COLUMNS, known, measure)
-    rows = study_rows(study.arms, records, columns, measure)
+    columns = chosen_columns(query.columns or study.columns or DEFAULT_COLUMNS, known, measure)
+    every = study_rows(study.arms, records, columns, measure)
+    rows = query.select(every, arm_values, instead="a study's rows are arms; bot-table without study= has the runs")
+    if every and not rows and style != "json":
+        raise UserError(f"where: none of the {len(every)} arms of the study is like that")
     effects = effect_rows(study, records)
     notes = footer(study, [record for found in records.values() for record in found.values()], measure)
     robust = measured_evaluations(study.arms, records) if set(columns) & set(ROBUSTNESS) else {}
     notes[-1:-1] = measured_notes(robust, rows)
+    notes += [f"{len(rows)} of {len(every)} arms; the tests are over all of them"] if len(rows) < len(every) else []
     notes += [f"left out: {damage}" for damage in dict.fromkeys(store.damaged)]
     if style == "json":
         return for_json({"study": study.whole, "rows": rows, "effects": effects, "notes": notes})
@@ -259,6 +265,12 @@ def flatten(row: StudyRow) -> Json:
     names = ("against", "difference", "low", "high", "p", "p_holm", "verdict")
     flat |= {f"compared_{name}": getattr(row.comparison, name, None) for name in names}
     return flat | {f"compared_mce_{name}": getattr(row.comparison_mce, name, None) for name in names}
+
+
+def arm_values(row: StudyRow) -> Json:
+    """Return the values of an arm by the keys of ``where=`` and ``sort=``."""
+    compared = {key: getattr(row.comparison, key, None) for key in ("difference", "p_holm", "verdict", "against")}
+    return {"arm": row.label, "n": row.n, **{key: found.mean for key, found in row.values.items()}, **compared}
 
 
 def effect_rows(study: SavedStudy, records: Mapping[str, Mapping[int, Record]]) -> "list[Effect]":

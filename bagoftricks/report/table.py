@@ -1,12 +1,13 @@
 """Records as tables, in the units of the papers: one row per run."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.escape import for_json
-from bagoftricks.registry import Values
 from bagoftricks.report.column import Column
 from bagoftricks.report.dawnbench import NO_MEASURE, Measure, measure_values
+from bagoftricks.report.differences import differing
+from bagoftricks.report.labels import label, preset_of, short_label, weights_label
 from bagoftricks.report.robustness import robustness_columns
 from bagoftricks.report.rows import CostRow, Row, RunRow, ScoredRow
 from bagoftricks.report.styles import draw_table
@@ -15,8 +16,7 @@ from bagoftricks.robustness.overlaps import record_overlaps
 from bagoftricks.robustness.scoring import corruption_names
 from bagoftricks.store.record import Record
 from bagoftricks.store.robustness import ROBUSTNESS_SCORES
-from bagoftricks.store.weight_sets import LAST
-from bagoftricks.tricks.catalogue import card, cards, families
+from bagoftricks.store.typed import environment_by_key, record_settings, typed_text
 
 RESULT = [
     Column("top1", "top-1 %", "{:.2f}".format),
@@ -32,17 +32,9 @@ COST = [
     Column("peak_memory_mib", "peak MiB", "{:.0f}".format),
     Column("wall_seconds", "wall s", "{:.0f}".format),
 ]
-RUN = [Column("label", "run"), *RESULT, *COST]
-RECORDS = [
-    Column("label", "tricks"),
-    Column("model", "model"),
-    Column("data", "data"),
-    Column("epochs", "epochs"),
-    Column("seed", "seed"),
-    *RESULT,
-    *COST,
-    Column("id", "id"),
-]
+LATENCY = Column("latency_ms", "latency ms", "{:.2f}".format)
+TRAIN_SECONDS = Column("train_seconds", "train s", "{:.0f}".format)
+SHORT_ID = 8  # characters of an id in a text table, unless more are needed
 EVALUATION = [
     Column("label", "tricks"),
     Column("model", "model"),
@@ -59,34 +51,24 @@ BENCH = [
     *COST[:2],
     Column("infer_images_per_s", "infer img/s", "{:.1f}".format),
     Column("infer_spread", "IQR/median", "{:.1%}".format),
-    Column("latency_ms", "latency ms", "{:.2f}".format),
+    LATENCY,
     Column("peak_memory_mib", "peak MiB", "{:.0f}".format),
     Column("note", "note"),
 ]
 
 
-def label(tricks: Mapping[str, Values]) -> str:
-    """Return ``baseline``, or the tricks in the catalogue's order, with those hyper-parameters that were changed.
-
-    Tricks of plug-ins that are not loaded come last, with all that the record has of them.
-    """
-    order = {known.name: number for number, known in enumerate(cards())}
-    names = sorted(tricks, key=lambda name: (order.get(name, len(order)), name))
-    return " + ".join(_trick_label(name, tricks[name]) for name in names) or "baseline"
-
-
-def _trick_label(name: str, params: Values) -> str:
-    defaults = {field.name: field.default for field in card(name).fields} if name in families() else {}
-    changed = [f"{key}={value}" for key, value in params.items() if key not in defaults or value != defaults[key]]
-    return f"{name}({', '.join(changed)})" if changed else name
-
-
 def record_rows(record: Record, measure: Measure = NO_MEASURE) -> list[RunRow]:
     """Return a row for each weight set, with the values of ``measure``."""
-    name = label(record.tricks)
+    name, shown, preset = label(record.tricks), short_label(record), preset_of(record) or None
+    settings, machine = record_settings(record), environment_by_key(record)
     return [
         RunRow(
             label=weights_label(name, weights),
+            shown=weights_label(shown, weights),
+            preset=preset,
+            tricks=record.tricks,
+            settings=settings,
+            machine=machine,
             weights=weights,
             id=record.id,
             status=record.status,
@@ -102,11 +84,6 @@ def record_rows(record: Record, measure: Measure = NO_MEASURE) -> list[RunRow]:
         )
         for weights, scores in record.metrics.items()
     ]
-
-
-def weights_label(name: str, weights: str) -> str:
-    """Return ``name`` with the weight set that a row is of, unless it is the last weights."""
-    return name if weights == LAST else f"{name} [{weights}]"
 
 
 def render(rows: Sequence[Row], columns: Iterable[Column], style: str, fit: Fit | None = None) -> str:
@@ -137,20 +114,59 @@ def with_robustness(
     return [*columns[:at], *robustness_columns(rows, keys), *columns[at:]]
 
 
-def record_columns(rows: Sequence[ScoredRow], names: Sequence[str] = ()) -> list[Column]:
-    """Return the columns of a table of records: the defaults, or the requested ones for results and costs."""
-    if not names:
-        return with_robustness(RECORDS, rows)
-    known = {column.key: column for column in [*RESULT, *COST]}
+def run_columns(
+    rows: Sequence[RunRow],
+    style: str,
+    chosen: Sequence[str] = (),
+    *,
+    measure: Measure = NO_MEASURE,
+    scores: Sequence[str] = ROBUSTNESS_SCORES,
+) -> list[Column]:
+    """Return the columns of a table of runs, the most important first: results, ids, what differs among them, costs.
+
+    ``chosen`` replaces results and costs by any keys of the rows. Raises UserError for others.
+    """
+    of_measure = measure.columns if measure else ()
+    differ = differing([row.facts for row in rows], [(row.shown, row.weights) for row in rows])
+    wanted = [column for key in chosen for column in _chosen(key, rows)]
+    if style == "csv":
+        name = [
+            Column("label", "label"),
+            *([Column("shown", "shown")] if any(r.shown != r.label for r in rows) else []),
+        ]
+        always = [Column(key, key) for key in ("model", "data", "epochs", "seed")]
+        others = [column for column in differ if column.key not in {c.key for c in always}]
+        numbers = wanted or with_robustness([*RESULT, *COST], rows, scores)
+        return [*name, *always, *others, *numbers, *of_measure, Column("id", "id")]
+    ids = Column("id", "id", str if style != "text" else _shortened({row.id for row in rows}))
+    differ = [column for column in differ if column.key not in chosen]
+    if wanted:
+        return [Column("shown", "run"), *wanted, *of_measure, *([] if "id" in chosen else [ids]), *differ]
+    first = [Column("shown", "run"), RESULT[0], *of_measure, ids]
+    return with_robustness([*first, *differ, *RESULT[1:], *COST], rows, scores)
+
+
+def _chosen(key: str, rows: Sequence[RunRow]) -> list[Column]:
+    """Return the columns of a result, a cost, a setting, or a score of each evaluation on corrupted images."""
+    numbers = {column.key: column for column in [*RESULT, *COST, LATENCY, TRAIN_SECONDS]}
+    if key in numbers:
+        return [numbers[key]]
     robust = (*ROBUSTNESS_SCORES, "relative_mce", *corruption_names())
-    chosen: list[Column] = []
-    for name in names:
-        if name not in known and name not in robust:
-            every = [*known, *robust]
-            raise UserError(f"columns: there is no '{name}'{did_you_mean(name, every)} ({', '.join(every)})")
-        chosen += [known[name]] if name in known else robustness_columns(rows, [name])
-    numbers = {*RESULT, *COST}
-    return [*[c for c in RECORDS[:-1] if c not in numbers], *chosen, RECORDS[-1]]
+    if key in robust:
+        return robustness_columns(rows, [key])
+    known = dict.fromkeys([*numbers, *robust, *(key for row in rows for key in row.cells())])
+    if key not in known:
+        results = ", ".join([*numbers, *robust])
+        near = did_you_mean(key, known) or " (any setting, as lr or data.limit, or a result or cost)"
+        raise UserError(f"columns: there is no '{key}'{near} ({results})")
+    return [Column(key, key, typed_text)]
+
+
+def _shortened(ids: Collection[str]) -> Callable[[str], str]:
+    """Return what shortens ids to beginnings that still tell them apart."""
+    longest = max(map(len, ids), default=0)
+    length = next((n for n in range(SHORT_ID, longest) if len({each[:n] for each in ids}) == len(ids)), longest)
+    return lambda each: each[:length]
 
 
 def published_costs(rows: Sequence[CostRow], style: str, fit: Fit | None = None) -> str:

@@ -23,6 +23,8 @@ class Fit(NamedTuple):
 
 def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[int], fit: Fit | None) -> str:
     """Return a table of printable cells, the columns ``left`` aligned left, and a line about what did not fit."""
+    if not heads:
+        return ""
     natural = [max(map(text_width, column)) for column in zip(heads, *rows, strict=True)]
     if fit is None:
         kept, widths = list(range(len(heads))), natural

@@ -1,7 +1,10 @@
 """Values of records by the keys that users type: lr, data.limit, tricks.mixup.alpha."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, fields
+from functools import cache
 
+from bagoftricks import settings
 from bagoftricks.registry import Values
 from bagoftricks.store.json_fields import Json, to_json
 from bagoftricks.store.record import Record
@@ -46,6 +49,30 @@ def environment_by_key(record: Record) -> Json:
     """Return the machine, the versions and the processes of a run: ``host``, ``device``, ``torch``, ``threads``, ..."""
     found: Json = to_json(record.environment)
     return found
+
+
+@cache
+def default_settings() -> Json:
+    """Return by key the defaults of the settings that all runs have, for records of versions without them."""
+    groups = {"": settings.Settings, "data.": settings.DataSettings, "model.": settings.ModelSettings}
+    groups |= {"runtime.": settings.RuntimeSettings, "corruptions.": settings.CorruptionSettings}
+    return {
+        BY_CHOICE.get(prefix + field.name, prefix + field.name): _default(field)
+        for prefix, group in groups.items()
+        for field in fields(group)
+        if f"{prefix}{field.name}." not in groups
+    }
+
+
+def typed_text(value: object) -> str:
+    """Return a value as it is typed: ``true``, ``null``, ``[1,2]``."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return f"[{','.join(map(typed_text, value))}]" if isinstance(value, list | tuple) else str(value)
+
+
+def _default(field: Field[object]) -> object:
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 def _leaves(values: Values, prefix: str) -> Iterator[tuple[str, object]]:

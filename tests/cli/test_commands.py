@@ -238,7 +238,7 @@ def test_bench_labels_a_row_by_what_was_measured(bot, style):
 def test_the_table_shows_the_records_of_a_store(bot):
     bot("bot-train", *FAST, "store=here")
     markdown = bot("bot-table", "store=here").out.splitlines()
-    assert markdown[0].startswith("| tricks ")
+    assert markdown[0].startswith("| run ")
     assert markdown[2].startswith("| baseline ")
     rows = json.loads(bot("bot-table", "store=here", "format=json").out)
     assert [row["label"] for row in rows] == ["baseline"]

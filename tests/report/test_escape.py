@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from bagoftricks.errors import printable
 from bagoftricks.escape import for_csv, for_json, for_latex, for_markdown, lines_for_terminal
+from bagoftricks.report.column import Column
 from bagoftricks.report.robustness import robustness_columns
 from bagoftricks.report.study import study_report
-from bagoftricks.report.table import RECORDS, record_rows, render
+from bagoftricks.report.table import record_rows, render
 from bagoftricks.store.store import Store
 from tests.store.test_store import record, robustness
 
@@ -48,7 +49,8 @@ def table(text, style):
         id=text, model={"name": text}, data={"name": text}, tricks={text: {text: text}}, robustness={text: named}
     )  # fmt: skip
     rows = record_rows(made)
-    columns = [*RECORDS[:3], *robustness_columns(rows), RECORDS[-1]]
+    first, last = [Column(key, key) for key in ("label", "model", "data")], Column("id", "id")
+    columns = [*first, *robustness_columns(rows), last]
     return rows, render(rows, columns, style)
 
 

@@ -2,7 +2,8 @@ import csv
 import io
 import json
 
-from bagoftricks.report.table import RECORDS, RUN, label, record_rows, render
+from bagoftricks.report.labels import label
+from bagoftricks.report.table import record_rows, render, run_columns
 from tests.store.test_store import record
 
 COSTS = {"params": 25_557_032, "macs": 3_857_973_248, "wall_seconds": 12.3}
@@ -22,15 +23,16 @@ def test_labels_follow_the_catalogue_and_name_changed_hyper_parameters_only():
 
 
 def test_a_text_table_shows_the_units_of_the_papers():
-    heading, _, row = render(record_rows(made()), RUN, "text").splitlines()
+    rows = record_rows(made(id="0123456789abcdef"))
+    heading, _, row = render(rows, run_columns(rows, "text"), "text").splitlines()
     assert heading.split("  ")[0] == "run"
-    assert row.split() == ["baseline", "76.21", "93.00", "0.9500", "25.557", "3.858", "1", "1", "1", "12"]
+    assert row.split() == ["baseline", "76.21", "01234567", "93.00", "0.9500", "25.557", "3.858", "1", "1", "1", "12"]
 
 
 def test_csv_and_json_keep_full_precision():
     rows = record_rows(made())
-    (from_csv,) = csv.DictReader(io.StringIO(render(rows, RECORDS, "csv")))
-    (from_json,) = json.loads(render(rows, RECORDS, "json"))
+    (from_csv,) = csv.DictReader(io.StringIO(render(rows, run_columns(rows, "csv"), "csv")))
+    (from_json,) = json.loads(render(rows, (), "json"))
     assert from_csv["macs"] == "3857973248"
     assert float(from_csv["top1"]) == from_json["top1"] == 76.213
 

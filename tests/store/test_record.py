@@ -17,7 +17,7 @@ from bagoftricks.errors import DamagedRecord, UserError
 from bagoftricks.report.robustness import error_report, robustness_notes, score_keys
 from bagoftricks.report.study_robustness import robustness as robustness_value
 from bagoftricks.report.styles import with_notes
-from bagoftricks.report.table import RECORDS, record_rows, render, with_robustness
+from bagoftricks.report.table import record_rows, render, run_columns
 from bagoftricks.store.files import note_once, weights_writer, write_whole
 from bagoftricks.store.json_fields import SEAL, sealed_text, to_json
 from bagoftricks.store.record import (
@@ -84,6 +84,11 @@ def test_fields_that_a_run_does_not_have_are_left_out_of_its_record():
     assert "teacher" not in to_json(record())["data"]
 
 
+def drawn(found, style):
+    rows = record_rows(found)
+    return render(rows, run_columns(rows, style), style)
+
+
 def test_a_record_of_format_1_reads_as_one_of_today():
     found = read_record(OLD["format1_averages"])
     assert found.format == RECORD_FORMAT
@@ -94,7 +99,7 @@ def test_a_record_of_format_1_reads_as_one_of_today():
     assert settings_of(found).tricks["mixup"]["unmixed_end"] == "0 epochs"
     assert found.data.image_size == 8
     assert (found.environment.date, found.data.class_names, found.files) == (None, (), {})
-    assert "mixup + " in render(record_rows(found), RECORDS, "text")
+    assert "mixup + " in drawn(found, "text")
 
 
 def test_a_record_of_format_1_keeps_its_evaluation_on_corrupted_images():
@@ -194,8 +199,8 @@ def usable(tmp_path, text):
     except UserError:
         return
     rows = record_rows(found)
-    columns = with_robustness(RECORDS, rows, score_keys(rows, each=True))
     for style in ("text", "csv", "json"):
+        columns = run_columns(rows, style, scores=score_keys(rows, each=True))
         assert with_notes(render(rows, columns, style), robustness_notes(rows), style)
     for name, result in found.robustness.items():
         assert (robustness_value(found, "mce", name) is None) == result.of_flips
@@ -308,7 +313,7 @@ def test_scores_that_are_not_finite_are_missing_in_a_record(tmp_path):
     assert read(tmp_path, record_text(made)).metrics["last"] == Scores(10.0, 50.0, None, None)
     assert json.loads(record_text(made))["metrics"]["last"]["loss"] is None
     for style in ("text", "csv", "json", "markdown", "latex"):
-        assert "nan" not in render(record_rows(made), RECORDS, style).lower()
+        assert "nan" not in drawn(made, style).lower()
 
 
 def test_records_of_earlier_versions_are_noted_once(capsys):

@@ -1,0 +1,93 @@
+"""Labels of runs: their tricks, or the preset that they were trained with and what was changed of it."""
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from bagoftricks.errors import UserError
+from bagoftricks.folders import user_folders, yaml_files
+from bagoftricks.registry import Values
+from bagoftricks.store.json_fields import Json
+from bagoftricks.store.record import Record
+from bagoftricks.store.weight_sets import LAST
+from bagoftricks.tricks.catalogue import card, families
+from bagoftricks.yaml_files import read_yaml
+
+PRESET = re.compile(r"(?:^|\s)'?\+?preset=([\w.-]+)")
+MINUS = "\N{MINUS SIGN}"
+
+
+def label(tricks: dict[str, Json]) -> str:
+    """Return ``baseline``, or the tricks in the catalogue's order, with those hyper-parameters that were changed.
+
+    Tricks of plug-ins that are not loaded come last, with all that the record has of them.
+    """
+    return " + ".join(_trick_label(name, tricks[name], {}) for name in _ordered(tricks)) or "baseline"
+
+
+def weights_label(name: str, weights: str) -> str:
+    """Return ``name`` with the weight set that a row is of, unless it is the last weights."""
+    return name if weights == LAST else f"{name} [{weights}]"
+
+
+def preset_of(record: Record) -> str:
+    """Return the preset that the run's command names, an empty text without one."""
+    found = PRESET.search(record.command)
+    return found[1] if found else ""
+
+
+def short_label(record: Record) -> str:
+    """Return the preset and what was changed of its tricks, as ``fast + mixup(alpha=0.4)``, if shorter than ``label``.
+
+    The preset's tricks are those of its file as it is now.
+    """
+    names, preset = label(record.tricks), preset_of(record)
+    known = _preset_tricks(preset, user_folders()) if preset else {}
+    if not known:
+        return names
+    changed = [n for n in _ordered(record.tricks) if n not in known or _changed(n, record.tricks[n], known[n])]
+    added = "".join(f" + {_trick_label(name, record.tricks[name], known.get(name, {}))}" for name in changed)
+    dropped = "".join(f" {MINUS} {name}" for name in _ordered(known) if name not in record.tricks)
+    return min(preset + added + dropped, names, key=len)
+
+
+def _ordered(tricks: Iterable[str]) -> list[str]:
+    order = _catalogue_order(tuple(families()))
+    return sorted(tricks, key=lambda name: (order.get(name, len(order)), name))
+
+
+@cache
+def _catalogue_order(names: tuple[str, ...]) -> dict[str, int]:
+    return {name: number for number, name in enumerate(names)}
+
+
+def _trick_label(name: str, params: Values, known: Values) -> str:
+    changed = [f"{key}={value}" for key, value in _changed(name, params, known).items()]
+    return f"{name}({', '.join(changed)})" if changed else name
+
+
+def _changed(name: str, params: Values, known: Values) -> Json:
+    """Return the hyper-parameters that differ from ``known``, or from their defaults."""
+    usual = {**({field.name: field.default for field in card(name).fields} if name in families() else {}), **known}
+    return {key: value for key, value in params.items() if key not in usual or value != usual[key]}
+
+
+@cache
+def _preset_tricks(name: str, folders: tuple[Path, ...]) -> dict[str, Json]:
+    """Return the tricks of a preset with the hyper-parameters that its file sets; none if there is no such file."""
+    file = next((file for file in yaml_files("preset") if file.stem == name), None)
+    try:
+        found = read_yaml(file) if file else None
+        groups = set(families().values())
+        chosen = [entry for entry in (found or {}).get("defaults", []) if isinstance(entry, dict)]
+        names = [
+            trick
+            for entry in chosen
+            for group, of in entry.items()
+            if group.lstrip("/") in groups
+            for trick in ([of] if isinstance(of, str) else of)
+        ]
+        return {trick: dict((found or {}).get("tricks", {}).get(trick) or {}) for trick in names}
+    except (UserError, TypeError, AttributeError, ValueError):  # a file of the user's that is no preset
+        return {}

@@ -1,0 +1,49 @@
+import pytest
+
+from bagoftricks.report.labels import label, preset_of, short_label
+from bagoftricks.tricks.catalogue import card
+from tests.store.test_store import record
+
+MINUS = "\N{MINUS SIGN}"
+
+
+def resolved(name, **changed):
+    """The hyper-parameters of a trick as a record has them."""
+    return {field.name: field.default for field in card(name).fields} | changed
+
+
+PAGE = {  # conf/preset/page.yaml
+    **{name: resolved(name) for name in ("early_pool", "ghost_norm", "frozen_norm_scale", "patch_whitening")},
+    **{name: resolved(name) for name in ("bias_scale", "warmup", "mixed_precision", "velocity_nag", "ema", "tta_flip")},
+    "celu": resolved("celu", alpha=0.3),
+    "label_smoothing": resolved("label_smoothing", epsilon=0.2),
+    "linear_decay": resolved("linear_decay", final=0.1, hold="2 epochs"),
+}
+
+
+def shown(tricks, command="bot-train preset=page seed=1"):
+    return short_label(record(tricks=tricks, command=command))
+
+
+def test_a_preset_is_shown_with_what_was_changed_of_its_tricks():
+    assert shown(PAGE) == "page"
+    without = {name: values for name, values in PAGE.items() if name != "ema"}
+    assert shown(without) == f"page {MINUS} ema"
+    assert shown({**without, "mixup": resolved("mixup", alpha=0.4)}) == f"page + mixup(alpha=0.4) {MINUS} ema"
+    assert shown({**PAGE, "celu": resolved("celu", alpha=0.5)}) == "page + celu(alpha=0.5)"
+    assert shown({**PAGE, "celu": resolved("celu")}) == f"page + celu(alpha={card('celu').fields[0].default})"
+
+
+@pytest.mark.parametrize("command", ["bot-train", "bot-train preset=lost", "bot-train preset=digits", "'"])
+def test_without_a_preset_that_has_tricks_the_names_are_shown(command):
+    assert shown(PAGE, command) == label(PAGE)
+    assert shown({}, command) == "baseline"
+
+
+def test_few_tricks_of_a_preset_with_many_are_shown_by_name():
+    assert shown({"celu": resolved("celu")}) == "celu"
+
+
+def test_the_preset_is_read_from_the_command():
+    commands = ["bot-train preset=fast", "bot-train '+preset=fast' lr=1", "bot-train store=my_preset=x", ""]
+    assert [preset_of(record(command=command)) for command in commands] == ["fast", "fast", "", ""]
