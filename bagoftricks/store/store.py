@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
@@ -39,7 +40,7 @@ MetricRows = Sequence[Mapping[str, object]]
 Guard = Callable[[], object]  # raises where a file must not appear
 
 NEAR = 5  # ids that an error lists
-NEWEST = "last"  # in place of an id: the run whose record was written last
+NEWEST = re.compile(r"last(?:~(\d{1,9}))?")  # in place of an id: the run whose record was written last, or N before it
 
 
 class RunState(Enum):
@@ -161,10 +162,15 @@ class Store:
         return [path for folder in folders if is_there(path := folder / RECORD)]
 
     def matching(self, prefix: str) -> list[str]:
-        """Return the ids of the finished runs that begin with ``prefix``; for ``last``, that of the newest record."""
-        if prefix != NEWEST:
+        """Return the ids of the finished runs that begin with ``prefix``.
+
+        For ``last``, that of the newest record; for ``last~2``, that of the second one before it.
+        """
+        newest = NEWEST.fullmatch(prefix)
+        if newest is None:
             return [name for name in self._ids() if prefix and name.startswith(prefix)]
-        return sorted(self._ids(), key=lambda name: (self.folder(name) / RECORD).lstat().st_mtime_ns)[-1:]
+        by_time = sorted(self._ids(), key=lambda name: (self.folder(name) / RECORD).lstat().st_mtime_ns, reverse=True)
+        return by_time[int(newest[1] or 0) :][:1]
 
     def _ids(self) -> list[str]:
         return [path.parent.name for path in self._recorded("name the folder of the records with store=")]

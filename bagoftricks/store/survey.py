@@ -146,7 +146,8 @@ def find_run(store: Store, prefix: str) -> SurveyedRun:
     Raises UserError with the ids that are meant, or the nearest ones.
     """
     ids = run_names(store)
-    found = store.matching(prefix) if prefix == NEWEST else [name for name in ids if prefix and name.startswith(prefix)]
+    newest = NEWEST.fullmatch(prefix)
+    found = store.matching(prefix) if newest else [name for name in ids if prefix and name.startswith(prefix)]
     if len(found) == 1 or prefix in found:
         return survey_run(store, prefix if prefix in found else found[0])
     if found:

@@ -429,4 +429,5 @@ def test_last_is_the_run_whose_record_was_written_last(tmp_path):
         os.utime(tmp_path / run_id / "record.json", (seconds, seconds))
     assert store.find("last").id == "newest"
     assert store.matching("last") == ["newest"]
+    assert [store.matching(f"last~{n}") for n in (0, 1, 2, 3)] == [["newest"], ["third"], ["first"], []]
     assert Store(tmp_path / "newest").matching("last") == []
