@@ -84,6 +84,8 @@ def to_settings(config: DictConfig) -> Settings:
 def _owners(of: str, name: str) -> str:
     """Return what to type for a setting that only other data sets or networks have."""
     owners = [card.name for card in all_cards(of).values() if any(f.name == name for f in card.fields)]
+    if of == "dataset" and len(owners) > 3:
+        return f"; it is a setting of {len(owners)} data sets (--help data), such as data=imagefolder"
     if of == "dataset":
         return f"; it is a setting of {', '.join(owners)}: add data={owners[-1]}" if owners else ""
     return f"; it is a setting of networks of the kind {', '.join(owners)}: choose one with model=" if owners else ""

@@ -1,6 +1,5 @@
 """The examples of plug-ins: each keeps its contract, and each runs through the real commands."""
 
-import gzip
 import json
 from pathlib import Path
 
@@ -67,47 +66,36 @@ def test_the_network(bot):
     assert "image_size=16: vgg11 needs 32 pixels" in small.err
 
 
-def idx(values: np.ndarray) -> bytes:
-    sizes = b"".join(int(size).to_bytes(4, "big") for size in values.shape)
-    return bytes([0, 0, 8, values.ndim]) + sizes + values.tobytes()
-
-
 @pytest.fixture
-def fashion(tmp_path):
-    rng = Key(0).fold("fashion").numpy()
-    for begin, count in (("train", 40), ("t10k", 10)):
-        images = rng.integers(0, 255, (count, 28, 28), dtype=np.uint8)
-        labels = (np.arange(count) % 10).astype(np.uint8)
-        (tmp_path / f"{begin}-images-idx3-ubyte").write_bytes(idx(images))
-        (tmp_path / f"{begin}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels), mtime=0))
+def semeion(tmp_path):
+    rng = Key(0).fold("semeion").numpy()
+    rows = np.hstack([rng.integers(0, 2, (50, 256)), np.eye(10, dtype=int)[np.arange(50) % 10]])
+    np.savetxt(tmp_path / "semeion.data", rows, fmt="%d")
     return tmp_path
 
 
-def test_the_data_set(fashion, bot):
-    check_dataset("fashion_mnist", root=str(fashion))
-    data = dataset_settings("fashion_mnist", root=str(fashion)).find()
-    assert data.train.images.shape == (40, 3, 28, 28)
-    assert (data.train.images[:, 0] == data.train.images[:, 2]).all()
+def test_the_data_set(semeion, bot):
+    check_dataset("semeion", root=str(semeion), holdout=0.2)
+    data = dataset_settings("semeion", root=str(semeion), holdout=0.2).find()
+    assert data.train.images.shape == (50, 3, 16, 16)
+    assert data.train.images.unique().tolist() == [0, 255]
+    assert data.train.labels[:12].tolist() == [*range(10), 0, 1]
     done = bot(
-        "bot-train", example("fashion_mnist"), f"--config-dir={EXAMPLES}", "data=fashion_mnist", f"data.root={fashion}",
+        "bot-train", example("semeion"), f"--config-dir={EXAMPLES}", "data=semeion", f"data.root={semeion}",
         "batch_size=8", *TINY[1:],
     )  # fmt: skip
-    assert json.loads(done.out)["data"]["name"] == "fashion_mnist", done.err
+    assert json.loads(done.out)["data"]["name"] == "semeion", done.err
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "message"),
-    [
-        ("train-images-idx3-ubyte", None, "has no train-images-idx3-ubyte or"),
-        ("train-images-idx3-ubyte", idx(np.zeros((40, 28, 28), np.uint8))[:-1], "is cut short"),
-        ("t10k-labels-idx1-ubyte.gz", b"no gzip", "cannot be unpacked"),
-        ("t10k-labels-idx1-ubyte.gz", gzip.compress(idx(np.full(10, 10, np.uint8)), mtime=0), "do not belong together"),
-    ],
+    ("content", "message"),
+    [(None, "cannot be read"), ("0 1 x", "cannot be read"), ("0 1\n1 0\n", "has 2 columns, not 256 pixels and 10")],
 )
-def test_a_damaged_file_of_the_data_set_is_named(fashion, file, content, message):
-    (fashion / file).unlink() if content is None else (fashion / file).write_bytes(content)
+def test_a_damaged_file_of_the_data_set_is_named(semeion, content, message):
+    file = semeion / "semeion.data"
+    file.unlink() if content is None else file.write_text(content)
     with pytest.raises(DataError, match=message):
-        dataset_settings("fashion_mnist", root=str(fashion)).find()
+        dataset_settings("semeion", root=str(semeion), holdout=0.2).find()
 
 
 def test_the_protocol(bot):
