@@ -87,9 +87,10 @@ class RunsArguments:
             example = next(line for line, _ in COMMANDS[PROGRAM_RUNS].examples if self.word in line.split())
             needs = {(0, 0): "takes no id", (1, 1): "takes one id", (2, 2): "takes two ids"}.get((least, most))
             raise UserError(f"{self.word} {needs or 'takes one id or more'}: type {example}")
+        removing = ("delete", "prune")
         belongs = {"sort": ("list",), "limit": ("list",), "state": ("list", "prune"), "into": ("repeat",)}
-        for name, words in belongs.items():
-            if getattr(self, name) and self.word not in words:
+        for name, words in {**belongs, "yes": removing, "plan": removing}.items():
+            if getattr(self, name) not in ("", "false") and self.word not in words:
                 raise UserError(f"{name}={getattr(self, name)}: belongs to {' and '.join(words)}: leave it out")
 
     @property
@@ -151,7 +152,7 @@ def list_runs(asked: RunsArguments) -> int:
         show_result(for_json([row.values() for row in rows]))
         return DONE
     counts = Counter(run.state.value for run in found)
-    notes = [f"{len(found)} runs: {', '.join(f'{count} {state}' for state, count in counts.items())}"]
+    notes = [f"{_runs(len(found))}: {', '.join(f'{count} {state}' for state, count in counts.items())}"]
     if {"interrupted", "failed"} & set(counts):
         notes.append(f"{PROGRAM_RUNS} show ID says why, and how to resume")
     shown = runs_table(rows, [run.id for run in found], asked.format) if rows else "no run is in this state"
