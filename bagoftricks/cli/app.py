@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from bagoftricks.settings import Settings
 
+RESUMED = ("bot-train", "bot-sweep", "bot-eval")  # commands that go on where they were interrupted
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 75
 RANK_0_SECONDS = 1.0  # for rank 0 to print the error of all ranks
 Job = Callable[["Settings", str], None]  # the settings, and the command that makes them again
@@ -50,7 +51,8 @@ def run_command(program: str, argv: list[str] | None, action: Callable[[list[str
         with interruptible():
             return max(_guarded(program, answer_or_act), _guarded(program, sys.stdout.flush))
     except KeyboardInterrupt as error:
-        say(program, f"{str(error) or 'interrupted'}: type the same command again to resume")
+        resume = ": type the same command again to resume" if program in RESUMED else ""
+        say(program, f"{str(error) or 'interrupted'}{resume}")
         return INTERRUPTED
 
 

@@ -134,6 +134,7 @@ def open_store(asked: RunsArguments) -> "Store":
 
 def list_runs(asked: RunsArguments) -> int:
     """Print the runs of the store in every state, the newest first."""
+    from bagoftricks.cli.layout import terminal_fit
     from bagoftricks.escape import for_json
     from bagoftricks.report.runs import listed_run, runs_table, sorted_runs
     from bagoftricks.report.styles import with_notes
@@ -155,7 +156,9 @@ def list_runs(asked: RunsArguments) -> int:
     notes = [f"{_runs(len(found))}: {', '.join(f'{count} {state}' for state, count in counts.items())}"]
     if {"interrupted", "failed"} & set(counts):
         notes.append(f"{PROGRAM_RUNS} show ID says why, and how to resume")
-    shown = runs_table(rows, [run.id for run in found], asked.format) if rows else "no run is in this state"
+    shown = (
+        runs_table(rows, [run.id for run in found], asked.format, terminal_fit()) if rows else "no run is in this state"
+    )
     show_result(with_notes(shown, notes, asked.format))
     return DONE
 
@@ -163,7 +166,7 @@ def list_runs(asked: RunsArguments) -> int:
 def show_run(asked: RunsArguments) -> int:
     """Print all that is known of a run."""
     from bagoftricks.cli.layout import entry_lines
-    from bagoftricks.report.run_page import page_json, page_sections, run_page
+    from bagoftricks.report.run_page import TO_TYPE, page_json, page_sections, run_page
     from bagoftricks.report.styles import draw_table, title_line
     from bagoftricks.store.survey import find_run, survey
     from bagoftricks.study.uses import studies_of, uses_of
@@ -185,8 +188,9 @@ def show_run(asked: RunsArguments) -> int:
             lines += ["", *([title_line(title, asked.format)] if title else [])]
             lines.append(draw_table(["", ""], entries, (0, 1), asked.format))
             continue
-        safe = [(printable(term), printable(text)) for term, text in entries]
-        lines += [*(["", f"{title}:"] if title else []), *entry_lines(safe)]
+        lines += ["", f"{title}:"] if title else []
+        lines += entry_lines((printable(term), printable(text)) for term, text in entries if term not in TO_TYPE)
+        lines += [f"  {term}  {printable(text)}" for term, text in entries if term in TO_TYPE]
     show_result("\n".join(lines))
     return DONE
 
@@ -204,6 +208,7 @@ def _has_blocks() -> bool:
 
 def show_diff(asked: RunsArguments) -> int:
     """Print what differs between two runs."""
+    from bagoftricks.cli.layout import terminal_fit
     from bagoftricks.report.run_diff import diff_runs, diff_text
     from bagoftricks.store.survey import find_run
 
@@ -211,7 +216,7 @@ def show_diff(asked: RunsArguments) -> int:
     one, two = (find_run(store, prefix) for prefix in asked.ids)
     if one.id == two.id:
         raise UserError(f"diff {' '.join(asked.ids)}: both name run {one.id}: type two ids")
-    show_result(diff_text(diff_runs(one, two), asked.format))
+    show_result(diff_text(diff_runs(one, two), asked.format, terminal_fit()))
     return DONE
 
 
@@ -256,6 +261,7 @@ def _refuse_in_use(run: "SurveyedRun") -> None:
 
 def prune(asked: RunsArguments) -> int:
     """Remove what no run needs, after showing it and asking."""
+    from bagoftricks.cli.layout import terminal_fit
     from bagoftricks.report.run_page import size_text
     from bagoftricks.report.styles import draw_table
     from bagoftricks.store.removal import QUIET_SECONDS, find_litter, remove_litter
@@ -285,7 +291,9 @@ def prune(asked: RunsArguments) -> int:
             [litter.what, litter.run, files, size_text(size), ", ".join(paths)]
             for litter, (files, size), paths in zip(found, sizes, places, strict=True)
         ]
-        show_result(draw_table(["what", "run", "files", "size", "where"], shown, (0, 1, 4), asked.format))
+        show_result(
+            draw_table(["what", "run", "files", "size", "where"], shown, (0, 1, 4), asked.format, terminal_fit())
+        )
     total = sum(count for count, _ in sizes), sum(size for _, size in sizes)
     if not _agreed(asked, f"remove {total[0]} files, {size_text(total[1])}"):
         return DONE

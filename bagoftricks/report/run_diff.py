@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from bagoftricks.escape import for_json
 from bagoftricks.report.run_page import NOT_SHOWN, setting_text
 from bagoftricks.report.styles import draw_table, title_line
+from bagoftricks.report.text_table import Fit
 from bagoftricks.store.json_fields import Json, to_json
 from bagoftricks.store.record import Record
 from bagoftricks.store.survey import SurveyedRun
@@ -107,8 +108,8 @@ def _costs(a: Record, b: Record) -> tuple[Difference, ...]:
     return tuple(Difference(key=key, a=one[key], b=two[key], change=ratio) for key, ratio in ratios.items())
 
 
-def diff_text(diff: RunDiff, style: str) -> str:
-    """Return the differences as tables."""
+def diff_text(diff: RunDiff, style: str, fit: Fit | None = None) -> str:
+    """Return the differences as tables; text ones ``fit`` the terminal."""
     if style == "json":
         return for_json(to_json(diff))
     parts = {
@@ -131,11 +132,11 @@ def diff_text(diff: RunDiff, style: str) -> str:
         lines.append("results: nothing differs")
     for title, (found, heading) in parts.items():
         if found:
-            lines += ["", title_line(title, style), _table(diff, found, heading, style)]
+            lines += ["", title_line(title, style), _table(diff, found, heading, style, fit)]
     return "\n".join(lines).strip("\n")
 
 
-def _table(diff: RunDiff, found: Sequence[Difference], heading: str, style: str) -> str:
+def _table(diff: RunDiff, found: Sequence[Difference], heading: str, style: str, fit: Fit | None) -> str:
     headings = ["", diff.a[:8], diff.b[:8], *([heading] if heading else [])]
     rows = [
         [
@@ -146,7 +147,7 @@ def _table(diff: RunDiff, found: Sequence[Difference], heading: str, style: str)
         ]
         for each in found
     ]
-    return draw_table(headings, rows, (0, 1, 2) if not heading else (0,), style)
+    return draw_table(headings, rows, (0, 1, 2) if not heading else (0,), style, fit)
 
 
 def _cell(key: str, value: object) -> str:

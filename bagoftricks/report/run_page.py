@@ -182,17 +182,18 @@ def _files(folder: Path) -> list[FileFact]:
 # --- text ---
 
 Section = tuple[str, list[tuple[str, str]]]  # title, terms with texts
+TO_TYPE = ("command", "resume")  # terms whose text is typed as it stands: it is not folded
 
 
 def page_sections(page: RunPage, *, blocks: bool) -> list[Section]:
     """Return the page as titles with terms and texts; ``blocks``: the terminal can show them."""
     run = page.run
     state = ", ".join(text for text in (run["state"], _place(run), run.get("why")) if text)
-    about = [("state", state), ("run", run["label"] or "not known"), ("command", run.get("command") or "not known")]
+    about = [("state", state), ("run", run["label"] or "not known")]
     if page.progress:
         about.append(("progress", page.progress))
-    if page.resume:
-        about.append(("resume", page.resume))
+    command = "resume" if page.resume else "command"
+    about.append((command, run.get("command") or "not known"))
     sections = [
         ("", about),
         ("Settings that differ from the default", [(key, setting_text(value)) for key, value in page.settings.items()]),
@@ -201,7 +202,7 @@ def page_sections(page: RunPage, *, blocks: bool) -> list[Section]:
         ("Costs", [(key, setting_text(value)) for key, value in page.cost.items() if not isinstance(value, dict)]),
         ("Machine and versions", [(key, setting_text(value)) for key, value in page.environment.items()]),
         ("Failure", [(key, text) for key in ("error", "where") if (text := page.failure.get(key))] + _log(page)),
-        ("Files", [(file.name, size_text(file.bytes)) for file in page.files]),
+        ("Files", [(size_text(file.bytes), file.name) for file in page.files]),
         ("What depends on it", [("-", use) for use in page.uses]),
     ]
     empty = {"Learning curve"} if len(page.curve) < 2 else set()
@@ -210,10 +211,9 @@ def page_sections(page: RunPage, *, blocks: bool) -> list[Section]:
 
 def _place(run: Json) -> str:
     where = f"on {run['host']}" if run.get("host") else ""
-    pid = f"as process {run['pid']}" if run.get("pid") else ""
     since = "since" if run["state"] == FolderState.RUNNING.value else ""
     age = f"{since} {age_text(run['age_seconds'])}".strip() + ("" if since else " ago")
-    return " ".join(text for text in (age, where, pid) if text)
+    return " ".join(text for text in (age, where) if text)
 
 
 def _scores(scores: Json) -> str:

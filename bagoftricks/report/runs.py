@@ -9,6 +9,7 @@ from bagoftricks.report.column import Column
 from bagoftricks.report.labels import label
 from bagoftricks.report.rows import Row
 from bagoftricks.report.table import render
+from bagoftricks.report.text_table import Fit
 from bagoftricks.store.survey import FolderState, SurveyedRun, shortest_prefixes
 from bagoftricks.study.uses import StudyRuns
 
@@ -64,8 +65,11 @@ def command_of(run: SurveyedRun, studies: Sequence[StudyRuns] = ()) -> str | Non
     return next((study.commands[run.id] for study in studies if run.id in study.commands), None)
 
 
-def runs_table(rows: Sequence[ListedRun], ids: Sequence[str], style: str) -> str:
-    """Return the rows as a table; ``ids`` are all ids of the store, to tell which beginning names one run."""
+def runs_table(rows: Sequence[ListedRun], ids: Sequence[str], style: str, fit: Fit | None = None) -> str:
+    """Return the rows as a table; ``ids`` are all ids of the store, to tell which beginning names one run.
+
+    A text table shows the columns that ``fit``.
+    """
     short: Mapping[str, str] = shortest_prefixes(list(ids))
     columns = [
         Column("id", "id", lambda run_id: short.get(run_id, run_id)),
@@ -73,18 +77,18 @@ def runs_table(rows: Sequence[ListedRun], ids: Sequence[str], style: str) -> str
         Column("age_seconds", "age", age_text),
         Column("label", "run"),
         Column("top1", "top-1 %", "{:.2f}".format),
+        Column("why", "note", _shortened),
         Column("model", "model"),
         Column("data", "data"),
         Column("seed", "seed"),
         Column("host", "host"),
         Column("pid", "pid"),
-        Column("why", "note", _shortened),
     ]
     if style == "csv":
         keys = [column.key for column in columns]
         columns += [Column(key, key) for key in ("epochs", "changed", "command") if key not in keys]
     known = {key for row in rows for key, value in row.cells().items() if value not in ("", None)}
-    return render(rows, [column for column in columns if column.key in known], style)
+    return render(rows, [column for column in columns if column.key in known], style, fit)
 
 
 def sorted_runs(rows: Sequence[ListedRun], by: str) -> list[ListedRun]:

@@ -13,7 +13,7 @@ from bagoftricks.recipe.trick import Length
 from bagoftricks.settings import Settings
 from bagoftricks.store.files import DISK_FULL
 
-RESUME = "run the same command to resume from the last checkpoint"
+RESUME = "type the same command again to resume"
 FEWEST = 4  # images at a time
 
 
@@ -44,8 +44,8 @@ def expected_failure(error: BaseException, settings: Settings) -> TrainingFailed
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         if error.errno in DISK_FULL:
-            return TrainingFailed(f"{where}the disk is full: make room and {RESUME}")
-        return TrainingFailed(f"{where}{last_line(error)}: fix it and {RESUME}")
+            return TrainingFailed(f"{where}the disk is full: make room, then {RESUME}")
+        return TrainingFailed(f"{where}{last_line(error)}: fix it, then {RESUME}")
     return None
 
 

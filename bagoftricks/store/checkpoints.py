@@ -84,7 +84,7 @@ class Checkpoints:
         if isinstance(error, OSError):
             raise TrainingFailed(
                 f"{self.folder}: a checkpoint cannot be written ({error.strerror or error}); the earlier ones are "
-                "intact: make room and run the same command to resume from the last checkpoint"
+                "intact: make room, then type the same command again to resume"
             ) from error
         if error is not None:
             raise error

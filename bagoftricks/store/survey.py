@@ -109,7 +109,8 @@ def _unfinished(store: Store, run: SurveyedRun, files: set[str], live: bool) -> 
     run = replace(run, description=description, changed=_last_change(run.folder, files))
     if live:
         began = _seconds(description.date) if description else None
-        return replace(run, state=FolderState.RUNNING, changed=began or run.changed)
+        who = f"process {run.owner.pid}" if run.owner else ""
+        return replace(run, state=FolderState.RUNNING, changed=began or run.changed, why=who)
     if FAILURE in files:
         return replace(run, state=FolderState.FAILED, why=store.failure(run.id)["error"])
     if INTERRUPTED in files:

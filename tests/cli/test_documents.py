@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bagoftricks.cli.runs import RunsArguments
 from bagoftricks.study.experiment import load_experiment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,6 +25,9 @@ def test_a_documented_command_composes(bot, command, monkeypatch):
     if program == "bot-table":
         known = {"experiment", "scale", "format", "columns", "metric", "target", "price_per_hour"}
         assert {argument.split("=")[0] for argument in arguments} <= known
+        return
+    if program == "bot-runs":
+        assert RunsArguments.of(arguments)
         return
     if program == "bot-eval" and arguments[0].startswith("run="):
         assert "has no finished run of this id" in bot(program, *arguments, "store=.").err

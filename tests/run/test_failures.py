@@ -208,7 +208,10 @@ def test_a_checkpoint_that_cannot_be_written_fails_the_run_and_leaves_the_one_be
 
     with monkeypatch.context() as patch:
         patch.setattr(*names[where], full)
-        failed(settings, rf"checkpoints: a checkpoint cannot be written \({said}.*run the same command to resume")
+        failed(
+            settings,
+            rf"checkpoints: a checkpoint cannot be written \({said}.*then type the same command again to resume",
+        )
     assert {path: path.read_bytes() for path in files(tmp_path / "two")} == before
     record = execute(settings, Stopping(), "bot-train")
     assert same(left_behind(tmp_path / "one", whole), left_behind(tmp_path / "two", record))
@@ -242,7 +245,7 @@ def test_a_full_disk_leaves_a_failed_run_that_goes_on_later(tmp_path, monkeypatc
     with monkeypatch.context() as patch:
         for module in ("run.execute", "store.store"):
             patch.setattr(f"bagoftricks.{module}.write_whole", full)
-        folder = failed(settings, rf"{name}: the disk is full: make room and run the same command to resume")
+        folder = failed(settings, rf"{name}: the disk is full: make room, then type the same command again to resume")
     assert not (folder / "record.json").exists()
     assert not list(folder.glob(".*"))
     record = execute(settings, Stopping(), "bot-train")
@@ -364,7 +367,7 @@ def test_the_death_of_a_worker_is_said_and_nothing_is_lost(tmp_path, photos):
                     os.kill(process.pid, signal.SIGKILL)
                 time.sleep(0.3)
 
-    failed(two, r"a process that prepares images died.*run the same command to resume", Killing())
+    failed(two, r"a process that prepares images died.*type the same command again to resume", Killing())
     record = execute(two, Stopping(), "bot-train")
     assert same(left_behind(tmp_path / "one", whole), left_behind(tmp_path / "two", record))
 
