@@ -36,6 +36,8 @@ class RunsArguments:
     """text, markdown, csv or json (alone on standard output)"""
     state: str = ""
     """of list and prune: finished, running, interrupted, failed, leftover or damaged; several with commas"""
+    where: str = ""
+    """of list: 'top1>90 label~mixup state!=finished', all of them; keys: those of format=json"""
     sort: str = ""
     """of list: age, state, label, top1, ...; -top1 reverses. Default: the newest first"""
     limit: str = ""
@@ -79,8 +81,6 @@ class RunsArguments:
         for name in ("yes", "plan"):
             if (value := getattr(self, name)) not in ("true", "false"):
                 raise UserError(f"{name}={value}: must be true or false")
-        if self.limit and not (self.limit.isascii() and self.limit.isdigit() and int(self.limit[:10]) > 0):
-            raise UserError(f"limit={self.limit}: must be a whole number, 1 or more")
         counts = {"list": (0, 0), "show": (1, 1), "diff": (2, 2), "repeat": (1, 1), "prune": (0, 0)}
         least, most = counts.get(self.word, (1, 10**6))
         if not least <= len(self.ids) <= most:
@@ -88,7 +88,13 @@ class RunsArguments:
             needs = {(0, 0): "takes no id", (1, 1): "takes one id", (2, 2): "takes two ids"}.get((least, most))
             raise UserError(f"{self.word} {needs or 'takes one id or more'}: type {example}")
         removing = ("delete", "prune")
-        belongs = {"sort": ("list",), "limit": ("list",), "state": ("list", "prune"), "into": ("repeat",)}
+        belongs = {
+            "where": ("list",),
+            "sort": ("list",),
+            "limit": ("list",),
+            "state": ("list", "prune"),
+            "into": ("repeat",),
+        }
         for name, words in {**belongs, "yes": removing, "plan": removing}.items():
             if getattr(self, name) not in ("", "false") and self.word not in words:
                 raise UserError(f"{name}={getattr(self, name)}: belongs to {' and '.join(words)}: leave it out")
@@ -136,7 +142,8 @@ def list_runs(asked: RunsArguments) -> int:
     """Print the runs of the store in every state, the newest first."""
     from bagoftricks.cli.layout import terminal_fit
     from bagoftricks.escape import for_json
-    from bagoftricks.report.runs import listed_run, runs_table, sorted_runs
+    from bagoftricks.report.query import Query
+    from bagoftricks.report.runs import chosen_runs, listed_run, runs_table
     from bagoftricks.report.styles import with_notes
     from bagoftricks.store.survey import survey
     from bagoftricks.study.uses import studies_of
@@ -147,8 +154,8 @@ def list_runs(asked: RunsArguments) -> int:
         raise UserError(f"store={asked.store} holds no run yet; bot-train makes one")
     chosen = [run for run in found if not states or run.state in states]
     studies = studies_of(store) if any(not (run.description and run.description.command) for run in chosen) else []
-    rows = sorted_runs([listed_run(run, time.time(), studies) for run in chosen], asked.sort or "age")
-    rows = rows[: int(asked.limit)] if asked.limit else rows
+    query = Query.of(asked.where, asked.sort, asked.limit)
+    rows = chosen_runs([listed_run(run, time.time(), studies) for run in chosen], query)
     if asked.format == "json":
         show_result(for_json([row.values() for row in rows]))
         return DONE
@@ -156,9 +163,7 @@ def list_runs(asked: RunsArguments) -> int:
     notes = [f"{_runs(len(found))}: {', '.join(f'{count} {state}' for state, count in counts.items())}"]
     if {"interrupted", "failed"} & set(counts):
         notes.append(f"{PROGRAM_RUNS} show ID says why, and how to resume")
-    shown = (
-        runs_table(rows, [run.id for run in found], asked.format, terminal_fit()) if rows else "no run is in this state"
-    )
+    shown = runs_table(rows, [run.id for run in found], asked.format, terminal_fit()) if rows else "no run is like that"
     show_result(with_notes(shown, notes, asked.format))
     return DONE
 

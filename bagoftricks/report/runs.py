@@ -1,12 +1,12 @@
 """List of the runs of a store in every state, as a table."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timezone
 
-from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.report.column import Column
 from bagoftricks.report.labels import label
+from bagoftricks.report.query import Query
 from bagoftricks.report.rows import Row
 from bagoftricks.report.table import render
 from bagoftricks.report.text_table import Fit
@@ -32,8 +32,12 @@ class ListedRun(Row):
     epochs: int | None = None
     seed: int | None = None
     top1: float | None = None
+    parent: str | None = None  # run that it goes on from
     why: str = ""
     command: str | None = None
+
+
+KEYS = tuple(each.name for each in fields(ListedRun))  # of where= and sort=, also where no row has a value
 
 
 def listed_run(run: SurveyedRun, now: float, studies: Sequence[StudyRuns] = ()) -> ListedRun:
@@ -52,6 +56,7 @@ def listed_run(run: SurveyedRun, now: float, studies: Sequence[StudyRuns] = ()) 
         host=run.owner.host if run.owner else about.host if about else None,
         pid=run.owner.pid if run.owner and run.state is FolderState.RUNNING else None,
         top1=record.metrics[record.reported].top1 if record else None,
+        parent=about.parent.id if about and about.parent else None,
         why=run.why,
         command=command_of(run, studies),
         **known,
@@ -81,6 +86,7 @@ def runs_table(rows: Sequence[ListedRun], ids: Sequence[str], style: str, fit: F
         Column("model", "model"),
         Column("data", "data"),
         Column("seed", "seed"),
+        Column("parent", "goes on from", lambda run_id: short.get(run_id, run_id)),
         Column("host", "host"),
         Column("pid", "pid"),
     ]
@@ -91,21 +97,10 @@ def runs_table(rows: Sequence[ListedRun], ids: Sequence[str], style: str, fit: F
     return render(rows, [column for column in columns if column.key in known], style, fit)
 
 
-def sorted_runs(rows: Sequence[ListedRun], by: str) -> list[ListedRun]:
-    """Return the rows sorted by a field, in reverse after ``-``; those without a value come last."""
-    key = by.removeprefix("-")
-    names = list(ListedRun.__dataclass_fields__)
-    key = "age_seconds" if key == "age" else key
-    if key not in names:
-        raise UserError(
-            f"sort={by}: there is no '{key}'{did_you_mean(key, names)} ({', '.join(names)}; -{key} reverses)"
-        )
-    known = sorted(
-        (row for row in rows if getattr(row, key) is not None),
-        key=lambda row: getattr(row, key),
-        reverse=by.startswith("-"),
-    )
-    return known + [row for row in rows if getattr(row, key) is None]
+def chosen_runs(rows: Sequence[ListedRun], query: Query) -> list[ListedRun]:
+    """Return the chosen rows, the newest first unless sorted otherwise. Raises UserError for unknown keys."""
+    newest = sorted(rows, key=lambda row: row.age_seconds)
+    return query.select(newest, lambda row: {**row.values(), "age": row.age_seconds}, KEYS, "bot-runs lists these")
 
 
 def age_text(seconds: float) -> str:

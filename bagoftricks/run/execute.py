@@ -137,6 +137,7 @@ class Run:
             config=hide(asdict(settings)),
             plugins=prepared.identity.get("plugins", {}),
             teacher=prepared.teacher.about() if prepared.teacher else None,
+            parent=prepared.parent.facts if prepared.parent else None,
             date=now(),
             host=platform.node(),
             user=user_name(),

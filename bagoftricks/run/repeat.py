@@ -15,7 +15,8 @@ def repetition_settings(record: Record, store: Store, into: str) -> Settings:
     """Return the settings with which ``record``, of ``store``, is trained again into another store.
 
     The number of threads, on which the last bits depend, is that of the run. A teacher of the run's store is named by
-    its file. An evaluation on corrupted images is not repeated. Raises UserError for settings of another version.
+    its file. A run that goes on from another is trained as a whole, or from the weights that it started from. An
+    evaluation on corrupted images is not repeated. Raises UserError for settings of another version.
     """
     settings = settings_of(record)
     tricks = {name: dict(values) for name, values in settings.tricks.items()}
@@ -25,8 +26,8 @@ def repetition_settings(record: Record, store: Store, into: str) -> Settings:
     threads = settings.runtime.threads
     runtime = replace(settings.runtime, threads=str(record.environment.threads) if threads == "auto" else threads)
     runtime.progress = True
-    clean = CorruptionSettings()
-    return replace(settings, runtime=runtime, store=into, rerun=False, corruptions=clean, tricks=tricks)
+    settings = replace(settings, runtime=runtime, tricks=tricks, corruptions=CorruptionSettings())
+    return replace(settings, store=into, rerun=False, extend=None, restart=False)
 
 
 def repeat(settings: Settings, reporter: Reporter, command: str) -> Record:

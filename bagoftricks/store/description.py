@@ -11,7 +11,7 @@ from pathlib import Path
 from bagoftricks.store.checkpoint_header import FOLDER, SUFFIX, read_values, steps_in
 from bagoftricks.store.files import read_file, write_whole
 from bagoftricks.store.json_fields import Json, from_json, parse_json, sealed_text, to_json, unsealed
-from bagoftricks.store.record import Record, TeacherFacts
+from bagoftricks.store.record import ParentFacts, Record, TeacherFacts
 
 DESCRIPTION = "run.json"
 DESCRIPTION_BYTES = 2**24
@@ -32,6 +32,7 @@ class RunDescription:
     config: Json = field(default_factory=dict)
     plugins: dict[str, str] = field(default_factory=dict)
     teacher: TeacherFacts | None = None
+    parent: ParentFacts | None = None
     date: str | None = None  # of its first start here, in UTC, as ISO 8601
     host: str | None = None
     user: str | None = None
@@ -51,6 +52,7 @@ def describe_record(record: Record) -> RunDescription:
         config=record.config,
         plugins=record.plugins,
         teacher=record.data.teacher,
+        parent=record.parent,
         date=machine.date,
         host=machine.host,
         user=machine.user,

@@ -15,12 +15,34 @@ from bagoftricks.store.checkpoint_header import FOLDER
 from bagoftricks.store.description import DESCRIPTION
 from bagoftricks.store.files import remove, temporaries, temporary_name, total_size
 from bagoftricks.store.lease import LEASE
-from bagoftricks.store.store import EVIDENCE, FAILURE, INTERRUPTED, LOG, METRICS, RECORD, STUDIES, WEIGHTS, Store
+from bagoftricks.store.store import (
+    EVIDENCE,
+    FAILURE,
+    INTERRUPTED,
+    KEPT_STATE,
+    LOG,
+    METRICS,
+    RECORD,
+    STUDIES,
+    WEIGHTS,
+    Store,
+)
 from bagoftricks.store.survey import FolderState, SurveyedRun
 
 QUIET_SECONDS = 600.0  # since the last change of what prune removes
 SHARED = (STUDIES, "teachers", "unfinished")  # folders that all runs share
-OURS = {RECORD, METRICS, LOG, LEASE, FAILURE, INTERRUPTED, DESCRIPTION, EVIDENCE, FOLDER}  # names in a run's folder
+OURS = {
+    RECORD,
+    METRICS,
+    LOG,
+    LEASE,
+    FAILURE,
+    INTERRUPTED,
+    DESCRIPTION,
+    EVIDENCE,
+    FOLDER,
+    KEPT_STATE,
+}  # names in a run's folder
 
 
 @dataclass(frozen=True, kw_only=True)

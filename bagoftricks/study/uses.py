@@ -57,6 +57,8 @@ def _uses(run_id: str, run: SurveyedRun) -> Iterable[str]:
         yield "was distilled from it" if record else "is to be distilled from it"
     if record and any(result.normaliser == f"run {run_id[:8]}" for result in record.robustness.values()):
         yield "has an error on corrupted images that is normalised by it"
+    if about.parent is not None and about.parent.id == run_id:
+        yield "goes on from it"
     weights = about.config.get("model", {}).get("weights") if isinstance(about.config.get("model"), dict) else None
     if isinstance(weights, str) and run_id in Path(weights).parts:
         yield "started from its weights"

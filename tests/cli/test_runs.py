@@ -85,8 +85,9 @@ def test_a_list_is_filtered_sorted_and_cut(bot, store):
     assert set(ids("state=failed,interrupted")) == {B, C}
     assert ids("sort=-top1")[:2] == ["f" * 20, A]
     assert ids("sort=top1", "limit=1") == [A]
+    assert ids("where=top1>75 state=finished") == ["f" * 20]
     assert ids("state=damaged") == []
-    assert "no run is in this state" in bot("bot-runs", "state=damaged").out
+    assert "no run is like that" in bot("bot-runs", "state=damaged").out
 
 
 @pytest.mark.parametrize(
