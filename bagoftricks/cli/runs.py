@@ -195,7 +195,8 @@ def show_run(asked: RunsArguments) -> int:
             continue
         lines += ["", f"{title}:"] if title else []
         lines += entry_lines((printable(term), printable(text)) for term, text in entries if term not in TO_TYPE)
-        lines += [f"  {term}  {printable(text)}" for term, text in entries if term in TO_TYPE]
+        width = max(len(term) for term, _ in entries)
+        lines += [f"  {term:{width}}  {printable(text)}" for term, text in entries if term in TO_TYPE]
     show_result("\n".join(lines))
     return DONE
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bagoftricks.escape import for_json
-from bagoftricks.report.run_page import NOT_SHOWN, setting_text
+from bagoftricks.report.run_page import NOT_SHOWN, fact_text
 from bagoftricks.report.styles import draw_table, title_line
 from bagoftricks.report.text_table import Fit
 from bagoftricks.store.json_fields import Json, to_json
 from bagoftricks.store.record import Record
 from bagoftricks.store.survey import SurveyedRun
-from bagoftricks.store.typed import environment_by_key, record_settings, settings_by_key
+from bagoftricks.store.typed import default_settings, environment_by_key, record_settings, settings_by_key, typed_text
 
 ABSENT = "-"
 CONTENTS = ("data.digest", "model.weights_digest")
@@ -85,7 +85,8 @@ def _different(a: Mapping[str, object], b: Mapping[str, object]) -> tuple[Differ
     """Return the keys whose values differ. Of a trick that one run alone has, its hyper-parameters are left out."""
     missing = [f"{key}." for key in {*a, *b} if key.startswith("tricks.") and (key in a) != (key in b)]
     keys = [key for key in dict.fromkeys([*a, *b]) if not key.startswith(tuple(missing))]
-    pairs = {key: (a.get(key), b.get(key)) for key in keys}
+    usual = default_settings()  # of what a record of an earlier version does not have
+    pairs = {key: (a.get(key, usual.get(key)), b.get(key, usual.get(key))) for key in keys}
     return tuple(Difference(key=key, a=one, b=two) for key, (one, two) in pairs.items() if one != two)
 
 
@@ -141,8 +142,8 @@ def _table(diff: RunDiff, found: Sequence[Difference], heading: str, style: str,
     rows = [
         [
             each.key,
-            _cell(each.key, each.a),
-            _cell(each.key, each.b),
+            _cell(each, each.a),
+            _cell(each, each.b),
             *([_change(each.change, heading)] if heading else []),
         ]
         for each in found
@@ -150,10 +151,12 @@ def _table(diff: RunDiff, found: Sequence[Difference], heading: str, style: str,
     return draw_table(headings, rows, (0, 1, 2) if not heading else (0,), style, fit)
 
 
-def _cell(key: str, value: object) -> str:
-    if key.startswith("tricks.") and key.count(".") == 1:
+def _cell(found: Difference, value: object) -> str:
+    if found.key.startswith("tricks.") and found.key.count(".") == 1:
         return "on" if value else "off"
-    return ABSENT if value is None else setting_text(value)
+    if value is None:
+        return ABSENT
+    return typed_text(value) if found.change is None else fact_text(value)
 
 
 def _change(change: float | None, heading: str) -> str:

@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,14 @@ from bagoftricks.escape import for_json
 from bagoftricks.folders import yaml_files
 from bagoftricks.registry import all_cards
 from bagoftricks.report.runs import age_text, command_of, listed_run
-from bagoftricks.settings import (
-    CHOSEN_BY,
-    CorruptionSettings,
-    DataSettings,
-    ModelSettings,
-    RuntimeSettings,
-    Settings,
-)
+from bagoftricks.settings import CHOSEN_BY
 from bagoftricks.store.checkpoint_header import FOLDER, SUFFIX, read_values, steps_in
 from bagoftricks.store.description import RunDescription
 from bagoftricks.store.files import open_regular, read_file
 from bagoftricks.store.json_fields import Json, to_json
 from bagoftricks.store.store import FAILURE, LOG, METRICS, Store
 from bagoftricks.store.survey import FolderState, SurveyedRun
-from bagoftricks.store.typed import settings_by_key
+from bagoftricks.store.typed import default_settings, settings_by_key, typed_text
 from bagoftricks.study.uses import StudyRuns
 from bagoftricks.yaml_files import read_yaml
 
@@ -105,14 +98,8 @@ def _same(value: Any, default: Any) -> bool:
 
 
 def _defaults(about: RunDescription) -> Json:
-    groups = {"": Settings, "data.": DataSettings, "model.": ModelSettings, "runtime.": RuntimeSettings}
-    found: Json = {}
-    for prefix, kind in {**groups, "corruptions.": CorruptionSettings}.items():
-        for each in fields(kind):
-            if callable(each.default_factory) and not (prefix == "" and each.name in ("data", "model")):
-                found[prefix + each.name] = each.default_factory()
-            else:
-                found[prefix + each.name] = each.default
+    """Return the defaults of all settings by key, those of the chosen data set and network included."""
+    found = dict(default_settings())
     for of, (group, key, _) in CHOSEN_BY.items():
         chosen = about.data if group == "data" else str(about.model.get(key, ""))
         card = all_cards(of).get(chosen)
@@ -182,25 +169,26 @@ def _files(folder: Path) -> list[FileFact]:
 # --- text ---
 
 Section = tuple[str, list[tuple[str, str]]]  # title, terms with texts
-TO_TYPE = ("command", "resume")  # terms whose text is typed as it stands: it is not folded
+TO_TYPE = ("command", "resume", "again")  # terms whose text is typed as it stands: it is not folded
 
 
 def page_sections(page: RunPage, *, blocks: bool) -> list[Section]:
     """Return the page as titles with terms and texts; ``blocks``: the terminal can show them."""
     run = page.run
-    state = ", ".join(text for text in (run["state"], _place(run), run.get("why")) if text)
+    why = "" if page.failure else run.get("why")  # the failure has a part of its own
+    state = ", ".join(text for text in (run["state"], _place(run), why) if text)
     about = [("state", state), ("run", run["label"] or "not known")]
     if page.progress:
         about.append(("progress", page.progress))
-    command = "resume" if page.resume else "command"
-    about.append((command, run.get("command") or "not known"))
+    term = {FolderState.INTERRUPTED.value: "resume", FolderState.FAILED.value: "again"}.get(run["state"], "command")
+    about.append((term, run.get("command") or "not known"))
     sections = [
         ("", about),
-        ("Settings that differ from the default", [(key, setting_text(value)) for key, value in page.settings.items()]),
+        ("Settings that differ from the default", [(key, typed_text(value)) for key, value in page.settings.items()]),
         ("Results", [(weights, _scores(scores)) for weights, scores in page.results.items()] + _robust(page)),
         ("Learning curve", [("top-1 %", f"{sparkline(page.curve, blocks=blocks)}  {_ends(page.curve)}")]),
-        ("Costs", [(key, setting_text(value)) for key, value in page.cost.items() if not isinstance(value, dict)]),
-        ("Machine and versions", [(key, setting_text(value)) for key, value in page.environment.items()]),
+        ("Costs", [(key, fact_text(value)) for key, value in page.cost.items() if not isinstance(value, dict)]),
+        ("Machine and versions", [(key, fact_text(value)) for key, value in page.environment.items()]),
         ("Failure", [(key, text) for key in ("error", "where") if (text := page.failure.get(key))] + _log(page)),
         ("Files", [(size_text(file.bytes), file.name) for file in page.files]),
         ("What depends on it", [("-", use) for use in page.uses]),
@@ -233,12 +221,12 @@ def _log(page: RunPage) -> list[tuple[str, str]]:
     return [("log" if at == 0 else "", line) for at, line in enumerate(page.failure.get("log", []))]
 
 
-def setting_text(value: object) -> str:
-    """Return a setting, a cost or a version as text, with few digits."""
+def fact_text(value: object) -> str:
+    """Return a cost or a version as text, with few digits."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "none"}[value]
     if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+        return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) and abs(value) >= 10_000 else str(value)
 
 

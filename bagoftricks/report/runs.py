@@ -93,8 +93,8 @@ def runs_table(rows: Sequence[ListedRun], ids: Sequence[str], style: str, fit: F
     if style == "csv":
         keys = [column.key for column in columns]
         columns += [Column(key, key) for key in ("epochs", "changed", "command") if key not in keys]
-    known = {key for row in rows for key, value in row.cells().items() if value not in ("", None)}
-    return render(rows, [column for column in columns if column.key in known], style, fit)
+    known = [column for column in columns if any(getattr(row, column.key) not in ("", None) for row in rows)]
+    return render(rows, known, style, fit)
 
 
 def chosen_runs(rows: Sequence[ListedRun], query: Query) -> list[ListedRun]:

@@ -131,7 +131,7 @@ def test_a_run_that_a_sweep_could_not_start_is_named_by_its_study(bot, store):
     (store / "studies" / "stack.json").write_text(sealed_text(study))
     (row,) = json.loads(bot("bot-runs", "state=failed", "format=json").out)
     assert (row["label"], row["command"]) == ("+ sk (study stack)", "bot-train +tweak=sk")
-    assert "resume  bot-train +tweak=sk" in bot("bot-runs", "show", "cc").out
+    assert "again  bot-train +tweak=sk" in bot("bot-runs", "show", "cc").out
 
 
 @pytest.mark.parametrize("style", ["text", "markdown"])
@@ -164,7 +164,7 @@ def test_an_unfinished_run_shows_its_progress_and_how_to_resume(bot, store):
     checkpointed(store / B)
     (store / B / "metrics.csv").write_text("epoch,weights,top1\n1,last,10\n1,ema,90\n2,last,30.5\n")
     shown = bot("bot-runs", "show", "bb").out
-    for text in ("interrupted", "progress  step 4", "resume  bot-train", "10.00 to 30.50", "000000004.safetensors"):
+    for text in ("interrupted", "progress  step 4", "resume    bot-train", "10.00 to 30.50", "000000004.safetensors"):
         assert text in shown
 
 
@@ -194,7 +194,7 @@ def test_two_runs_differ_in_settings_results_costs_and_versions(bot, store):
     write(store, "f" * 20, 73.0, **changes)
     found = json.loads(bot("bot-runs", "diff", "aa", "ff", "format=json").out)
     settings = {each["key"]: (each.get("a"), each.get("b")) for each in found["settings"]}
-    assert settings == {"tricks.mixup": (True, None), "lr": (None, 0.2)}
+    assert settings == {"tricks.mixup": (True, None), "lr": (0.1, 0.2)}
     assert found["results"] == [{"key": "last.top1", "a": 71.25, "b": 73.0, "change": 1.75}]
     assert found["cost"] == [{"key": "train_seconds", "a": 1.0, "b": 4.0, "change": 4.0}]
     assert [each["key"] for each in found["environment"]] == ["torch"]
