@@ -5,7 +5,7 @@ Imports no torch. Each field's docstring is its help text.
 
 import re
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Optional
+from typing import Any, ClassVar, Optional
 
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.plugins import load_plugins
@@ -88,8 +88,11 @@ def check_measure(metric: str, target: float, price_per_hour: Optional[float]) -
 class DataSettings:
     """A data set and the preparation of its images: the fields that all data sets share.
 
-    A data set is a subclass marked with ``@dataset(name=...)``, with fields of its own and ``find``.
+    A data set is a subclass marked with ``@dataset(name=...)``, with fields of its own and ``find``. Its ``places`` are
+    the fields that say where the data lie: they are in no run's id, which has the digest of what they lead to.
     """
+
+    places: ClassVar[tuple[str, ...]] = ("root", "val_root", "cache")
 
     name: str = ""
     """name of the data set, as data=NAME sets it"""

@@ -52,7 +52,19 @@ end
 BOOLEANS = ("true", "false")
 COMMON_FLAGS = ("--help", "--version", "--config-dir", "--cfg", "--multirun")
 UNSAFE = re.compile(r"[\s\\$`\"'();&|<>*?!#{}~]")  # in a word of bash without quotes
-FOLDERS_AND_FILES = ("root", "val_root", "stored", "frost", "store", "weights", "image", "out", "export", "plugins")
+FOLDERS_AND_FILES = (
+    "root",
+    "val_root",
+    "file",
+    "stored",
+    "frost",
+    "store",
+    "weights",
+    "image",
+    "out",
+    "export",
+    "plugins",
+)
 
 
 def script(shell: str) -> str:

@@ -40,7 +40,9 @@ def folder_tree(names: Sequence[str]) -> dict[str, dict[str, int | None]]:
     tree: dict[str, dict[str, int | None]] = {"": {}}
     for row, path in enumerate(names):
         folder, _, name = path.rpartition("/")
-        tree.setdefault(folder, {}).setdefault(name, row)
+        entries = tree.setdefault(folder, {})
+        if name:  # else the folder itself
+            entries[name] = row
     for folder in list(tree):
         while folder:
             folder, _, name = folder.rpartition("/")

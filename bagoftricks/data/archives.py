@@ -48,7 +48,10 @@ LONGEST_PATH = 4096  # bytes, of what unpacking could make
 
 @dataclass(frozen=True)
 class Archive:
-    """Index of an archive: its regular members, by the names that unpacking would give them."""
+    """Index of an archive: its regular members, by the names that unpacking would give them.
+
+    Folders are members without bytes whose names end in a slash.
+    """
 
     container: Container
     names: list[str]
@@ -76,6 +79,11 @@ class Found:
         self.repeated += name in self.members
         start, stored, size, deflated, checksum = place
         self.members[name] = start, stored, size, bool(deflated), checksum
+
+    def add_folder(self, raw: str) -> None:
+        """Remember a folder, which may be empty."""
+        if (name := inside_name(raw)) is not None:
+            self.members.setdefault(f"{name}/", (0, 0, 0, False, NO_CHECKSUM))
 
 
 def inside_name(raw: str) -> str | None:
@@ -143,6 +151,7 @@ def _read_zip(path: str, found: Found) -> None:
             kind = stat.S_IFMT(info.external_attr >> 16) if info.create_system == 3 else 0
             name = _zip_name(info)
             if name.endswith("/") or kind == stat.S_IFDIR:
+                found.add_folder(name)
                 continue
             if kind not in (0, stat.S_IFREG):
                 found.left_out[LINKS if kind == stat.S_IFLNK else SPECIAL] += 1
@@ -192,7 +201,9 @@ def _read_tar(path: str, found: Found) -> None:
                 found.add(info.name, info.offset_data, info.size, info.size, False, NO_CHECKSUM)
             elif info.islnk():
                 _add_hard_link(info, found)
-            elif not info.isdir():
+            elif info.isdir():
+                found.add_folder(info.name)
+            else:
                 found.left_out[LINKS if info.issym() else SPECIAL] += 1
         with open(path, "rb") as file:
             end = os.pread(file.fileno(), tarfile.BLOCKSIZE, archive.offset)

@@ -70,6 +70,13 @@ def memory_file(folder: str | Path) -> Path:
 
 def replace_file(path: Path, data: bytes) -> None:
     """Write a file of the cache folder, which appears whole or not at all."""
+    with replaced_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def replaced_file(path: Path) -> Iterator[Path]:
+    """Yield the name under which to write a file of the cache folder, which then appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(".*.tmp"):  # by a process that was killed
         with suppress(FileNotFoundError):
@@ -77,7 +84,7 @@ def replace_file(path: Path, data: bytes) -> None:
                 left.unlink()
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        temporary.write_bytes(data)
+        yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

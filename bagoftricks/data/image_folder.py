@@ -20,6 +20,7 @@ from bagoftricks.data.decode import SUFFIXES
 from bagoftricks.data.listing import Lister, first_names
 from bagoftricks.data.sources import Dataset, FileSplit, despite_errors
 from bagoftricks.errors import DataError, as_text, did_you_mean, printable
+from bagoftricks.folders import PACKED
 from bagoftricks.registry import dataset
 from bagoftricks.settings import DataSettings
 
@@ -108,6 +109,10 @@ def _splits(root: Folder) -> tuple[Folder, Folder | None, list[str]]:
                 "each class into a folder of its own, as train/cat/1.jpg, or name the two splits' folders with "
                 "data.root= and data.val_root="
             )
+        if not names and (packed := _archives_in(root)):
+            raise DataError(
+                f"{printable(root)} has no folders, but {first_names(packed)}: type data.root= with the archive"
+            )
         return root, None, []
     train = folders["train"]
     chosen = next((name for name in VALIDATION if has_classes.get(name)), None)
@@ -131,6 +136,13 @@ def _archives_of_splits(root: Folder, names: Iterable[str]) -> dict[str, Archive
     files = {name: [root / f"{name}{suffix}" for suffix in ARCHIVES] for name in names}
     found = {name: [file for file in of if file.is_file()] for name, of in files.items()}
     return {name: opened_archive(of[0]) for name, of in found.items() if of}
+
+
+def _archives_in(root: Folder) -> list[str]:
+    """Return the names of the archives in a folder on a disk."""
+    return (
+        [] if isinstance(root, ArchiveFolder) else sorted(file.name for file in root.iterdir() if file.suffix in PACKED)
+    )
 
 
 def _check_apart(train: Folder, val: Folder) -> None:

@@ -14,7 +14,6 @@ from bagoftricks.store.secrets import fingerprinted
 from bagoftricks.tricks.catalogue import card
 
 RESULT_VERSION = 3  # raise it when the same settings give another result
-PLACES = ("root", "val_root", "cache")  # where the data lies; what it holds is in its digest
 
 
 def run_identity(
@@ -32,7 +31,7 @@ def run_identity(
     ``contents`` maps a hyper-parameter that names a place to the digest of what lies there, which takes its place.
     """
     ranks = 1 if settings.runtime.sync_norm else requested_ranks(settings.runtime.devices)
-    data = {k: v for k, v in asdict(settings.data).items() if k not in PLACES}
+    data = {k: v for k, v in asdict(settings.data).items() if k not in settings.data.places}
     if settings.data.on_error == "fail":
         data.pop("max_pixels", None)  # no image is left out
     identity: dict[str, object] = {

@@ -14,7 +14,6 @@ from bagoftricks.recipe.edits import AverageWeights
 from bagoftricks.recipe.recipe import Recipe
 from bagoftricks.recipe.trick import Clock, Length
 from bagoftricks.run.check import Checked
-from bagoftricks.run.identity import PLACES
 from bagoftricks.run.keeper import differences
 from bagoftricks.settings import Settings
 from bagoftricks.store.checkpoint_header import read_values
@@ -25,7 +24,7 @@ from bagoftricks.store.store import Store
 
 LEAST_SHARE = 0.5  # of a run's steps that a longer one must share, so that it is worth its state
 OF_THE_COMMAND = ("store", "format", "metric", "target", "price_per_hour", "rerun", "extend", "restart", "corruptions")
-FREE = ("epochs", "plugins", *OF_THE_COMMAND, *(f"data.{place}" for place in PLACES))
+FREE = ("epochs", "plugins", *OF_THE_COMMAND)
 OF_A_RESTART = ("seed", "lr", "weight_decay", "batch_size")
 
 
@@ -48,7 +47,7 @@ def longer_settings(settings: Settings, typed: Collection[str]) -> Settings:
     require_secrets(asdict(parent))
     own = {name: getattr(settings, name) for name in OF_THE_COMMAND}
     own |= {name: getattr(settings, name) for name in ("epochs", *OF_A_RESTART) if name in typed}
-    places = {name: getattr(settings.data, name) for name in PLACES if f"data.{name}" in typed}
+    places = {name: getattr(settings.data, name) for name in settings.data.places if f"data.{name}" in typed}
     runtime = {name: getattr(settings.runtime, name) for name in vars(settings.runtime) if f"runtime.{name}" in typed}
     made = replace(
         parent,
@@ -64,7 +63,8 @@ def longer_settings(settings: Settings, typed: Collection[str]) -> Settings:
 
 def _check_typed(settings: Settings, record: Record, typed: Collection[str]) -> None:
     same_data = ("data",) * (settings.data.name == record.data.name)  # typed for its data.root=
-    free = (*FREE, *same_data, *(OF_A_RESTART if settings.restart else ()))
+    places = (f"data.{place}" for place in settings.data.places)
+    free = (*FREE, *places, *same_data, *(OF_A_RESTART if settings.restart else ()))
     other = [name for name in typed if name not in free and not name.startswith(("runtime.", "corruptions."))]
     if other:
         weights = Store(settings.store).weights(record.id)

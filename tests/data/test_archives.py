@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bagoftricks.data import archives, containers
@@ -87,6 +87,7 @@ Paths = st.lists(
 
 @pytest.mark.parametrize("kind", PACKERS)
 @settings(max_examples=20)
+@example(paths=[("cow", [], ".")], holdout=0.0, wrapped=False)  # an empty folder
 @given(paths=Paths, holdout=st.sampled_from([0.0, 0.3]), wrapped=st.booleans())
 def test_an_archive_is_the_same_data_and_the_same_run_as_its_folder(tmp_path_factory, kind, paths, holdout, wrapped):
     root = varied(tmp_path_factory.mktemp("folder"))
