@@ -199,10 +199,12 @@ class ModelSettings:
     """initialise the last linear layer instead of reading it from the file of weights, as for other classes"""
 
     def __post_init__(self) -> None:
-        if self.new_head and not self.weights:
-            raise UserError(
-                "model.new_head=true: the head is always initialised without model.weights=FILE; leave it out"
-            )
+        """Check nothing: subclasses check their fields."""
+
+    @property
+    def weights_help(self) -> str:
+        """Return what to type to have a file of trained weights of this network."""
+        return "type model.weights=FILE (docs/finetune.md)"
 
     def build(self, num_classes: int, *, image_size: int, parts: Any) -> Any:
         """Return the network (an nn.Module) for images of ``image_size`` pixels, not yet initialised. Each has its own.

@@ -9,6 +9,8 @@ from bagoftricks.cli.streams import show_result
 from bagoftricks.settings import OVERRIDE
 from bagoftricks.started import other_rank
 
+DIGITS_MODEL = "resnet14_laptop"  # of the default preset
+
 if TYPE_CHECKING:
     from bagoftricks.settings import Settings
     from bagoftricks.store.record import Record
@@ -24,6 +26,8 @@ def main(argv: list[str] | None = None) -> int:
         if settings.extend is not None:
             settings = longer_run(settings, command)
         reporter = ConsoleReporter(enabled=settings.runtime.progress)
+        if (note := photographs_note(settings)) and not other_rank():
+            reporter.note(note)
         finished.append((settings, carry_out(settings, reporter, command)))
 
     return run_command("bot-train", argv, lambda rest: launch("bot-train", job, lambda: show(finished), rest))
@@ -35,6 +39,18 @@ def longer_run(settings: "Settings", command: str) -> "Settings":
 
     typed = [OVERRIDE.fullmatch(argument) for argument in shlex.split(command)[1:]]
     return longer_settings(settings, [match["key"] for match in typed if match])
+
+
+def photographs_note(settings: "Settings") -> str | None:
+    """Return a line about the digits' network on larger images, None for another network or size."""
+    from bagoftricks.settings import SMALL_IMAGE
+
+    if settings.model.name != DIGITS_MODEL or settings.pixels <= SMALL_IMAGE:
+        return None
+    return (
+        f"model={DIGITS_MODEL} and lr={settings.lr:g} are made for the digits, not for images of {settings.pixels} "
+        "pixels: type preset=finetune model.weights=FILE, or preset=photos to train from random weights"
+    )
 
 
 def show(finished: "list[tuple[Settings, Record]]") -> None:

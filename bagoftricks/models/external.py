@@ -126,6 +126,12 @@ def _refused(name: str, image_size: int, error: Exception) -> str:
     return f"image_size={image_size}: {name} cannot take images of this size ({reason}); type a larger image_size="
 
 
+def _saved(library: str, made: str, name: str) -> str:
+    """Return a command that downloads the trained weights of the network that ``made`` makes, and the setting."""
+    command = f"import torch, {library}; torch.save({made}.state_dict(), '{name}.pth')"
+    return f'make one with python -c "{command}" and type model.weights={name}.pth'
+
+
 @network(kind="torchvision")
 class TorchvisionSettings(ModelSettings):
     """A classifier of torchvision."""
@@ -137,6 +143,11 @@ class TorchvisionSettings(ModelSettings):
         super().__post_init__()
         if not self.network:
             raise UserError("model=torchvision: which of its networks? Type model=torchvision/NAME")
+
+    @property
+    def weights_help(self) -> str:
+        made = f"torchvision.models.get_model('{self.network}', weights='DEFAULT')"
+        return _saved("torchvision", made, self.network)
 
     def build(self, num_classes: int, *, image_size: int, parts: Parts) -> nn.Module:
         return torchvision_network(self, num_classes, image_size=image_size, parts=parts)
@@ -153,6 +164,10 @@ class TimmSettings(ModelSettings):
         super().__post_init__()
         if not self.network:
             raise UserError("model=timm: which of its networks? Type model=timm/NAME")
+
+    @property
+    def weights_help(self) -> str:
+        return _saved("timm", f"timm.create_model('{self.network}', pretrained=True)", self.network)
 
     def build(self, num_classes: int, *, image_size: int, parts: Parts) -> nn.Module:
         return timm_network(self, num_classes, image_size=image_size, parts=parts)

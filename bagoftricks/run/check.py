@@ -70,12 +70,23 @@ def check(settings: Settings, *, train: bool = True) -> Checked:
         raise NoEffectError(recipe.flip[0], "no image is flipped with data.flip=false", "type data.flip=true")
     if train:
         gradient_scaler(recipe.precision, checked.device)
+        check_start(settings)
     check_selectors(checked.network, recipe)
     check_memory(checked)
     if train:
         check_norms(checked)
     check_decoding(settings, recipe, checked.device)
     return checked
+
+
+def check_start(settings: Settings) -> None:
+    """Raise UserError if a new head is asked for without a file of weights for the rest of the network."""
+    model = settings.model
+    if model.new_head and not model.weights:
+        raise UserError(
+            f"model.new_head=true: needs a file of trained weights: {model.weights_help}; to train from random ones, "
+            "type model.new_head=false"
+        )
 
 
 def check_memory(checked: Checked) -> None:
@@ -133,6 +144,14 @@ def discouraged_pairs(names: Iterable[str]) -> list[str]:
         for name in chosen
         for other, why in card(name).warns.items()
         if other in chosen
+    ]
+
+
+def frozen_at_random(settings: Settings, recipe: Recipe) -> list[str]:
+    """Return a warning for each trick that freezes layers at any start, if that is a random one."""
+    names = [] if settings.model.weights else dict.fromkeys(name for name, edit in recipe.frozen if edit.any_start)
+    return [
+        f"trick '{name}' keeps random weights: type model.weights=FILE to start from trained ones" for name in names
     ]
 
 

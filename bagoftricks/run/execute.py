@@ -20,7 +20,7 @@ from bagoftricks.measure.complexity import count_macs, count_params
 from bagoftricks.measure.speed import peak_memory_mib, reset_peak_memory, time_inference
 from bagoftricks.recipe.recipe import test_pixels
 from bagoftricks.recipe.trick import Length
-from bagoftricks.run.check import discouraged_pairs, slow_arithmetic
+from bagoftricks.run.check import discouraged_pairs, frozen_at_random, slow_arithmetic
 from bagoftricks.run.deaths import SILENT_DEATH, show_native_crashes
 from bagoftricks.run.environment import deterministic, environment, now, user_name
 from bagoftricks.run.epochs import Training, final_metrics, learning_curve
@@ -236,8 +236,8 @@ class Run:
             )
         for line in prepared.data.notes():
             self.reporter.note(line)
-        slow = slow_arithmetic(prepared.recipe, prepared.device)
-        for warning in [*discouraged_pairs(self.settings.tricks), *slow]:
+        doubts = frozen_at_random(self.settings, prepared.recipe) + slow_arithmetic(prepared.recipe, prepared.device)
+        for warning in [*discouraged_pairs(self.settings.tricks), *doubts]:
             self.reporter.note(f"warning: {warning}")
         for note in class_notes(prepared):
             self.reporter.note(note)

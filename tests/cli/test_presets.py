@@ -1,13 +1,17 @@
-"""The presets of the fast recipes: their numbers, and that they train."""
+"""The presets of the fast recipes and of photographs: their numbers, and that they train."""
 
 from dataclasses import asdict
 
 import pytest
+import torch
+import torchvision
+from PIL import Image
+from safetensors.torch import load_file
 
 from bagoftricks.cli.compose import compose_settings
 from bagoftricks.study.experiment import load_experiment
 from bagoftricks.study.plan import arm_settings
-from tests.helpers import make_task
+from tests.helpers import make_task, photographs
 
 FAST = ["page", "fast", "fast_gpu"]
 
@@ -59,3 +63,62 @@ def test_each_part_of_fast_can_be_taken_away(trick):
     settings = compose_settings(["preset=fast", f"~tricks.{trick}"])
     assert trick not in settings.tricks
     check(settings)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Photographs of two classes, four of one and eight of the other."""
+    images = iter(photographs(16, 40))
+    for split, counts in (("train", (4, 8)), ("val", (2, 2))):
+        for name, count in zip(("cat", "dog"), counts, strict=True):
+            (tmp_path / "photos" / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = next(images).permute(1, 2, 0).numpy()
+                Image.fromarray(pixels).save(tmp_path / f"photos/{split}/{name}/{number}.png")
+    return "data.root=photos"
+
+
+def test_finetune_trains_a_new_head_on_a_librarys_weights_and_freezes_the_rest(bot, folder, tmp_path):
+    model = torchvision.models.get_model("shufflenet_v2_x0_5")
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    small = [folder, "image_size=32", "batch_size=4", "epochs=1", "runtime.workers=0", "runtime.device=cpu"]
+    start = ["model=torchvision/shufflenet_v2_x0_5", "model.weights=weights.pth"]
+    done = bot("bot-train", "preset=finetune", "+refine=[freeze,balanced_sampling]", *start, *small)
+    assert done.status == 0, done.err
+    assert "warning" not in done.err
+    (file,) = tmp_path.glob("results/runs/*/weights.safetensors")
+    found, given = load_file(file), model.state_dict()
+    assert found["fc.weight"].shape == (2, 1024)
+    assert all(torch.equal(tensor, given[name]) for name, tensor in found.items() if not name.startswith("fc."))
+
+
+def test_finetune_without_weights_says_how_to_get_them_and_still_shows_the_data(bot, folder):
+    done = bot("bot-train", "preset=finetune", folder)
+    assert done.status == 2
+    assert "torchvision.models.get_model('resnet50', weights='DEFAULT')" in done.err
+    assert done.err.count("\n") == 1
+    assert bot("bot-data", "preset=finetune", folder).status == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["finetune", "model.weights=w.pth"], ["finetune", "model=timm/resnet18", "model.weights=w"], ["photos"]],
+)
+def test_a_preset_for_photographs_composes_and_fits_its_network(arguments):
+    from bagoftricks.run.check import check
+
+    settings = compose_settings([f"preset={arguments[0]}", "num_classes=3", *arguments[1:]])
+    checked = check(settings)
+    assert settings.pixels == {"finetune": 224, "photos": 128}[arguments[0]]
+    assert settings.model.new_head == (arguments[0] == "finetune")
+    assert settings.data.name == "imagefolder"
+    assert checked.network.training
+
+
+def test_the_network_of_the_digits_on_photographs_is_a_note_that_names_the_presets(bot, folder):
+    arguments = ["data=imagefolder", folder, "batch_size=4", "epochs=1", "runtime.workers=0", "runtime.device=cpu"]
+    small = bot("bot-train", *arguments, "image_size=64", "+refine=freeze")
+    assert "preset=" not in small.err
+    assert "warning: trick 'freeze' keeps random weights: type model.weights=FILE" in small.err
+    done = bot("bot-train", *arguments, "image_size=65")
+    assert "lr=0.05 are made for the digits, not for images of 65 pixels: type preset=finetune" in done.err

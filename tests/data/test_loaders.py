@@ -128,6 +128,24 @@ def test_the_two_loaders_give_the_same_batches(data, reads, policy, channels_las
         assert a.views == (policy[1].views if policy else 1)
 
 
+def test_copies_of_an_image_in_an_epoch_have_draws_of_their_own_and_the_first_one_those_of_the_plain_run():
+    """Both loaders; image 0 comes in every other place of an epoch, image 11 never."""
+    data, last = dataset_settings(crop="pad", pad=3, jitter="hsv", pca=0.1), finish(12)
+    copies = np.array([6.0] + [0.6] * 10 + [0.0])
+    augment, plan = Augment.from_settings(data, 8, KEY), StepPlan(12, 4, KEY, reads=2, copies=copies)
+    made = Preparation(plan, augment, last)
+    memory, stream = MemoryLoader(noisy(12), made, []), StreamLoader(noisy(12), made, Reading(workers=0))
+    plain = batches(MemoryLoader(noisy(12), Preparation(StepPlan(12, 4, KEY), augment, last), []))
+    (usual,) = [b.images[i] for b in plain for i in range(4) if b.targets[i].argmax() == 0]
+    for a, b in zip(batches(memory), batches(stream), strict=True):
+        assert torch.equal(a.images, b.images)
+        assert torch.equal(a.targets, b.targets)
+    first = [batch.images[i] for batch in batches(memory) for i in range(4) if batch.targets[i].argmax() == 0]
+    assert len(first) == 6  # of the first pass of the two
+    assert sum(torch.equal(image, usual) for image in first) == 1
+    assert len(torch.stack(first).unique(dim=0)) == 6
+
+
 def test_the_finish_subtracts_the_mean_and_divides_by_the_deviation_as_ieee_does():
     data, images = dataset_settings(), noisy(5, 9).images
     shift = torch.arange(15.0).view(5, 3) / 7

@@ -18,7 +18,7 @@ from bagoftricks.distributed import World
 from bagoftricks.distributed.gradients import MeanGradients
 from bagoftricks.measure.accuracy import accuracy
 from bagoftricks.recipe.compose import compose
-from bagoftricks.recipe.edits import Batch
+from bagoftricks.recipe.edits import Batch, Float64, Rows, SetSampling
 from bagoftricks.settings import dataset_settings
 from bagoftricks.tricks.catalogue import create
 from tests import helpers
@@ -115,7 +115,14 @@ def split(size: int = SIDE) -> MemorySplit:
     return MemorySplit(helpers.photographs(IMAGES, size), np.arange(IMAGES) % helpers.CLASSES)
 
 
-def read(world: World, *, batch: int, micro: int | None, reads: int, whole: bool, stream: bool) -> list[Batch]:
+def some_twice(labels: Rows) -> Float64:
+    """Return expected copies that differ between images, with a mean of 1."""
+    return np.linspace(0, 2, len(labels))
+
+
+def read(
+    world: World, *, batch: int, micro: int | None, reads: int, whole: bool, stream: bool, copies: bool = False
+) -> list[Batch]:
     """Two epochs of augmented batches."""
     data = dataset_settings(image_size=SIDE, crop="area" if stream else "pad", jitter="hsv", pca=0.1)
     finish = Finish(data, helpers.CLASSES, torch.device("cpu"), channels_last=True)
@@ -123,7 +130,13 @@ def read(world: World, *, batch: int, micro: int | None, reads: int, whole: bool
         split(SIDE + 8 if stream else SIDE),
         data,
         finish,
-        TrainBatches(size=SIDE, batch_size=batch, reads=reads, key=helpers.KEY),
+        TrainBatches(
+            size=SIDE,
+            batch_size=batch,
+            reads=reads,
+            key=helpers.KEY,
+            sampling=SetSampling(copies=some_twice) if copies else None,
+        ),
         Reading(workers=0, shares=Shares(world, micro, whole)),
     )
     return [made for epoch in range(2) for made in loader.epoch(epoch)]

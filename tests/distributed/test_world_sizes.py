@@ -21,6 +21,8 @@ CLOSE = [  # with the tolerance of their weights and statistics: rounding, and w
     (Case(("distill", "muon"), params={"distill": {"mode": "offline"}}), 1e-6),
     (Case(batch=7), 1e-6),
     (Case(("mixed_precision",), steps=2), 2e-3),
+    (Case(("freeze", "ema"), params={"freeze": {"until": "1"}}, sync_norm=False, batch=7, lr=0.01), 1e-2),
+    (Case(("class_weights", "layer_decay", "head_lr", "label_smoothing")), 1e-6),
 ]
 OTHER_STATISTICS = Case(steps=3, sync_norm=False)
 EXACT = [(), ("ghost_norm",), ("resnet_d", "se", "stochastic_depth"), ("big_little",)]
@@ -29,6 +31,8 @@ READS = [
     {"batch": 16, "micro": 6, "reads": 2, "whole": True, "stream": True},
     {"batch": 18, "micro": 9, "reads": 1, "whole": False, "stream": False},
     {"batch": 16, "micro": None, "reads": 1, "whole": False, "stream": True},
+    {"batch": 16, "micro": 8, "reads": 1, "whole": False, "stream": False, "copies": True},
+    {"batch": 16, "micro": None, "reads": 2, "whole": True, "stream": True, "copies": True},
 ]
 
 

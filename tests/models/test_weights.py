@@ -270,8 +270,24 @@ def test_a_file_that_does_not_fit_is_found_before_the_run(tmp_path):
         weights_digest(checked)
 
 
-def test_a_new_head_without_weights_is_a_mistake():
-    with pytest.raises(
-        UserError, match=r"^model\.new_head=true: the head is always initialised without model\.weights"
-    ):
-        network_settings(new_head=True)
+@pytest.mark.parametrize(
+    ("network", "how"),
+    [
+        ({}, r"type model\.weights=FILE \(docs/finetune\.md\)"),
+        (
+            {"kind": "torchvision", "network": "resnet18"},
+            r"make one with python -c \"import torch, torchvision; torch\.save\(torchvision\.models\.get_model\("
+            r"'resnet18', weights='DEFAULT'\)\.state_dict\(\), 'resnet18\.pth'\)\" and type "
+            r"model\.weights=resnet18\.pth",
+        ),
+        (
+            {"kind": "timm", "network": "resnet18"},
+            r"make one with .*timm\.create_model\('resnet18', pretrained=True\).* type model\.weights=resnet18\.pth",
+        ),
+    ],
+)
+def test_a_new_head_without_weights_says_how_to_get_them(network, how):
+    settings = Settings(model=network_settings(new_head=True, **network), image_size=64)
+    with pytest.raises(UserError, match=rf"^model\.new_head=true: needs a file of trained weights: {how}; to train "):
+        check(settings)
+    check(settings, train=False)  # to look at the data or at the costs
