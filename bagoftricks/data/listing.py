@@ -107,9 +107,9 @@ class Lister:
         self.stray, self.found = len(images), sorted(folders)
         return self.found
 
-    def images(self, name: str) -> list[str]:
-        """Return the paths of the images below a class's folder, sorted by folder, then by name."""
-        top = os.path.join(self.root, name)
+    def images(self, name: str = "") -> list[str]:
+        """Return the paths of the images below a class's folder, or the root, sorted by folder, then by name."""
+        top = os.path.join(self.root, name) if name else self.root
         pending, found = [(top, self.above)], []
         while pending:
             folder, above = pending.pop()

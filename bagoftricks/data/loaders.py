@@ -80,7 +80,7 @@ def _loader(split: Split, data: DataSettings, preparation: Preparation, reading:
     loaded, skipped, rows = into_memory(split, plain, data, workers, shares.world)
     teacher = table_rows(preparation.teacher, torch.from_numpy(rows)) if skipped else preparation.teacher
     preparation = replace(preparation, plan=plan.left(rows) if skipped else plan, teacher=teacher)
-    return MemoryLoader(loaded, preparation, skipped, reading)
+    return MemoryLoader(loaded, preparation, skipped, reading, rows)
 
 
 def images_in_order(

@@ -11,7 +11,7 @@ from bagoftricks.data.augment import Augment, PassRows, send_together
 from bagoftricks.data.cache import Made, kept_whole
 from bagoftricks.data.plan import StepPlan, table_rows
 from bagoftricks.data.preparation import Preparation, Reading
-from bagoftricks.data.sources import Dataset, FileSplit, KeptSplit, MemorySplit, Split
+from bagoftricks.data.sources import Dataset, FileSplit, KeptSplit, Labels, MemorySplit, Split
 from bagoftricks.data.stream import prepare_batches
 from bagoftricks.data.transforms import pick
 from bagoftricks.distributed import ALONE, World
@@ -26,12 +26,20 @@ DEFAULT_READING = Reading()
 class MemoryLoader:
     """Batches of small images in memory. ``images`` counts those of an epoch, ``skipped`` names broken files.
 
+    ``rows`` are those of the split that could be read; of a stream, they are known after an epoch.
+
     The images lie on the device if they fit and ``on_device``; else on the host, where they are prepared too.
     """
 
     def __init__(
-        self, split: MemorySplit, preparation: Preparation, skipped: list[str], reading: Reading = DEFAULT_READING
+        self,
+        split: MemorySplit,
+        preparation: Preparation,
+        skipped: list[str],
+        reading: Reading = DEFAULT_READING,
+        rows: Labels | None = None,
     ) -> None:
+        self.rows = np.arange(len(split.labels)) if rows is None else rows
         self.plan, self.augment, self.finish = preparation.plan, preparation.augment, preparation.finish
         self.teacher, self.skipped, self.shares = preparation.teacher, skipped, reading.shares
         self.images = self.plan.count if self.plan.key is None else len(self.plan) * self.plan.batch_size

@@ -22,7 +22,7 @@ from bagoftricks.data.handover import QUEUES, LastImages, fits_shared_memory, fr
 from bagoftricks.data.plan import StepPlan, table_rows
 from bagoftricks.data.preparation import Preparation, Reading
 from bagoftricks.data.shares import UNSHARED, Shares
-from bagoftricks.data.sources import CachedSplit, Split
+from bagoftricks.data.sources import CachedSplit, Labels, Split
 from bagoftricks.data.workers import Collected, Files, Sample, Samples, SharedBytes, decoded, draws_of
 from bagoftricks.distributed import ALONE, World
 from bagoftricks.errors import DataError, VanishedError
@@ -119,6 +119,7 @@ class StreamLoader:
         self.teacher = preparation.teacher
         self.images = self.plan.count if self.plan.key is None else len(self.plan) * self.plan.batch_size
         self.skipped: list[str] = []
+        self.unreadable: set[int] = set()
         device = self.finish.device
         self.coloured_there = self.augment.policy is None and (reading.on_gpu or device.type != "cpu")
         here = self.augment.uncoloured() if self.coloured_there else self.augment
@@ -133,6 +134,11 @@ class StreamLoader:
     def __len__(self) -> int:
         return len(self.plan)
 
+    @property
+    def rows(self) -> Labels:
+        """Rows of the split that could be read, as far as they were."""
+        return np.setdiff1d(np.arange(self.plan.count), list(self.unreadable))
+
     def epoch(self, epoch: int) -> Iterator[Batch]:
         return (batch for _, batch in self.numbered(epoch))
 
@@ -146,7 +152,10 @@ class StreamLoader:
         steps = self.shares.steps(enumerate(self.plan.steps(epoch, start), start))
         for read, (number, parts) in zip(self.prepared, steps, strict=True):
             step = decoded(read, self.augment, self.finish.device) if isinstance(read, Files) else read
-            self._count_broken(step.broken)
+            if step.broken:
+                self._count_broken(step.broken)
+                asked = samples_of(epoch, self.shares.mine(parts), self.plan.count)
+                self.unreadable |= {s.index for s in asked} - {s.index for s in step.samples}
             if self.shares.whole:
                 step = self._together(epoch, parts, step)
             if step.images is None:

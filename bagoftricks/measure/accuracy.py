@@ -33,12 +33,16 @@ def accuracy(predict: Predict, batches: Iterable[Batch], world: World = ALONE) -
     return {"top1": 100 * top1 / images, "top5": 100 * top5 / images, "loss": loss / images, "ece": 100 * ece / images}
 
 
+def confidence_bins(confidence: Tensor) -> Tensor:
+    """Return the bin, from 0, of each probability: bin m of M holds (m/M, (m + 1)/M]."""
+    return (confidence * BINS).ceil().long().sub(1).clamp(0, BINS - 1)
+
+
 def _sums(logits: Logits, targets: Tensor) -> Tensor:
     """Return (images, top-1 hits, top-5 hits, summed loss, confidence minus hits in each bin) of a batch, in fp64."""
     labels = targets.argmax(1)
     hits = logits.topk(min(5, logits.shape[1])).indices.eq(labels[:, None])
     loss = F.cross_entropy(logits, labels, reduction="sum")
     confidence = logits.double().softmax(1).amax(1)
-    bins = (confidence * BINS).ceil().long().sub(1).clamp(0, BINS - 1)  # bin m holds ((m - 1)/M, m/M]
-    gaps = confidence.new_zeros(BINS).index_add_(0, bins, confidence - hits[:, 0].double())
+    gaps = confidence.new_zeros(BINS).index_add_(0, confidence_bins(confidence), confidence - hits[:, 0].double())
     return torch.cat([torch.stack([loss.new_tensor(len(labels)), hits[:, 0].sum(), hits.sum(), loss]).double(), gaps])
