@@ -170,6 +170,15 @@ def head_names(model: nn.Module) -> set[str]:
     return {name for name in model.state_dict() if heads and name.rpartition(".")[0] == heads[-1]}
 
 
+def head_outputs(model: nn.Module, tensors: WeightTensors) -> int | None:
+    """Return the outputs of the last linear layer in a file's tensors, None if that cannot be told."""
+    in_library = isinstance(model, ResNet) and not tensors.keys() & model.state_dict().keys()
+    theirs = library_names(model) if in_library else {}  # type: ignore[arg-type]
+    names = [theirs.get(name) or name for name in head_names(model)]
+    sizes = {len(tensors[name]) for name in names if name in tensors}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
 def _check_head(own: WeightTensors, found: WeightTensors, head: set[str], path: str) -> None:
     for name in head & found.keys():
         here, there = len(own[name]), len(found[name])

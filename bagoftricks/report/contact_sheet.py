@@ -1,4 +1,4 @@
-"""A picture of what the network sees: training images with several draws of each, and validation images."""
+"""Pictures of what the network sees, with captions: draws of training images, predictions, mistakes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,17 +9,17 @@ from bagoftricks.errors import UserError, printable
 from bagoftricks.run.seen import SeenRow
 from bagoftricks.store.files import write_whole
 
-SPACE, LETTERS = 4, 13  # pixels between pictures, and of the font
+SPACE, LETTERS, LINE = 4, 13, 17  # pixels between pictures, of the font, and of a line
 LEAST_SIDE, MOST_SIDE = 96, 224  # of a picture
 
 
-def write_sheet(rows: Sequence[SeenRow], out: str) -> None:
-    """Write a PNG: a row for each image, captions under its pictures. Raises UserError."""
+def write_sheet(rows: Sequence[SeenRow], out: str, name: str = "show") -> None:
+    """Write a PNG: rows of pictures under their titles, captions below. Raises UserError about argument ``name``."""
     sheet = _sheet(rows)
     try:
         write_whole(Path(out).expanduser(), lambda path: sheet.save(path, format="PNG"))
     except (OSError, ValueError) as error:
-        raise UserError(f"show={out}: cannot be written ({getattr(error, 'strerror', None) or error})") from error
+        raise UserError(f"{name}={out}: cannot be written ({getattr(error, 'strerror', None) or error})") from error
 
 
 def _sheet(rows: Sequence[SeenRow]) -> Image.Image:
@@ -28,18 +28,21 @@ def _sheet(rows: Sequence[SeenRow]) -> Image.Image:
     scale = -(-LEAST_SIDE // largest) if largest < LEAST_SIDE else 1
     side = min(scale * largest, MOST_SIDE)
     columns = max(len(row.pictures) for row in rows)
-    across, down = side + SPACE, side + SPACE + LETTERS + 4
-    sheet = Image.new("RGB", (columns * across + SPACE, len(rows) * (down + LETTERS + 4) + SPACE), "white")
+    lines = max(caption.count("\n") + 1 for row in rows for _, caption in row.pictures)
+    across, down = side + SPACE, side + SPACE + lines * LINE
+    titles = LINE * any(row.title for row in rows)
+    sheet = Image.new("RGB", (columns * across + SPACE, len(rows) * (down + titles) + SPACE), "white")
     draw = ImageDraw.Draw(sheet)
     for number, row in enumerate(rows):
-        top = SPACE + number * (down + LETTERS + 4)
+        top = SPACE + number * (down + titles)
         draw.text((SPACE, top), _fitting(row.title, columns * across, font), "black", font)
         for column, (pixels, caption) in enumerate(row.pictures):
-            left, at = SPACE + column * across, top + LETTERS + 4
+            left, at = SPACE + column * across, top + titles
             picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
             how = Image.Resampling.NEAREST if side >= largest else Image.Resampling.BOX
             sheet.paste(picture.resize((side, side), how), (left, at))
-            draw.text((left, at + side), _fitting(caption, side, font), "black", font)
+            for line, text in enumerate(caption.split("\n")):
+                draw.text((left, at + side + line * LINE), _fitting(text, side, font), "black", font)
     return sheet
 
 

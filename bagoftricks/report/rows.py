@@ -106,6 +106,10 @@ class EvaluatedRow(ScoredRow):
     images: int
     params: int
     macs: int
+    details: Json = field(default_factory=dict)  # by class, confidence and image, where they were asked for
+
+    def values(self) -> Json:
+        return {name: value for name, value in super().values().items() if name != "details" or value}
 
 
 @dataclass(frozen=True, kw_only=True)

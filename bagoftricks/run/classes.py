@@ -1,17 +1,21 @@
 """Classes of a network and of a data set, matched by their names."""
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from pathlib import Path
 from unicodedata import normalize
 
 from bagoftricks.errors import UserError, as_text, did_you_mean, printable
+from bagoftricks.folders import local_path
 from bagoftricks.models.weights import existing, metadata
-from bagoftricks.store.json_fields import from_json
+from bagoftricks.store.files import read_file
+from bagoftricks.store.json_fields import from_json, parse_json
 from bagoftricks.store.record import read_record
 from bagoftricks.store.store import RECORD, WEIGHTS
 
 SHOWN_NAMES = 3  # names that an error lists
+CLASSES_BYTES = 2**26  # more is no list of classes
 CLASS_NAMES = "class_names"  # of a file of weights: its key in the metadata
 
 
@@ -56,6 +60,24 @@ def class_names_of(weights: str | Path) -> tuple[str, ...]:
             raise UserError(f"{file}: its class names are damaged ({error}): write the file again") from error
     record = file.parent / RECORD
     return read_record(record).data.class_names if file.name.endswith(WEIGHTS) and record.is_file() else ()
+
+
+def read_class_names(path: str) -> tuple[str, ...]:
+    """Return the names in a text file with one on each line, or in a JSON array. Raises UserError."""
+    file = local_path("classes", path)
+    try:
+        data = read_file(file.resolve(), CLASSES_BYTES).removeprefix(BOM_UTF8).strip()
+        names = from_json(list[str], parse_json(data), "names") if data[:1] == b"[" else data.decode().splitlines()
+    except OSError as error:
+        raise UserError(f"classes={path}: cannot be read ({error.strerror})") from error
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"classes={path}: is no list of classes ({error}): write one name on each line, in UTF-8"
+        ) from error
+    names = [name.strip() for name in names]
+    if not all(names):
+        raise UserError(f"classes={path}: name {names.index('') + 1} of {len(names)} is empty")
+    return tuple(names)
 
 
 def _comparable(name: str) -> str:

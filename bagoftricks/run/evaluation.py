@@ -1,27 +1,30 @@
 """Evaluate weights that exist: those of a finished run, or those in a file. Trains nothing, records nothing."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch import nn
 
-from bagoftricks.data import Dataset, find_dataset
-from bagoftricks.data.augment import Finish
+from bagoftricks.data import Dataset, Loader, find_dataset
+from bagoftricks.data.augment import Augment, Finish
+from bagoftricks.data.sources import Labels, MemorySplit
 from bagoftricks.errors import UserError
-from bagoftricks.folders import local_path
 from bagoftricks.measure.accuracy import accuracy
 from bagoftricks.measure.complexity import count_macs, count_params
+from bagoftricks.measure.predictions import Predictions, Recorder
 from bagoftricks.models import build_model, to_device
-from bagoftricks.models.weights import existing, library_tensors, load
+from bagoftricks.models.weights import existing, load
+from bagoftricks.recipe.edits import Predict
 from bagoftricks.recipe.recipe import Recipe, test_pixels
 from bagoftricks.run.check import Checked, check, discouraged_pairs
-from bagoftricks.run.classes import CLASS_NAMES, class_names_of, order_notes, output_order
+from bagoftricks.run.classes import class_names_of, order_notes, output_order
 from bagoftricks.run.loading import val_loader
 from bagoftricks.run.prepare import class_count
 from bagoftricks.settings import Settings
-from bagoftricks.store.files import weights_writer, write_whole
+from bagoftricks.store.json_fields import Json
 from bagoftricks.store.record import Record, Scores, scores_of
 from bagoftricks.store.secrets import require_secrets
 from bagoftricks.store.store import Store, require_intact
@@ -40,6 +43,7 @@ class Subject:
     files: Mapping[str, Path]  # weight set -> its file
     class_names: Sequence[str] = ()  # if they are known
     notes: tuple[str, ...] = ()  # on them
+    run: str | None = None  # id of the run whose network it is
 
     @property
     def num_classes(self) -> int:
@@ -48,6 +52,39 @@ class Subject:
     @property
     def recipe(self) -> Recipe:
         return self.checked.recipe
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Names of the network's first outputs; empty if they are not known."""
+        return self.class_names or self.data.classes
+
+    @property
+    def pixels(self) -> int:
+        """Side in pixels of the images in the evaluation."""
+        return self.size or test_pixels(self.settings, self.recipe)
+
+    @property
+    def augment(self) -> Augment:
+        """Preparation of the images."""
+        test = self.recipe.test_size
+        return Augment.plain(self.settings.data, self.pixels, test.short_side if test and self.size is None else None)
+
+    def only(self, weight_set: str) -> "Subject":
+        """Return this with one weight set. Raises UserError if it is not there."""
+        if weight_set not in self.files:
+            raise UserError(f"weight_set={weight_set}: the weights are of {', '.join(self.files)}")
+        return replace(self, files={weight_set: self.files[weight_set]})
+
+    def loader(self, data: Dataset | None = None) -> Loader:
+        """Return the loader of the validation images of the data, or of other data."""
+        runtime = self.settings.runtime
+        finish = Finish(self.settings.data, self.num_classes, self.checked.device, channels_last=runtime.channels_last)
+        short_side = self.augment.short_side
+        return val_loader(self.settings, finish, data or self.data, size=self.pixels, short_side=short_side)
+
+    def predictor(self, weight_set: str) -> Predict:
+        """Return the function from images to logits of a weight set."""
+        return predictor(self.recipe, self.network(weight_set))
 
     def network(self, weight_set: str) -> nn.Module:
         """Return the network with these weights, on the device."""
@@ -69,6 +106,12 @@ class Evaluated:
     images: int
     params: int
     macs: int
+    predictions: Predictions  # of the images that could be read
+    rows: Labels  # of the validation split, of these images
+
+    def shown(self) -> Json:
+        """Return the fields that a table's row has."""
+        return {name: value for name, value in vars(self).items() if name not in ("predictions", "rows")}
 
 
 def subject_of_run(
@@ -78,31 +121,41 @@ def subject_of_run(
 
     ``data``, if it is known already.
     """
-    require_secrets({"data": vars(settings.data)})
+    if data is None:
+        require_secrets({"data": vars(settings.data)})
     trained = replace(trained, runtime=settings.runtime)
     num_classes = trained.num_classes or record.data.classes
     store = Store(settings.store)
     files = {name: store.weights(record.id, name) for name in record.metrics}
     for file in files.values():
         require_intact(existing(file))
-    checked, what = check(trained).with_data(num_classes), f"run {record.id}"
+    checked, what = check(trained, train=False).with_data(num_classes), f"run {record.id}"
     data, notes = with_classes_of(record.data.class_names, data or find_dataset(settings.data), num_classes, what)
-    return Subject(trained, settings, checked, data, size, files, record.data.class_names, notes)
+    return Subject(trained, settings, checked, data, size, files, record.data.class_names, notes, record.id)
 
 
-def subject_of_file(settings: Settings) -> Subject:
-    """Return the file that ``model.weights`` names, in the network that ``model`` and the tricks describe."""
+def subject_of_file(settings: Settings, data: Dataset | None = None) -> Subject:
+    """Return the file that ``model.weights`` names, in the network that ``model`` and the tricks describe.
+
+    ``data``, if it is known already.
+    """
     if settings.model.weights is None:
         raise UserError("there is nothing to evaluate: type run=<id> (bot-table lists them) or weights=FILE")
     if settings.model.new_head:
         raise UserError("model.new_head=true: a head that was not trained is not worth evaluating; leave it out")
     weights = existing(settings.model.weights)
     require_intact(weights)
-    checked, data = check(settings), find_dataset(settings.data)
+    checked, data = check(settings, train=False), data or find_dataset(settings.data)
     checked = checked.with_data(class_count(settings, data))
     names = class_names_of(weights)
     data, notes = with_classes_of(names, data, checked.task.num_classes, f"weights={settings.model.weights}")
     return Subject(settings, settings, checked, data, None, {"last": weights}, names, notes)
+
+
+def without_data(class_names: tuple[str, ...]) -> Dataset:
+    """Return a data set without images, for a network that is used without its own."""
+    nothing = MemorySplit(torch.empty(0, 3, 1, 1, dtype=torch.uint8), np.array([], np.int64))
+    return Dataset("none", class_names, nothing, nothing)
 
 
 def with_classes_of(names: Sequence[str], data: Dataset, outputs: int, what: str) -> tuple[Dataset, tuple[str, ...]]:
@@ -120,7 +173,7 @@ def with_classes_of(names: Sequence[str], data: Dataset, outputs: int, what: str
 
 def evaluate(subject: Subject, note: Callable[[str], object], digest: str | None = None) -> list[Evaluated]:
     """Return the scores of each weight set; ``digest`` is of the data that the run was evaluated on."""
-    settings, recipe, data = subject.settings, subject.recipe, subject.data
+    data = subject.data
     for line in subject.notes:
         note(line)
     if digest not in (None, data.digest):
@@ -129,29 +182,14 @@ def evaluate(subject: Subject, note: Callable[[str], object], digest: str | None
         note(line)
     for warning in discouraged_pairs(subject.trained.tricks):
         note(f"warning: {warning}")
-    size = subject.size or test_pixels(settings, recipe)
-    short_side = recipe.test_size.short_side if recipe.test_size and subject.size is None else None
-    channels_last = settings.runtime.channels_last
-    finish = Finish(settings.data, subject.num_classes, subject.checked.device, channels_last=channels_last)
-    val = val_loader(settings, finish, data, size=size, short_side=short_side)
-    model = subject.checked.network
+    size, val, model = subject.pixels, subject.loader(), subject.checked.network
     params, macs = count_params(model), count_macs(model, size)
     found = []
     for name in subject.files:
-        scores = scores_of(accuracy(predictor(recipe, subject.network(name)), val.epoch(0)))
-        found.append(Evaluated(name, scores, data.name, size, val.images, params, macs))
+        recorder = Recorder(subject.predictor(name))
+        scores = scores_of(accuracy(recorder, val.epoch(0)))
+        of_images = recorder.predictions(), val.rows
+        found.append(Evaluated(name, scores, data.name, size, val.images, params, macs, *of_images))
     for broken in val.skipped:
         note(f"skipped: {broken}")
     return found
-
-
-def export(subject: Subject, weight_set: str, path: str, naming: str) -> None:
-    """Write a weight set as safetensors, in our names or in those of torchvision and timm."""
-    model = subject.network(weight_set)
-    ours = naming == "ours"
-    tensors = model.state_dict() if ours else library_tensors(model, subject.trained.model.name)
-    try:
-        about = {CLASS_NAMES: json.dumps(subject.class_names)} if subject.class_names else None
-        write_whole(local_path("export", path), weights_writer(tensors, about))
-    except OSError as error:
-        raise UserError(f"export={path}: cannot be written ({error.strerror})") from error

@@ -1,5 +1,6 @@
 """Images as the network sees them: prepared, mixed and normalised as in a run, then turned into bytes again."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +55,17 @@ def seen_rows(looked: Looked) -> list[SeenRow]:
     shown = _readable(data.val, plain, 2 * DRAWS)
     pictures = _pictures(_batch(data.val, plain, finish, shown, 0), settings.data, classes) if shown else []
     return rows + [SeenRow("validation", pictures[at : at + DRAWS]) for at in range(0, len(pictures), DRAWS)]
+
+
+def captioned_rows(split: Split, augment: Augment, captions: Mapping[int, str], across: int) -> list[SeenRow]:
+    """Return images of a split as the network sees them, ``across`` in a row; ``captions``: row of the split -> text.
+
+    Images that cannot be read any more are left out.
+    """
+    made = _prepared(split, augment, [Sample(0, 0, row) for row in captions])
+    images = [] if made.images is None else list(made.images)
+    pictures = [(image, captions[sample.index]) for image, sample in zip(images, made.samples, strict=True)]
+    return [SeenRow("", pictures[at : at + across]) for at in range(0, len(pictures), across)]
 
 
 def _readable(split: Split, augment: Augment, count: int) -> list[int]:
