@@ -51,10 +51,27 @@ COMMANDS = {
             ("bot-eval run=3f2a image_size=288 data.root=FOLDER", "on other images"),
             ("bot-eval run=3f2a corruptions=imagenet_c report=true", "robustness"),
             ("bot-eval weights=resnet50.pth model=resnet50 data=imagenet", ""),
+            ("bot-eval run=last by_class=true confusion=matrix.png mistakes=worst.png", ""),
+            ("bot-eval run=last export=flowers.onnx", "or .pt2, .safetensors"),
             ("bot-eval show=corruptions image=cat.jpg", "a picture"),
         ),
         ("Robustness is added to the record of the run, once (rerun=true: again); nothing else is.",),
-        ("eval.py", "EvalArguments"),
+        ("eval_arguments.py", "EvalArguments"),
+    ),
+    "bot-predict": Command(
+        "predict the classes of images with a finished run, or a file of weights",
+        (
+            ("bot-predict run=3f2a images=photos", "a folder, at any depth"),
+            ("bot-predict run=last images=[a.jpg,more] top=5", "five classes each"),
+            ("bot-predict run=3f2a images=photos format=csv > found.csv", ""),
+            ("bot-predict run=3f2a images=photos show=sheet.png", "a picture too"),
+            ("bot-predict weights=w.pth model=resnet50 data=imagenet images=a.jpg", ""),
+        ),
+        (
+            "Images are prepared as for the validation of the run. Those that cannot be read are named and left out "
+            "(data.on_error=fail stops there).",
+        ),
+        ("predict.py", "PredictArguments"),
     ),
     "bot-bench": Command(
         "parameters, MACs, throughput, latency and memory of a network, without training",

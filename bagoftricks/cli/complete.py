@@ -64,6 +64,8 @@ FOLDERS_AND_FILES = (
     "out",
     "export",
     "plugins",
+    "images",
+    "classes",
 )
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from bagoftricks.cli import bench, data, eval, overview, runs, sweep, table, train
+from bagoftricks.cli import bench, data, eval, overview, predict, runs, sweep, table, train
 from bagoftricks.measure.speed import Timing
 
 MAINS = {
@@ -14,6 +14,7 @@ MAINS = {
     "bot-sweep": sweep.main,
     "bot-bench": bench.main,
     "bot-eval": eval.main,
+    "bot-predict": predict.main,
     "bot-table": table.main,
     "bot-data": data.main,
     "bot-runs": runs.main,

@@ -29,8 +29,11 @@ def test_a_documented_command_composes(bot, command, monkeypatch):
     if program == "bot-runs":
         assert RunsArguments.of(arguments)
         return
-    if program == "bot-eval" and arguments[0].startswith("run="):
-        assert "has no finished run of this id" in bot(program, *arguments, "store=.").err
+    if program in ("bot-eval", "bot-predict") and arguments[0].startswith("run="):
+        assert " no finished run" in bot(program, *arguments, "store=.").err
+        return
+    if program == "bot-predict":
+        assert "no such file of weights" in bot(program, *arguments).err
         return
     if program == "bot-eval" and arguments[0].startswith("show="):
         assert "no such file" in bot(program, *arguments).err
