@@ -36,10 +36,12 @@ from bagoftricks.run import teacher
 from bagoftricks.settings import RuntimeSettings
 from bagoftricks.store.checkpoint_file import write_checkpoint
 from bagoftricks.store.checkpoints import Checkpoints
+from bagoftricks.store.description import DESCRIPTION, RunDescription, find_description, write_description
 from bagoftricks.store.files import weights_writer, write_whole
-from bagoftricks.store.json_fields import parse_json, sealed_text, unsealed
+from bagoftricks.store.json_fields import parse_json, sealed_text, to_json, unsealed
 from bagoftricks.store.lease import LEASE, claim, is_live
 from bagoftricks.store.store import RunState, Store, require_intact
+from bagoftricks.store.survey import FolderState, survey_run
 from bagoftricks.study.experiment import load_experiment
 from bagoftricks.training.state import TrainingState
 from bagoftricks.yaml_files import read_yaml
@@ -149,6 +151,7 @@ def kinds(folder: Path) -> dict[str, Kind]:
         "counts": counts(store),
         "logits": logits(store),
         "checkpoint": checkpoint(store),
+        "description": description(store),
         "set": data_set(folder),
         "index": arena(folder),
         "experiment": experiment(folder),
@@ -235,6 +238,19 @@ def checkpoint(store: Store) -> Kind:
         return REFUSED if step == 4 else (step, found[1].tensors["w"].tolist())
 
     return Kind(kept.path(8), damaged_header, read)
+
+
+def description(store: Store) -> Kind:
+    folder = store.folder("eeee")
+    facts = {"tricks": {"mixup": {"alpha": 0.2}}, "data": "digits", "model": {"name": "resnet"}, "seed": 0, "epochs": 2}
+    write_description(folder, RunDescription(id="eeee", command="bot-train", **facts), before=lambda: None)
+
+    def read() -> Any:
+        found = find_description(folder)
+        assert survey_run(store, "eeee").state is FolderState.INTERRUPTED
+        return REFUSED if found is None else to_json(found)
+
+    return Kind(folder / DESCRIPTION, damaged_text, read)
 
 
 def data_set(folder: Path) -> Kind:
