@@ -290,3 +290,10 @@ def test_the_shortest_beginnings_name_one_id_each(ids):
         assert name.startswith(prefix)
         assert prefix == name or [other for other in ids if other.startswith(prefix)] == [name]
         assert len(prefix) >= 6
+
+
+def test_a_finished_run_that_is_in_use_has_no_litter(tmp_path):
+    store = make(tmp_path / "store", {NAMES[0]: littered})
+    assert len(find_litter(store, survey(store))) == 1
+    lease(store.root / NAMES[0])
+    assert find_litter(store, survey(store)) == []
