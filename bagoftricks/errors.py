@@ -115,7 +115,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def printable(text: object) -> str:
     r"""Return a path or a name, safe to print: ``\xe9`` for a byte that is not UTF-8, ``\x1b`` for an escape."""
-    return "".join(c if c.isprintable() or c in JOINERS or category(c) == "Zs" else _escaped(c) for c in str(text))
+    if (text := str(text)).isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in JOINERS or category(c) == "Zs" else _escaped(c) for c in text)
 
 
 def as_text(name: str) -> str:

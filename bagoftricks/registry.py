@@ -271,9 +271,10 @@ def fields_of(node: ast.ClassDef) -> list[HyperParameter]:
 
 
 def _conditions(node: ast.ClassDef) -> dict[str, str]:
-    """Return what the class checks of its fields, where it is written out: ``require`` of tricks, ``choose``."""
+    """Return what ``__post_init__`` checks of the fields, where that is written out: ``require``, ``choose``."""
     found = {}
-    for call in ast.walk(node):
+    checks = [part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__post_init__"]
+    for call in (call for check in checks for call in ast.walk(check)):
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in ("require", "choose"):
             values = [_default(argument) for argument in call.args]
             if call.func.id == "require" and isinstance(values[-1], str):

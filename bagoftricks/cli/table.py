@@ -1,7 +1,7 @@
 """bot-table: the records of a store as a table. Trains nothing, needs neither Hydra nor torch."""
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bagoftricks.cli.app import run_command
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bagoftricks.report.text_table import Fit
     from bagoftricks.store.store import Store
 
-USUAL_ORDER = ("model", "data", "label", "lr", "batch_size", "epochs", "seed")
+THEN_BY = ("lr", "batch_size", "epochs", "seed")  # after the label, unless sort= is given
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -115,14 +115,19 @@ def table_of_runs(store: "Store", query: "Query", measure: "Measure", style: str
     name_left_out("bot-table", store.damaged)
     if not every and style != "json":
         raise UserError(f"store={store.root} holds no finished run yet; bot-train makes one")
-    usual = replace(query, sort=(*query.sort, *USUAL_ORDER))
-    rows = usual.select(every, RunRow.cells, default_settings())
+    every.sort(key=lambda row: (row.model, row.data, row.label, *(_rank(row.facts.get(key)) for key in THEN_BY)))
+    rows = query.select(every, RunRow.cells, default_settings())
     if not rows and style != "json":
         raise UserError(f"where: none of the {len(every)} rows of store={store.root} is like that")
     shown = render(rows, run_columns(rows, style, query.columns, measure=measure), style, fit)
     notes = [in_common([row.facts for row in rows]), *robustness_notes(rows)]
     notes += [f"{len(rows):,} of {len(every):,} rows"] if len(rows) < len(every) else []
     return with_notes(shown, [note for note in notes if note], style, fit)
+
+
+def _rank(value: object) -> tuple[bool, float]:
+    """Return what numbers are sorted by; whatever a damaged or old record has instead comes last."""
+    return (False, value) if isinstance(value, int | float) else (True, 0.0)
 
 
 def chosen_measure(chosen: TableArguments) -> "Measure | None":

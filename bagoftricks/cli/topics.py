@@ -16,7 +16,7 @@ from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.folders import experiment_files, yaml_files
 from bagoftricks.registry import Card, HyperParameter, all_cards, fields_of
 from bagoftricks.tricks import FAMILIES
-from bagoftricks.tricks.catalogue import card, cards, families, family_of
+from bagoftricks.tricks.catalogue import card, cards, cards_that_name, families, family_of
 
 GROUPS = {
     "": "Settings",
@@ -106,7 +106,8 @@ def _exact(program: str, name: str, group: str) -> Iterator[list[str]]:
     if name in experiment_files():
         yield experiment_lines(name)
     yield from (entry_lines([(f"{f.name}=", f.doc)]) for f in own_settings(program) if f.name == name)
-    if found := [s for s in all_settings() if s.name == name or name == s.name.partition(".")[0] + "."]:
+    known = all_settings() if "." in name else shared_settings()  # those of one data set or network have a dot
+    if found := [s for s in known if s.name == name or name == s.name.partition(".")[0] + "."]:
         yield entry_lines(setting.entry for setting in found)
     of_tricks = re.fullmatch(r"(?:tricks\.)?(\w+)\.(\w+)", name)
     if of_tricks and of_tricks[1] in families():
@@ -145,7 +146,8 @@ def trick_lines(found: Card) -> list[str]:
 
 def discouraged(found: Card) -> dict[str, str]:
     """Return the tricks that a trick should not be combined with, from its own card and from theirs."""
-    return {**{other.name: other.warns[found.name] for other in cards() if found.name in other.warns}, **found.warns}
+    others = cards_that_name(found.name)
+    return {**{other.name: other.warns[found.name] for other in others if found.name in other.warns}, **found.warns}
 
 
 def option_lines(group: str, name: str) -> list[str]:

@@ -27,23 +27,22 @@ def differing(rows: Sequence[Values], labels: Sequence[object]) -> list[Column]:
     """
     shown: list[str] = []
     for key in _candidates(rows):
-        values = _values(rows, key)
-        group = _group(key)
-        if len(set(values)) > 1 and not (
-            group and _determined(values, rows, group if key not in DIGESTS else "", shown)
-        ):
+        if not _differs(rows, key):
+            continue
+        values, group = _values(rows, key), _group(key)
+        if not (group and _determined(values, rows, group if key not in DIGESTS else "", shown)):
             shown.append(key)
     for key in CODE:
-        alike = list(zip(labels, *(_values(rows, known) for known in shown), strict=True))
-        if len(set(alike)) < len(alike) and len(set(_values(rows, key))) > 1:
-            shown.append(key)
+        if _differs(rows, key):
+            alike = list(zip(labels, *(_values(rows, known) for known in shown), strict=True))
+            shown += [key] if len(set(alike)) < len(alike) else []
     return [Column(key, key, _short if key in (*DIGESTS, "git_revision") else typed_text) for key in shown]
 
 
 def in_common(rows: Sequence[Values]) -> str:
     """Return a note on the settings and the machine that all rows share, an empty text without any."""
-    keys = [key for key in (*FIRST, *SOURCES, "device", "torch") if len(set(_values(rows, key))) == 1]
-    found = {key: rows[0].get(key) for key in keys if rows}
+    keys = [key for key in (*FIRST, *SOURCES, "device", "torch") if rows and not _differs(rows, key)]
+    found = {key: rows[0].get(key) for key in keys}
     shared = [f"{key}={typed_text(value)}" for key, value in found.items() if value not in (None, False, 0.0)]
     return f"all rows: {', '.join(shared)}" if shared else ""
 
@@ -54,6 +53,12 @@ def _candidates(rows: Sequence[Values]) -> list[str]:
     hidden = {*OF_COMMANDS, *DIGESTS, *(field.name for field in fields(Environment))}
     settings = [key for key in known if key not in hidden and not key.startswith(("tricks.", "corruptions."))]
     return [*settings, *DIGESTS, *MACHINE]
+
+
+def _differs(rows: Sequence[Values], key: str) -> bool:
+    default = default_settings().get(key)
+    values = [row.get(key, default) for row in rows]
+    return values.count(values[0]) < len(values)  # thousands of rows, and most settings are alike
 
 
 def _values(rows: Sequence[Values], key: str) -> list[str]:

@@ -79,22 +79,17 @@ class RunRow(ScoredRow):
     preset: str | None
     tricks: Json  # with all hyper-parameters
     settings: Json  # by the keys that users type
-    machine: Json
+    facts: Json  # settings and machine, which tell rows with one label apart
     measured: dict[str, float] = field(default_factory=dict)
 
     def values(self) -> Json:
-        return {key: value for key, value in super().values().items() if key not in ("curve", "machine")}
+        return {key: value for key, value in super().values().items() if key not in ("curve", "facts")}
 
     def cells(self) -> Json:
         cost = {key: value for key, value in vars(self.cost).items() if key not in ("curve", "epoch_seconds")}
         own = {"label": self.label, "shown": self.shown, "tricks": self.label, "preset": self.preset}
         own |= {"id": self.id, "weights": self.weights, "status": self.status}
         return {**self.facts, **cost, **vars(self.scores), **self.measured, **self.robust_cells(), **own}
-
-    @property
-    def facts(self) -> Json:
-        """Settings and machine, which tell rows with one label apart."""
-        return {**self.machine, **self.settings}
 
 
 @dataclass(frozen=True, kw_only=True)

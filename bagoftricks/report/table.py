@@ -60,7 +60,8 @@ BENCH = [
 def record_rows(record: Record, measure: Measure = NO_MEASURE) -> list[RunRow]:
     """Return a row for each weight set, with the values of ``measure``."""
     name, shown, preset = label(record.tricks), short_label(record), preset_of(record) or None
-    settings, machine = record_settings(record), environment_by_key(record)
+    settings = record_settings(record)
+    facts = {**environment_by_key(record), **settings}
     return [
         RunRow(
             label=weights_label(name, weights),
@@ -68,7 +69,7 @@ def record_rows(record: Record, measure: Measure = NO_MEASURE) -> list[RunRow]:
             preset=preset,
             tricks=record.tricks,
             settings=settings,
-            machine=machine,
+            facts=facts,
             weights=weights,
             id=record.id,
             status=record.status,

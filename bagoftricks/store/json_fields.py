@@ -6,7 +6,7 @@ JSON on disk is strict and may be sealed: it holds the SHA-256 of its own values
 import json
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from hashlib import sha256
@@ -68,7 +68,12 @@ def _finite_number(text: str) -> float:
 
 def from_json(kind: type[T] | types.GenericAlias, value: object, path: str = "") -> T:
     """Return ``value``, as ``json.loads`` returns it, as an object of the dataclass or type ``kind``."""
-    made: T = _read(kind, value, path)
+    try:
+        made: T = _reader(kind)(value)
+    except Misfit as misfit:
+        where = path + "".join(misfit.path)
+        where = where if path else where.removeprefix(".")
+        raise ValueError((where or "it") + misfit.text) from misfit.__cause__
     return made
 
 
@@ -86,69 +91,105 @@ def _is_unset(field: "Field[Any]", value: object) -> bool:
     return value is None and field.default is None
 
 
-def _read(kind: Any, value: object, path: str) -> Any:
+class Misfit(ValueError):
+    """Value of the wrong type. The parts of ``path``, the outermost first, lead to it; ``text`` follows its place."""
+
+    def __init__(self, text: str, part: str = "") -> None:
+        super().__init__(text)
+        self.text, self.path = text, [part] if part else []
+
+
+Reader = Callable[[Any], Any]  # raises Misfit
+
+
+@cache
+def _reader(kind: Any) -> Reader:
+    """Return what reads values of a type: made once, for thousands of records. A place is named in an error alone."""
     if kind is Any:
-        return value
-    origin, arguments, composed = _form(kind)
+        return lambda value: value
+    origin, arguments = get_origin(kind), get_args(kind)
     if origin in (types.UnionType, Union):  # of one type and None alone
-        return None if value is None else _read(next(a for a in arguments if a is not type(None)), value, path)
+        inner = _reader(next(a for a in arguments if a is not type(None)))
+        return lambda value: None if value is None else inner(value)
     if origin in (tuple, list):
-        if not isinstance(value, list):
-            raise _wrong(path, "a list", value)
-        return origin(_read(arguments[0], item, f"{path}[{at}]") for at, item in enumerate(value))
+        return _list_reader(origin, _reader(arguments[0]))
     if origin is dict:
-        held = _object(value, path)
-        return {name: _read(arguments[1], item, _below(path, name)) for name, item in held.items()}
-    return _dataclass(kind, value, path) if composed else _plain(kind, value, path)
+        return _mapping_reader(_reader(arguments[1]))
+    return _dataclass_reader(kind) if is_dataclass(kind) else _plain_reader(kind)
 
 
-@cache
-def _form(kind: Any) -> tuple[Any, tuple[Any, ...], bool]:
-    """Return the origin and the arguments of a type, and True for a dataclass: the same for thousands of records."""
-    return get_origin(kind), get_args(kind), is_dataclass(kind)
+def _list_reader(origin: type, read: Reader) -> Reader:
+    def read_list(value: Any) -> Any:
+        if not isinstance(value, list):
+            raise _wrong("a list", value)
+        return origin(_each(enumerate(value), read, "[{}]"))
+
+    return read_list
 
 
-def _dataclass(kind: Any, value: object, path: str) -> Any:
-    held, known, hints = _object(value, path), fields(kind), _hints(kind)
-    if unknown := sorted(held.keys() - {field.name for field in known}):
-        raise ValueError(f"{_below(path, unknown[0])}: unknown field")
-    for field in known:
-        if field.name not in held and field.default is MISSING and field.default_factory is MISSING:
-            raise ValueError(f"{_below(path, field.name)} is missing")
-    values = {name: _read(hints[name], item, _below(path, name)) for name, item in held.items()}
-    try:
-        return kind(**values)
-    except ValueError as error:  # of its own check
-        raise ValueError(f"{path or 'it'}: {error}") from error
+def _mapping_reader(read: Reader) -> Reader:
+    def read_mapping(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise _wrong(NAMES[dict], value)
+        return dict(zip(value, _each(value.items(), read, ".{}"), strict=True))
+
+    return read_mapping
 
 
-@cache
-def _hints(kind: Any) -> Json:
-    return get_type_hints(kind)
+def _each(items: Iterable[tuple[Any, Any]], read: Reader, part: str) -> Iterator[Any]:
+    for name, item in items:
+        try:
+            made = read(item)
+        except Misfit as misfit:
+            misfit.path.insert(0, part.format(name))
+            raise
+        yield made
 
 
-def _plain(kind: Any, value: object, path: str) -> Any:
+def _dataclass_reader(kind: Any) -> Reader:
+    hints = get_type_hints(kind)
+    readers = {field.name: _reader(hints[field.name]) for field in fields(kind)}
+    needed = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
+
+    def read_object(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise _wrong(NAMES[dict], value)
+        if not value.keys() <= readers.keys():
+            raise Misfit(": unknown field", f".{min(value.keys() - readers.keys())}")
+        for name in needed:
+            if name not in value:
+                raise Misfit(" is missing", f".{name}")
+        values = {}
+        for name, item in value.items():
+            try:
+                values[name] = readers[name](item)
+            except Misfit as misfit:
+                misfit.path.insert(0, f".{name}")
+                raise
+        try:
+            return kind(**values)
+        except ValueError as error:  # of its own check
+            raise Misfit(f": {error}") from error
+
+    return read_object
+
+
+def _plain_reader(kind: Any) -> Reader:
     accepted = (int, float) if kind is float else kind
-    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
-        raise _wrong(path, NAMES[kind], value)
-    if kind not in (int, float):
-        return value
-    try:
-        number = float(value)
-    except OverflowError as error:
-        raise ValueError(f"{path}: too large a number") from error
-    return number if kind is float else value
+
+    def read_plain(value: Any) -> Any:
+        if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+            raise _wrong(NAMES[kind], value)
+        if kind not in (int, float):
+            return value
+        try:
+            number = float(value)
+        except OverflowError as error:
+            raise Misfit(": too large a number") from error
+        return number if kind is float else value
+
+    return read_plain
 
 
-def _object(value: object, path: str) -> Json:
-    if not isinstance(value, dict):
-        raise _wrong(path, "an object", value)
-    return value
-
-
-def _wrong(path: str, wanted: str, value: object) -> ValueError:
-    return ValueError(f"{path or 'it'} must be {wanted}, not {str(value)[:40]!r}")
-
-
-def _below(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+def _wrong(wanted: str, value: object) -> Misfit:
+    return Misfit(f" must be {wanted}, not {str(value)[:40]!r}")

@@ -20,6 +20,7 @@ from bagoftricks.store.weight_sets import LAST, averages, reported
 RECORD_FORMAT = 3  # raise it when an older version could misread a newer record
 RENAMED = {"mixup": {"off": "unmixed_end"}}  # hyper-parameters of records of format 1
 RECORD_BYTES = 2**26  # more is no record
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # a half of a character, as JSON writes it
 OF_RESULTS = {"copies": "weights"}  # fields of earlier evaluations on corrupted images
 
 
@@ -235,10 +236,15 @@ def data_settings_of(record: Record) -> DataSettings:
 def read_record(path: Path) -> Record:
     """Return the record in a file. Raises DamagedRecord, or UserError if a newer version wrote it."""
     try:
-        values = parse_json(read_file(path, RECORD_BYTES))
+        data = read_file(path, RECORD_BYTES)
+        values = parse_json(data)
         number = values.get("format", RECORD_FORMAT)
         newer = isinstance(number, int) and number > RECORD_FORMAT
         record = None if newer else _record(values)
+        if record and SURROGATE.search(
+            data
+        ):  # text that cannot be printed is damaged, unless it is a path's or argument's
+            json.dumps(values, ensure_ascii=False).encode(errors="surrogateescape")
     except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise DamagedRecord(
             f"{path} is not a record ({error}): restore it, or move it away and bot-train trains the run again"
@@ -269,8 +275,6 @@ def _record(values: Json) -> Record:
         raise ValueError(f"status is {record.status!r}, not 'done'")
     if LAST not in record.metrics:
         raise ValueError(f"metrics.{LAST} is missing")
-    # text that cannot be printed is damaged, unless it is of a path or an argument with bytes that are not UTF-8
-    json.dumps(values, ensure_ascii=False).encode(errors="surrogateescape")
     return record
 
 

@@ -1,12 +1,12 @@
 """Values of records by the keys that users type: lr, data.limit, tricks.mixup.alpha."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
 from functools import cache
 
 from bagoftricks import settings
 from bagoftricks.registry import Values
-from bagoftricks.store.json_fields import Json, to_json
+from bagoftricks.store.json_fields import Json
 from bagoftricks.store.record import Record
 
 # as data=cifar10 sets them
@@ -20,13 +20,11 @@ def settings_by_key(config: Values) -> Json:
     that is on, next to its hyper-parameters ``tricks.mixup.alpha``. A list is one value.
     """
     found: Json = {}
-    for key, value in _leaves(config, ""):
-        path = key.split(".")
-        if path[0] == "tricks" and len(path) > 1:
-            found[f"tricks.{path[1]}"] = True
-        if value != {}:  # of a trick without hyper-parameters
-            found[BY_CHOICE.get(key, key)] = value
-    return found
+    for name, value in config.items():
+        _add_leaves(found, name, value)
+    tricks = config.get("tricks")
+    found |= {f"tricks.{name}": True for name in (tricks if isinstance(tricks, Mapping) else ())}
+    return {BY_CHOICE.get(key, key): value for key, value in found.items()}
 
 
 def record_settings(record: Record) -> Json:
@@ -47,8 +45,7 @@ def record_settings(record: Record) -> Json:
 
 def environment_by_key(record: Record) -> Json:
     """Return the machine, the versions and the processes of a run: ``host``, ``device``, ``torch``, ``threads``, ..."""
-    found: Json = to_json(record.environment)
-    return found
+    return dict(vars(record.environment))
 
 
 @cache
@@ -75,10 +72,10 @@ def _default(field: Field[object]) -> object:
     return field.default if field.default_factory is MISSING else field.default_factory()
 
 
-def _leaves(values: Values, prefix: str) -> Iterator[tuple[str, object]]:
-    """Yield the values of nested mappings by dotted key; an empty mapping is a value."""
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+def _add_leaves(found: Json, key: str, value: object) -> None:
+    """Add the values of nested mappings by dotted key; an empty mapping has none."""
+    if isinstance(value, dict):
+        for name, held in value.items():
+            _add_leaves(found, f"{key}.{name}", held)
+    else:
+        found[key] = value
