@@ -1,6 +1,7 @@
 """bot-bench: what a network with its tricks costs, without training it."""
 
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from bagoftricks.cli.app import DONE, launch, run_command
@@ -32,25 +33,27 @@ def bench(arguments: list[str]) -> int:
         from bagoftricks.report.labels import label
         from bagoftricks.report.rows import CostRow
         from bagoftricks.run.bench import measure
+        from bagoftricks.store.typed import settings_by_key
 
         found = measure(settings, lambda text: say("bot-bench", text))
         tricks = f" + {label(found.settings.tricks)}" if found.settings.tricks else ""
         name = f"{settings.model.name}{tricks}"
         used.append(settings)
-        rows.append(CostRow(label=name, image_size=settings.pixels, cost=found.cost, note=found.note))
+        facts = settings_by_key(asdict(settings))
+        rows.append(CostRow(label=name, facts=facts, image_size=settings.pixels, cost=found.cost, note=found.note))
 
     def show() -> None:
         if rows:
             from bagoftricks.cli.layout import terminal_fit
             from bagoftricks.escape import for_json
-            from bagoftricks.report.table import BENCH, render
+            from bagoftricks.report.table import BENCH, render, with_differences
             from bagoftricks.store.json_fields import to_json
 
             if used[0].format == "json" and len(rows) == 1:
                 counts = to_json(rows[0].cost) | ({"note": rows[0].note} if rows[0].note else {})
                 show_result(for_json(rows[0].values() if used[0].measure else counts))
             else:
-                show_result(render(rows, BENCH, used[0].format, terminal_fit()))
+                show_result(render(rows, with_differences(BENCH, rows), used[0].format, terminal_fit()))
 
     return launch("bot-bench", job, show, arguments)
 

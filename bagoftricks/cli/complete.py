@@ -140,6 +140,9 @@ def _fitting(program: str, before: Sequence[str], word: str) -> Iterable[str]:
     key, equals, value = word.partition("=")
     if not equals:
         return _keys(program, before, word)
+    if key == "where":
+        others, blank, _ = value.rpartition(" ")
+        return [f"where={others}{blank}{name}=" for name in _row_keys(before)]
     listed = re.match(r"\[?(.*,)?", value)
     assert listed is not None
     first, start = f"{key}={listed[0]}", value[len(listed[0]) :]
@@ -190,6 +193,10 @@ def _values(program: str, key: str, start: str, before: Sequence[str]) -> Iterab
         return [prefix + run for run in _runs(before, start.removeprefix(prefix))]
     if key == "study":
         return _studies(before)
+    if key == "columns" or (key == "sort" and not start.startswith("-")):
+        return _row_keys(before)
+    if key == "sort":
+        return [f"-{name}" for name in _row_keys(before)]
     if key == "tricks" and program == "bot-sweep":
         return families()
     if key == "design":
@@ -202,6 +209,19 @@ def _values(program: str, key: str, start: str, before: Sequence[str]) -> Iterab
         return _paths("", start)
     field = fields.get(key)
     return () if field is None else BOOLEANS if field.annotation == "bool" else field.choices
+
+
+def _row_keys(before: Sequence[str]) -> list[str]:
+    """Return the keys of a table's rows: those of a study's arms, or results, costs and settings of runs."""
+    from bagoftricks.report.table import ROW_KEYS
+
+    if any(word.startswith(("study=", "experiment=")) for word in before):
+        from bagoftricks.report.study import COLUMNS
+
+        return list(COLUMNS)
+    tricks = [name for name in families() if re.search(rf"tricks\.{name}\b", " ".join(before))]
+    settings = [s.name for s in all_settings() if s.name not in ROW_KEYS]
+    return [*ROW_KEYS, *settings, *(s.name for name in tricks for s in trick_settings(card(name)))]
 
 
 def _store(before: Sequence[str]) -> str:

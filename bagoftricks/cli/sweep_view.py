@@ -1,15 +1,16 @@
 """A study's progress on standard error: one bar and a line per running arm on a terminal, plain lines elsewhere."""
 
 import time
+from contextlib import suppress
 from types import TracebackType
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from bagoftricks.cli.progress import plain_console
-from bagoftricks.errors import printable
+from bagoftricks.errors import UserError, printable
 from bagoftricks.report.plan import show_duration
 from bagoftricks.run.reporter import EpochRow
-from bagoftricks.store.store import RunState
+from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.plan import PlannedRun
 
 
@@ -71,7 +72,15 @@ class StudyView:
         rate = sum(self.took) / len(self.took) if self.took else None
         about = f"about {show_duration(rate * left / self.slots)}" if rate else ""
         self.bars.update(self.whole, completed=self.done, about=about)
-        last = self.rows.get(run.id)
-        score = "top-1 {top1:.2f} %".format_map(last) if last and state is RunState.DONE else state.value
+        score, took = scored_line(run, state)
         what = f"{time.strftime('%H:%M:%S')} [{self.done}/{self.total}] {run.label}, seed {run.seed}"
-        self.console.print(printable(f"{what}: {score}, {seconds:.0f} s"))
+        self.console.print(printable(f"{what}: {score}, {seconds or took:.0f} s"))
+
+
+def scored_line(run: PlannedRun, state: RunState) -> tuple[str, float]:
+    """Return the accuracy of a finished run, as the table has it, and its seconds; the state of another run."""
+    with suppress(UserError):  # the table names a record that cannot be read
+        record = Store(run.settings.store).record(run.id) if state is RunState.DONE else None
+        if record is not None:
+            return f"top-1 {record.metrics[record.reported].top1:.2f} %", record.cost.wall_seconds
+    return state.value, 0.0

@@ -15,17 +15,18 @@ class Row:
     """A row of a table."""
 
     label: str
+    facts: Json = field(default_factory=dict)  # settings and machine, which tell rows with one label apart
 
     def values(self) -> Json:
         """Return the row as a JSON object, whose keys users read."""
         found: Json = {}
         for name, value in to_json(self).items():
-            found |= value if name in FLAT else {name: value}
+            found |= value if name in FLAT else {name: value} if name != "facts" else {}
         return found
 
     def cells(self) -> Json:
         """Return the values by the keys of columns."""
-        return self.values()
+        return {**self.facts, **self.values()}
 
     def mark(self, key: str) -> str:
         """Return what follows the value in a table that people read."""
@@ -50,7 +51,7 @@ class ScoredRow(Row):
         return {key: value for key, value in super().values().items() if key not in ("robustness", "overlaps")} | doubts
 
     def cells(self) -> Json:
-        return self.values() | self.robust_cells()
+        return super().cells() | self.robust_cells()
 
     def robust_cells(self) -> Json:
         """Return the scores on corrupted images by ``score:evaluation``; those of a single evaluation by score too."""
@@ -79,11 +80,10 @@ class RunRow(ScoredRow):
     preset: str | None
     tricks: Json  # with all hyper-parameters
     settings: Json  # by the keys that users type
-    facts: Json  # settings and machine, which tell rows with one label apart
     measured: dict[str, float] = field(default_factory=dict)
 
     def values(self) -> Json:
-        return {key: value for key, value in super().values().items() if key not in ("curve", "facts")}
+        return {key: value for key, value in super().values().items() if key != "curve"}
 
     def cells(self) -> Json:
         cost = {key: value for key, value in vars(self.cost).items() if key not in ("curve", "epoch_seconds")}

@@ -1,6 +1,7 @@
 """Records as tables, in the units of the papers: one row per run."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import fields
 
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.escape import for_json
@@ -14,7 +15,7 @@ from bagoftricks.report.styles import draw_table
 from bagoftricks.report.text_table import Fit
 from bagoftricks.robustness.overlaps import record_overlaps
 from bagoftricks.robustness.scoring import corruption_names
-from bagoftricks.store.record import Record
+from bagoftricks.store.record import Environment, Record
 from bagoftricks.store.robustness import ROBUSTNESS_SCORES
 from bagoftricks.store.typed import environment_by_key, record_settings, typed_text
 
@@ -35,13 +36,19 @@ COST = [
 LATENCY = Column("latency_ms", "latency ms", "{:.2f}".format)
 TRAIN_SECONDS = Column("train_seconds", "train s", "{:.0f}".format)
 SHORT_ID = 8  # characters of an id in a text table, unless more are needed
+ROW_KEYS = (  # of runs, next to those of settings
+    *(column.key for column in [*RESULT, *COST, LATENCY, TRAIN_SECONDS]),
+    *("label", "tricks", "preset", "id", "weights", "model", "data", "epochs", "seed"),
+    *(field.name for field in fields(Environment)),
+)
 EVALUATION = [
     Column("label", "tricks"),
+    RESULT[0],
     Column("model", "model"),
     Column("data", "data"),
     Column("image_size", "pixels"),
     Column("images", "images"),
-    *RESULT,
+    *RESULT[1:],
     *COST[:2],
     Column("id", "id"),
 ]
@@ -168,6 +175,13 @@ def _shortened(ids: Collection[str]) -> Callable[[str], str]:
     longest = max(map(len, ids), default=0)
     length = next((n for n in range(SHORT_ID, longest) if len({each[:n] for each in ids}) == len(ids)), longest)
     return lambda each: each[:length]
+
+
+def with_differences(columns: Sequence[Column], rows: Sequence[Row]) -> list[Column]:
+    """Return ``columns`` with one for each setting that differs among the rows after the label."""
+    known = {"model", *(column.key for column in columns)}  # the label of these rows names the network
+    found = differing([row.facts for row in rows], [row.label for row in rows])
+    return [columns[0], *(column for column in found if column.key not in known), *columns[1:]]
 
 
 def published_costs(rows: Sequence[CostRow], style: str, fit: Fit | None = None) -> str:

@@ -6,11 +6,11 @@ JSON on disk is strict and may be sealed: it holds the SHA-256 of its own values
 import json
 import math
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from hashlib import sha256
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 Json = dict[str, Any]  # a plain JSON object, whose fields nothing here reads by name
 T = TypeVar("T")
@@ -69,7 +69,7 @@ def _finite_number(text: str) -> float:
 def from_json(kind: type[T] | types.GenericAlias, value: object, path: str = "") -> T:
     """Return ``value``, as ``json.loads`` returns it, as an object of the dataclass or type ``kind``."""
     try:
-        made: T = _reader(kind)(value)
+        made: T = _reader(cast(Hashable, kind))(value)
     except Misfit as misfit:
         where = path + "".join(misfit.path)
         where = where if path else where.removeprefix(".")
