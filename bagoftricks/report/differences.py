@@ -36,7 +36,7 @@ def differing(rows: Sequence[Values], labels: Sequence[object]) -> list[Column]:
         if _differs(rows, key):
             alike = list(zip(labels, *(_values(rows, known) for known in shown), strict=True))
             shown += [key] if len(set(alike)) < len(alike) else []
-    return [Column(key, key, _short if key in (*DIGESTS, "git_revision") else typed_text) for key in shown]
+    return [Column(key, key, _short if key in (*DIGESTS, "git_revision", "parent") else typed_text) for key in shown]
 
 
 def in_common(rows: Sequence[Values]) -> str:
@@ -50,9 +50,9 @@ def in_common(rows: Sequence[Values]) -> str:
 def _candidates(rows: Sequence[Values]) -> list[str]:
     """Return the keys that can tell rows apart, digests after the settings of their groups."""
     known = dict.fromkeys([*FIRST, *SOURCES, *(key for row in rows for key in row)])
-    hidden = {*OF_COMMANDS, *DIGESTS, *(field.name for field in fields(Environment))}
+    hidden = {*OF_COMMANDS, *DIGESTS, "parent", *(field.name for field in fields(Environment))}
     settings = [key for key in known if key not in hidden and not key.startswith(("tricks.", "corruptions."))]
-    return [*settings, *DIGESTS, *MACHINE]
+    return [*settings, *DIGESTS, "parent", *MACHINE]
 
 
 def _differs(rows: Sequence[Values], key: str) -> bool:

@@ -37,7 +37,9 @@ class ListedRun(Row):
     command: str | None = None
 
 
-KEYS = tuple(each.name for each in fields(ListedRun))  # of where= and sort=, also where no row has a value
+KEYS = tuple(
+    each.name for each in fields(ListedRun) if each.name != "facts"
+)  # of where= and sort=, also where no row has a value
 
 
 def listed_run(run: SurveyedRun, now: float, studies: Sequence[StudyRuns] = ()) -> ListedRun:

@@ -38,7 +38,7 @@ TRAIN_SECONDS = Column("train_seconds", "train s", "{:.0f}".format)
 SHORT_ID = 8  # characters of an id in a text table, unless more are needed
 ROW_KEYS = (  # of runs, next to those of settings
     *(column.key for column in [*RESULT, *COST, LATENCY, TRAIN_SECONDS]),
-    *("label", "tricks", "preset", "id", "weights", "model", "data", "epochs", "seed"),
+    *("label", "tricks", "preset", "id", "parent", "weights", "model", "data", "epochs", "seed"),
     *(field.name for field in fields(Environment)),
 )
 EVALUATION = [
@@ -68,7 +68,7 @@ def record_rows(record: Record, measure: Measure = NO_MEASURE) -> list[RunRow]:
     """Return a row for each weight set, with the values of ``measure``."""
     name, shown, preset = label(record.tricks), short_label(record), preset_of(record) or None
     settings = record_settings(record)
-    facts = {**environment_by_key(record), **settings}
+    facts = {**environment_by_key(record), **settings, "parent": record.parent.id if record.parent else None}
     return [
         RunRow(
             label=weights_label(name, weights),

@@ -247,6 +247,20 @@ def test_the_table_shows_the_records_of_a_store(bot):
     assert "toprule" in bot("bot-table", "store=here", "format=latex").out
 
 
+def test_the_table_shows_the_rows_and_columns_that_are_asked_for(bot, monkeypatch):
+    bot("bot-train", "-m", *FAST, "store=here", "lr=0.1,0.01")
+    both = json.loads(bot("bot-table", "store=here", "format=json", "sort=-lr").out)
+    assert [row["settings"]["lr"] for row in both] == [0.1, 0.01]
+    (one,) = json.loads(bot("bot-table", "store=here", "format=json", "where=lr<0.05 model~resnet").out)
+    assert one == both[1]
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = bot("bot-table", "store=here", "format=text", "columns=[loss,batch_size]", "limit=1").out.splitlines()
+    assert lines[0].split() == ["run", "loss", "batch_size", "id"]
+    assert max(map(len, lines)) <= 60
+    assert "1 of 2 rows" in lines
+    assert "none of the 2 rows" in one_line(bot("bot-table", "store=here", "where=lr>5"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

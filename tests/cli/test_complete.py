@@ -68,6 +68,14 @@ def test_runs_studies_and_files_are_found_in_the_store_of_the_line(tmp_path, mon
     assert candidates("bot-eval", ["run="]) == []
 
 
+def test_the_keys_of_rows_are_completed():
+    assert candidates("bot-table", ["where=top1>70 data.lim"]) == ["where=top1>70 data.limit="]
+    assert candidates("bot-table", ["sort=-params"]) == ["sort=-params"]
+    assert candidates("bot-table", ["columns=[top1,hos"]) == ["columns=[top1,host]", "columns=[top1,host,"]
+    assert candidates("bot-table", ["study=stack", "columns=[hos"]) == []
+    assert "columns=mce" in candidates("bot-table", ["study=stack", "columns=m"])
+
+
 def test_a_plugins_trick_is_completed(tmp_path):
     plugin = tmp_path / "mine.py"
     source = '@trick(paper="", family="tweak")\nclass SoftSign:\n    """S."""\n'

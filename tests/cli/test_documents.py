@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from bagoftricks.cli.runs import RunsArguments
+from bagoftricks.cli.table import TableArguments
+from bagoftricks.report.query import Query
 from bagoftricks.study.experiment import load_experiment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,8 +25,8 @@ def commands():
 def test_a_documented_command_composes(bot, command, monkeypatch):
     program, *arguments = [re.sub(r"\bexamples\b", str(ROOT / "examples"), word) for word in command]
     if program == "bot-table":
-        known = {"experiment", "scale", "format", "columns", "metric", "target", "price_per_hour"}
-        assert {argument.split("=")[0] for argument in arguments} <= known
+        chosen = TableArguments.of(arguments)
+        Query.of(chosen.where, chosen.sort, chosen.limit)
         return
     if program == "bot-runs":
         assert RunsArguments.of(arguments)
