@@ -1,6 +1,6 @@
 """Result of bot-eval: exports, rows, details and pictures of the evaluated networks."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from bagoftricks.cli.eval_arguments import PROGRAM, EvalArguments
 from bagoftricks.cli.layout import terminal_fit
@@ -13,7 +13,7 @@ from bagoftricks.report.labels import label, weights_label
 from bagoftricks.report.robustness import error_report, robustness_notes, score_keys
 from bagoftricks.report.rows import EvaluatedRow
 from bagoftricks.report.styles import ESCAPES, with_notes
-from bagoftricks.report.table import EVALUATION, render, with_robustness
+from bagoftricks.report.table import EVALUATION, render, with_differences, with_robustness
 from bagoftricks.run.corrupted import CorruptedEvaluation, corruption_request
 from bagoftricks.run.evaluation import Evaluated, Subject, evaluate
 from bagoftricks.run.exporting import check_export, export
@@ -21,6 +21,7 @@ from bagoftricks.run.predicting import chosen_weight_set
 from bagoftricks.run.threads import choose_threads, use_threads
 from bagoftricks.settings import Settings
 from bagoftricks.store.record import Record
+from bagoftricks.store.typed import settings_by_key
 
 
 def _note(line: str) -> None:
@@ -98,6 +99,7 @@ class EvalResult:
         return [
             EvaluatedRow(
                 label=weights_label(tricks, found.weights),
+                facts=settings_by_key(asdict(subject.settings)),
                 model=model,
                 id=subject.run,
                 details=made.get(found.weights, {}),
@@ -127,7 +129,7 @@ class EvalResult:
             values = [row.values() for row in self.rows]
             return for_json(values[0] if len(values) == 1 else values)
 
-        columns = with_robustness(EVALUATION, self.rows, score_keys(self.rows, each=each))
+        columns = with_robustness(with_differences(EVALUATION, self.rows), self.rows, score_keys(self.rows, each=each))
         fit = terminal_fit()
         parts = [with_notes(render(self.rows, columns, style, fit), robustness_notes(self.rows), style, fit)]
         for each_one in self.details if self.asked.tables else ():

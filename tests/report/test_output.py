@@ -45,7 +45,7 @@ def keys_of_today(tmp_path):
     cost = NetworkCost(**{field.name: 1 for field in fields(NetworkCost)})
     bench = CostRow(label="n", image_size=8, cost=cost, published={"params": 1.0}, note="n").values()
     made = {"model": "m", "data": "d", "weights": "last", "scores": SCORES, "id": "i", "label": "l"}
-    evaluated = EvaluatedRow(**made, image_size=8, images=1, params=1, macs=1).values()
+    evaluated = EvaluatedRow(**made, image_size=8, images=1, params=1, macs=1, details={"a": 1}).values()
     return {
         "bot-table": run,
         "bot-table study=, bot-sweep": study,
