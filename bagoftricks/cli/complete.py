@@ -191,6 +191,10 @@ def _values(program: str, key: str, start: str, before: Sequence[str]) -> Iterab
     if key == "run" or (key == "tricks.distill.teacher" and start.startswith("run:")):
         prefix = "run:" * (key != "run")
         return [prefix + run for run in _runs(before, start.removeprefix(prefix))]
+    if key == "state" and program == "bot-runs":
+        from bagoftricks.store.survey import FolderState
+
+        return [state.value for state in FolderState]
     if key == "study":
         return _studies(before)
     if key == "columns" or (key == "sort" and not start.startswith("-")):

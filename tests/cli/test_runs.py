@@ -359,6 +359,7 @@ def test_words_ids_and_settings_are_completed(store, monkeypatch, tmp_path):
     assert candidates("bot-runs", ["repeat", "b"]) == []
     assert candidates("bot-runs", ["repeat", "a"]) == [A]
     assert candidates("bot-runs", ["sta"]) == ["state="]
+    assert candidates("bot-runs", ["state=failed,in"]) == ["state=failed,interrupted"]
 
 
 def test_a_shell_without_blocks_gets_ascii(monkeypatch):
