@@ -135,6 +135,14 @@ def test_a_split_may_be_an_archive_and_a_root_may_lie_in_one(tmp_path, kind):
         find(f"{whole}/val", val_root=f"{whole}/val")
 
 
+def test_a_folder_that_has_an_archive_alone_says_what_to_type(tmp_path):
+    zipped(varied(tmp_path / "unpacked"), tmp_path / "photos.zip")
+    (tmp_path / "only").mkdir()
+    (tmp_path / "photos.zip").rename(tmp_path / "only" / "photos.zip")
+    with pytest.raises(DataError, match=r"only has no folders, but 'photos\.zip': type data\.root= with the archive"):
+        find(tmp_path / "only")
+
+
 def test_images_are_named_by_archive_and_member(tmp_path):
     root = varied(tmp_path / "photos")
     (root / "train" / "ant" / "0.png").write_bytes(b"none")

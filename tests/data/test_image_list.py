@@ -16,7 +16,8 @@ from bagoftricks.data.sources import find_dataset
 from bagoftricks.errors import DataError, UserError
 from bagoftricks.run.identity import run_id, run_identity
 from bagoftricks.settings import Settings, dataset_settings
-from tests.data.test_archives import zipped
+from bagoftricks.testing import check_dataset
+from tests.data.test_archives import tar_of, zipped
 from tests.data.test_digests import varied
 from tests.data.test_listing import find
 
@@ -112,6 +113,20 @@ def test_rows_of_a_third_split_are_counted(root):
     data = listed(write(root / "list.csv", rows))
     assert len(data.train.labels) + len(data.val.labels) == 11
     assert data.warnings == (f"{root}/list.csv: 1 rows of the split 'test' are not used",)
+
+
+def test_data_with_labels_of_their_own_keep_the_contract_of_data_sets(root, tmp_path):
+    check_dataset("list", file=str(write(root / "list.csv", rows_of(root))))
+    for split, name in (("train", "train"), ("val", "val")):
+        some = [(root / path, label) for path, label, of in rows_of(root) if of == split]
+        images = [path.read_bytes() for path, _ in some]
+        table = pa.table({"image": pa.array(images, pa.binary()), "label": [label for _, label in some]})
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+        members = {f"{i}.{suffix}": value for i, (path, label) in enumerate(some)
+                   for suffix, value in (("png", path.read_bytes()), ("cls", label.encode()))}  # fmt: skip
+        tar_of(tmp_path / f"{name}-0.tar", members)
+    check_dataset("huggingface", root=str(tmp_path))
+    check_dataset("webdataset", root=str(tmp_path))
 
 
 # --- errors ---
