@@ -108,6 +108,11 @@ def test_a_number_is_the_place_of_its_class_even_where_classes_are_called_by_num
     data = found(tmp_path / "train.arrow", holdout=0.5, image_column="photo")
     assert data.classes == ("2", "0", "1")
     assert sorted([*data.train.labels, *data.val.labels]) == [0, 0, 0, 1, 2, 2]
+    feature["names"][0] = "7"
+    beyond = table(rows(photos, "train"), labels=[0, 0, 0, 1, 2, 7])
+    write_stream(tmp_path / "train.arrow", beyond.replace_schema_metadata(metadata(kind=feature)))
+    with pytest.raises(DataError, match=r"1 of its labels are no classes .*\('7'\)"):
+        found(tmp_path / "train.arrow", holdout=0.5, image_column="photo")
     feature["names"][0] = "0"
     write_stream(tmp_path / "train.arrow", made.replace_schema_metadata(metadata(kind=feature)))
     with pytest.raises(DataError, match="two classes have one name: '0', '0', '1'"):
@@ -198,6 +203,8 @@ def test_the_id_of_a_data_set_finds_what_the_library_has_downloaded(photos, tmp_
     monkeypatch.chdir(tmp_path)
     for name in ("me/photos", "you/photos"):
         assert len(found(name, holdout=0.5).train.labels) == 3
+    with pytest.raises(DataError, match=r"has no validation split: hold out a share"):
+        found("you/photos")
     with pytest.raises(DataError, match=r"no data set of this id in .*: nothing is downloaded here; type hf download"):
         found("me/other")
 
