@@ -208,6 +208,16 @@ def test_headers_are_read_once_and_again_where_the_memory_is_damaged(tmp_path, m
     assert read_archive(str(archive)).names == ["other.png"]
 
 
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("kind", PACKERS)
+def test_the_contents_of_members_are_read_once(tmp_path, kind, monkeypatch):
+    root = varied(tmp_path / "photos")
+    digest, archive = find(root).digest, PACKERS[kind](root, tmp_path / "photos.archive")
+    assert find(archive).digest == digest
+    monkeypatch.setattr("bagoftricks.data.digests.span_blocks", None)
+    assert find(archive).digest == digest
+
+
 def test_an_archive_that_changes_while_it_is_used_is_never_skipped(tmp_path):
     split = find(zipped(varied(tmp_path / "photos"), tmp_path / "photos.zip")).train
     containers._opened.cache_clear()
