@@ -20,6 +20,7 @@ OVERRIDE = re.compile(r"(?P<sign>\+\+|\+|~)?(?P<key>[A-Za-z_][\w./@-]*)(?:=(?P<v
 MOST_PIXELS, MOST_CLASSES, MOST_EPOCHS, MOST_PROCESSES = 16_384, 1_000_000, 1_000_000, 1024
 MAX_PIXELS = 178_956_970  # of an image file: where Pillow suspects an attack, too; decoded, it takes half a GiB
 SMALL_IMAGE = 64  # pixels up to which crop=auto pads, and networks keep the resolution in the stem
+LUMA = (19595 / 65536, 38470 / 65536, 7471 / 65536)  # shares of red, green and blue, as in PIL; their sum is exactly 1
 JITTER_OVERLAPS = {  # jitter -> the corruptions that it trains for
     "hsv": "colour jitter changes brightness and saturation, as the corruptions brightness and saturate do",
     "bcs": "colour jitter changes brightness, contrast and saturation, as the corruptions of these names do",
@@ -108,6 +109,8 @@ class DataSettings:
     """mean of each channel, in 0..255"""
     std: list[float] = field(default_factory=lambda: [58.393, 57.12, 57.375])
     """standard deviation of each channel, in 0..255"""
+    channels: int = 3
+    """channels that the network sees: 3, or 1 (the luma of the prepared images, which grey images keep as they are)"""
     crop: str = "auto"
     """pad (pad, then crop at random), area (random-resized crop), none, or auto: pad up to 64 pixels, area above"""
     pad: int = 4
@@ -145,6 +148,8 @@ class DataSettings:
         choose("data.cache", self.cache, ("auto", "ram", "disk", "none"))
         if self.decode == "gpu" and self.cache in ("ram", "disk"):
             raise UserError(f"data.cache={self.cache}: with data.decode=gpu nothing is decoded here; leave it out")
+        if self.channels not in (1, 3):
+            raise UserError(f"data.channels={self.channels}: must be 3, or 1 for greys")
         if not 0 <= self.holdout < 1:
             raise UserError(f"data.holdout={self.holdout}: must be in [0, 1)")
         if self.limit is not None:
@@ -168,6 +173,13 @@ class DataSettings:
     def find(self) -> Any:
         """Return the data set (a data.Dataset); decode nothing. Raises DataError if it is missing. Each has its own."""
         raise UserError(f"data.name={self.name}: is not a data set")
+
+    def normalisation(self) -> tuple[list[float], list[float]]:
+        """Return mean and deviation of each channel that the network sees, in 0..255; those of a luma are weighted."""
+        if self.channels == 3:
+            return list(self.mean), list(self.std)
+        mean, std = (sum(w * v for w, v in zip(LUMA, three, strict=True)) for three in (self.mean, self.std))
+        return [mean], [std]
 
     def crop_at(self, size: int) -> str:
         """Return the crop of training images of ``size`` pixels, ``auto`` resolved."""

@@ -14,7 +14,7 @@ from bagoftricks.data.decode import Box, decode_scaled
 from bagoftricks.data.sources import Labels, Split
 from bagoftricks.recipe.edits import Batch, Float64, MapImages, SetFlip
 from bagoftricks.rng import Key
-from bagoftricks.settings import SMALL_IMAGE, DataSettings
+from bagoftricks.settings import LUMA, SMALL_IMAGE, DataSettings
 
 PassRows: TypeAlias = list[tuple[int, Labels]]  # a step's images: (pass, sample indices) pairs
 
@@ -176,7 +176,8 @@ class Finish:
     """The last steps, on the device: floats, colour noise, normalisation, targets as distributions."""
 
     def __init__(self, data: DataSettings, num_classes: int, device: torch.device, *, channels_last: bool) -> None:
-        self.mean, self.std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (data.mean, data.std))
+        self.mean, self.std = (torch.tensor(v, device=device).view(1, -1, 1, 1) for v in data.normalisation())
+        self.luma = torch.tensor(LUMA, device=device).view(1, 3, 1, 1) if data.channels == 1 else None
         self.num_classes, self.device = num_classes, device
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
 
@@ -193,11 +194,19 @@ class Finish:
         mean = self.mean
         if shift is not None and shift.shape[1]:
             views = len(images) // len(labels)
-            mean = mean - send(shift, self.device).view(-1, 3, 1, 1).repeat(views, 1, 1, 1)
-        width = images.shape[3]
-        return Batch(images.float().sub_(self._row(mean, width)).div_(self._row(self.std, width)), targets, teacher)
+            mean = mean - self._seen(send(shift, self.device).view(-1, 3, 1, 1)).repeat(views, 1, 1, 1)
+        seen, width = self._seen(images.float()), images.shape[3]
+        return Batch(seen.sub_(self._row(mean, width)).div_(self._row(self.std, width)), targets, teacher)
 
-    def _row(self, colours: Float[Tensor, "B 3 1 1"], width: int) -> Float[Tensor, "B 3 1 W"]:
+    def _seen(self, colours: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C H W"]:
+        """Return the channels that the network sees. The luma of bytes is exact, and that of a grey the grey itself."""
+        if self.luma is None:
+            return colours
+        size = len(colours), 1, *colours.shape[2:]
+        grey = torch.empty(size, device=colours.device, memory_format=self.memory_format)
+        return torch.sum(colours * self.luma, 1, keepdim=True, out=grey)
+
+    def _row(self, colours: Float[Tensor, "B C 1 1"], width: int) -> Float[Tensor, "B C 1 W"]:
         """Return a row of pixels of each colour: in channels_last, one of length 1 would be read in threes."""
         return colours.expand(-1, -1, -1, width).contiguous(memory_format=self.memory_format)
 

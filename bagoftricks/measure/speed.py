@@ -10,6 +10,7 @@ from statistics import median, quantiles
 import torch
 from torch import nn
 
+from bagoftricks.models.channels import image_channels
 from bagoftricks.recipe.edits import Predict
 from bagoftricks.rng import Key
 
@@ -52,7 +53,9 @@ def time_inference(
     """
     device = next(model.parameters()).device
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    images = torch.randn(batch, 3, image_size, image_size, generator=Key(0).generator(device), device=device)
+    images = torch.randn(
+        batch, image_channels(model), image_size, image_size, generator=Key(0).generator(device), device=device
+    )
     images = images.contiguous(memory_format=memory_format)
     predict: Predict = model.eval()
     for wrap in wrap_predict:

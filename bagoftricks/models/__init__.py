@@ -3,19 +3,24 @@
 import torch
 from torch import nn
 
+from bagoftricks.models.channels import take_channels
 from bagoftricks.models.depth import set_depths
 from bagoftricks.models.parts import Chosen, build
 from bagoftricks.settings import ModelSettings
 
 
-def build_model(spec: ModelSettings, chosen: Chosen, *, num_classes: int, image_size: int) -> nn.Module:
+def build_model(
+    spec: ModelSettings, chosen: Chosen, *, num_classes: int, image_size: int, channels: int = 3
+) -> nn.Module:
     """Build the network of ``spec`` with the tricks' parts, not yet initialised; ``image_size`` in pixels.
 
     Its modules know the depths of their parameters, for tricks that select by them.
     """
-    return set_depths(
-        build(lambda parts: spec.build(num_classes, image_size=image_size, parts=parts), chosen, spec.name)
+    model = build(
+        lambda parts: spec.build(num_classes, image_size=image_size, parts=parts), chosen, spec.name, channels
     )
+    take_channels(model, channels, spec.name)
+    return set_depths(model)
 
 
 def to_device(model: nn.Module, device: torch.device, *, channels_last: bool) -> nn.Module:

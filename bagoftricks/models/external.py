@@ -15,6 +15,7 @@ from torchvision import models as torchvision_models
 from torchvision.ops import StochasticDepth
 
 from bagoftricks.errors import TooSmall, UserError, did_you_mean
+from bagoftricks.models.channels import COLOURS
 from bagoftricks.models.layers import NORMS, Site
 from bagoftricks.models.parts import Parts
 from bagoftricks.recipe.edits import Part
@@ -27,7 +28,7 @@ OPTIONS: dict[str, dict[str, bool | int]] = {  # what some constructors need to 
 }
 SMALLEST_IMAGES = {"inception_v3": 75}  # pixels
 HEADS = ("classifier", "dropout", "fc", "head")  # torchvision's names of what comes after the pooling
-_FITTING: set[tuple[str, int]] = set()  # networks and sizes of images that were tried and go together
+_FITTING: set[tuple[str, int, int]] = set()  # networks, sizes and channels of images that were tried and go together
 
 
 def torchvision_network(spec: "TorchvisionSettings", num_classes: int, *, image_size: int, parts: Parts) -> nn.Module:
@@ -59,12 +60,13 @@ def timm_network(spec: "TimmSettings", num_classes: int, *, image_size: int, par
         raise UserError(f"timm has no network '{spec.network}'{did_you_mean(spec.network, timm.list_models())}")
     fixed = timm.get_pretrained_cfg_value(spec.network, "fixed_input_size")
     options: dict[str, Any] = {"img_size": image_size} if fixed else {}
+    options |= {} if parts.channels == COLOURS else {"in_chans": parts.channels}
     model = _built(
         lambda: timm.create_model(spec.network, pretrained=False, num_classes=num_classes, **options),
         spec.network,
         image_size,
     )
-    return _tried(model, spec.network, image_size)
+    return _tried(model, spec.network, image_size, parts.channels)
 
 
 def _built(construct: Callable[[], nn.Module], name: str, image_size: int) -> nn.Module:
@@ -107,17 +109,17 @@ def _replace_head_drop(model: nn.Module, parts: Parts, image_size: int) -> None:
         setattr(model.get_submodule(owner), name, parts[Part.HEAD_DROP](Site(parts, image_size).at("head")))
 
 
-def _tried(model: nn.Module, name: str, image_size: int) -> nn.Module:
+def _tried(model: nn.Module, name: str, image_size: int, channels: int = COLOURS) -> nn.Module:
     """``model``, once it has taken an image on the meta device, where it is built before any run."""
-    if not next(model.parameters()).is_meta or (name, image_size) in _FITTING:
+    if not next(model.parameters()).is_meta or (name, image_size, channels) in _FITTING:
         return model
     model.eval()
     try:
         with torch.no_grad():
-            model(torch.empty(1, 3, image_size, image_size, device="meta"))
+            model(torch.empty(1, channels, image_size, image_size, device="meta"))
     except (AssertionError, RuntimeError, ValueError) as error:
         raise TooSmall(_refused(name, image_size, error)) from error
-    _FITTING.add((name, image_size))
+    _FITTING.add((name, image_size, channels))
     return model.train()
 
 

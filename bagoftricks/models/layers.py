@@ -13,7 +13,9 @@ NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 @runtime_checkable
 class Builds(Protocol):
-    """The constructor of each part."""
+    """The constructor of each part, and the channels of the images."""
+
+    channels: int
 
     def __getitem__(self, part: Part) -> Callable[..., Any]: ...
 
@@ -37,6 +39,11 @@ class Site:
     def at(self, name: str, **facts: int) -> "Site":
         """Return the place called ``name`` below this one."""
         return replace(self, path=f"{self.path}.{name}", **facts)  # type: ignore[arg-type]
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images that the network sees: 3, or 1."""
+        return self.parts.channels
 
     def norm(self, channels: int) -> nn.Module:
         module: nn.Module = self.parts[Part.NORM](channels)
@@ -114,17 +121,17 @@ def conv3(c_in: int, c_out: int, stride: int, groups: int, site: Site) -> ConvUn
 
 
 class PlainStem(nn.Sequential):
-    """7x7 for a stride of 2 (ImageNet), 3x3 for a stride of 1 (small images): (B 3 H W) -> (B width H/s W/s)."""
+    """7x7 for a stride of 2 (ImageNet), 3x3 for a stride of 1 (small images): (B C H W) -> (B width H/s W/s)."""
 
     def __init__(self, width: int, stride: int, site: Site) -> None:
-        super().__init__(*ConvNormAct(3, width, 7 if stride > 1 else 3, stride, site))
+        super().__init__(*ConvNormAct(site.channels, width, 7 if stride > 1 else 3, stride, site))
 
 
 class DeepStem(nn.Sequential):
     """Three 3x3 convolutions of width/2, width/2 and width, the first with the stride (He et al. 2019, figure 2b)."""
 
     def __init__(self, width: int, stride: int, site: Site) -> None:
-        sizes = [(3, width // 2, stride), (width // 2, width // 2, 1), (width // 2, width, 1)]
+        sizes = [(site.channels, width // 2, stride), (width // 2, width // 2, 1), (width // 2, width, 1)]
         layers = [ConvNormAct(c_in, c_out, 3, s, site) for c_in, c_out, s in sizes]
         super().__init__(*[layer for group in layers for layer in group])
 

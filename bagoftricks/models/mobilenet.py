@@ -31,7 +31,7 @@ class MobileNetV1(nn.Module):
         super().__init__()
         small = image_size <= SMALL_IMAGE if spec.stem == "auto" else spec.stem == "small"
         site = Site(parts, image_size, stages=len(BLOCKS), blocks=len(BLOCKS))
-        self.stem = ConvNormAct(3, spec.width, 3, 1 if small else 2, site.at("stem"))
+        self.stem = ConvNormAct(parts.channels, spec.width, 3, 1 if small else 2, site.at("stem"))
         channels, blocks = spec.width, []
         for number, (full, stride) in enumerate(BLOCKS):
             width = full * spec.width // FULL_WIDTH

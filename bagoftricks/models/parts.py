@@ -34,10 +34,13 @@ BASELINE_PARTS: dict[Part, Callable[..., Any]] = {
 
 
 class Parts:
-    """Constructors by part. Remembers which were asked for, so that a trick whose parts are never built is reported."""
+    """Constructors by part, and the channels of the images.
 
-    def __init__(self, chosen: Chosen) -> None:
-        self.chosen = chosen
+    Remembers which parts were asked for, so that a trick whose parts are never built is reported.
+    """
+
+    def __init__(self, chosen: Chosen, channels: int = 3) -> None:
+        self.chosen, self.channels = chosen, channels
         self.used: set[Part] = set()
 
     def __getitem__(self, part: Part) -> Callable[..., Any]:
@@ -59,9 +62,9 @@ class Parts:
         return {trick: parts for trick, parts in idle.items() if not self.used.intersection(parts)}
 
 
-def build(topology: Callable[[Parts], nn.Module], chosen: Chosen, name: str) -> nn.Module:
+def build(topology: Callable[[Parts], nn.Module], chosen: Chosen, name: str, channels: int = 3) -> nn.Module:
     """Return the network that ``topology`` makes of the parts. Raises NoEffectError for a trick without a part."""
-    parts = Parts(chosen)
+    parts = Parts(chosen, channels)
     model = topology(parts)
     for trick, idle in parts.without_effect().items():
         raise NoEffectError(trick, f"{name} builds no {' or '.join(part.value for part in idle)}")

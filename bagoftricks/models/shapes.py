@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from bagoftricks.models.channels import image_channels
+
 
 @torch.no_grad()
 def forward_shapes(model: nn.Module, image_size: int) -> None:
@@ -16,5 +18,7 @@ def forward_shapes(model: nn.Module, image_size: int) -> None:
     training = model.training
     tensors = chain(model.named_parameters(), model.named_buffers())
     state = {name: tensor.detach().to("meta") for name, tensor in tensors}
-    functional_call(model.eval(), state, (torch.empty(1, 3, image_size, image_size, device="meta"),))
+    functional_call(
+        model.eval(), state, (torch.empty(1, image_channels(model), image_size, image_size, device="meta"),)
+    )
     model.train(training)

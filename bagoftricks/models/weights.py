@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.folders import local_path
+from bagoftricks.models.channels import for_greys
 from bagoftricks.models.layers import ConvShortcut
 from bagoftricks.models.resnet import ResNet
 
@@ -138,6 +139,7 @@ def fitted(model: nn.Module, tensors: WeightTensors, path: str, *, new_head: boo
         for ours, name in theirs.items()
         if name in given
     }
+    found |= for_greys(model, found)
     if new_head:
         found = {name: tensor for name, tensor in found.items() if name not in head}
     else:

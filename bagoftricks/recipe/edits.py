@@ -3,7 +3,7 @@
 A trick never sees the trainer, the model or another trick. It returns edits; ``compose`` merges them by the rule
 printed next to each class. A new kind of edit is a change of the architecture: write an ADR for it.
 
-Shapes: B batch, K classes, H height, W width.
+Shapes: B batch, C channels (3, or 1 of grey images), K classes, H height, W width.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from torch import Tensor, nn, optim
 
 from bagoftricks.rng import Key
 
-Images: TypeAlias = Float[Tensor, "B 3 H W"]
+Images: TypeAlias = Float[Tensor, "B C H W"]
 Logits: TypeAlias = Float[Tensor, "B K"]
 Float64: TypeAlias = npt.NDArray[np.float64]
 Rows: TypeAlias = npt.NDArray[np.int64]
@@ -34,7 +34,7 @@ class Batch:
     B second views; a batch of several views is never mixed or cut into rows of images.
     """
 
-    images: Float[Tensor, "VB 3 H W"]
+    images: Float[Tensor, "VB C H W"]
     targets: Targets
     teacher: Targets | None = None  # a teacher's probabilities for each image
 
@@ -70,7 +70,7 @@ class Part(Enum):
     ``site`` is a ``layers.Site``: the place in the network, and the constructors of the other parts there.
     """
 
-    STEM = "stem"  # (width, stride, site) -> Module: (B 3 H W) -> (B width H/stride W/stride)
+    STEM = "stem"  # (width, stride, site) -> Module: (B C H W) -> (B width H/stride W/stride)
     MAX_POOL = "stem max-pool"  # (channels, site) -> Module that halves the map
     LAYOUT = "layout of the stages"  # (depths, width, block, site) -> Module: (B width H W) -> (B features h w)
     SHORTCUT = "shortcut"  # (c_in, c_out, stride, site) -> Module: a projection shortcut

@@ -39,7 +39,13 @@ def network_cost(checked: Checked, warn: Callable[[str], object]) -> NetworkCost
     counts = NetworkCost(params=count_params(checked.network), macs=count_macs(checked.network, pixels))
     if not settings.measure:
         return counts
-    model = build_model(settings.model, recipe.parts, num_classes=checked.task.num_classes, image_size=settings.pixels)
+    model = build_model(
+        settings.model,
+        recipe.parts,
+        num_classes=checked.task.num_classes,
+        image_size=settings.pixels,
+        channels=settings.data.channels,
+    )
     use_threads(choose_threads(checked, None, warn))
     channels_last = settings.runtime.channels_last
     model = to_device(model, checked.device, channels_last=channels_last)

@@ -39,7 +39,13 @@ class Checked:
         spec, parts = self.settings.model, self.recipe.parts
         try:
             with torch.device("meta"):
-                model = build_model(spec, parts, num_classes=self.task.num_classes, image_size=self.settings.pixels)
+                model = build_model(
+                    spec,
+                    parts,
+                    num_classes=self.task.num_classes,
+                    image_size=self.settings.pixels,
+                    channels=self.settings.data.channels,
+                )
         except RuntimeError as error:
             if "overflow" not in str(error):
                 raise
@@ -123,7 +129,7 @@ def check_norms(checked: Checked) -> None:
     try:
         with torch.device("meta"):
             train_mode(checked.network)
-            checked.network(torch.empty(1, 3, pixels, pixels))
+            checked.network(torch.empty(1, settings.data.channels, pixels, pixels))
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise

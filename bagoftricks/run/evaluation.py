@@ -89,7 +89,13 @@ class Subject:
     def network(self, weight_set: str) -> nn.Module:
         """Return the network with these weights, on the device."""
         spec, pixels = self.trained.model, self.trained.pixels
-        model = build_model(spec, self.recipe.parts, num_classes=self.num_classes, image_size=pixels)
+        model = build_model(
+            spec,
+            self.recipe.parts,
+            num_classes=self.num_classes,
+            image_size=pixels,
+            channels=self.trained.data.channels,
+        )
         model = to_device(model, self.checked.device, channels_last=self.settings.runtime.channels_last)
         load(model, self.files[weight_set])
         return model
@@ -123,6 +129,10 @@ def subject_of_run(
     """
     if data is None:
         require_secrets({"data": vars(settings.data)})
+    if settings.data.channels != trained.data.channels:
+        raise UserError(
+            f"data.channels={settings.data.channels}: the network takes {trained.data.channels}; leave it out"
+        )
     trained = replace(trained, runtime=settings.runtime)
     num_classes = trained.num_classes or record.data.classes
     store = Store(settings.store)

@@ -32,6 +32,8 @@ def run_identity(
     """
     ranks = 1 if settings.runtime.sync_norm else requested_ranks(settings.runtime.devices)
     data = {k: v for k, v in asdict(settings.data).items() if k not in settings.data.places}
+    if settings.data.channels == 3:
+        data.pop("channels")  # as before there was a choice
     if settings.data.on_error == "fail":
         data.pop("max_pixels", None)  # no image is left out
     identity: dict[str, object] = {

@@ -103,8 +103,8 @@ def _batch(split: Split, augment: Augment, finish: Finish, rows: list[int], epoc
 
 
 def _pictures(batch: Batch, data: DataSettings, classes: tuple[str, ...]) -> list[Captioned]:
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (data.mean, data.std))
-    pixels = (batch.images * std + mean).round().clamp(0, 255).to(torch.uint8)
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in data.normalisation())
+    pixels = (batch.images * std + mean).round().clamp(0, 255).to(torch.uint8).expand(-1, 3, -1, -1)
     return [(image, _caption(target, classes)) for image, target in zip(pixels, batch.targets, strict=False)]
 
 

@@ -45,7 +45,13 @@ def make_trainer(
     """Build the network on the device and return its trainer. The keyword parameters are those of TrainerSetup."""
     settings, checked = prepared.settings, prepared.checked
     recipe, spec = checked.recipe, settings.model
-    model = build_model(spec, recipe.parts, num_classes=prepared.num_classes, image_size=settings.pixels)
+    model = build_model(
+        spec,
+        recipe.parts,
+        num_classes=prepared.num_classes,
+        image_size=settings.pixels,
+        channels=settings.data.channels,
+    )
     model = to_device(model, checked.device, channels_last=settings.runtime.channels_last)
     if checked.device.type == "cpu":
         make_safe(model, settings.pixels)
@@ -100,7 +106,9 @@ def compile_step(settings: Settings, trainer: Trainer) -> float:
         )
     views = recipe.map_images[1].views if recipe.map_images else 1
     count = views * min(recipe.micro_batch or settings.batch_size, settings.batch_size)
-    images = grey_images(count, settings.pixels, trainer.device, channels_last=runtime.channels_last)
+    images = grey_images(
+        count, settings.pixels, trainer.device, channels_last=runtime.channels_last, channels=settings.data.channels
+    )
     trainer.forward = compiled(trainer.model, runtime.compile_mode)
     with autocast(recipe.precision, trainer.device):
         return compile_on(trainer.forward, trainer.model, images)

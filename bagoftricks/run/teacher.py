@@ -56,6 +56,7 @@ class Teacher:
     pixels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    channels: int = 3
     precision: SetPrecision | None = None
     run: str | None = None
     class_names: tuple[str, ...] = ()  # if a record has them
@@ -147,7 +148,13 @@ def _of_run(source: str, weights: Path, num_classes: int, class_names: Sequence[
     recipe = _recipe(source, settings, record, classes)
 
     def build() -> nn.Module:
-        return build_model(settings.model, recipe.parts, num_classes=classes, image_size=settings.pixels)
+        return build_model(
+            settings.model,
+            recipe.parts,
+            num_classes=classes,
+            image_size=settings.pixels,
+            channels=settings.data.channels,
+        )
 
     _check_classes(source, classes, num_classes)
     names, change = record.data.class_names, "rename the folders of one of the two data sets"
@@ -162,6 +169,7 @@ def _of_run(source: str, weights: Path, num_classes: int, class_names: Sequence[
         pixels=settings.pixels,
         mean=tuple(settings.data.mean),
         std=tuple(settings.data.std),
+        channels=settings.data.channels,
         precision=recipe.precision,
         run=record.id,
         class_names=names,
@@ -247,6 +255,7 @@ def _timm(source: str, name: str, num_classes: int) -> Described:
 
 def _identified(facts: Mapping[str, object], **parts: Any) -> Teacher:
     """Return the teacher with its digest, after a check of its weights against its network."""
+    facts = {**facts, **({"channels": 1} if parts.get("channels") == 1 else {})}
     facts = {**facts, "pixels": parts["pixels"], "mean": parts["mean"], "std": parts["std"]}
     stat = parts["weights"].stat()
     shapes, weights_digest = _read_once(
@@ -316,12 +325,14 @@ class Online:
         self.network = teacher.network(device, channels_last=channels_last)
         self.order = None if teacher.order is None else torch.tensor(teacher.order, device=device)
         self.precision, self.device, self.pixels = precision, device, teacher.pixels
-        means, stds = (
-            torch.tensor(v, device=device).view(2, 1, 3, 1, 1)
-            for v in ([student.mean, teacher.mean], [student.std, teacher.std])
+        if student.channels > teacher.channels:
+            raise _error(teacher.source, "the teacher sees greys: type data.channels=1, or tricks.distill.online=false")
+        seen, wanted = student.normalisation(), prepared_for(teacher, student).normalisation()
+        self.converts = seen != wanted  # of a grey image, one channel becomes the teacher's three
+        (mean, std), (their_mean, their_std) = (
+            [torch.tensor(values, device=device).view(1, -1, 1, 1) for values in of] for of in (seen, wanted)
         )
-        self.converts = [*student.mean, *student.std] != [*teacher.mean, *teacher.std]
-        self.scale, self.shift = stds[0] / stds[1], (means[0] - means[1]) / stds[1]
+        self.scale, self.shift = std / their_std, (mean - their_mean) / their_std
 
     def __call__(self, images: Images) -> Logits:
         with torch.inference_mode(), autocast(self.precision, self.device):
@@ -331,6 +342,11 @@ class Online:
                 images = F.interpolate(images, (self.pixels,) * 2, mode="bilinear", antialias=True)
             logits: Logits = self.network(images)
         return logits.float() if self.order is None else logits.float()[:, self.order]
+
+
+def prepared_for(teacher: Teacher, data: DataSettings) -> DataSettings:
+    """Return the preparation of a student's images with the channels and the normalisation that its teacher needs."""
+    return replace(data, mean=[*teacher.mean], std=[*teacher.std], channels=teacher.channels)
 
 
 @dataclass(frozen=True)
@@ -364,7 +380,7 @@ def precompute_logits(
     if (stored := _stored_logits(path, shape)) is not None:
         return stored
     start = time.perf_counter()
-    preparation, runtime = replace(settings.data, mean=[*teacher.mean], std=[*teacher.std]), settings.runtime
+    preparation, runtime = prepared_for(teacher, settings.data), settings.runtime
     online = Online(teacher, preparation, device, precision, channels_last=runtime.channels_last)
     finish = Finish(preparation, num_classes, device, channels_last=runtime.channels_last)
     sizes = {"size": teacher.pixels, "batch_size": runtime.eval_batch_size, "workers": runtime.workers}

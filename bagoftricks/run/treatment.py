@@ -35,11 +35,16 @@ def treatment(checked: Checked, data: Dataset, broken: int = 0) -> dict[str, str
         "colours": _colours(augment),
         "batches": ", ".join(name for name, _ in recipe.map_batch) or "as they are",
         "validation": f"{_whole(val)}, centre of {val.size}",
-        "values": f"minus {_listed(settings.data.mean)}, over {_listed(settings.data.std)}",
+        "values": _values(settings.data),
         "split": _split(settings.data, data),
         "decoding": _decoding(settings, augment, data),
         "epoch": _epoch(count, settings.batch_size),
     }
+
+
+def _values(data: DataSettings) -> str:
+    mean, std = data.normalisation()
+    return f"{'luma, ' if data.channels == 1 else ''}minus {_listed(mean)}, over {_listed(std)}"
 
 
 def _whole(augment: Augment) -> str:

@@ -33,15 +33,16 @@ def seconds_from_steps(run: PlannedRun) -> float:
     """Return the time of a few training steps on random images, times the steps of the run."""
     settings = run.settings
     prepared = prepare(settings)
-    checked, classes, size = prepared.checked, prepared.num_classes, settings.pixels
+    checked, classes = prepared.checked, prepared.num_classes
+    size, channels = settings.pixels, settings.data.channels
     steps = len(prepared.data.train.labels) // settings.batch_size
 
     def grey(count: int) -> Tensor:
-        return torch.zeros(min(count, SAMPLE), 3, size, size, device=checked.device)
+        return torch.zeros(min(count, SAMPLE), channels, size, size, device=checked.device)
 
     trainer = make_trainer(prepared, steps, sample=grey, teacher=teacher_online(prepared))
     rows = settings.batch_size * trainer.recipe.reads
-    images = torch.zeros(rows, 3, size, size, device=checked.device)
+    images = torch.zeros(rows, channels, size, size, device=checked.device)
     uniform = torch.full((rows, classes), 1 / classes, device=checked.device)
     batch = Batch(images, uniform, uniform if trainer.recipe.teacher else None)
     trainer.step(batch)

@@ -68,7 +68,7 @@ def reason(error: Exception) -> str:
     return str(inner).strip().partition("\n")[0] or type(inner).__name__
 
 
-def grey_images(count: int, pixels: int, device: torch.device, *, channels_last: bool) -> Images:
+def grey_images(count: int, pixels: int, device: torch.device, *, channels_last: bool, channels: int = 3) -> Images:
     """Return ``count`` images of zeros."""
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    return torch.zeros(count, 3, pixels, pixels, device=device).contiguous(memory_format=memory_format)
+    return torch.zeros(count, channels, pixels, pixels, device=device).contiguous(memory_format=memory_format)

@@ -17,11 +17,11 @@ WHY = (
 
 
 class BigLittleStem(nn.Module):
-    """Strided 7x7, then a second halving in two branches: (B 3 H W) -> (B width H/4 W/4), without a max-pool."""
+    """Strided 7x7, then a second halving in two branches: (B C H W) -> (B width H/4 W/4), without a max-pool."""
 
     def __init__(self, width: int, little_width: int, site: Site) -> None:
         super().__init__()
-        self.entry = ConvNormAct(3, width, 7, 2, site)
+        self.entry = ConvNormAct(site.channels, width, 7, 2, site)
         self.big = ConvNorm(width, width, 3, 2, site)
         self.little = nn.Sequential(
             ConvNormAct(width, little_width, 3, 1, site),

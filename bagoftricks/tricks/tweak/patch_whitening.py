@@ -7,18 +7,17 @@ from bagoftricks.models.layers import ConvNormAct, Site
 from bagoftricks.recipe.edits import FreezeParams, Images, InitFromImages, Part, SetPart
 from bagoftricks.recipe.trick import Task, require, trick
 
-COLOURS = 3
 POSITIONS = 2**18  # pixels whose patches are held in memory at a time: 57 MB in fp64 for 3x3
 
 
 class PatchConv(nn.Conv2d):
-    """Fixed convolution with filters computed from training images: (B 3 H W) -> (B n H/stride W/stride).
+    """Fixed convolution with filters computed from training images: (B C H W) -> (B n H/stride W/stride).
 
     An odd kernel is padded to keep the size at stride 1; an even one is not padded and takes kernel - 1 pixels.
     """
 
-    def __init__(self, filters: int, kernel: int, stride: int, *, bias: bool) -> None:
-        super().__init__(COLOURS, filters, kernel, stride, kernel // 2 if kernel % 2 else 0, bias=bias)
+    def __init__(self, channels: int, filters: int, kernel: int, stride: int, *, bias: bool) -> None:
+        super().__init__(channels, filters, kernel, stride, kernel // 2 if kernel % 2 else 0, bias=bias)
 
 
 @trick(
@@ -37,7 +36,8 @@ class PatchWhitening:
     network sees them, without augmentation and without padding; S = V L V' in fp64, eigenvalues descending. Filter k is
     V_k / sqrt(L_k + eps), with its largest component positive (Page leaves the sign to the solver). Patches at the
     border overlap the convolution's zero padding, so they are not white. A stride of the stem goes to the fixed
-    convolution. Each run computes its own filters: they follow the data and its normalisation.
+    convolution. Each run computes its own filters: they follow the data and its normalisation. Grey images
+    (data.channels=1) have 9.
 
     airbench (Jordan 2024, section 3.2) has kernel=2, mirrored=true, project=false, images=5000 and eps=5e-4: 12 filters
     and their negatives, a learned bias and the activation, without 1x1 and norm, so that model.widths begins with 24.
@@ -69,9 +69,9 @@ class PatchWhitening:
         ]
 
     def stem(self, width: int, stride: int, site: Site) -> nn.Sequential:
-        """Return a module that maps (B 3 H W) to (B width H/stride W/stride), kernel - 1 less for an even kernel."""
-        filters = COLOURS * self.kernel**2 * (2 if self.mirrored else 1)
-        conv = PatchConv(filters, self.kernel, stride, bias=not self.project)
+        """Return a module that maps (B C H W) to (B width H/stride W/stride), kernel - 1 less for an even kernel."""
+        filters = site.channels * self.kernel**2 * (2 if self.mirrored else 1)
+        conv = PatchConv(site.channels, filters, self.kernel, stride, bias=not self.project)
         if self.project:
             return nn.Sequential(conv, *ConvNormAct(filters, width, 1, 1, site))
         if width != filters:
@@ -81,7 +81,7 @@ class PatchWhitening:
             )
         return nn.Sequential(conv, site.act())
 
-    def whiten(self, filters: Float[Tensor, "n 3 K K"], images: Images) -> None:
+    def whiten(self, filters: Float[Tensor, "n C K K"], images: Images) -> None:
         """Fill ``filters`` in place."""
         values, vectors = torch.linalg.eigh(patch_covariance(images, self.kernel))
         values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
@@ -96,8 +96,8 @@ def is_filter(module: nn.Module, name: str) -> bool:
 
 def patch_covariance(images: Images, kernel: int = 3) -> Float[Tensor, "n n"]:
     """Return the uncentred covariance of all patches in fp64, ordered as a filter's (channel, row, column)."""
-    height, width = images.shape[2:]
-    size = COLOURS * kernel**2
+    channels, height, width = images.shape[1:]
+    size = channels * kernel**2
     total = torch.zeros(size, size, dtype=torch.float64, device=images.device)
     for chunk in torch.split(images, max(1, POSITIONS // (height * width))):
         windows = chunk.double().unfold(2, kernel, 1).unfold(3, kernel, 1)
