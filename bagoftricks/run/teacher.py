@@ -326,7 +326,7 @@ class Online:
         self.order = None if teacher.order is None else torch.tensor(teacher.order, device=device)
         self.precision, self.device, self.pixels = precision, device, teacher.pixels
         if student.channels > teacher.channels:
-            raise _error(teacher.source, "the teacher sees greys: type data.channels=1, or tricks.distill.online=false")
+            raise _error(teacher.source, "the teacher sees greys: type data.channels=1, or tricks.distill.mode=offline")
         seen, wanted = student.normalisation(), prepared_for(teacher, student).normalisation()
         self.converts = seen != wanted  # of a grey image, one channel becomes the teacher's three
         (mean, std), (their_mean, their_std) = (
