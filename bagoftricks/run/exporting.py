@@ -1,6 +1,6 @@
 """Networks in files for other programs: safetensors, ONNX and torch.export, checked before they get their names.
 
-An exported network maps normalised images (B, 3, S, S) to logits (B, K) in fp32, for any B. Test-time augmentation is
+An exported network maps normalised images (B, C, S, S) to logits (B, K) in fp32, for any B. Test-time augmentation is
 part of it, so that it has the accuracy of the table. Its description, in JSON, says how images become its input.
 """
 
@@ -47,8 +47,8 @@ class ExportDescription:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     resize: str = "short side to short_side, keeping the shape, bilinear with antialiasing; then the centre"
-    channels: str = "RGB"
-    input: str = "images: float32 (batch, 3, image_size, image_size), each channel (value - mean) / std"
+    channels: str  # RGB, or L: the luma that PIL's convert("L") gives
+    input: str = "images: float32 (batch, channels, image_size, image_size), each channel (value - mean) / std"
     output: str = "logits: float32 (batch, outputs); softmax gives probabilities"
     model: str
     tricks: tuple[str, ...]
@@ -123,13 +123,15 @@ def _program(subject: Subject, weight_set: str, path: str, suffix: str) -> tuple
 def describe_export(subject: Subject, weight_set: str) -> ExportDescription:
     """Return the description of a network in a file."""
     data = subject.settings.data
+    mean, std = data.normalisation()
     return ExportDescription(
         classes=tuple(subject.names),
         outputs=subject.num_classes,
         image_size=subject.pixels,
         short_side=subject.augment.fitted_side(),
-        mean=tuple(data.mean),
-        std=tuple(data.std),
+        mean=tuple(mean),
+        std=tuple(std),
+        channels="RGB" if data.channels == 3 else "L",
         model=subject.trained.model.name,
         tricks=tuple(subject.trained.tricks),
         run=subject.run,
@@ -148,7 +150,8 @@ def check_images(subject: Subject) -> tuple[Images, str]:
             several = torch.cat([images, images])[: max(2, len(images))]  # of one image, no program is made for any B
             return several, f"{len(images)} validation image{'s' if len(images) > 1 else ''}"
     draws = Key(0).fold("export").generator()
-    return torch.randn(CHECKED_IMAGES, 3, size, size, generator=draws), f"{CHECKED_IMAGES} random images"
+    shape = CHECKED_IMAGES, subject.settings.data.channels, size, size
+    return torch.randn(shape, generator=draws), f"{CHECKED_IMAGES} random images"
 
 
 MadeFile = tuple[bytes, Callable[[Images], Logits], str]  # its bytes, the function in it, and how that was run

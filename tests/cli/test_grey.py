@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from tests.data.copies import write_idx
 
@@ -24,7 +25,7 @@ def test_a_run_on_greys_is_evaluated_as_it_was_trained(bot, grey):
     _, record = grey
     assert record["config"]["data"]["channels"] == 1
     (robust,) = record["robustness"].values()
-    assert robust["images"] == 3
+    assert robust["corruptions"] == 15
     again = json.loads(bot("bot-eval", f"run={record['id']}", "format=json").out)
     assert again["top1"] == record["metrics"]["last"]["top1"]
     colours = bot("bot-eval", f"run={record['id']}", "data.channels=3")
@@ -45,6 +46,17 @@ def test_a_teacher_sees_the_channels_that_it_was_trained_on(bot, grey, teacher, 
     )  # fmt: skip
     assert refusal in distilled.err
     assert distilled.status == (2 if refusal else 0), distilled.err
+
+
+def test_an_exported_network_takes_greys(bot, grey, tmp_path):
+    _, record = grey
+    done = bot("bot-eval", f"run={record['id']}", f"export={tmp_path / 'grey.pt2'}")
+    assert done.status == 0, done.err
+    extra = {"bagoftricks.json": ""}
+    program = torch.export.load(tmp_path / "grey.pt2", extra_files=extra).module()
+    about = json.loads(extra["bagoftricks.json"])
+    assert (about["channels"], about["mean"]) == ("L", pytest.approx([33.32]))
+    assert program(torch.zeros(2, 1, 32, 32)).shape == (2, 3)
 
 
 def test_costs_are_those_of_one_channel(bot):
