@@ -1,10 +1,14 @@
 """Tables, titles and notes in the styles of ``format=``; every text is made safe for its place here."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from bagoftricks.errors import printable
 from bagoftricks.escape import for_csv, for_latex, for_markdown
-from bagoftricks.report.text_table import Fit, fold, pad_cells, text_table, text_width
+from bagoftricks.report.text_table import Fit, fold, text_table
+
+if TYPE_CHECKING:
+    from tabulate import TableFormat
 
 STYLES = ("text", "markdown", "latex")  # for people; csv and json are for programs
 ESCAPES: dict[str, Callable[[object], str]] = {"text": printable, "markdown": for_markdown, "latex": for_latex}
@@ -28,22 +32,24 @@ def draw_table(
     head, *cells = [["" if cell is None else escape(cell) for cell in line] for line in lines]
     if style == "text":
         return text_table(head, cells, left, fit)
-    return _latex(head, cells, left) if style == "latex" else _markdown(head, cells, left)
+    from tabulate import tabulate  # takes a moment that text does without
+
+    align = ["left" if at in left else "right" for at in range(len(head))]
+    form = "github" if style == "markdown" else _booktabs()
+    table: str = tabulate(cells, head, form, disable_numparse=True, colalign=align)
+    if style == "markdown":
+        return table
+    columns = "".join(side[0] for side in align)
+    return f"\\begin{{tabular}}{{{columns}}}\n{table}\n\\end{{tabular}}"
 
 
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[int]) -> str:
-    widths = [max(3, *map(text_width, column)) for column in zip(head, *rows, strict=True)]
-    rule = [f":{'-' * (w - 1)}" if at in left else f"{'-' * (w - 1)}:" for at, w in enumerate(widths)]
-    lines = [pad_cells(line, widths, left) for line in (head, rule, *rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _booktabs() -> "TableFormat":
+    """Return LaTeX's form without tabulate's own escapes, which are less than ours."""
+    from tabulate import DataRow, Line, TableFormat
 
-
-def _latex(head: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[int]) -> str:
-    """Return a table for the package booktabs."""
-    first, *others = [" & ".join(line) + r" \\" for line in (head, *rows)]
-    columns = "".join("l" if at in left else "r" for at in range(len(head)))
-    lines = [f"\\begin{{tabular}}{{{columns}}}", r"\toprule", first, r"\midrule", *others, r"\bottomrule"]
-    return "\n".join([*lines, r"\end{tabular}"])
+    row = DataRow("", " & ", r" \\")
+    top, middle, bottom = (Line(rf"\{name}rule", "", "", "") for name in ("top", "mid", "bottom"))
+    return TableFormat(top, middle, None, bottom, row, row, padding=0, with_header_hide=None)
 
 
 def with_notes(table: str, notes: Sequence[str], style: str, fit: Fit | None = None) -> str:
