@@ -38,7 +38,7 @@ def treatment(checked: Checked, data: Dataset, broken: int = 0) -> dict[str, str
         "values": _values(settings.data),
         "split": _split(settings.data, data),
         "decoding": _decoding(settings, augment, data),
-        "epoch": _epoch(count, settings.batch_size),
+        "epoch": _epoch(count, settings.batch_size) + (f"; {recipe.sampling[0]}" if recipe.sampling else ""),
     }
 
 

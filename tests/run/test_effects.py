@@ -46,11 +46,20 @@ EXAMPLES = [  # trick, values that do something, values that do nothing
     ("gem", {"p": 2.0, "learnable": False}, {"p": 1.0, "learnable": False}),
     ("sgd", {"momentum": 0.8, "nesterov": True}, {"momentum": 0.9, "nesterov": True}),
     ("ghost_norm", {"splits": 2}, {"splits": 1}),
+    ("head_lr", {"factor": 1.01}, {"factor": 1.0}),
+    ("class_weights", {"beta": 0.5}, {"beta": 1e-12}),
 ]
 
 
 def check(name, params, length=RUN, **facts):
     check_effects({name: create(name, **params)}, make_task(**{**FACTS, **facts}), length)
+
+
+@pytest.mark.parametrize("name", ["class_weights", "balanced_sampling"])
+def test_classes_of_equal_size_leave_nothing_to_balance(name):
+    check(name, {}, class_counts=(7,) * 9 + (8,))
+    with pytest.raises(NoEffectError, match=rf"^trick '{name}' changes nothing: "):
+        check(name, {}, class_counts=(7,) * 10)
 
 
 @pytest.mark.parametrize(("name", "some", "nothing"), EXAMPLES)
