@@ -357,6 +357,8 @@ class Settings:
     """share of right answers that metric=time_to_accuracy measures the training time to"""
     price_per_hour: Optional[float] = None
     """of the device, in any currency: the table shows what training and 10,000 predictions cost"""
+    objective: str = "top1"
+    """result or cost that a search improves (-m hydra/sweeper=optuna): top1, loss, ece, mce, train_seconds, macs ..."""
     plugins: list[str] = field(default_factory=list)
     """files and modules that register tricks, networks, data sets or protocols: [my_tricks.py,package.module]"""
     rerun: bool = False

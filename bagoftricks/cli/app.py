@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 RESUMED = ("bot-train", "bot-sweep", "bot-eval")  # commands that go on where they were interrupted
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 75
 RANK_0_SECONDS = 1.0  # for rank 0 to print the error of all ranks
-Job = Callable[["Settings", str], None]  # the settings, and the command that makes them again
+Job = Callable[["Settings", str], float | None]  # (settings, command that makes them again) -> value for a search
 
 
 def run_command(program: str, argv: list[str] | None, action: Callable[[list[str]], int | None]) -> int:
@@ -99,24 +99,31 @@ def _run_hydra(program: str, arguments: list[str], job: Job) -> int:
     from bagoftricks.cli.schema import register, to_settings
     from bagoftricks.cli.text import as_typed
     from bagoftricks.plugins import extension_arguments
+    from bagoftricks.report.objective import worst_value
 
     worst = DONE
 
-    def task(config: "DictConfig") -> None:
+    def task(config: "DictConfig") -> float | None:
         nonlocal worst
         hydra_config = HydraConfig.get()
         overrides: list[str] = OmegaConf.to_container(hydra_config.overrides.task)  # type: ignore[assignment]
         typed = [as_typed(override) for override in without_extensions(overrides)]
         command = shlex.join([program, *typed, *extension_arguments()])
 
+        values: list[float | None] = []
+
         def run() -> None:
-            job(to_settings(config), command)
+            values.append(job(to_settings(config), command))
 
         swept = hydra_config.mode == RunMode.MULTIRUN
-        if swept and "BasicLauncher" not in str(hydra_config.launcher.get("_target_")):
+        searched = swept and "BasicSweeper" not in str(hydra_config.sweeper.get("_target_"))
+        if swept and not searched and "BasicLauncher" not in str(hydra_config.launcher.get("_target_")):
             run()  # in a process of its own, whose launcher reports the failure
         else:
             worst = max(worst, _guarded(command if swept else program, run))  # a failed job does not stop the others
+        if searched and not values:
+            return worst_value(config.objective)  # so that the search goes on elsewhere
+        return values[0] if values else None
 
     register(arguments)
     arguments = [*hydra_arguments(), *arguments]

@@ -44,6 +44,7 @@ CFG = dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all"))
 INFO, INFO_ABOUT = {"--info", "-i"}, {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
 VALUES = {bool: "true or false", int: "a whole number", float: "a number"}
 LONGEST_NUMBERS = 1000  # characters
+SWEPT = re.compile(r"(choice|range|interval|glob|tag|sort|shuffle)\(")
 PLAIN_LIST = re.compile(r"\[?[\w, ]*\]?")
 
 
@@ -212,6 +213,8 @@ def _setting(sign: str, key: str, value: str | None, multirun: bool) -> str:
         return f"{key}={quoted_text(key, value, multirun=multirun)}"
     if value is not None:
         _check_brackets(f"{key}={value}")
+        if not multirun and (found := SWEPT.match(value)):
+            raise UserError(f"{key}={shortened(value)}: {found[1]} makes several runs: type -m as well")
         if not multirun and _is_sweep(value) and get_origin(type_of(key)) is not list:
             raise UserError(f"{key}={shortened(value)} names several values: type -m for one run each")
         _check_written(key, value, multirun)

@@ -2,10 +2,12 @@
 
 import shlex
 import sys
-from typing import TYPE_CHECKING
+from itertools import count
+from typing import TYPE_CHECKING, NamedTuple
 
 from bagoftricks.cli.app import launch, run_command
-from bagoftricks.cli.streams import show_result
+from bagoftricks.cli.search import search_arguments, sweeper_of
+from bagoftricks.cli.streams import say, show_result
 from bagoftricks.settings import OVERRIDE
 from bagoftricks.started import other_rank
 
@@ -16,21 +18,62 @@ if TYPE_CHECKING:
     from bagoftricks.store.record import Record
 
 
-def main(argv: list[str] | None = None) -> int:
-    finished: list[tuple[Settings, Record]] = []
+class Finished(NamedTuple):
+    """A run that this process carried out."""
 
-    def job(settings: "Settings", command: str) -> None:
+    settings: "Settings"
+    record: "Record"
+    command: str
+    objective: float
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command("bot-train", argv, train_runs)
+
+
+def train_runs(arguments: list[str]) -> int:
+    """Carry out the run, those of a multirun or those of a search, and print their table; the exit status."""
+    finished: list[Finished] = []
+    searched, trials = sweeper_of(arguments) is not None, count(1)
+
+    def job(settings: "Settings", command: str) -> float:
         from bagoftricks.cli.progress import ConsoleReporter
+        from bagoftricks.report.objective import objective_value, require_objective
         from bagoftricks.run.carry_out import carry_out
 
+        require_objective(settings)
+        if searched and next(trials) == 1:
+            warn_of_test_split(settings)
         if settings.extend is not None:
             settings = longer_run(settings, command)
         reporter = ConsoleReporter(enabled=settings.runtime.progress)
         if (note := photographs_note(settings)) and not other_rank():
             reporter.note(note)
-        finished.append((settings, carry_out(settings, reporter, command)))
+        record = carry_out(settings, reporter, command)
+        value = objective_value(record, settings)
+        finished.append(Finished(settings, record, command, value))
+        if searched and settings.runtime.progress:
+            reporter.note(f"{settings.objective} {value:g} ({record.reported}): {command}")
+        return value
 
-    return run_command("bot-train", argv, lambda rest: launch("bot-train", job, lambda: show(finished), rest))
+    def finish() -> None:
+        show(finished, searched=searched)
+        if searched and not finished and any(argument.startswith("hydra/launcher=") for argument in arguments):
+            say("bot-train", "the same command without hydra/launcher= prints the table of the finished runs")
+
+    return launch("bot-train", job, finish, [*arguments, *search_arguments(arguments)])
+
+
+def warn_of_test_split(settings: "Settings") -> None:
+    """Print a warning if a search chooses by the images that a study reports."""
+    from bagoftricks.report.objective import depends_on_images
+
+    if not settings.data.holdout and depends_on_images(settings.objective):
+        say(
+            "bot-train",
+            "warning: this search chooses by the validation images, so a study on them would look too good: type "
+            "data.holdout=0.1 to choose by a tenth of the training images",
+        )
 
 
 def longer_run(settings: "Settings", command: str) -> "Settings":
@@ -53,8 +96,8 @@ def photographs_note(settings: "Settings") -> str | None:
     )
 
 
-def show(finished: "list[tuple[Settings, Record]]") -> None:
-    """Print the table of the finished runs, the only thing on standard output."""
+def show(finished: list[Finished], *, searched: bool = False) -> None:
+    """Print the table of the finished runs, of a search the best one first: the only thing on standard output."""
     if not finished or other_rank():
         return
     from bagoftricks.cli.layout import terminal_fit
@@ -66,16 +109,18 @@ def show(finished: "list[tuple[Settings, Record]]") -> None:
     from bagoftricks.report.table import record_rows, render, run_columns
     from bagoftricks.store.json_fields import to_json
 
-    settings = finished[0][0]
+    if searched:
+        finished = best_first(finished)
+    settings = finished[0].settings
     style = settings.format
     measure = make_measure(settings.metric, settings.target, settings.price_per_hour)
-    records = [record for _, record in finished]
+    records = [run.record for run in finished]
     if style == "json":
         made = [to_json(record) for record in records]
         show_result(for_json(made[0] if len(made) == 1 else made))
         return
     rows = [row for record in records for row in record_rows(record, measure)]
-    keys = score_keys(rows, each=any(settings.corruptions.each for settings, _ in finished))
+    keys = score_keys(rows, each=any(run.settings.corruptions.each for run in finished))
     columns = run_columns(rows, style, measure=measure, scores=keys)
     fit = terminal_fit()
     show_result(with_notes(render(rows, columns, style, fit), robustness_notes(rows), style, fit))
@@ -83,8 +128,20 @@ def show(finished: "list[tuple[Settings, Record]]") -> None:
         for row in [row for row in rows if TIME not in row.measured]:
             print(f"{printable(row.label)}: never at {100 * measure.target:g} %")
     if style == "text":
-        for settings, record in finished:
-            print(printable(f"record: {settings.store}/{record.id}/record.json"))
+        for run in finished:
+            print(printable(f"record: {run.settings.store}/{run.record.id}/record.json"))
+        if searched:
+            best = finished[0]
+            print(printable(f"best {settings.objective}: {best.objective:g} ({best.record.reported}): {best.command}"))
+
+
+def best_first(finished: list[Finished]) -> list[Finished]:
+    """Return the runs of a search by their objective, each once."""
+    from bagoftricks.report.objective import better_if_higher
+
+    sign = -1 if better_if_higher(finished[0].settings.objective) else 1
+    once = {run.record.id: run for run in finished}
+    return sorted(once.values(), key=lambda run: sign * run.objective)
 
 
 if __name__ == "__main__":

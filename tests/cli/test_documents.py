@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bagoftricks.cli.runs import RunsArguments
+from bagoftricks.cli.search import search_arguments
 from bagoftricks.cli.table import TableArguments
 from bagoftricks.report.query import Query
 from bagoftricks.study.experiment import load_experiment
@@ -50,8 +51,10 @@ def test_a_documented_command_composes(bot, command, monkeypatch):
         said = planned.err.splitlines()[:-1]  # a teacher is a run that this store does not have
         assert planned.status == 0 or all("there is no such finished run" in line for line in said), planned.err
         return
-    arguments = [argument for argument in arguments if argument != "-m"]
-    swept = [re.sub(r"=(\w+),[\w,]+$", r"=\1", argument) for argument in arguments]  # --cfg shows one job
+    search_arguments(arguments)  # refuses what is no search
+    arguments = [argument for argument in arguments if argument != "-m" and not argument.startswith("hydra")]
+    searched = [re.sub(r"=(?:tag\(log,)?(?:interval|choice)\(([^,]+),.*", r"=\1", argument) for argument in arguments]
+    swept = [re.sub(r"=([\w.]+),[\w.,]+$", r"=\1", argument) for argument in searched]  # --cfg shows one job
     assert bot(program, *swept, "--cfg", "job").status == 0
 
 
