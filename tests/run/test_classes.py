@@ -14,8 +14,9 @@ from bagoftricks.data import find_dataset
 from bagoftricks.errors import UserError
 from bagoftricks.rng import Key
 from bagoftricks.run.classes import class_names_of, output_order
-from bagoftricks.run.evaluation import evaluate, export, subject_of_file, subject_of_run
+from bagoftricks.run.evaluation import evaluate, subject_of_file, subject_of_run
 from bagoftricks.run.execute import execute
+from bagoftricks.run.exporting import export
 from bagoftricks.run.loading import class_notes
 from bagoftricks.run.prepare import prepare
 from bagoftricks.run.start import make_trainer
