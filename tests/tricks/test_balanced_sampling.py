@@ -66,3 +66,9 @@ def test_images_that_cannot_be_read_leave_a_balanced_plan():
 def test_an_exponent_without_a_meaning_is_refused(exponent):
     with pytest.raises(UserError, match=rf"^tricks\.balanced_sampling\.exponent={exponent}: must be in \[0, 1\)"):
         create("balanced_sampling", exponent=exponent)
+
+
+def test_which_images_come_together_is_drawn():
+    evens = np.arange(0, 30, 2)
+    chosen = sampled(np.where(np.arange(40) < 30, 0.5, 2.5), KEY.numpy()) % 40
+    assert 0 < np.isin(evens, chosen).sum() < 15  # not every second one
