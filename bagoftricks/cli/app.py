@@ -38,11 +38,12 @@ def run_command(program: str, argv: list[str] | None, action: Callable[[list[str
 
     def answer_or_act() -> int | None:
         from bagoftricks.cli.extend import extend
+        from bagoftricks.cli.newest import with_ids
 
         answer = information(program, arguments)
         if answer is None:
             require_working_folder()
-            return action(extend(arguments))
+            return action(with_ids(program, extend(arguments)))
         show_result(answer)
         return DONE
 

@@ -148,7 +148,7 @@ TOPICS: Entries = (
     ("tricks", "all tricks, a line each; or one of them, as mixup"),
     ("data model preset corruptions", "what there is to choose; or one choice, as imagefolder"),
     ("settings runtime", "settings; or one of them, as lr or runtime.threads"),
-    ("experiments", "the papers' tables; or one of them, as page/ladder"),
+    ("experiments designs", "the papers' tables; or one of them, as page/ladder; designs of studies"),
     ("completion", "of commands, tricks and settings in bash, zsh and fish"),
 )
 COMPLETION: Entries = (

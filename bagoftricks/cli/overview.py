@@ -20,7 +20,9 @@ def answer(arguments: list[str]) -> None:
         from bagoftricks.cli.complete import script
 
         print(script(" ".join(arguments[1:])))
-    elif arguments == ["schema"]:
+    elif arguments[0] == "schema":
+        if arguments[1:]:
+            raise UserError(f"schema takes nothing more: leave out '{arguments[1]}' (all is in one document)")
         from bagoftricks.cli.json_schema import json_schema
         from bagoftricks.escape import for_json
 

@@ -40,7 +40,10 @@ class Setting(NamedTuple):
         about, must = self.field.doc, self.field.must
         if must.startswith("must be ") and must.removeprefix("must be ") not in about:
             about = f"{about}; {must}"
-        return f"{self.name}={typed(self.field.default)}", about + (f" ({self.owner})" if self.owner else "")
+        usual = typed(self.field.default)
+        if preset := default_preset().get(self.name):
+            about, usual = f"{about} ({usual} in a preset that does not set it)", preset
+        return f"{self.name}={usual}", about + (f" ({self.owner})" if self.owner else "")
 
 
 def typed(value: object) -> str:
@@ -49,6 +52,13 @@ def typed(value: object) -> str:
         return {True: "true", False: "false", None: "null"}[value]
     text = str(value).replace(" ", "") if isinstance(value, list) else str(value)
     return f"'{text}'" if " " in text else text
+
+
+@cache
+def default_preset() -> dict[str, str]:
+    """Return what the preset sets that is chosen where none is typed."""
+    (file,) = [file for file in yaml_files("preset") if file.stem == "digits"]
+    return dict(re.findall(r"^(\w+): (\S+)$", file.read_text(encoding="utf-8"), re.MULTILINE))
 
 
 @cache
@@ -102,7 +112,11 @@ def _exact(program: str, name: str, group: str) -> Iterator[list[str]]:
             yield option_lines(of, name)
     if group:
         return
-    yield from (entry_lines([(f"{program} {word}", about)]) for word, about in COMMANDS[program].words if word == name)
+    yield from (
+        entry_lines([(f"{program} {word}", about)])
+        for word, about in (COMMANDS[program].words if program in COMMANDS else ())
+        if word == name
+    )
     if name in experiment_files():
         yield experiment_lines(name)
     yield from (entry_lines([(f"{f.name}=", f.doc)]) for f in own_settings(program) if f.name == name)
@@ -213,6 +227,16 @@ def _experiments() -> list[str]:
     return [*entry_lines(titles), "", *paragraph("bot-sweep experiment=NAME trains the rows that are missing.")]
 
 
+def _designs() -> list[str]:
+    from bagoftricks.study.arms import DESIGNS
+
+    return [
+        *entry_lines((f"design={name}", about) for name, about in DESIGNS.items()),
+        "",
+        *example_lines([("bot-sweep design=stack 'tricks=[resnet_d,cosine,mixup(alpha=0.4)]' seeds=3", "")]),
+    ]
+
+
 def completion_lines() -> list[str]:
     """Return the lines to type for completion."""
     return [*paragraph("Tab completes commands, tricks, settings, experiments and run ids:"), *entry_lines(COMPLETION)]
@@ -223,6 +247,7 @@ GENERAL: dict[str, Callable[[], list[str]]] = {
     "settings": _settings,
     "runtime": _runtime,
     "experiments": _experiments,
+    "designs": _designs,
     "completion": completion_lines,
     **{family: lambda family=family: _family(family) for family in FAMILIES},  # type: ignore[misc]
     **{group: lambda group=group: _options(group) for group in YAML_GROUPS},  # type: ignore[misc]

@@ -41,7 +41,7 @@ from bagoftricks.training.trainer import autocast
 from bagoftricks.tricks.catalogue import create
 
 KEY = "tricks.distill.teacher"  # as it is typed
-FORMS = f"{KEY}=run:ID (a finished run), file:PATH, torchvision:NAME:PATH or timm:NAME:PATH"
+FORMS = f"{KEY}=run:ID (a finished run, or run:last), file:PATH, torchvision:NAME:PATH or timm:NAME:PATH"
 TEACHERS = "teachers"  # folder of the logits of teachers, inside a store
 
 

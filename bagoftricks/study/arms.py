@@ -18,3 +18,14 @@ class Arm:
     compare_to: str | None = None  # label of the arm that its difference is measured from; None: it has none
     published: Mapping[str, float] = field(default_factory=dict)  # the paper's values by column: {"top1": 77.16}
     needs: tuple[str, ...] = ()  # tricks of the row that do not exist yet; such an arm cannot run
+
+
+DESIGNS = {
+    "stack": "tricks added one by one, each row against the one above, as in the papers' tables",
+    "one_at_a_time": "each trick alone, against the baseline",
+    "leave_one_out": "all tricks but one, against all of them",
+    "factorial": "every subset of the tricks: main effects and interactions (max_tricks= limits the subsets)",
+    "fractional": "a part of the factorial that still tells the main effects apart (runs= or resolution=)",
+    "arms": "the sets that are typed, as 'tricks=[mixup,resnet_d+cosine]', against the baseline",
+    "greedy": "the trick that gains most, then the one that adds most to it, until none gains floor=",
+}

@@ -18,18 +18,9 @@ import numpy as np
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.plugins import join_list, split_items, split_list
 from bagoftricks.registry import HyperParameter, Values
-from bagoftricks.study.arms import Arm, Tricks
+from bagoftricks.study.arms import DESIGNS, Arm, Tricks
 from bagoftricks.tricks.catalogue import card, family_of, hyper_parameter
 
-DESIGNS: tuple[str, ...] = (
-    "stack",
-    "one_at_a_time",
-    "leave_one_out",
-    "factorial",
-    "fractional",
-    "arms",
-    "greedy",
-)
 ALTERNATIVES = ("one_at_a_time", "arms", "greedy")  # never put two entries in one arm unless they share no trick
 NO_TRICKS: Tricks = MappingProxyType({})
 BASELINE = "baseline"

@@ -66,7 +66,7 @@ def test_a_discouraged_pair_and_an_overlap_are_in_the_help_of_the_trick():
         ("preset", "cifar_laptop"),
         ("corruptions", "imagenet_c"),
         ("refine", "mixup"),
-        ("settings", "batch_size=256"),
+        ("settings", "batch_size=32"),
         ("runtime", "runtime.device=auto"),
         ("imagefolder", "data.root="),
         ("resnet50", "model.width="),

@@ -89,3 +89,8 @@ def test_the_command_prints_it_with_the_parts_of_plug_ins(bot, tmp_path):
         "default": 1.0,
         "description": "how much",
     }
+
+
+def test_the_command_takes_nothing_more(bot):
+    assert "leave out 'record'" in bot("bagoftricks", "schema", "record").err
+    assert "tricks.mixup.alpha" in bot("bagoftricks", "--help", "mixup").out

@@ -331,7 +331,7 @@ def test_a_network_of_timm_is_a_teacher(library, store):
     ("source", "message"),
     [
         ("", r"tricks.distill.teacher is not set: name the network to learn from with tricks.distill.teacher=run:ID "
-             r"\(a finished run\), file:PATH, torchvision:NAME:PATH or timm:NAME:PATH"),
+             r"\(a finished run, or run:last\), file:PATH, torchvision:NAME:PATH or timm:NAME:PATH"),
         ("resnet50", r"tricks.distill.teacher=resnet50: names no teacher; type tricks.distill.teacher=run:ID .*"),
         ("run:zzz", r".*=run:zzz: there is no such finished run in store=.*; bot-table lists the ids"),
         ("run:@ema", r".*: there is no such finished run .*"),

@@ -144,7 +144,7 @@ def test_a_factorial_of_up_to_k_tricks_is_a_sum_of_binomials(k):
     assert max(len(arm.tricks) for arm in arms) == min(k, 11)
 
 
-@given(lists, st.sampled_from(DESIGNS))
+@given(lists, st.sampled_from(list(DESIGNS)))
 def test_arms_differ_hold_the_base_and_use_every_trick(tricks, design):
     arms = make_arms(design, tricks, base=BASE)
     assert len({arm.label for arm in arms}) == len({frozenset(arm.tricks) for arm in arms}) == len(arms)
