@@ -329,10 +329,12 @@ def _agreed(asked: RunsArguments, what: str) -> bool:
 
 def _line(run: "SurveyedRun") -> str:
     """Return a run in one line."""
-    from bagoftricks.report.labels import label
+    from bagoftricks.report.labels import short_label
 
     about, record = run.description, run.record
-    known = [label(about.tricks), about.model["name"], about.data, f"seed {about.seed}"] if about else []
+    name = short_label(about.tricks, about.command, about.teacher) if about else ""
+    who = [f"of {about.user}"] if about and about.user else []
+    known = [name, about.model["name"], about.data, f"seed {about.seed}", *who] if about else []
     score = [f"top-1 {record.metrics[record.reported].top1:.2f} %"] if record else []
     return ", ".join([run.state.value, *known, *score])
 

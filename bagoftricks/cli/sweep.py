@@ -184,9 +184,12 @@ def run_missing(plan: "Plan", name: str, about: Json, sweep: Sweep, store: "Stor
     from bagoftricks.store.store import RunState
     from bagoftricks.study.estimate import seconds_from_records
     from bagoftricks.study.launch import run_here, run_in_workers
-    from bagoftricks.study.plan import save_study, states
+    from bagoftricks.study.plan import replaced_arms, save_study, states
 
     store.writable()
+    lost = replaced_arms(store, name, plan)
+    if lost and sweep.design != "greedy":  # whose arms are made step by step
+        say("bot-sweep", f"the study {name} had other arms ({', '.join(lost)}): it is replaced; name=NAME keeps both")
     save_study(store, name, plan, about)
     before = states(plan, store)
     if sweep.retry == "failed":

@@ -67,6 +67,8 @@ class ImageFolder(DataSettings):
         train = _list_images(train_lister, names)
         warnings += [*_look_alikes(names), *_same_folders(train_lister), *archive_warnings(train_root)]
         classes, none = tuple(as_text(name) for name in names), train.subset(np.array([], np.int64))
+        if self.holdout and val_root is not None:
+            warnings.append(f"{printable(val_root)} is not used: data.holdout takes the validation images from train/")
         listings = {"train": train_lister.listing()}
         found = Dataset("imagefolder", classes, train, none, listings=listings, warnings=tuple(warnings))
         with despite_errors(found):

@@ -158,10 +158,16 @@ def fitted(model: nn.Module, tensors: WeightTensors, path: str, *, new_head: boo
         for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
         if names
     ]
+    small = any((*tensor.shape[2:], *own[name].shape[2:]) == (7, 7, 3, 3) for name, tensor in found.items())
+    stem = (
+        " (images of up to 64 pixels get a small stem: type model.stem=imagenet, or a larger image_size)"
+        if small
+        else ""
+    )
     if wrong:
         raise UserError(
             f"{path} is not of this network with these tricks: of its tensors, {', '.join(wrong)}; "
-            "choose model= and the tweaks that the weights were trained with"
+            f"choose model= and the tweaks that the weights were trained with{stem}"
         )
     return found
 

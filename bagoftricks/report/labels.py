@@ -9,7 +9,8 @@ from bagoftricks.errors import UserError
 from bagoftricks.folders import user_folders, yaml_files
 from bagoftricks.registry import Values
 from bagoftricks.store.json_fields import Json
-from bagoftricks.store.record import Record
+from bagoftricks.store.record import TeacherFacts
+from bagoftricks.store.survey import SHORT_ID
 from bagoftricks.store.weight_sets import LAST
 from bagoftricks.tricks.catalogue import card, families
 from bagoftricks.yaml_files import read_yaml
@@ -31,25 +32,33 @@ def weights_label(name: str, weights: str) -> str:
     return name if weights == LAST else f"{name} [{weights}]"
 
 
-def preset_of(record: Record) -> str:
-    """Return the preset that the run's command names, an empty text without one."""
-    found = PRESET.search(record.command)
+def preset_of(command: str) -> str:
+    """Return the preset that a run's command names, an empty text without one."""
+    found = PRESET.search(command)
     return found[1] if found else ""
 
 
-def short_label(record: Record) -> str:
+def short_label(tricks: dict[str, Json], command: str, teacher: TeacherFacts | None = None) -> str:
     """Return the preset and what was changed of its tricks, as ``fast + mixup(alpha=0.4)``, if shorter than ``label``.
 
-    The preset's tricks are those of its file as it is now.
+    The preset's tricks are those of its file as it is now. A teacher that is a run has its id, not its digest.
     """
-    names, preset = label(record.tricks), preset_of(record)
+    if teacher and teacher.run:
+        tricks = {name: _with_run(params, teacher) for name, params in tricks.items()}
+    names, preset = label(tricks), preset_of(command)
     known = _preset_tricks(preset, user_folders()) if preset else {}
     if not known:
         return names
-    changed = [n for n in _ordered(record.tricks) if n not in known or _changed(n, record.tricks[n], known[n])]
-    added = "".join(f" + {_trick_label(name, record.tricks[name], known.get(name, {}))}" for name in changed)
-    dropped = "".join(f" {MINUS} {name}" for name in _ordered(known) if name not in record.tricks)
+    changed = [n for n in _ordered(tricks) if n not in known or _changed(n, tricks[n], known[n])]
+    added = "".join(f" + {_trick_label(name, tricks[name], known.get(name, {}))}" for name in changed)
+    dropped = "".join(f" {MINUS} {name}" for name in _ordered(known) if name not in tricks)
     return min(preset + added + dropped, names, key=len)
+
+
+def _with_run(params: Values, teacher: TeacherFacts) -> Json:
+    """Return hyper-parameters with the beginning of the teacher's id in place of the digest of its weights."""
+    run = f"run:{str(teacher.run)[:SHORT_ID]}"
+    return {key: run if value == teacher.digest else value for key, value in params.items()}
 
 
 def _ordered(tricks: Iterable[str]) -> list[str]:

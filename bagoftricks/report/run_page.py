@@ -31,6 +31,7 @@ LOG_LINES = 5
 NOT_SHOWN = ("tricks", "plugins", "store", "format", "rerun")  # settings that say nothing of this run
 METRICS_BYTES = 2**26
 MISSING = object()
+CHANGED = "Settings that differ from the defaults of the data set and the network"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +185,10 @@ def page_sections(page: RunPage, *, blocks: bool) -> list[Section]:
     about.append((term, run.get("command") or "not known"))
     sections = [
         ("", about),
-        ("Settings that differ from the default", [(key, typed_text(value)) for key, value in page.settings.items()]),
+        (
+            CHANGED,
+            [(key, typed_text(value)) for key, value in page.settings.items()],
+        ),
         ("Results", [(weights, _scores(scores)) for weights, scores in page.results.items()] + _robust(page)),
         ("Learning curve", [("top-1 %", f"{sparkline(page.curve, blocks=blocks)}  {_ends(page.curve)}")]),
         ("Costs", [(key, fact_text(value)) for key, value in page.cost.items() if not isinstance(value, dict)]),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timezone
 
 from bagoftricks.report.column import Column
-from bagoftricks.report.labels import label
+from bagoftricks.report.labels import short_label
 from bagoftricks.report.query import Query
 from bagoftricks.report.rows import Row
 from bagoftricks.report.table import render
@@ -26,6 +26,7 @@ class ListedRun(Row):
     age_seconds: float
     changed: str  # in UTC, as ISO 8601
     host: str | None = None
+    user: str | None = None
     pid: int | None = None
     model: str | None = None
     data: str | None = None
@@ -50,12 +51,13 @@ def listed_run(run: SurveyedRun, now: float, studies: Sequence[StudyRuns] = ()) 
     known |= {} if about is None else {"epochs": about.epochs, "seed": about.seed}
     name = f"{of_study.labels[run.id]} (study {of_study.name})" if of_study else ""
     return ListedRun(
-        label=label(about.tricks) if about else name,
+        label=short_label(about.tricks, about.command, about.teacher) if about else name,
         id=run.id,
         state=run.state.value,
         age_seconds=max(0.0, now - run.changed),
         changed=datetime.fromtimestamp(run.changed, timezone.utc).isoformat(timespec="seconds"),
         host=run.owner.host if run.owner else about.host if about else None,
+        user=about.user if about else None,
         pid=run.owner.pid if run.owner and run.state is FolderState.RUNNING else None,
         top1=record.metrics[record.reported].top1 if record else None,
         parent=about.parent.id if about and about.parent else None,
@@ -90,6 +92,7 @@ def runs_table(rows: Sequence[ListedRun], ids: Sequence[str], style: str, fit: F
         Column("seed", "seed"),
         Column("parent", "goes on from", lambda run_id: short.get(run_id, run_id)),
         Column("host", "host"),
+        Column("user", "user"),
         Column("pid", "pid"),
     ]
     if style == "csv":

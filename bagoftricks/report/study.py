@@ -83,7 +83,14 @@ def study_report(
     if style == "csv":
         return tabulate_rows([flatten(row) for row in rows], style)
     headings = study_headings(columns, known, robust)
-    shown = tabulate_rows([shown_row(row, headings, several_devices(records)) for row in rows], style, fit)
+    cells = [shown_row(row, headings, several_devices(records)) for row in rows]
+    if style == "text":
+        against = against_note(rows)
+        notes[:0] = [against] if against else []
+        told = {"against"} if against else set()
+        told |= {"n"} if all(row.n == len(study.seeds) for row in rows) else set()
+        cells = [{key: cell for key, cell in row.items() if key not in told} for row in cells]
+    shown = tabulate_rows(cells, style, fit)
     parts = [title_line(study.title or study.name, style, fit), shown]
     if effects:
         parts += ["", tabulate_rows([shown_effect(effect) for effect in effects], style, fit)]
@@ -208,6 +215,17 @@ def shown_row(row: StudyRow, columns: Sequence[Column], several: bool) -> dict[s
             cells["mCE verdict"] = robust.verdict if robust else ""
             cells["mCE p (Holm)"] = "" if not robust or robust.p_holm is None else f"{robust.p_holm:.3f}"
     return {**cells, "against": comparison.against if comparison else ""}
+
+
+def against_note(rows: Sequence[StudyRow]) -> str:
+    """Return what all rows are compared with, in words; an empty text if it takes a column to say."""
+    above = ["", *(row.label for row in rows)]
+    pairs = [(above[at], row.comparison.against) for at, row in enumerate(rows) if row.comparison]
+    if len({against for _, against in pairs}) == 1 and len(pairs) > 1:
+        return f"differences are against {pairs[0][1]}"
+    return (
+        "differences are against the row above" if pairs and all(before == against for before, against in pairs) else ""
+    )
 
 
 def _column_cells(row: StudyRow, column: Column, several: bool, missing: str) -> dict[str, str]:

@@ -17,6 +17,7 @@ from bagoftricks.robustness.overlaps import record_overlaps
 from bagoftricks.robustness.scoring import corruption_names
 from bagoftricks.store.record import Environment, Record
 from bagoftricks.store.robustness import ROBUSTNESS_SCORES
+from bagoftricks.store.survey import SHORT_ID
 from bagoftricks.store.typed import environment_by_key, record_settings, typed_text
 
 RESULT = [
@@ -35,7 +36,7 @@ COST = [
 ]
 LATENCY = Column("latency_ms", "latency ms", "{:.2f}".format)
 TRAIN_SECONDS = Column("train_seconds", "train s", "{:.0f}".format)
-SHORT_ID = 8  # characters of an id in a text table, unless more are needed
+
 ROW_KEYS = (  # of runs, next to those of settings
     *(column.key for column in [*RESULT, *COST, LATENCY, TRAIN_SECONDS]),
     *("label", "tricks", "preset", "id", "parent", "weights", "model", "data", "epochs", "seed"),
@@ -66,7 +67,8 @@ BENCH = [
 
 def record_rows(record: Record, measure: Measure = NO_MEASURE) -> list[RunRow]:
     """Return a row for each weight set, with the values of ``measure``."""
-    name, shown, preset = label(record.tricks), short_label(record), preset_of(record) or None
+    name, preset = label(record.tricks), preset_of(record.command) or None
+    shown = short_label(record.tricks, record.command, record.data.teacher)
     settings = record_settings(record)
     facts = {**environment_by_key(record), **settings, "parent": record.parent.id if record.parent else None}
     return [

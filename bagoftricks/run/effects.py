@@ -175,7 +175,9 @@ def idle_loss(edit: e.SetLoss, trick: Trick, probe: Probe) -> Why:
     logits = normal(*targets.shape).requires_grad_()
     (mine,) = torch.autograd.grad(edit.loss(logits, targets), logits)
     (plain,) = torch.autograd.grad(F.cross_entropy(logits, targets), logits)
-    return "its gradient is that of the cross entropy" if alike(mine, plain) else None
+    counts = set(probe.task.class_counts or ())
+    equal = f" (every class has as many training images, {max(counts):,})" if len(counts) == 1 else ""
+    return f"its gradient is that of the cross entropy{equal}" if alike(mine, plain) else None
 
 
 def idle_scale(edit: e.ScaleLoss, trick: Trick, probe: Probe) -> Why:

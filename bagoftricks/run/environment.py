@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -89,6 +90,7 @@ def cpu_name() -> str:
     return names[0] if names else platform.machine()
 
 
+@cache  # of the code that is loaded, whatever the checkout becomes while it runs
 def git_state() -> tuple[str | None, bool | None]:
     """Return the revision of the package's checkout and True if it has uncommitted changes; (None, None) in a wheel."""
     root = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from bagoftricks.errors import RunElsewhere
+from bagoftricks.errors import RunElsewhere, UserError
 from bagoftricks.store.files import TEMPORARY, note_once, read_file, remove, temporary_name
 from bagoftricks.store.json_fields import Json
 
@@ -177,6 +177,10 @@ def _clear(path: Path, dead: bytes) -> bool:
     moved = temporary_name(path)
     try:
         os.rename(path, moved)
+    except PermissionError as error:  # a run of somebody else's in a shared store: no process has it
+        raise UserError(
+            f"{path.parent}: you have no permission to write there (its owner, or umask 002, gives it)"
+        ) from error
     except OSError:
         return False
     ours = _bytes(moved) == dead

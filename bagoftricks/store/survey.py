@@ -23,6 +23,7 @@ from bagoftricks.store.store import FAILURE, INTERRUPTED, NEWEST, RECORD, Store,
 RUN_ID = re.compile(r"[0-9a-f]{8,40}")
 SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 OF_A_RUN = {RECORD, LEASE, FAILURE, DESCRIPTION}  # files that make any folder a run's
+SHORT_ID = 8  # characters of an id in a table, or more where two begin alike
 SILENT = "its process ended without a word"
 
 
@@ -158,7 +159,7 @@ def find_run(store: Store, prefix: str) -> SurveyedRun:
     raise UserError(f"{prefix}: store={store.root} has no run of this id{known} (bot-runs lists them)")
 
 
-def shortest_prefixes(ids: list[str], least: int = 6) -> dict[str, str]:
+def shortest_prefixes(ids: list[str], least: int = SHORT_ID) -> dict[str, str]:
     """Return for each id its shortest beginning, of ``least`` characters or more, that no other id has."""
     ordered = sorted(ids)
     found = dict.fromkeys(ordered, least)

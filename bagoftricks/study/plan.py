@@ -11,11 +11,11 @@ from typing import Any
 from bagoftricks.errors import UserError
 from bagoftricks.plugins import extension_arguments
 from bagoftricks.settings import OVERRIDE, Settings, make_part
-from bagoftricks.store.files import write_whole
-from bagoftricks.store.json_fields import Json, sealed_text
+from bagoftricks.store.files import read_file, write_whole
+from bagoftricks.store.json_fields import Json, parse_json, sealed_text, unsealed
 from bagoftricks.store.lease import LEASE, is_live
 from bagoftricks.store.secrets import hide
-from bagoftricks.store.store import STUDIES, RunState, Store
+from bagoftricks.store.store import STUDIES, STUDY_BYTES, RunState, Store
 from bagoftricks.study.arms import Arm, Tricks
 from bagoftricks.study.designs import as_argument, typed_value
 from bagoftricks.tricks.catalogue import families, family_of, hyper_parameter
@@ -191,6 +191,16 @@ def state_of(run: PlannedRun, store: Store) -> RunState:
     if record is not None and record.evaluation(run.evaluation) is not None:
         return state
     return RunState.RUNNING if is_live(store.folder(run.id) / LEASE) else RunState.UNEVALUATED
+
+
+def replaced_arms(store: Store, name: str, plan: Plan) -> list[str]:
+    """Return the arms of the study that has this name so far, if the plan lacks one of them; empty otherwise."""
+    try:
+        saved, _ = unsealed(parse_json(read_file(study_path(store, name), STUDY_BYTES)))
+        labels = [str(arm["label"]) for arm in saved["arms"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or damaged
+        return []
+    return labels if set(labels) - {arm.label for arm in plan.arms} else []
 
 
 def save_study(store: Store, name: str, plan: Plan, about: Json) -> Path:

@@ -24,6 +24,7 @@ MAINS = {
 @pytest.fixture(autouse=True)
 def untimed(monkeypatch):
     """Runs do not measure the speed of their network: it takes as long as they do. bot-bench measures."""
+    monkeypatch.delenv("COLUMNS", raising=False)  # of the shell that runs the tests
     monkeypatch.setattr("bagoftricks.run.execute.time_inference", lambda *args, **kwargs: Timing(64, 1.0, 1.0, 1.0, 5))
 
 

@@ -78,6 +78,13 @@ def test_a_damaged_record_is_named_by_a_sweep_that_goes_on_without_it(bot, tmp_p
     assert left_out in bot("bot-table", "study=one_at_a_time", "format=csv").err
 
 
+def test_a_study_that_replaces_another_of_its_name_says_so(bot):
+    study = ["design=one_at_a_time", *FAST, "slots=0"]
+    assert "had other arms" not in bot("bot-sweep", *study, "tricks=[cosine]").err
+    assert "(baseline, cosine): it is replaced" in bot("bot-sweep", *study, "tricks=[mixup]").err
+    assert "had other arms" not in bot("bot-sweep", *study, "tricks=[mixup,label_smoothing]").err
+
+
 def test_arms_that_conflict_are_reported_before_anything_starts(bot):
     sweep = ["design=factorial", "tricks=[resnet_b,resnet_d]", "slots=0", *latest([*FAST, "model.depths=[1,1]"])]
     done = bot("bot-sweep", *sweep)

@@ -77,6 +77,12 @@ def test_splits_without_classes_are_not_classes(tmp_path, names):
 # --- two folders, and hold-outs ---
 
 
+def test_a_validation_folder_that_a_holdout_leaves_aside_is_named(tmp_path):
+    for split in ("train", "val"):
+        classes(tmp_path / split, "tram", "bus")
+    assert any("val is not used: data.holdout" in warning for warning in find(tmp_path, holdout=0.25).warnings)
+
+
 def test_a_second_folder_and_a_holdout_exclude_each_other(tmp_path):
     photos(tmp_path)
     with pytest.raises(

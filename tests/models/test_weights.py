@@ -167,7 +167,8 @@ def test_what_is_missing_unexpected_or_misshapen_is_counted_and_listed():
         "my.pth is not of this network with these tricks: of its tensors, 1 missing (layer1.0.bn1.weight), "
         "7 unexpected (extra.0, extra.1, extra.2, extra.3, extra.4, ...), "
         "1 of another shape (conv1.weight (4, 3, 7, 7), not (4, 3, 3, 3)); "
-        "choose model= and the tweaks that the weights were trained with"
+        "choose model= and the tweaks that the weights were trained with (images of up to 64 pixels get a small stem: "
+        "type model.stem=imagenet, or a larger image_size)"
     )
 
 

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
 from bagoftricks.report.labels import label, preset_of, short_label
+from bagoftricks.store.record import TeacherFacts
 from bagoftricks.tricks.catalogue import card
-from tests.store.test_store import record
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -22,7 +24,7 @@ PAGE = {  # conf/preset/page.yaml
 
 
 def shown(tricks, command="bot-train preset=page seed=1"):
-    return short_label(record(tricks=tricks, command=command))
+    return short_label(tricks, command)
 
 
 def test_a_preset_is_shown_with_what_was_changed_of_its_tricks():
@@ -46,4 +48,11 @@ def test_few_tricks_of_a_preset_with_many_are_shown_by_name():
 
 def test_the_preset_is_read_from_the_command():
     commands = ["bot-train preset=fast", "bot-train '+preset=fast' lr=1", "bot-train store=my_preset=x", ""]
-    assert [preset_of(record(command=command)) for command in commands] == ["fast", "fast", "", ""]
+    assert [preset_of(command) for command in commands] == ["fast", "fast", "", ""]
+
+
+def test_a_teacher_that_is_a_run_has_its_id():
+    tricks = {"distill": {"teacher": "weights:4d0f7e98"}}
+    teacher = TeacherFacts("run:0389", "weights:4d0f7e98", "0389da168331ef984285")
+    assert short_label(tricks, "bot-train", teacher) == "distill(teacher=run:0389da16)"
+    assert short_label(tricks, "bot-train", replace(teacher, run=None)) == "distill(teacher=weights:4d0f7e98)"

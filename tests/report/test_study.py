@@ -1,10 +1,12 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from bagoftricks.errors import UserError
 from bagoftricks.report.study import (
     COLUMNS,
+    against_note,
     shapley_shares,
     shown_row,
     study_headings,
@@ -118,3 +120,20 @@ def test_a_damaged_study_is_refused_with_the_place_of_the_damage(tmp_path, text,
     (tmp_path / "studies/s.json").write_text(text)
     with pytest.raises(UserError, match=message):
         load_study(Store(tmp_path), "s")
+
+
+@pytest.mark.parametrize(
+    ("against", "note"),
+    [
+        ({"b": "a", "c": "b"}, "differences are against the row above"),
+        ({"b": "a", "c": "a"}, "differences are against a"),
+        ({"c": "a"}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_note_says_what_rows_are_compared_with_where_no_column_is_needed(against, note):
+    rows = [
+        SimpleNamespace(label=name, comparison=SimpleNamespace(against=against[name]) if name in against else None)
+        for name in "abc"
+    ]
+    assert against_note(rows) == note
