@@ -280,7 +280,7 @@ def prune(asked: RunsArguments) -> int:
     store = open_store(asked)
     found = find_litter(store, survey(store), asked.states)
     if not found:
-        show_result(f"nothing to remove ({QUIET_SECONDS / 60:.0f} minutes without a change make something litter)")
+        show_result(f"nothing to remove (what changed in the last {QUIET_SECONDS / 60:.0f} minutes is left alone)")
         return DONE
     sizes = [litter.size for litter in found]
     places = [[path.relative_to(store.root).as_posix() for path in litter.paths] for litter in found]

@@ -122,6 +122,8 @@ def show(finished: list[Finished], *, searched: bool = False) -> None:
     rows = [row for record in records for row in record_rows(record, measure)]
     keys = score_keys(rows, each=any(run.settings.corruptions.each for run in finished))
     columns = run_columns(rows, style, measure=measure, scores=keys)
+    if searched:  # what the trials are sorted by stands next to their names
+        columns[1:] = sorted(columns[1:], key=lambda column: column.key != settings.objective)
     fit = terminal_fit()
     show_result(with_notes(render(rows, columns, style, fit), robustness_notes(rows), style, fit))
     if measure.target is not None and style == "text":

@@ -56,8 +56,9 @@ class ImageFolder(DataSettings):
             val_root = _given("data.val_root", self.val_root)
         if val_root is None and not self.holdout:
             why = f" ({warnings[0]})" if warnings else ""
+            lacks = "no train/ and val/" if train_root == root else "no val/ or test/ next to train/"
             raise DataError(
-                f"{printable(root)} has no val/ or test/ next to train/{why}: hold out a share with data.holdout=0.2, "
+                f"{printable(root)} has {lacks}{why}: hold out a share with data.holdout=0.2, "
                 "or name a second folder with data.val_root="
             )
         if val_root is not None and not self.holdout:

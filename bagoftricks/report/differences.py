@@ -1,7 +1,8 @@
 """Columns of what differs among the rows of a table, and a note on what they have in common."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
+from typing import Any
 
 from bagoftricks.registry import Values
 from bagoftricks.report.column import Column
@@ -37,7 +38,17 @@ def differing(rows: Sequence[Values], labels: Sequence[object]) -> list[Column]:
         if _differs(rows, key):
             alike = list(zip(labels, *(_values(rows, known) for known in shown), strict=True))
             shown += [key] if len(set(alike)) < len(alike) else []
-    return [Column(key, key, _short if key in (*DIGESTS, "git_revision", "parent") else typed_text) for key in shown]
+    return [Column(key, key, _shown_as(key, rows)) for key in shown]
+
+
+def _shown_as(key: str, rows: Sequence[Values]) -> Callable[[Any], str]:
+    """Return how the values of a column are shown: numbers in four digits if that still tells them apart."""
+    if key in (*DIGESTS, "git_revision", "parent"):
+        return _short
+    numbers = {row[key] for row in rows if isinstance(row.get(key), float)}
+    if len({f"{number:.4g}" for number in numbers}) < len(numbers):
+        return typed_text
+    return lambda value: typed_text(float(f"{value:.4g}") if isinstance(value, float) else value)
 
 
 def in_common(rows: Sequence[Values]) -> str:

@@ -119,7 +119,7 @@ def test_the_digits_are_split_once_and_for_all():
     [
         ({}, r"data\.root is not set: type data\.root=FOLDER"),
         ({"root": "{}/valx"}, r"data\.root=.*valx: no such folder; did you mean 'val'\?"),
-        ({"root": "{}/val/ant"}, r"has no val/ or test/ next to train/: hold out a share with data\.holdout=0\.2"),
+        ({"root": "{}/val/ant"}, r"has no train/ and val/: hold out a share with data\.holdout=0\.2"),
         ({"root": "{}/val/ant", "holdout": 0.5}, "has no subfolders: put the images of each class into a folder"),
         ({"root": "{}", "val_root": "{}"}, "shares images with the training folder"),
         ({"root": "{}", "holdout": 0.01}, r"data\.holdout=0\.01: leaves nothing on one side of 8 training images"),
