@@ -24,14 +24,18 @@ def plain_console() -> Console:
 class ConsoleReporter:
     """Prints what a run reports; standard output stays free for its result. Notes are printed in any case."""
 
-    def __init__(self, *, enabled: bool) -> None:
-        self.console, self.enabled = plain_console(), enabled
+    def __init__(self, *, enabled: bool, opening: str | None = None) -> None:
+        """Take ``opening``, a note to print when the training begins: an error before that stands alone."""
+        self.console, self.enabled, self.opening = plain_console(), enabled, opening
         self.bar: Progress | None = None
 
     def note(self, text: str) -> None:
         self.console.print(printable(text))
 
     def begin(self, run_id: str, steps: int, done: int) -> None:
+        if self.opening is not None:
+            self.note(self.opening)
+            self.opening = None
         if not (self.enabled and self.console.is_terminal):
             return
         columns = (

@@ -46,9 +46,8 @@ def train_runs(arguments: list[str]) -> int:
             warn_of_test_split(settings)
         if settings.extend is not None:
             settings = longer_run(settings, command)
-        reporter = ConsoleReporter(enabled=settings.runtime.progress)
-        if (note := photographs_note(settings)) and not other_rank():
-            reporter.note(note)
+        opening = None if other_rank() else photographs_note(settings)
+        reporter = ConsoleReporter(enabled=settings.runtime.progress, opening=opening)
         record = carry_out(settings, reporter, command)
         value = objective_value(record, settings)
         finished.append(Finished(settings, record, command, value))

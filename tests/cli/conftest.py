@@ -7,6 +7,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from bagoftricks.cli import bench, data, eval, overview, predict, runs, sweep, table, train
 from bagoftricks.measure.speed import Timing
+from bagoftricks.plugins import forget_plugins
 
 MAINS = {
     "bagoftricks": overview.main,
@@ -26,6 +27,8 @@ def untimed(monkeypatch):
     """Runs do not measure the speed of their network: it takes as long as they do. bot-bench measures."""
     monkeypatch.delenv("COLUMNS", raising=False)  # of the shell that runs the tests
     monkeypatch.setattr("bagoftricks.run.execute.time_inference", lambda *args, **kwargs: Timing(64, 1.0, 1.0, 1.0, 5))
+    yield
+    forget_plugins()
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,8 @@ def test_it_is_a_schema_of_the_draft_that_it_names():
 
 def test_the_default_settings_and_every_trick_and_network_fit(config):
     assert errors(SCHEMA, config) == []
-    tricks = {card.name: {field.name: field.default for field in card.fields} for card in cards()}
+    known = [card for card in cards() if f"trick.{card.name}" in SCHEMA["$defs"]]  # others are of other tests' plug-ins
+    tricks = {card.name: {field.name: field.default for field in card.fields} for card in known}
     assert errors(SCHEMA, {**config, "tricks": tricks}) == []
     for kind in all_cards("network"):
         assert errors(SCHEMA, {**config, "model": {"name": "mine", "kind": kind}}) == []

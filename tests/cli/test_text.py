@@ -90,7 +90,7 @@ def test_bot_train_takes_text_as_it_is_and_says_what_was_typed(tmp_path, monkeyp
 @given(text=ANY)
 def test_the_other_commands_take_text_as_it_is(text):
     assert EvalArguments.of([f"weights={text}"]).weights == text
-    assert unescape(parsed_overrides([f"data.root={text}"])["data.root"]) == text
+    assert unescape(parsed_overrides([f"data.root={text}"], (), ())["data.root"]) == text
     assert TableArguments.of([f"store={text}"]).store == text
     sweep = parse(["design=stack", f"name={text}", f"store={text}"])
     assert (sweep.name, sweep.overrides) == (text, (f"store={text}",))
