@@ -41,6 +41,7 @@ def photo(tmp_path):
     return "photo.jpg"
 
 
+@pytest.mark.slow
 def test_a_file_of_onnx_predicts_like_bot_predict_by_the_example_of_the_document(bot, trained, photo):
     done = bot("bot-eval", "run=last", "export=flowers.onnx", "format=json")
     assert (
@@ -65,6 +66,7 @@ def test_a_pt2_gives_the_logits_of_the_network_by_the_example_of_the_document(bo
     assert names["logits"].shape == (1, 10)
 
 
+@pytest.mark.slow
 def test_a_network_without_its_data_is_exported_and_not_evaluated(bot, trained, tmp_path, monkeypatch):
     def missing(settings):
         raise DataError("data.root=photos: no such folder")

@@ -32,6 +32,7 @@ def test_a_run_on_greys_is_evaluated_as_it_was_trained(bot, grey):
     assert (colours.status, "data.channels=3: the network takes 1; leave it out" in colours.err) == (2, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("teacher", "student", "mode", "refusal"),
     [(1, 3, "online", "the teacher sees greys: type data.channels=1"), (1, 3, "offline", ""), (3, 1, "online", "")],
@@ -48,6 +49,7 @@ def test_a_teacher_sees_the_channels_that_it_was_trained_on(bot, grey, teacher, 
     assert distilled.status == (2 if refusal else 0), distilled.err
 
 
+@pytest.mark.slow
 def test_an_exported_network_takes_greys(bot, grey, tmp_path):
     _, record = grey
     done = bot("bot-eval", f"run={record['id']}", f"export={tmp_path / 'grey.pt2'}")
