@@ -117,6 +117,13 @@ def join_list(texts: Iterable[str]) -> str:
     )
 
 
+def typed_text(value: object) -> str:
+    """Return a value as it is typed: ``true``, ``null``, ``[1,2]``."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return join_list(map(typed_text, value)) if isinstance(value, list | tuple) else str(value)
+
+
 def _absolute(name: str) -> str:
     return str(local_path("plugins", name).resolve()) if _is_path(name) else name
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from bagoftricks.cli.app import DONE, launch, run_command
 from bagoftricks.cli.eval_arguments import EVAL_ARGUMENTS, PROGRAM, EvalArguments
 from bagoftricks.cli.finished import BESIDE_A_RUN, finished_run, parsed_overrides
-from bagoftricks.cli.streams import say, show_result
+from bagoftricks.cli.streams import say
 from bagoftricks.errors import DataError, UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -21,26 +21,29 @@ def main(argv: list[str] | None = None) -> int:
 def evaluate_what(arguments: list[str]) -> int:
     """Evaluate a run or a file of weights, or show corruptions; the exit status."""
     asked = EvalArguments.of(arguments)
-    from bagoftricks.cli.eval_result import EvalResult
-
-    result = EvalResult(asked)
-
-    def show() -> None:
-        if result.rows:
-            show_result(result.text())
-
     if asked.show is not None:
         _show(asked)
         return DONE
     if asked.run is not None:
-        _evaluate_run(result, asked.run)
-        show()
+        _evaluate_run(asked, asked.run)
         return DONE
+    return _evaluate_files(asked)
+
+
+def _evaluate_files(asked: EvalArguments) -> int:
+    """Evaluate a file of weights, with -m several; the exit status."""
+    evaluated: list[EvalResult] = []
 
     def of_file(settings: "Settings", command: str) -> None:
+        from bagoftricks.cli.eval_result import EvalResult
         from bagoftricks.run.evaluation import subject_of_file
 
-        result.add(subject_of_file(settings))
+        evaluated[:] = evaluated or [EvalResult(asked)]
+        evaluated[0].add(subject_of_file(settings))
+
+    def show() -> None:
+        for result in evaluated:
+            result.show()
 
     weights = [] if asked.weights is None else [f"model.weights={asked.weights}"]
     return launch(PROGRAM, of_file, show, [*asked.rest, *weights])
@@ -62,13 +65,14 @@ def _show(asked: EvalArguments) -> None:
     say(PROGRAM, f"{asked.out} shows the corruptions")
 
 
-def _evaluate_run(result: "EvalResult", prefix: str) -> None:
+def _evaluate_run(asked: EvalArguments, prefix: str) -> None:
     """Evaluate a run; without its data, it can be exported all the same."""
-    asked = result.asked
     typed = parsed_overrides(asked.rest, (*BESIDE_A_RUN, "rerun", "corruptions"), EVAL_ARGUMENTS)
+    run = finished_run(prefix, typed)  # first: a run that is not there needs no torch
+    from bagoftricks.cli.eval_result import EvalResult
     from bagoftricks.run.evaluation import subject_of_run, without_data
 
-    run = finished_run(prefix, typed)
+    result = EvalResult(asked)
     try:
         subject = subject_of_run(run.record, run.trained, run.settings, run.size)
     except DataError as error:
@@ -79,6 +83,7 @@ def _evaluate_run(result: "EvalResult", prefix: str) -> None:
         say(PROGRAM, f"exported, but not evaluated: {error}")
         return
     result.add(subject, run.record)
+    result.show()
 
 
 if __name__ == "__main__":

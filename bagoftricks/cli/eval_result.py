@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from bagoftricks.cli.eval_arguments import PROGRAM, EvalArguments
 from bagoftricks.cli.layout import terminal_fit
 from bagoftricks.cli.progress import ConsoleReporter
-from bagoftricks.cli.streams import say
+from bagoftricks.cli.streams import say, show_result
 from bagoftricks.errors import UserError
 from bagoftricks.report.details import TABLES, Details, details_of, details_text
 from bagoftricks.report.figures import check_figure_file, write_calibration, write_confusion, write_mistakes
@@ -119,6 +119,11 @@ class EvalResult:
             else:
                 {"confusion": write_confusion, "calibration": write_calibration}[name](details, out)
             _note(f"{out} shows the {TABLES[name][0]}")
+
+    def show(self) -> None:
+        """Print the result, if anything was evaluated."""
+        if self.rows:
+            show_result(self.text())
 
     def text(self) -> str:
         """Return the text to print: the rows, details, notes of the robustness, and the report of all errors."""

@@ -57,9 +57,10 @@ def finished_run(prefix: str, typed: Json) -> FinishedRun:
     from bagoftricks.settings import Settings
     from bagoftricks.store.record import settings_of
     from bagoftricks.store.store import Store
+    from bagoftricks.store.typed import default_settings
 
-    store = typed.get("store", Settings().store)
-    record = Store(unescape(store)).find(prefix)
+    store = (default_settings() | typed)["store"]
+    record = Store(unescape(store)).find(prefix)  # before Settings(), which loads torch
     config = escape(asdict(settings_of(record)))
     of_run = OmegaConf.merge(OmegaConf.structured(settings_schema()), config)
     trained = to_settings(of_run)  # type: ignore[arg-type]

@@ -112,9 +112,9 @@ def predict(arguments: list[str]) -> int:
 
 def _subject_of_run(asked: PredictArguments, prefix: str) -> "Subject":
     typed = parsed_overrides(asked.rest, BESIDE_A_RUN, ("images", "top", "weight_set", "show"))
+    run = finished_run(prefix, UNSEEN | typed)  # first: a run that is not there needs no torch
     from bagoftricks.run.predicting import subject_of_run_on_images
 
-    run = finished_run(prefix, UNSEEN | typed)
     return subject_of_run_on_images(run.record, run.trained, _uncached(run.settings), run.size, asked.images)
 
 

@@ -14,6 +14,7 @@ from bagoftricks.cli.layout import entry_lines, example_lines, paragraph
 from bagoftricks.cli.pages import own_settings, page
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.folders import experiment_files, yaml_files
+from bagoftricks.plugins import typed_text
 from bagoftricks.registry import Card, HyperParameter, all_cards, fields_of
 from bagoftricks.tricks import FAMILIES
 from bagoftricks.tricks.catalogue import card, cards, cards_that_name, families, family_of
@@ -48,9 +49,7 @@ class Setting(NamedTuple):
 
 def typed(value: object) -> str:
     """Return a default as it is typed on the command line."""
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    text = str(value).replace(" ", "") if isinstance(value, list) else str(value)
+    text = typed_text(value)
     return f"'{text}'" if " " in text else text
 
 

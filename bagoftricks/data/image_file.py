@@ -60,6 +60,7 @@ FILE_TYPES = {
 START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers of JPEG; the three are of tables
 PARAMETERLESS = frozenset((0x01, *range(0xD0, 0xDA)))
 MOST_BYTES = 2**31 - 1  # of a file: no image within any sensible data.max_pixels has more
+SKIP_ADVICE = "remove it, or set data.on_error=skip"
 NO_FAULT_OF_THE_FILE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
@@ -76,7 +77,7 @@ class ImageFile:
 
     path: str
     max_pixels: int = MAX_PIXELS
-    advice: str = "remove it, or set data.on_error=skip"
+    advice: str = SKIP_ADVICE
     span: Span | None = None
 
     def read(self) -> tuple[str, bytearray]:
@@ -113,6 +114,11 @@ class ImageFile:
             raise NoImage(
                 f"{width:,} x {height:,} = {width * height} pixels, more than data.max_pixels={self.max_pixels}"
             )
+
+
+def skipped_line(error: DataError) -> str:
+    """Return the line about an image that was skipped, without the advice to do so."""
+    return str(error).removesuffix(f": {SKIP_ADVICE}")
 
 
 def _reason(error: Exception) -> str:

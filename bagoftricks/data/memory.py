@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bagoftricks.data.augment import Augment, PassRows, send_together
 from bagoftricks.data.cache import Made, kept_whole
+from bagoftricks.data.image_file import skipped_line
 from bagoftricks.data.plan import StepPlan, table_rows
 from bagoftricks.data.preparation import Preparation, Reading
 from bagoftricks.data.sources import Dataset, FileSplit, KeptSplit, Labels, MemorySplit, Split
@@ -125,4 +126,4 @@ def _into_memory(split: Split, augment: Augment, on_error: str, workers: int) ->
     rows = np.array([sample.index for step in steps for sample in step.samples])
     images = torch.cat([step.images for step in steps if step.images is not None])
     images = images.contiguous(memory_format=torch.channels_last)
-    return MemorySplit(images, split.labels[rows]), [str(error) for error in broken], rows
+    return MemorySplit(images, split.labels[rows]), [skipped_line(error) for error in broken], rows

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from bagoftricks.cores import usable_cores
 from bagoftricks.data.augment import Augment, PassRows, send
 from bagoftricks.data.handover import QUEUES, LastImages, fits_shared_memory, free_shared_memory, send_through_pipes
+from bagoftricks.data.image_file import skipped_line
 from bagoftricks.data.plan import StepPlan, table_rows
 from bagoftricks.data.preparation import Preparation, Reading
 from bagoftricks.data.shares import UNSHARED, Shares
@@ -202,8 +203,8 @@ class StreamLoader:
         for error in broken:
             if self.on_error == "fail" or isinstance(error, VanishedError):
                 raise error
-            if str(error) not in self.skipped:
-                self.skipped.append(str(error))
+            if (line := skipped_line(error)) not in self.skipped:
+                self.skipped.append(line)
 
 
 def worker_count(workers: int, world: World = ALONE) -> int:

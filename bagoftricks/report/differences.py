@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
 
+from bagoftricks.plugins import typed_text
 from bagoftricks.registry import Values
 from bagoftricks.report.column import Column
 from bagoftricks.store.record import Environment
-from bagoftricks.store.typed import default_settings, typed_text
+from bagoftricks.store.typed import default_settings
 
 FIRST = ("model", "data", "epochs", "seed", "lr", "batch_size", "weight_decay", "image_size")  # in this order
 SOURCES = ("data.limit", "data.holdout", "data.root", "model.weights", "model.new_head")

@@ -7,9 +7,8 @@ from operator import eq, ge, gt, le, lt, ne
 from typing import Any, TypeVar
 
 from bagoftricks.errors import UserError, did_you_mean
-from bagoftricks.plugins import split_list
+from bagoftricks.plugins import split_list, typed_text
 from bagoftricks.registry import Values
-from bagoftricks.store.typed import typed_text
 
 R = TypeVar("R")
 SIGNS: dict[str, Callable[[Any, Any], bool]] = {

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bagoftricks.escape import for_json
+from bagoftricks.plugins import typed_text
 from bagoftricks.report.run_page import NOT_SHOWN, fact_text
 from bagoftricks.report.styles import draw_table, title_line
 from bagoftricks.report.text_table import Fit
 from bagoftricks.store.json_fields import Json, to_json
 from bagoftricks.store.record import Record
 from bagoftricks.store.survey import SurveyedRun
-from bagoftricks.store.typed import default_settings, environment_by_key, record_settings, settings_by_key, typed_text
+from bagoftricks.store.typed import default_settings, environment_by_key, record_settings, settings_by_key
 
 ABSENT = "-"
 CONTENTS = ("data.digest", "model.weights_digest")

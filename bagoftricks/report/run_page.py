@@ -12,6 +12,7 @@ from typing import Any
 
 from bagoftricks.escape import for_json
 from bagoftricks.folders import yaml_files
+from bagoftricks.plugins import typed_text
 from bagoftricks.registry import all_cards
 from bagoftricks.report.runs import age_text, command_of, listed_run
 from bagoftricks.settings import CHOSEN_BY
@@ -21,7 +22,7 @@ from bagoftricks.store.files import open_regular, read_file
 from bagoftricks.store.json_fields import Json, to_json
 from bagoftricks.store.store import FAILURE, LOG, METRICS, Store
 from bagoftricks.store.survey import FolderState, SurveyedRun
-from bagoftricks.store.typed import default_settings, settings_by_key, typed_text
+from bagoftricks.store.typed import default_settings, settings_by_key
 from bagoftricks.study.uses import StudyRuns
 from bagoftricks.yaml_files import read_yaml
 

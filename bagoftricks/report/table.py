@@ -5,6 +5,7 @@ from dataclasses import fields
 
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.escape import for_json
+from bagoftricks.plugins import typed_text
 from bagoftricks.report.column import Column
 from bagoftricks.report.dawnbench import NO_MEASURE, Measure, measure_values
 from bagoftricks.report.differences import differing
@@ -18,7 +19,7 @@ from bagoftricks.robustness.scoring import corruption_names
 from bagoftricks.store.record import Environment, Record
 from bagoftricks.store.robustness import ROBUSTNESS_SCORES
 from bagoftricks.store.survey import SHORT_ID
-from bagoftricks.store.typed import environment_by_key, record_settings, typed_text
+from bagoftricks.store.typed import environment_by_key, record_settings
 
 RESULT = [
     Column("top1", "top-1 %", "{:.2f}".format),

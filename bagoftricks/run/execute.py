@@ -360,8 +360,7 @@ class Run:
         skipped = world.all_gather_object([file for loader in loaders for file in loader.skipped])
         broken = sorted({file for files in skipped for file in files})
         if broken:
-            first = broken[0].rpartition(": ")[0]  # without the advice to skip it
-            self.reporter.note(f"warning: skipped {len(broken):,} images, which the record names: {first}")
+            self.reporter.note(f"warning: skipped {len(broken):,} images, which the record names: {broken[0]}")
 
         def write() -> Record:
             for name, model in training.trainer.weight_sets().items():

@@ -61,13 +61,6 @@ def default_settings() -> Json:
     }
 
 
-def typed_text(value: object) -> str:
-    """Return a value as it is typed: ``true``, ``null``, ``[1,2]``."""
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    return f"[{','.join(map(typed_text, value))}]" if isinstance(value, list | tuple) else str(value)
-
-
 def _default(field: Field[object]) -> object:
     return field.default if field.default_factory is MISSING else field.default_factory()
 

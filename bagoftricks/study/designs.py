@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, get_args, get_origin
 import numpy as np
 
 from bagoftricks.errors import UserError, did_you_mean
-from bagoftricks.plugins import join_list, split_items, split_list
+from bagoftricks.plugins import split_items, split_list, typed_text
 from bagoftricks.registry import HyperParameter, Values
 from bagoftricks.study.arms import DESIGNS, Arm, Tricks
 from bagoftricks.tricks.catalogue import card, family_of, hyper_parameter
@@ -110,17 +110,8 @@ def typed_value(trick: str, field: HyperParameter, text: str) -> Any:
         raise UserError(f"trick '{trick}': {field.name}={text} is no {kind}; its default is {field.default}") from None
 
 
-def as_argument(value: Any) -> str:
-    """Return a value as it is typed: ``true``, not ``True``."""
-    if value is None:
-        return "null"
-    if isinstance(value, list):
-        return join_list(map(as_argument, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def _trick_label(name: str, params: Values) -> str:
-    given = ", ".join(f"{key}={as_argument(value)}" for key, value in params.items())
+    given = ", ".join(f"{key}={typed_text(value)}" for key, value in params.items())
     return f"{name}({given})" if given else name
 
 

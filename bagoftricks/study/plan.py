@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bagoftricks.errors import UserError
-from bagoftricks.plugins import extension_arguments
+from bagoftricks.plugins import extension_arguments, typed_text
 from bagoftricks.settings import OVERRIDE, Settings, make_part
 from bagoftricks.store.files import read_file, write_whole
 from bagoftricks.store.json_fields import Json, parse_json, sealed_text, unsealed
@@ -17,7 +17,7 @@ from bagoftricks.store.lease import LEASE, is_live
 from bagoftricks.store.secrets import hide
 from bagoftricks.store.store import STUDIES, STUDY_BYTES, RunState, Store
 from bagoftricks.study.arms import Arm, Tricks
-from bagoftricks.study.designs import as_argument, typed_value
+from bagoftricks.study.designs import typed_value
 from bagoftricks.tricks.catalogue import families, family_of, hyper_parameter
 
 STUDY_FORMAT = 2  # of a study's file; the first had neither a format nor a seal
@@ -77,7 +77,7 @@ def make_plan(arms: Sequence[Arm], seeds: Sequence[int], overrides: Sequence[str
     base = compose(plain)
     for name, key, value in parameters:
         if name not in base.tricks and all(name not in arm.tricks for arm in arms):
-            raise UserError(f"tricks.{name}.{key}={as_argument(value)}: no arm has the trick '{name}'; leave it out")
+            raise UserError(f"tricks.{name}.{key}={typed_text(value)}: no arm has the trick '{name}'; leave it out")
     runs: list[PlannedRun] = []
     impossible: dict[str, str] = {}
     for arm in arms:
@@ -166,7 +166,7 @@ def trick_overrides(tricks: Tricks, base: Settings) -> list[str]:
             families.setdefault(family_of(name), []).append(name)
     chosen = [f"+{family}=[{','.join(names)}]" for family, names in families.items()]
     return chosen + [
-        f"tricks.{name}.{key}={as_argument(value)}" for name, params in tricks.items() for key, value in params.items()
+        f"tricks.{name}.{key}={typed_text(value)}" for name, params in tricks.items() for key, value in params.items()
     ]
 
 

@@ -302,6 +302,14 @@ def test_composing_the_settings_needs_no_torch(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", ["eval", "predict"])
+def test_a_run_that_is_not_there_is_named_before_torch_is_loaded(command, tmp_path):
+    (tmp_path / "store").mkdir()
+    line = ["run=zzz", "store=store", *["images=x"] * (command == "predict")]
+    code = f"import sys; from bagoftricks.cli.{command} import main; print(main({line})); print('torch' in sys.modules)"
+    assert python(code, tmp_path).split() == ["2", "False"]
+
+
 def test_tables_need_no_torch(bot, tmp_path):
     bot("bot-sweep", "design=one_at_a_time", "tricks=[mixup]", "slots=0", *FAST)
     code = "import sys; from bagoftricks.cli.table import main; main([]); main(['study=one_at_a_time'])"

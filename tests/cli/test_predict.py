@@ -62,6 +62,7 @@ def test_a_stream_of_larger_images_has_the_top1_of_bot_eval_and_names_what_it_sk
     assert (len(right), 100 * np.mean(right)) == (17, evaluated["top1"])
     assert ["photos/val/a/0.png" in line for line in found["skipped"]] == [True]
     assert "skipped 1 image that cannot be read; 17 are predicted" in done.err
+    assert "PPM and WebP)\n" in done.err  # and no advice to skip what was skipped
 
 
 def test_each_image_has_its_most_probable_classes_in_every_format(bot, trained):
