@@ -6,6 +6,7 @@ Markdown table, a formula that a spreadsheet runs. There is one function for eac
 
 import re
 from dataclasses import asdict
+from html import escape
 
 from bagoftricks.errors import printable
 
@@ -22,6 +23,7 @@ LATEX = {
     "\N{MINUS SIGN}": "$-$",
     **{c: f"{{{c}}}" for c in "[]*"},  # they would be options of the end of a row
 }
+NEGATIVE = re.compile(r"(?<![\w.\-])-(?=\.?\d)")  # the sign of a number
 FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")  # begins what a spreadsheet computes
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -37,8 +39,14 @@ def for_markdown(text: object) -> str:
 
 
 def for_latex(text: object) -> str:
-    """Return text for a cell or a line of LaTeX."""
-    return re.sub("-(?=-)", "-{}", "".join(LATEX.get(c, c) for c in printable(text)))  # two hyphens would be a dash
+    """Return text for a cell or a line of LaTeX. The sign of a number is a minus, and two hyphens are no dash."""
+    made = "".join(LATEX.get(c, c) for c in printable(text))
+    return re.sub("-(?=-)", "-{}", NEGATIVE.sub("$-$", made))
+
+
+def for_html(text: object) -> str:
+    """Return text for an element or a quoted attribute of HTML."""
+    return escape(printable(text))
 
 
 def for_csv(value: object) -> str:

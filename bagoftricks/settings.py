@@ -373,7 +373,7 @@ class Settings:
     def __post_init__(self) -> None:
         check_numbers("", vars(self))
         check_measure(self.metric, self.target, self.price_per_hour)
-        choose("format", self.format, ("text", "markdown", "csv", "latex", "json"))
+        choose("format", self.format, ("text", "markdown", "csv", "latex", "html", "json"))
         positive(MOST_EPOCHS, epochs=self.epochs)
         positive(batch_size=self.batch_size, lr=self.lr)
         if self.weight_decay < 0:

@@ -220,7 +220,7 @@ def _row_keys(before: Sequence[str]) -> list[str]:
     from bagoftricks.report.table import ROW_KEYS
 
     if any(word.startswith(("study=", "experiment=")) for word in before):
-        from bagoftricks.report.study import COLUMNS
+        from bagoftricks.report.study_results import COLUMNS
 
         return list(COLUMNS)
     tricks = [name for name in families() if re.search(rf"tricks\.{name}\b", " ".join(before))]

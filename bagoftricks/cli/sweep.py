@@ -240,7 +240,7 @@ def how_it_ended(runs: "Sequence[PlannedRun]", store: "Store") -> int:
 
 def greedy(sweep: Sweep, name: str, overrides: Sequence[str], about: Json, base: "Settings", store: "Store") -> int:
     """Forward selection: train each step's candidates, keep the one that gains most, until none gains."""
-    from bagoftricks.report.study import gains_and_speeds
+    from bagoftricks.report.study_results import gains_and_speeds
     from bagoftricks.study.designs import GreedyStep, greedy_first, greedy_next, make_arms
 
     arms = make_arms("greedy", sweep.tricks)

@@ -1,4 +1,4 @@
-"""Columns of tables."""
+"""Columns and cells of tables."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,3 +10,14 @@ class Column(NamedTuple):
     key: str
     heading: str
     show: Callable[[Any], str] = str
+
+
+class TracedText(str):
+    """Text of a cell that knows the ids of the runs that it is made of."""
+
+    runs: tuple[str, ...]
+
+    def __new__(cls, text: str, runs: tuple[str, ...] = ()) -> "TracedText":
+        cell = super().__new__(cls, text)
+        cell.runs = runs
+        return cell

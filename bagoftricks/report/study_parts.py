@@ -73,6 +73,7 @@ class StudyRow:
     comparison: Comparison | None
     comparison_mce: Comparison | None
     overlaps: list[str]
+    runs: dict[str, tuple[str, ...]] = field(default_factory=dict)  # key of a value or comparison -> ids of its runs
 
 
 def load_study(store: Store, name: str) -> SavedStudy:

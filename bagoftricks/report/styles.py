@@ -1,17 +1,24 @@
 """Tables, titles and notes in the styles of ``format=``; every text is made safe for its place here."""
 
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from bagoftricks.errors import printable
-from bagoftricks.escape import for_csv, for_latex, for_markdown
+from bagoftricks.escape import for_csv, for_html, for_latex, for_markdown
+from bagoftricks.report.column import TracedText
 from bagoftricks.report.text_table import Fit, fold, text_table
 
 if TYPE_CHECKING:
     from tabulate import TableFormat
 
-STYLES = ("text", "markdown", "latex")  # for people; csv and json are for programs
-ESCAPES: dict[str, Callable[[object], str]] = {"text": printable, "markdown": for_markdown, "latex": for_latex}
+STYLES = ("text", "markdown", "latex", "html")  # for people; csv and json are for programs
+ESCAPES: dict[str, Callable[[object], str]] = {
+    "text": printable,
+    "markdown": for_markdown,
+    "latex": for_latex,
+    "html": for_html,
+}
 
 
 def draw_table(
@@ -28,6 +35,8 @@ def draw_table(
     lines: list[Sequence[object]] = [headings, *rows]
     if style == "csv":
         return "\n".join(",".join(map(for_csv, line)) for line in lines)
+    if style == "html":
+        return html_table(headings, lines[1:], left)
     escape = ESCAPES[style]
     head, *cells = [["" if cell is None else escape(cell) for cell in line] for line in lines]
     if style == "text":
@@ -43,6 +52,33 @@ def draw_table(
     return f"\\begin{{tabular}}{{{columns}}}\n{table}\n\\end{{tabular}}"
 
 
+def html_table(headings: Sequence[str], rows: Iterable[Sequence[object]], left: Collection[int]) -> str:
+    """Return a table whose cells name the runs that they are made of; numbers have the class ``number``."""
+    head = "".join(f'<th scope="col"{_html_class(at, left)}>{for_html(cell)}</th>' for at, cell in enumerate(headings))
+    body = "\n".join(f"<tr>{''.join(_html_cell(at, cell, left) for at, cell in enumerate(row))}</tr>" for row in rows)
+    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+
+
+def _html_cell(at: int, cell: object, left: Collection[int]) -> str:
+    text = "" if cell is None else for_html(cell)
+    if at == 0:
+        return f'<th scope="row"{_html_class(at, left)}>{text}</th>'
+    runs = f' data-runs="{for_html(" ".join(cell.runs))}"' if isinstance(cell, TracedText) and cell.runs else ""
+    return f"<td{_html_class(at, left)}{runs}>{text}</td>"
+
+
+def _html_class(at: int, left: Collection[int]) -> str:
+    return "" if at in left else ' class="number"'
+
+
+def latex_float(table: str, caption: str, label: str, comments: Sequence[str]) -> str:
+    """Return a LaTeX table as a float with its caption and label, and lines of comments above it."""
+    above = [note_line(comment, "latex") for comment in comments]
+    name = re.sub("[^A-Za-z0-9:.-]+", "-", label).strip("-")
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{for_latex(caption)}}}", rf"\label{{tab:{name}}}", table]
+    return "\n".join([*above, *lines, r"\end{table}"])
+
+
 def _booktabs() -> "TableFormat":
     """Return LaTeX's form without tabulate's own escapes, which are less than ours."""
     from tabulate import DataRow, Line, TableFormat
@@ -56,13 +92,18 @@ def with_notes(table: str, notes: Sequence[str], style: str, fit: Fit | None = N
     """Return a table with the notes under it, as the style has them."""
     if not notes or style in ("json", "csv"):
         return table
-    return "\n".join([table, "", *(note_line(note, style, fit) for note in notes)])
+    lines = [note_line(note, style, fit) for note in notes]
+    if style == "html":
+        return "\n".join([table, '<ul class="notes">', *lines, "</ul>"])
+    return "\n".join([table, "", *lines])
 
 
 def note_line(note: str, style: str, fit: Fit | None = None) -> str:
     """Return a note on lines of its own, in LaTeX a comment."""
     if style == "markdown":
         return f"- {for_markdown(note)}"
+    if style == "html":
+        return f"<li>{for_html(note)}</li>"
     return f"% {printable(note)}" if style == "latex" else _folded(note, fit)
 
 
@@ -70,6 +111,8 @@ def title_line(title: str, style: str, fit: Fit | None = None) -> str:
     """Return the title above a table."""
     if style == "markdown":
         return f"**{for_markdown(title)}**\n"
+    if style == "html":
+        return f"<h2>{for_html(title)}</h2>"
     return f"% {printable(title)}" if style == "latex" else _folded(title, fit)
 
 

@@ -4,7 +4,8 @@ import pytest
 
 from bagoftricks.errors import UserError
 from bagoftricks.report.dawnbench import Measure, make_measure, measure_values, notes, reached, seconds_to
-from bagoftricks.report.study import chosen_columns, columns_by_key, shown_row, study_rows
+from bagoftricks.report.study import shown_row
+from bagoftricks.report.study_results import chosen_columns, columns_by_key, study_rows
 from bagoftricks.store.record import CurvePoint
 from tests.report.test_study import arm
 from tests.store.test_store import record

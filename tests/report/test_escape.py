@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from html.parser import HTMLParser
 
 import pytest
 from hypothesis import example, given
@@ -39,7 +40,7 @@ NASTY = [
 TEXT = st.one_of(
     st.sampled_from(NASTY), st.text(st.characters(codec=None)), st.text("|\\`<&*_[](){}$#%~^=+-@'\"\n\r\t,\x1b a")
 )
-STYLES = ["text", "markdown", "latex", "csv", "json"]
+STYLES = ["text", "markdown", "latex", "html", "csv", "json"]
 
 
 def table(text, style):
@@ -110,6 +111,7 @@ def test_latex_is_balanced_and_has_no_special_character_of_the_text(text):
     shown = for_latex(text)
     assert shows_no_control(shown)
     commands = r"\\text(backslash|asciitilde|asciicircum|less|greater|bar)\{\}|\\`\{\}|\\[&%$#_{}]|\{[\[\]*]\}|-\{\}"
+    shown = re.sub(r"\$-\$(?=\.?\d)", "", shown)  # the sign of a number
     assert not re.search(r"[\\{}&%$#_^~\[\]*<>|`]|--", re.sub(commands, " ", shown))
     _, rows = table(text, "latex")
     lines = rows.split("\n")
@@ -133,10 +135,12 @@ def test_a_study_shows_any_title_label_and_note(tmp_path, style, text):
         assert len(list(csv.reader(io.StringIO(shown, newline="")))) == 3
     else:
         assert shows_no_control(shown)
-        notes = json.loads(study_report(store, "s", "json"))["notes"]
-        bullet = {"text": "", "markdown": "- ", "latex": "% "}[style]
-        assert all(line.startswith(bullet) for line in shown.split("\n")[-len(notes) :])
-        assert shown.split("\n")[-len(notes) - 1] == ""
+        notes, lines = json.loads(study_report(store, "s", "json"))["notes"], shown.split("\n")
+        bullet = {"text": "", "markdown": "- ", "latex": "% ", "html": "<li>"}[style]
+        below = {"latex": lines[1 : len(notes) + 1], "html": lines[-len(notes) - 1 : -1]}.get(
+            style, lines[-len(notes) :]
+        )
+        assert all(line.startswith(bullet) for line in below)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +168,33 @@ def test_a_number_that_json_lacks_is_null():
 
 def test_lines_stay_lines_on_a_terminal():
     assert lines_for_terminal("a\n\x1b[2Jb\r\n") == "a\n\\x1b[2Jb\\r\n"
+
+
+@every
+def test_html_holds_the_text_and_no_markup_of_it(text):
+    _, shown = table(text, "html")
+    found = Texts()
+    found.feed(shown)
+    assert found.tags <= {"table", "thead", "tbody", "tr", "th", "td"}
+    assert found.texts[-1] == printable(text)
+    assert shows_no_control(shown)
+
+
+class Texts(HTMLParser):
+    """The tags of a document and the text of each cell."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.texts = set(), []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.texts += [""] if tag in ("th", "td") else []
+        assert {name for name, _ in attrs} <= {"class", "scope", "data-runs"}
+
+    def handle_data(self, data):
+        if self.texts and data != "\n":
+            self.texts[-1] += data
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")

@@ -1,20 +1,15 @@
+import json
+import shutil
+import subprocess
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from bagoftricks.errors import UserError
-from bagoftricks.report.study import (
-    COLUMNS,
-    against_note,
-    shapley_shares,
-    shown_row,
-    study_headings,
-    study_rows,
-    tabulate_rows,
-    value,
-)
-from bagoftricks.report.study_parts import SavedArm, load_study
+from bagoftricks.report.study import against_note, draw_study, shown_row, study_headings, tabulate_rows
+from bagoftricks.report.study_parts import SavedArm, SavedStudy, load_study
+from bagoftricks.report.study_results import COLUMNS, StudyResults, shapley_shares, study_rows, value
 from bagoftricks.report.study_robustness import measured_evaluations
 from bagoftricks.store.store import Store
 from tests.store.test_store import record, robustness
@@ -137,3 +132,49 @@ def test_a_note_says_what_rows_are_compared_with_where_no_column_is_needed(again
         for name in "abc"
     ]
     assert against_note(rows) == note
+
+
+def study_of(*arms: SavedArm, **records: dict) -> StudyResults:
+    study = SavedStudy(name="s", command="bot-sweep", seeds=(0, 1, 2), arms=arms, whole={}, title="A study", source="P")
+    return StudyResults(study, records)
+
+
+def two_arms() -> StudyResults:
+    plain = {seed: record(id=f"p{seed}", metrics=scores(70.0 + seed), seed=seed) for seed in range(3)}
+    cosine = {seed: record(id=f"c{seed}", metrics=scores(69.0 + 1.1 * seed), seed=seed) for seed in (1, 2)}
+    return study_of(arm("plain"), arm("cosine", "plain"), plain=plain, cosine=cosine)
+
+
+def test_every_cell_names_the_runs_that_it_is_made_of():
+    results = two_arms()
+    rows = json.loads(draw_study(results, "json"))["rows"]
+    assert rows[0]["runs"]["top1"] == ["p0", "p1", "p2"]
+    assert rows[1]["runs"]["comparison"] == ["c1", "c2", "p1", "p2"]  # the seeds that both have
+    assert sorted(rows[1]["runs"]) == sorted([*rows[1]["values"], "comparison"])
+    shown = draw_study(results, "html")
+    assert '<td class="number" data-runs="p0 p1 p2">71.00 ± 2.48</td>' in shown
+    assert '<td data-runs="c1 c2 p1 p2">hurts</td>' in shown
+
+
+def test_latex_is_a_float_with_caption_label_and_the_columns_of_a_paper():
+    shown = draw_study(two_arms(), "latex")
+    assert shown.startswith("% A study\n% paper's numbers: P\n")
+    assert r"\caption{A study. Mean ± half of the 95 \% t interval over n seeds." in shown
+    assert r"\label{tab:s}" in shown
+    assert "$-$0.85 {[}$-$1.49, $-$0.21{]} & hurts" in shown
+    assert "needs about" not in shown.replace("% ", "")
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
+def test_latex_of_a_study_compiles(tmp_path):
+    body = draw_study(two_arms(), "latex")
+    text = f"\\documentclass{{article}}\\usepackage{{booktabs}}\\begin{{document}}{body}\\end{{document}}"
+    (tmp_path / "t.tex").write_text(text, encoding="utf-8")
+    subprocess.run(["pdflatex", "-halt-on-error", "t.tex"], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_results_have_values_and_paired_differences_by_seed():
+    results = two_arms()
+    assert results.values("plain") == {0: 70.0, 1: 71.0, 2: 72.0}
+    assert results.differences("cosine") == pytest.approx({1: -0.9, 2: -0.8})
+    assert results.differences("plain") == {}
