@@ -31,6 +31,17 @@ def terminal_fit(more: str = "format=markdown shows all") -> "Fit | None":
     return Fit(max(NARROWEST, get_terminal_size().columns), more)
 
 
+def has_blocks(encoding: str | None) -> bool:
+    """Return True if an encoding has block characters."""
+    from bagoftricks.report.curve_text import BARS
+
+    try:
+        BARS[True].encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
 def paragraph(text: str, indent: int = 0) -> list[str]:
     """Return the lines of a text."""
     pad = " " * indent

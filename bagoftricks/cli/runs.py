@@ -170,7 +170,7 @@ def list_runs(asked: RunsArguments) -> int:
 
 def show_run(asked: RunsArguments) -> int:
     """Print all that is known of a run."""
-    from bagoftricks.cli.layout import entry_lines
+    from bagoftricks.cli.layout import entry_lines, has_blocks
     from bagoftricks.report.run_page import TO_TYPE, page_json, page_sections, run_page
     from bagoftricks.report.styles import draw_table, title_line
     from bagoftricks.store.survey import find_run, survey
@@ -182,7 +182,7 @@ def show_run(asked: RunsArguments) -> int:
     if asked.format == "json":
         show_result(page_json(page))
         return DONE
-    sections = page_sections(page, blocks=_has_blocks())
+    sections = page_sections(page, blocks=has_blocks(sys.stdout.encoding))
     if asked.format == "csv":
         rows = [[title, *entry] for title, entries in sections for entry in entries]
         show_result(draw_table(["part", "key", "value"], rows, (), "csv"))
@@ -199,17 +199,6 @@ def show_run(asked: RunsArguments) -> int:
         lines += [f"  {term:{width}}  {printable(text)}" for term, text in entries if term in TO_TYPE]
     show_result("\n".join(lines))
     return DONE
-
-
-def _has_blocks() -> bool:
-    """Return True if the encoding of standard output has block characters."""
-    from bagoftricks.report.run_page import BARS
-
-    try:
-        BARS[True].encode(sys.stdout.encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
 
 
 def show_diff(asked: RunsArguments) -> int:

@@ -131,9 +131,21 @@ def show(finished: list[Finished], *, searched: bool = False) -> None:
     if style == "text":
         for run in finished:
             print(printable(f"record: {run.settings.store}/{run.record.id}/record.json"))
+        if len(finished) == 1:
+            show_curve(records[0])
         if searched:
             best = finished[0]
             print(printable(f"best {settings.objective}: {best.objective:g} ({best.record.reported}): {best.command}"))
+
+
+def show_curve(record: "Record") -> None:
+    """Print the learning curve of a run, on a terminal."""
+    from bagoftricks.cli.layout import has_blocks, line_width
+    from bagoftricks.report.curve_text import curve_lines
+
+    points = [point for point in record.cost.curve if point.weights == record.reported]
+    if sys.stdout.isatty() and (lines := curve_lines(points, line_width(), blocks=has_blocks(sys.stdout.encoding))):
+        print("\n".join(["", *lines]))
 
 
 def best_first(finished: list[Finished]) -> list[Finished]:

@@ -14,6 +14,7 @@ from bagoftricks.escape import for_json
 from bagoftricks.folders import yaml_files
 from bagoftricks.plugins import typed_text
 from bagoftricks.registry import all_cards
+from bagoftricks.report.curve_text import curve_ends, sparkline
 from bagoftricks.report.runs import age_text, command_of, listed_run
 from bagoftricks.settings import CHOSEN_BY
 from bagoftricks.store.checkpoint_header import FOLDER, SUFFIX, read_values, steps_in
@@ -26,8 +27,6 @@ from bagoftricks.store.typed import default_settings, settings_by_key
 from bagoftricks.study.uses import StudyRuns
 from bagoftricks.yaml_files import read_yaml
 
-BARS = {True: "▁▂▃▄▅▆▇█", False: "_.-~=+*#"}  # of a curve, where the encoding has blocks and where not
-LONGEST_CURVE = 60  # bars
 LOG_LINES = 5
 NOT_SHOWN = ("tricks", "plugins", "store", "format", "rerun")  # settings that say nothing of this run
 METRICS_BYTES = 2**26
@@ -191,7 +190,7 @@ def page_sections(page: RunPage, *, blocks: bool) -> list[Section]:
             [(key, typed_text(value)) for key, value in page.settings.items()],
         ),
         ("Results", [(weights, _scores(scores)) for weights, scores in page.results.items()] + _robust(page)),
-        ("Learning curve", [("top-1 %", f"{sparkline(page.curve, blocks=blocks)}  {_ends(page.curve)}")]),
+        ("Learning curve", [("top-1 %", f"{sparkline(page.curve, blocks=blocks)}  {curve_ends(page.curve)}")]),
         ("Costs", [(key, fact_text(value)) for key, value in page.cost.items() if not isinstance(value, dict)]),
         ("Machine and versions", [(key, fact_text(value)) for key, value in page.environment.items()]),
         ("Failure", [(key, text) for key in ("error", "where") if (text := page.failure.get(key))] + _log(page)),
@@ -233,24 +232,6 @@ def fact_text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) and abs(value) >= 10_000 else str(value)
-
-
-def sparkline(values: Sequence[float], *, blocks: bool = True) -> str:
-    """Return a bar for each value between the least and the greatest; of many, the last one of each group."""
-    groups = min(len(values), LONGEST_CURVE)
-    chosen = [values[(at + 1) * len(values) // groups - 1] for at in range(groups)]
-    if not chosen:
-        return ""
-    bars, low, span = BARS[blocks], min(chosen), max(chosen) - min(chosen)
-    return "".join(bars[round((len(bars) - 1) * (value - low) / span) if span else 0] for value in chosen)
-
-
-def _ends(curve: Sequence[float]) -> str:
-    if not curve:
-        return ""
-    best = max(range(len(curve)), key=curve.__getitem__)
-    best_text = "" if best == len(curve) - 1 else f", best {curve[best]:.2f}"
-    return f"{curve[0]:.2f} to {curve[-1]:.2f}{best_text}"
 
 
 def size_text(size: float) -> str:

@@ -11,7 +11,6 @@ import pytest
 
 from bagoftricks.cli import runs as cli_runs
 from bagoftricks.cli.complete import candidates
-from bagoftricks.report.run_page import sparkline
 from bagoftricks.report.runs import age_text
 from bagoftricks.store.description import find_description
 from bagoftricks.store.json_fields import sealed_text
@@ -213,16 +212,6 @@ def test_a_hyper_parameter_alone_is_a_difference(bot, store):
 def test_two_equal_runs_say_so(bot, store):
     write(store, "f" * 20, 71.25, tricks={"mixup": {"alpha": 0.4}})
     assert bot("bot-runs", "diff", "aa", "ff").out == f"{A} and {'f' * 20}: nothing differs\n"
-
-
-def test_a_sparkline_spans_the_least_and_the_greatest():
-    assert sparkline([0, 7]) == "▁█"
-    assert sparkline([3, 3, 3]) == "▁▁▁"
-    assert sparkline([0, 1, 2, 3, 4, 5, 6, 7]) == "▁▂▃▄▅▆▇█"
-    assert sparkline([0, 7], blocks=False) == "_#"
-    assert sparkline([]) == ""
-    assert len(sparkline(list(range(1000)))) == 60
-    assert sparkline(list(range(1000)))[-1] == "█"
 
 
 @pytest.mark.parametrize(

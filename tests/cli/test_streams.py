@@ -1,5 +1,6 @@
 """Closed standard streams, and streams whose readers leave, end nothing and print nothing."""
 
+import io
 import json
 import os
 import subprocess
@@ -9,8 +10,10 @@ from importlib.metadata import version
 import pytest
 
 from bagoftricks.cli.progress import ConsoleReporter
+from bagoftricks.cli.train import show_curve
 from tests.cli.conftest import MAINS
 from tests.cli.test_commands import FAST
+from tests.store.test_store import record
 
 COMMANDS = [main.__module__.rpartition(".")[2] for main in MAINS.values()]
 
@@ -95,3 +98,19 @@ def test_without_progress_notes_are_shown_all_the_same(capsys):
     reporter.note("warning: it falls back")
     reporter.end()
     assert capsys.readouterr().err == "warning: it falls back\n"
+
+
+@pytest.mark.parametrize(("encoding", "bar"), [("utf-8", "█"), ("ascii", "#")])
+def test_a_run_ends_with_its_curve_on_a_terminal_alone(capsys, monkeypatch, encoding, bar):
+    points = [{"epoch": at, "steps": at, "weights": "last", "train_seconds": 1.0, "top1": 9.0 * at} for at in (1, 2)]
+    finished = record(cost={"curve": points})
+    show_curve(finished)
+    assert capsys.readouterr().out == ""
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stdout", terminal)
+    show_curve(finished)
+    terminal.flush()
+    shown = terminal.buffer.getvalue().decode(encoding)
+    assert f"18.00  {bar}\n" in shown
+    assert "last and best 18.00 at 2" in shown
