@@ -1,0 +1,1 @@
+"""Pictures of studies and of runs: pure functions of records and settings, in one style."""

@@ -1,0 +1,120 @@
+"""The forest of differences: each arm against the one that it is compared with, paired by seed."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from bagoftricks.report.pictures.drawing import Drawing, DrawnNumbers
+from bagoftricks.report.pictures.material import Material, reference_text, seeds_text
+from bagoftricks.report.pictures.style import (
+    BLACK,
+    SMALL,
+    arm_rows,
+    draw_interval,
+    draw_legend,
+    draw_mark,
+    draw_seeds,
+    drawn_text,
+    interval_text,
+    legend_of,
+    mark_of,
+    new_figure,
+)
+from bagoftricks.report.study_parts import SavedArm
+from bagoftricks.statistics.paired import Comparison
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_NAMED = 5  # arms of a description
+
+
+def lacks_forest(of: Material) -> str:
+    """Return why there is no forest, an empty text if there is one."""
+    if not any(arm.compare_to for arm in of.arms):
+        return "no arm of the study is compared with another"
+    if not any(made.n for made in of.comparisons.values()):
+        return f"no two compared arms have finished runs of the same seed with a {of.name}"
+    return ""
+
+
+def draw_forest(of: Material, width: float) -> Drawing:
+    """Draw the paired differences with their intervals and verdicts, and those of single seeds under them."""
+    compared = of.comparisons
+    arms = [arm for arm in of.arms if arm.compare_to]
+    against = reference_text(compared, of.arms)
+    rows = arm_rows([arm.label if against else f"{arm.label} (against {arm.compare_to})" for arm in arms])
+    figure = new_figure(width, rows.inches + 0.95)
+    axes = figure.add_subplot()
+    rows.arrange(axes)
+    draw_differences(axes, of, compared, arms, rows.places)
+    for arm, y in zip(arms, rows.places, strict=True):
+        verdict = "\n".join(drawn_text(part, 26) for part in _verdict(of, arm, compared.get(arm.label)) if part)
+        axes.text(1.02, y, verdict, transform=axes.get_yaxis_transform(), va="center", fontsize=SMALL)
+    from_what = drawn_text(against, 40) if against else "the arm that it is compared with"
+    axes.set_xlabel(f"difference in {of.name} from {from_what}\n({of.unit_in_words})")
+    draw_legend(figure, legend_of(compared.values()))
+    return Drawing(
+        figure=figure,
+        title=of.title("paired differences"),
+        description=f"Forest plot, {seeds_text([c.n for c in compared.values()])}. {found_text(compared)}",
+        caption=f"Differences in {of.name} ({of.unit_in_words}) from {against or 'the arm named in the row'}, "
+        f"{differences_caption(compared)} {of.setting()}",
+        numbers=difference_numbers(of, compared, arms),
+    )
+
+
+def draw_differences(
+    axes: "Axes", of: Material, compared: Mapping[str, Comparison], arms: Sequence[SavedArm], places: Sequence[float]
+) -> None:
+    """Draw a mark with its interval for each comparison, the seeds' own differences under it, and the line of none."""
+    axes.axvline(0, color=BLACK, linewidth=0.8, zorder=1)
+    for arm, y in zip(arms, places, strict=True):
+        made = compared.get(arm.label)
+        if made is None or made.difference is None:
+            continue
+        draw_seeds(axes, list(of.differences(arm.label).values()), y)
+        draw_interval(axes, made.low, made.high, y, mark_of(made).colour)
+        draw_mark(axes, made.difference, y, mark_of(made))
+
+
+def _verdict(of: Material, arm: SavedArm, made: Comparison | None) -> tuple[str, str]:
+    """Return the verdict and the numbers of a row, or why it has none."""
+    return (of.absence(arm), "") if made is None else (mark_of(made).word, interval_text(made))
+
+
+def found_text(compared: Mapping[str, Comparison]) -> str:
+    """Return in a sentence which arms have a verdict that stands, with their numbers."""
+    stands = [made for made in compared.values() if mark_of(made).filled]
+    rest = len(compared) - len(stands)
+    named = ", ".join(f"{made.label} {made.verdict} ({interval_text(made)})" for made in stands[:MOST_NAMED])
+    named += f" and {len(stands) - MOST_NAMED} more verdicts stand" if len(stands) > MOST_NAMED else ""
+    others = f"{rest} of {len(compared)} differences have no verdict that stands" if rest else ""
+    return "; ".join(part for part in (named, others) if part) + "."
+
+
+def differences_caption(compared: Mapping[str, Comparison]) -> str:
+    """Return how differences were made and judged."""
+    counts = [made.n for made in compared.values()]
+    tested = sum(made.p_holm is not None for made in compared.values())
+    return (
+        f"paired by seed, {seeds_text(counts)}: means with 95 % t intervals, each for itself; small dots are single "
+        f"seeds. A filled triangle is a verdict that stands after Holm's correction over {tested} paired t-tests "
+        "(p \u2264 0.05), an open circle is no verdict."
+    )
+
+
+def difference_numbers(of: Material, compared: Mapping[str, Comparison], arms: Sequence[SavedArm]) -> DrawnNumbers:
+    """Return the drawn differences: means, intervals, verdicts and single seeds."""
+    seeds = of.seeds
+    rows: list[tuple[str | float | None, ...]] = []
+    for arm in arms:
+        made = compared.get(arm.label)
+        if made is None:
+            rows.append((arm.label, arm.compare_to, 0, None, None, None, None, of.absence(arm), *[None] * len(seeds)))
+            continue
+        found = of.differences(arm.label)
+        numbers = (made.n, made.difference, made.low, made.high, made.p_holm, made.verdict)
+        rows.append((arm.label, made.against, *numbers, *(found.get(seed) for seed in seeds)))
+    unit = f"difference ({of.unit_in_words})"
+    headings = ("arm", "against", "n", unit, "low", "high", "p (Holm)", "verdict")
+    return DrawnNumbers((*headings, *(f"seed {seed}" for seed in seeds)), tuple(rows))
