@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bagoftricks.cli.table import table
+from bagoftricks.cli.table import TableArguments, draw
 from bagoftricks.data import cache
 from bagoftricks.data.cache import Arena
 from bagoftricks.data.sources import FileSplit, MemorySplit
@@ -164,7 +164,7 @@ def kinds(folder: Path) -> dict[str, Kind]:
 def rows(store: Store) -> Any:
     """The rows of bot-table; a run that is left out must be named, and the other must be there."""
     with redirect_stderr(StringIO()) as said:
-        found = {row["id"]: row for row in json.loads(table([f"store={store.root}", "format=json"]))}
+        found = {row["id"]: row for row in json.loads(draw(TableArguments.of([f"store={store.root}", "format=json"])))}
     assert "aaaa" in found, "the whole record is missing"
     assert ("bbbb" in found) != ("bbbb" in said.getvalue()), "left out without a word"
     return found.get("bbbb", REFUSED)

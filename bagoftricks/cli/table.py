@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bagoftricks.cli.app import run_command
-from bagoftricks.cli.streams import name_left_out, show_result
+from bagoftricks.cli.streams import name_left_out, say, show_result
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.plugins import split_list
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from bagoftricks.report.dawnbench import Measure
     from bagoftricks.report.query import Query
     from bagoftricks.report.text_table import Fit
@@ -19,7 +21,7 @@ THEN_BY = ("lr", "batch_size", "epochs", "seed")  # after the label, unless sort
 
 
 def main(argv: list[str] | None = None) -> int:
-    return run_command("bot-table", argv, lambda rest: show_result(table(rest)))
+    return run_command("bot-table", argv, show_or_write)
 
 
 @dataclass
@@ -29,7 +31,9 @@ class TableArguments:
     store: str = "results/runs"
     """folder of the records"""
     format: str = ""
-    """text, markdown, csv, latex or json (alone on standard output); default: text on a terminal, else markdown"""
+    """text, markdown, csv, latex, html or json, alone on standard output; default: text on a terminal, else markdown"""
+    file: str = ""
+    """table.tex: write the table to a file, in the format of its suffix (txt, md, csv, tex, html, json, parquet)"""
     experiment: str = ""
     """the study that bot-sweep made of an experiment"""
     scale: str = "laptop"
@@ -63,6 +67,10 @@ class TableArguments:
             if not equals or key not in vars(chosen):
                 raise UserError(f"'{argument}' is not a setting{did_you_mean(key, vars(chosen))} (bot-table --help)")
             setattr(chosen, key, value)
+        if chosen.file:
+            from bagoftricks.report.table_file import style_of_file
+
+            chosen.format = style_of_file(chosen.file, chosen.format)
         chosen.format = chosen.format or ("text" if sys.stdout.isatty() else "markdown")
         chosen.check()
         return chosen
@@ -71,7 +79,7 @@ class TableArguments:
         """Raise UserError for what does not belong together."""
         from bagoftricks.report.styles import STYLES
 
-        if self.format not in (styles := (*STYLES, "csv", "json")):
+        if self.format not in (styles := (*STYLES, "csv", "json")) and not self.file:
             raise UserError(f"format={self.format}: must be one of {', '.join(styles)}")
         if self.experiment and self.study:
             raise UserError("experiment= and study= are two tables: type one of them")
@@ -79,30 +87,53 @@ class TableArguments:
             raise UserError(f"scale={self.scale}: belongs to experiment=: leave it out")
 
 
-def table(arguments: list[str]) -> str:
-    """Return the table of a store, or of a study in it."""
+def show_or_write(arguments: list[str]) -> None:
+    """Print the table of a store, or of a study in it, or write it to a file."""
+    chosen = TableArguments.of(arguments)
+    made = draw(chosen)
+    if not chosen.file:
+        show_result(str(made))
+        return
+    from bagoftricks.report.table_file import write_frame, write_table
+
+    if isinstance(made, str):
+        write_table(chosen.file, made, chosen.format, chosen.study or chosen.experiment or "Runs")
+    else:
+        write_frame(chosen.file, made)
+    say("bot-table", f"wrote {chosen.file}")
+
+
+def draw(chosen: TableArguments) -> "str | DataFrame":
+    """Return the table as text, or as a frame for Parquet."""
     from bagoftricks.cli.layout import terminal_fit
     from bagoftricks.report.dawnbench import NO_MEASURE
     from bagoftricks.report.query import Query
     from bagoftricks.store.store import Store
 
-    chosen = TableArguments.of(arguments)
     query = Query.of(chosen.where, chosen.sort, chosen.limit, split_list(chosen.columns))
-    measure, fit = chosen_measure(chosen), terminal_fit("columns= chooses, format=markdown shows all")
+    measure = chosen_measure(chosen)
+    fit = None if chosen.file else terminal_fit("columns= chooses, format=markdown shows all")
     store = Store(chosen.store)
     if not (chosen.experiment or chosen.study):
         return table_of_runs(store, query, measure or NO_MEASURE, chosen.format, fit)
-    from bagoftricks.report.study import study_report
+    from bagoftricks.report.study import draw_study, selected_rows
+    from bagoftricks.report.study_results import load_results
     from bagoftricks.study.plan import study_name
 
     study = chosen.study or study_name(chosen.experiment, chosen.scale)
-    report = study_report(store, study, chosen.format, query, measure, fit)
-    if chosen.format == "csv":  # the others have notes
+    results = load_results(store, study, measure)
+    if chosen.format in ("csv", "parquet"):  # the others have notes
         name_left_out("bot-table", store.damaged)
-    return report
+    if chosen.format == "parquet":
+        from bagoftricks.report.frames import Study
+
+        return Study(results, store).frame_of(selected_rows(results, query))
+    return draw_study(results, chosen.format, query, fit)
 
 
-def table_of_runs(store: "Store", query: "Query", measure: "Measure", style: str, fit: "Fit | None") -> str:
+def table_of_runs(
+    store: "Store", query: "Query", measure: "Measure", style: str, fit: "Fit | None"
+) -> "str | DataFrame":
     """Return the table of the finished runs of a store."""
     from bagoftricks.report.differences import in_common
     from bagoftricks.report.robustness import robustness_notes
@@ -119,6 +150,10 @@ def table_of_runs(store: "Store", query: "Query", measure: "Measure", style: str
     rows = query.select(every, RunRow.cells, default_settings())
     if not rows and style != "json":
         raise UserError(f"where: none of the {len(every)} rows of store={store.root} is like that")
+    if style == "parquet":
+        from bagoftricks.report.frames import run_frame
+
+        return run_frame(rows, store)
     shown = render(rows, run_columns(rows, style, query.columns, measure=measure), style, fit)
     notes = [in_common([row.facts for row in rows]), *robustness_notes(rows)]
     notes += [f"{len(rows):,} of {len(every):,} rows"] if len(rows) < len(every) else []

@@ -71,7 +71,7 @@ def _candidates(rows: Sequence[Values]) -> list[str]:
 def _differs(rows: Sequence[Values], key: str) -> bool:
     default = default_settings().get(key)
     values = [row.get(key, default) for row in rows]
-    return values.count(values[0]) < len(values)  # thousands of rows, and most settings are alike
+    return bool(values) and values.count(values[0]) < len(values)  # thousands of rows, and most settings are alike
 
 
 def _values(rows: Sequence[Values], key: str) -> list[str]:

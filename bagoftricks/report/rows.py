@@ -28,6 +28,11 @@ class Row:
         """Return the values by the keys of columns."""
         return {**self.facts, **self.values()}
 
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """Ids of the runs that the row is made of."""
+        return (run,) if (run := getattr(self, "id", None)) else ()
+
     def mark(self, key: str) -> str:
         """Return what follows the value in a table that people read."""
         return ""
@@ -73,6 +78,8 @@ class RunRow(ScoredRow):
 
     id: str
     status: str
+    command: str
+    reported: bool  # by a study of the run
     epochs: int
     seed: int
     cost: Cost

@@ -1,7 +1,5 @@
 """All that is known of one run, on a page: settings, results, costs, curve, versions, command, files."""
 
-import csv
-import io
 import math
 import os
 import re
@@ -19,9 +17,9 @@ from bagoftricks.report.runs import age_text, command_of, listed_run
 from bagoftricks.settings import CHOSEN_BY
 from bagoftricks.store.checkpoint_header import FOLDER, SUFFIX, read_values, steps_in
 from bagoftricks.store.description import RunDescription
-from bagoftricks.store.files import open_regular, read_file
+from bagoftricks.store.files import open_regular
 from bagoftricks.store.json_fields import Json, to_json
-from bagoftricks.store.store import FAILURE, LOG, METRICS, Store
+from bagoftricks.store.store import FAILURE, LOG, METRICS, Store, read_metrics
 from bagoftricks.store.survey import FolderState, SurveyedRun
 from bagoftricks.store.typed import default_settings, settings_by_key
 from bagoftricks.study.uses import StudyRuns
@@ -29,7 +27,6 @@ from bagoftricks.yaml_files import read_yaml
 
 LOG_LINES = 5
 NOT_SHOWN = ("tricks", "plugins", "store", "format", "rerun")  # settings that say nothing of this run
-METRICS_BYTES = 2**26
 MISSING = object()
 CHANGED = "Settings that differ from the defaults of the data set and the network"
 
@@ -120,10 +117,9 @@ def _curve(run: SurveyedRun) -> list[float]:
     if run.record is not None:
         return [point.top1 for point in run.record.cost.curve if point.weights == run.record.reported]
     try:
-        text = read_file(run.folder / METRICS, METRICS_BYTES).decode()
-        rows = [row for row in csv.DictReader(io.StringIO(text)) if row.get("weights", "last") == "last"]
+        rows = [row for row in read_metrics(run.folder / METRICS) if row.get("weights", "last") == "last"]
         return [top1 for row in rows if math.isfinite(top1 := float(row["top1"]))]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+    except (ValueError, KeyError, TypeError):
         return []
 
 

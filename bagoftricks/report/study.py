@@ -48,19 +48,15 @@ def study_report(
 
 def draw_study(results: StudyResults, style: str, query: Query = ALL, fit: Fit | None = None) -> str:
     """Return the table of a study with its notes in one of the styles of ``format=``."""
-    columns = results.columns(query.columns)
-    every = results.rows(columns)
-    rows = query.select(every, arm_values, instead="a study's rows are arms; bot-table without study= has the runs")
-    if every and not rows and style != "json":
-        raise UserError(f"where: none of the {len(every)} arms of the study is like that")
+    rows, every = selected_rows(results, query, empty=style == "json"), len(results.study.arms)
     effects, notes = results.effects(), results.notes(rows)
-    notes += [f"{len(rows)} of {len(every)} arms; the tests are over all of them"] if len(rows) < len(every) else []
+    notes += [f"{len(rows)} of {every} arms; the tests are over all of them"] if len(rows) < every else []
     if style == "json":
         made = [{**to_json(effect), "runs": all_runs(results)} for effect in effects]
         return for_json({"study": results.study.whole, "rows": rows, "effects": made, "notes": notes})
     if style == "csv":
         return tabulate_rows([flatten(row) for row in rows], style)
-    headings = study_headings(columns, results.known_columns, results.evaluations())
+    headings = study_headings(results.columns(query.columns), results.known_columns, results.evaluations())
     if style == "latex":
         return latex_study(results, rows, headings, notes)
     cells = [shown_row(row, headings, several_devices(results.records)) for row in rows]
@@ -75,6 +71,15 @@ def draw_study(results: StudyResults, style: str, query: Query = ALL, fit: Fit |
         shown = [shown_effect(effect, all_runs(results)) for effect in effects]
         parts += ["", tabulate_rows(shown, style, fit)]
     return with_notes("\n".join(parts), notes, style, fit)
+
+
+def selected_rows(results: StudyResults, query: Query, *, empty: bool = False) -> list[StudyRow]:
+    """Return the rows that are asked for. Raises UserError if there is none, unless ``empty`` tables are allowed."""
+    every = results.rows(results.columns(query.columns))
+    rows = query.select(every, arm_values, instead="a study's rows are arms; bot-table without study= has the runs")
+    if every and not rows and not empty:
+        raise UserError(f"where: none of the {len(every)} arms of the study is like that")
+    return rows
 
 
 def all_runs(results: StudyResults) -> tuple[str, ...]:
@@ -181,7 +186,10 @@ def latex_study(
     alike = {row.n for row in rows}
     told |= {"n"} if len(alike) == 1 else set()
     seeds = f"{alike.pop()} seeds" if len(alike) == 1 else "n seeds"
-    caption = [results.title.rstrip("."), f"Mean ± half of the 95 % t interval over {seeds}"]
+    caption = [
+        results.title[:1].upper() + results.title[1:].rstrip("."),
+        f"Mean ± half of the 95 % t interval over {seeds}",
+    ]
     if any(row.comparison for row in rows):
         caption += [against[:1].upper() + against[1:]] if against else []
         caption.append(

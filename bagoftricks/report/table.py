@@ -6,7 +6,7 @@ from dataclasses import fields
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.escape import for_json
 from bagoftricks.plugins import typed_text
-from bagoftricks.report.column import Column
+from bagoftricks.report.column import Column, TracedText
 from bagoftricks.report.dawnbench import NO_MEASURE, Measure, measure_values
 from bagoftricks.report.differences import differing
 from bagoftricks.report.labels import label, preset_of, short_label, weights_label
@@ -83,6 +83,8 @@ def record_rows(record: Record, measure: Measure = NO_MEASURE) -> list[RunRow]:
             weights=weights,
             id=record.id,
             status=record.status,
+            command=record.command,
+            reported=weights == record.reported,
             model=record.model["name"],
             data=record.data.name,
             epochs=record.epochs,
@@ -110,7 +112,10 @@ def render(rows: Sequence[Row], columns: Iterable[Column], style: str, fit: Fit 
         keys = [column.key for column in columns]
         return draw_table(keys, [[cells.get(key) for key in keys] for _, cells in known], (), style)
     shown = [
-        [c.show(cells[c.key]) + row.mark(c.key) if cells.get(c.key) is not None else "" for c in columns]
+        [
+            TracedText(c.show(cells[c.key]) + row.mark(c.key), row.runs) if cells.get(c.key) is not None else ""
+            for c in columns
+        ]
         for row, cells in known
     ]
     left = [at for at, c in enumerate(columns) if any(isinstance(cells.get(c.key), str) for _, cells in known)]

@@ -32,7 +32,7 @@ RECORD, METRICS, WEIGHTS = "record.json", "metrics.csv", "weights.safetensors"
 KEPT_STATE = "state.safetensors"  # that a longer run continues
 FAILURE, INTERRUPTED = "failure.json", "interrupted"
 LOG, EVIDENCE = "log.txt", "evidence.json"  # of a worker of a sweep; of a loss that is not finite
-FAILURE_BYTES = 2**24
+FAILURE_BYTES, METRICS_BYTES = 2**24, 2**26
 STUDIES, STUDY_BYTES = "studies", 2**28  # folder of the studies, and the most bytes of one
 
 
@@ -248,6 +248,14 @@ class ReadOnlyStore(Store):
     def write_metrics(self, run_id: str, rows: MetricRows, *, before: Guard | None = None) -> None: ...
 
     def write_record(self, record: Record, *, before: Guard | None = None) -> None: ...
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a run's metrics.csv as text, one for each evaluated weight set; none if it cannot be read."""
+    try:
+        return list(csv.DictReader(io.StringIO(read_file(path, METRICS_BYTES).decode())))
+    except (OSError, ValueError, csv.Error):
+        return []
 
 
 def is_intact(path: Path, record: Record) -> bool:
