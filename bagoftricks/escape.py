@@ -44,9 +44,15 @@ def for_latex(text: object) -> str:
     return re.sub("-(?=-)", "-{}", NEGATIVE.sub("$-$", made))
 
 
-def for_html(text: object) -> str:
-    """Return text for an element or a quoted attribute of HTML."""
-    return escape(printable(text))
+class Html(str):
+    """HTML whose every part was made safe already."""
+
+    __slots__ = ()
+
+
+def for_html(text: object) -> Html:
+    """Return text for an element or a quoted attribute of HTML; what is HTML already stays as it is."""
+    return text if isinstance(text, Html) else Html(escape(printable(text)))
 
 
 def for_csv(value: object) -> str:

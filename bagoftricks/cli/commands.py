@@ -97,6 +97,17 @@ COMMANDS = {
         ("table.py", "TableArguments"),
         settings=False,
     ),
+    "bot-report": Command(
+        "studies and runs as one page, a file to send",
+        (
+            ("bot-report study=stack file=stack.html", "a study"),
+            ("bot-report study=[stack,factorial]", "two of them, in report.html"),
+            ("bot-report store=FOLDER", "all studies and runs of a store"),
+        ),
+        ("The page needs no network, and shows commands, versions and digests, but no names of users or machines.",),
+        ("report.py", "ReportArguments"),
+        settings=False,
+    ),
     "bot-runs": Command(
         "the runs of a store in every state: list, show, compare, delete, repeat, tidy up",
         (

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from bagoftricks.cli import bench, data, eval, overview, predict, runs, sweep, table, train
+from bagoftricks.cli import bench, data, eval, overview, predict, report, runs, sweep, table, train
 from bagoftricks.measure.speed import Timing
 from bagoftricks.plugins import forget_plugins
 
@@ -17,6 +17,7 @@ MAINS = {
     "bot-eval": eval.main,
     "bot-predict": predict.main,
     "bot-table": table.main,
+    "bot-report": report.main,
     "bot-data": data.main,
     "bot-runs": runs.main,
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bagoftricks.cli.report import ReportArguments
 from bagoftricks.cli.runs import RunsArguments
 from bagoftricks.cli.search import search_arguments
 from bagoftricks.cli.table import TableArguments
@@ -28,6 +29,9 @@ def test_a_documented_command_composes(bot, command, monkeypatch):
     if program == "bot-table":
         chosen = TableArguments.of(arguments)
         Query.of(chosen.where, chosen.sort, chosen.limit)
+        return
+    if program == "bot-report":
+        assert ReportArguments.of(arguments)
         return
     if program == "bot-runs":
         assert RunsArguments.of(arguments)

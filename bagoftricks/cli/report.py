@@ -1,0 +1,91 @@
+"""bot-report: studies and runs of a store as one page, a file to send. Trains nothing."""
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from bagoftricks.cli.app import run_command
+from bagoftricks.cli.streams import say, show_result
+from bagoftricks.errors import UserError, did_you_mean, printable
+from bagoftricks.plugins import split_list
+
+PROGRAM_REPORT = "bot-report"
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command(PROGRAM_REPORT, argv, report)
+
+
+@dataclass
+class ReportArguments:
+    """Arguments of the command, as typed."""
+
+    store: str = "results/runs"
+    """folder of the records"""
+    study: str = ""
+    """name of a study, or [a,b]; default: all studies of the store, and the runs of none"""
+    file: str = "report.html"
+    """page to write; an existing file is replaced only if it is such a page"""
+
+    @classmethod
+    def of(cls, arguments: list[str]) -> "ReportArguments":
+        """Read ``key=value`` arguments. Raises UserError with the nearest key."""
+        chosen = cls()
+        for argument in arguments:
+            key, equals, value = argument.partition("=")
+            if not equals or key not in vars(chosen):
+                raise UserError(f"'{argument}' is not a setting{did_you_mean(key, vars(chosen))} (bot-report --help)")
+            setattr(chosen, key, value)
+        if Path(chosen.file).suffix.lower() not in (".html", ".htm"):
+            raise UserError(f"file={chosen.file}: a page is HTML: type a name that ends with .html")
+        return chosen
+
+    @property
+    def command(self) -> str:
+        """Command that makes the page again."""
+        changed = [f"{key}={value}" for key, value in vars(self).items() if value != getattr(ReportArguments, key)]
+        return shlex.join([PROGRAM_REPORT, *changed])
+
+
+def report(arguments: list[str]) -> None:
+    """Write the page."""
+    from bagoftricks.report.page.whole_page import load_report, whole_page
+    from bagoftricks.report.run_page import size_text
+    from bagoftricks.store.files import write_whole
+    from bagoftricks.store.store import Store
+
+    chosen = ReportArguments.of(arguments)
+    path = Path(chosen.file).expanduser()
+    require_ours(path)
+    store = Store(chosen.store)
+    found = load_report(store, split_list(chosen.study), chosen.command)
+    for damage in dict.fromkeys(store.damaged):
+        say(PROGRAM_REPORT, f"left out: {damage}")
+    if not (found.studies or found.others):
+        raise UserError(f"store={chosen.store} holds neither a study nor a finished run yet; bot-train makes one")
+    text = whole_page(found).encode()
+    write_whole(path, lambda temporary: temporary.write_bytes(text))
+    what = [f"{len(found.studies)} {'study' if len(found.studies) == 1 else 'studies'}"] if found.studies else []
+    what.append(f"{found.runs} {'run' if found.runs == 1 else 'runs'}")
+    show_result(printable(f"{chosen.file}: {', '.join(what)}, {size_text(len(text))}"))
+
+
+def require_ours(path: Path) -> None:
+    """Raise UserError if a file that is no page of ours would be lost: its name may be a slip of the keyboard."""
+    from bagoftricks.report.page.whole_page import is_ours
+    from bagoftricks.store.files import is_there, open_regular
+
+    if not is_there(path):
+        return
+    try:
+        with open_regular(path) as file:
+            ours = is_ours(file.read(4096))
+    except OSError as error:
+        raise UserError(f"file={path}: cannot be replaced ({error.strerror}): type another name") from error
+    if not ours:
+        raise UserError(f"file={path}: is there already and is no page of {PROGRAM_REPORT}: type another name")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Self-contained pages of studies and runs, from records alone."""
