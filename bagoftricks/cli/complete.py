@@ -66,6 +66,7 @@ FOLDERS_AND_FILES = (
     "plugins",
     "images",
     "classes",
+    "from",
 )
 
 

@@ -49,4 +49,4 @@ def own_settings(program: str) -> list[HyperParameter]:
         return []
     source = ast.parse(Path(__file__).with_name(file).read_text(encoding="utf-8"))
     (found,) = [node for node in source.body if isinstance(node, ast.ClassDef) and node.name == name]
-    return [field for field in fields_of(found) if field.doc]
+    return [field._replace(name=field.name.rstrip("_")) for field in fields_of(found) if field.doc]  # from_ is from=

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from bagoftricks.cli.app import DONE, FAILED, INTERRUPTED, run_command
+from bagoftricks.cli.app import DONE, FAILED, INTERRUPTED, explain, is_users, run_command
 from bagoftricks.cli.compose import compose_settings
 from bagoftricks.cli.launchers import is_launcher, launch_with_plugin
 from bagoftricks.cli.layout import terminal_fit
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bagoftricks.settings import Settings
     from bagoftricks.store.store import Store
     from bagoftricks.study.arms import Arm
+    from bagoftricks.study.lock import Lock
     from bagoftricks.study.plan import Plan, PlannedRun
 
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 class Sweep:
     """Arguments of bot-sweep that are not settings of its runs."""
 
+    from_: str | None = None
+    """page or JSON of a study: exactly its runs (docs/travel.md)"""
     experiment: str | None = None
     """rows of a paper's table, or of your own YAML file"""
     scale: str = "laptop"
@@ -80,12 +83,18 @@ def run(sweep: Sweep, arguments: Sequence[str]) -> int:
     from bagoftricks.store.store import Store
     from bagoftricks.study.plan import split_parameters, study_name
 
-    arms, overrides, about = study_of(sweep)
+    lock = None
+    if sweep.from_ is not None:
+        from bagoftricks.study.lock import read_lock
+
+        lock = read_lock("from", sweep.from_)
+        sweep = replace(sweep, seeds=lock.seeds, name=sweep.name or lock.name)
+    arms, overrides, about = study_of(sweep) if lock is None else study_of_lock(lock, sweep)
     for arm in arms:
         if arm.needs:
             say("bot-sweep", f"arm '{arm.label}' needs {', '.join(arm.needs)}, not made yet")
     if arms and all(arm.needs for arm in arms):
-        raise UserError(f"no arm of {sweep.experiment} can run yet (above)")
+        raise UserError(f"no arm of {sweep.experiment or sweep.from_} can run yet (above)")
     base = compose_settings(split_parameters(overrides)[0])
     store = Store(base.store)
     about = {**about, "command": shlex.join(["bot-sweep", *arguments])}
@@ -93,6 +102,11 @@ def run(sweep: Sweep, arguments: Sequence[str]) -> int:
     if sweep.design == "greedy":
         return greedy(sweep, name, overrides, about, base, store)
     plan = planned(arms, sweep, overrides, base)
+    if lock is not None:
+        from bagoftricks.cli.from_lock import differences_here
+
+        for line in differences_here(lock, plan, base):
+            say("bot-sweep", line)
     if sweep.plan:
         show_plan(plan, sweep, store, base.format)
         return 0
@@ -136,6 +150,29 @@ def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], Json]":
     for line in aliases:
         say("bot-sweep", line)
     return arms, sweep.overrides, {**about, "notes": aliases}
+
+
+def study_of_lock(lock: "Lock", sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], Json]":
+    """Return the arms of a study that travelled, the overrides of all runs, and the facts for the table."""
+    from bagoftricks.cli.from_lock import arms_of, require_own, require_plugins
+    from bagoftricks.study.lock import lock_line
+
+    say("bot-sweep", lock_line(lock, command=False))
+    try:
+        for line in require_plugins(lock):
+            say("bot-sweep", line)
+        require_own(lock, sweep.overrides)
+        arms, overrides = arms_of(lock, sweep.overrides)
+    except Exception as error:
+        if not is_users(error):
+            raise
+        raise UserError(f"from={sweep.from_}: {explain(error)}") from error
+    for label in {arm.label for arm in lock.arms} - {arm.label for arm in arms}:
+        say("bot-sweep", f"arm '{label}' could not run there: left out")
+    about = {key: getattr(lock, key) for key in ("title", "source", "scale", "design", "columns", "notes")}
+    measure = {"target": lock.target, "price_per_hour": sweep.price_per_hour or lock.price_per_hour}
+    about = {key: value for key, value in about.items() if value is not None}
+    return arms, (*overrides, *sweep.overrides), {**about, "measure": measure}
 
 
 def sweep_measure(sweep: Sweep, target: float | None) -> Json:
@@ -264,7 +301,7 @@ def greedy(sweep: Sweep, name: str, overrides: Sequence[str], about: Json, base:
 
 def parse(arguments: Sequence[str]) -> Sweep:
     """bot-sweep's own settings; the others go to the runs."""
-    own = {f.name for f in fields(Sweep)} - {"overrides", "launcher"}
+    own = {f.name.rstrip("_") for f in fields(Sweep)} - {"overrides", "launcher"}
     given: Json = {}
     overrides = []
     for argument in arguments:
@@ -282,6 +319,10 @@ def parse(arguments: Sequence[str]) -> Sweep:
             raise UserError("rerun= is for one run: a sweep trains what is missing; give bot-train the run's command")
         else:
             overrides.append(argument)
+    if "from" in given:
+        if made := [name for name in given if name in OF_THE_STUDY]:
+            raise UserError(f"{made[0]}= is the study's own: from= has it already, leave it out")
+        given["from_"] = given.pop("from")
     if "experiment" in given and "design" in given:
         raise UserError("experiment= has its own arms: leave design= out, or give design= and tricks= alone")
     for name in given:
@@ -305,6 +346,20 @@ NUMBERS: dict[str, tuple[type, float, float]] = {  # bot-sweep's own: kind, leas
     "price_per_hour": (float, 0.0, 1e9),
 }
 SEEDS_AT_MOST = 1000
+OF_THE_STUDY = (
+    "experiment",
+    "scale",
+    "design",
+    "tricks",
+    "seeds",
+    "max_tricks",
+    "max_arms",
+    "runs",
+    "resolution",
+    "floor",
+    "metric",
+    "target",
+)
 OF_DESIGNS = ("tricks", "max_tricks", "max_arms", "runs", "resolution", "floor")
 
 

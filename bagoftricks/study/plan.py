@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class PlannedRun:
     settings: Settings
     command: str  # trains this run alone
     evaluation: str | None = None  # the name of the evaluation on corrupted images that it is to have in its record
+    identity: Json = field(default_factory=dict, repr=False, compare=False)  # what its id is made of
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ def make_plan(arms: Sequence[Arm], seeds: Sequence[int], overrides: Sequence[str
             for seed in seeds:
                 prepared = of_arm.with_seed(seed)
                 command = bot_train([*typed, f"seed={seed}"])
-                runs.append(PlannedRun(arm.label, seed, prepared.id, prepared.settings, command, evaluation))
+                run = PlannedRun(arm.label, seed, prepared.id, prepared.settings, command, evaluation)
+                runs.append(replace(run, identity=prepared.identity))
         except UserError as error:
             impossible[arm.label] = str(error)
     needs = {arm.label: ", ".join(arm.needs) for arm in arms if arm.needs}
