@@ -58,6 +58,9 @@ class TableArguments:
     price_per_hour: str = ""
     """of the device: what training and 10,000 predictions cost"""
 
+    caption: str = ""
+    """of a study in LaTeX, instead of the usual one; {lock} in it: the digest of the study"""
+
     @classmethod
     def of(cls, arguments: list[str]) -> "TableArguments":
         """Read ``key=value`` arguments. Raises UserError with the nearest key."""
@@ -83,6 +86,8 @@ class TableArguments:
             raise UserError(f"format={self.format}: must be one of {', '.join(styles)}")
         if self.experiment and self.study:
             raise UserError("experiment= and study= are two tables: type one of them")
+        if self.caption and (self.format != "latex" or not (self.experiment or self.study)):
+            raise UserError("caption=: is of a study in LaTeX: add study=NAME format=latex, or leave it out")
         if self.scale != TableArguments.scale and not self.experiment:
             raise UserError(f"scale={self.scale}: belongs to experiment=: leave it out")
 
@@ -128,7 +133,7 @@ def draw(chosen: TableArguments) -> "str | DataFrame":
         from bagoftricks.report.frames import Study
 
         return Study(results, store).frame_of(selected_rows(results, query))
-    return draw_study(results, chosen.format, query, fit)
+    return draw_study(results, chosen.format, query, fit, caption=chosen.caption)
 
 
 def table_of_runs(

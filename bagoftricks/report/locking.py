@@ -31,11 +31,9 @@ def lock_study(study: SavedStudy, records: Records) -> Lock | None:
         return None
     data = tuple(dict.fromkeys(map(_data, found)))
     machines = tuple(dict.fromkeys(map(_machine, found)))
-    typed = from_json(tuple[Json, ...], study.whole["arms"])
-    arms = [
-        _arm(arm, from_json(tuple[str, ...], whole.get("settings", [])), records[arm.label], data, machines)
-        for arm, whole in zip(study.arms, typed, strict=True)
-    ]
+    rows = from_json(tuple[Json, ...], study.whole.get("arms", []))
+    typed = {row["label"]: from_json(tuple[str, ...], row.get("settings", [])) for row in rows}
+    arms = [_arm(arm, typed.get(arm.label, ()), records[arm.label], data, machines) for arm in study.arms]
     with_runs = [arm for arm in arms if arm.runs]
     settings = held_by_all([arm.settings for arm in with_runs])
     tricks = held_by_all([arm.more_tricks for arm in with_runs])

@@ -8,6 +8,7 @@ from bagoftricks.escape import for_json
 from bagoftricks.report import dawnbench
 from bagoftricks.report.column import Column, TracedText
 from bagoftricks.report.dawnbench import TIME, Measure
+from bagoftricks.report.locking import lock_study
 from bagoftricks.report.query import Query
 from bagoftricks.report.robustness import score_heading
 from bagoftricks.report.rows import ScoredRow
@@ -20,6 +21,7 @@ from bagoftricks.statistics.paired import Comparison, Summary
 from bagoftricks.store.json_fields import Json, to_json
 from bagoftricks.store.robustness import RobustnessResult
 from bagoftricks.store.store import Store
+from bagoftricks.study.lock import DIGITS, lock_digest, lock_line, lock_values
 
 if TYPE_CHECKING:
     from bagoftricks.statistics.effects import Effect  # its libraries take a second to import
@@ -46,19 +48,28 @@ def study_report(
     return draw_study(load_results(store, name, measure), style, query, fit)
 
 
-def draw_study(results: StudyResults, style: str, query: Query = ALL, fit: Fit | None = None) -> str:
-    """Return the table of a study with its notes in one of the styles of ``format=``."""
+def draw_study(
+    results: StudyResults, style: str, query: Query = ALL, fit: Fit | None = None, *, caption: str = ""
+) -> str:
+    """Return the table of a study with its notes in one of the styles of ``format=``.
+
+    ``caption``: of LaTeX, instead of the usual one; ``{lock}`` in it becomes the digest of the study's lock.
+    """
     rows, every = selected_rows(results, query, empty=style == "json"), len(results.study.arms)
     effects, notes = results.effects(), results.notes(rows)
     notes += [f"{len(rows)} of {every} arms; the tests are over all of them"] if len(rows) < every else []
+    lock = lock_study(results.study, results.records) if style in ("json", "latex") else None
     if style == "json":
         made = [{**to_json(effect), "runs": all_runs(results)} for effect in effects]
-        return for_json({"study": results.study.whole, "rows": rows, "effects": made, "notes": notes})
+        sealed = lock_values(lock) if lock else None
+        return for_json({"study": results.study.whole, "rows": rows, "effects": made, "notes": notes, "lock": sealed})
     if style == "csv":
         return tabulate_rows([flatten(row) for row in rows], style)
     headings = study_headings(results.columns(query.columns), results.known_columns, results.evaluations())
     if style == "latex":
-        return latex_study(results, rows, headings, notes)
+        lines = [lock_line(lock, command=False)] if lock else []  # the command is among the notes
+        caption = caption.replace("{lock}", lock_digest(lock)[:DIGITS] if lock else "none")
+        return latex_study(results, rows, headings, [*notes, *lines], caption)
     cells = [shown_row(row, headings, several_devices(results.records)) for row in rows]
     against = against_note(rows) if style != "markdown" else ""
     if style != "markdown":
@@ -172,7 +183,11 @@ LATEX_VERDICTS = ("helps", "hurts", "identical")  # the others: neither is shown
 
 
 def latex_study(
-    results: StudyResults, rows: Sequence[StudyRow], headings: Sequence[Column], notes: Sequence[str]
+    results: StudyResults,
+    rows: Sequence[StudyRow],
+    headings: Sequence[Column],
+    notes: Sequence[str],
+    own_caption: str = "",
 ) -> str:
     """Return the columns that a paper would print as a floating table with caption and label; notes are comments."""
     several = several_devices(results.records)
@@ -198,7 +213,7 @@ def latex_study(
     if results.study.source:
         caption.append(f"Paper: {results.study.source.rstrip('.')}")
     table = tabulate_rows([{key: cell for key, cell in row.items() if key not in told} for row in cells], "latex")
-    return latex_float(table, ". ".join(caption) + ".", results.study.name, [results.title, *notes])
+    return latex_float(table, own_caption or ". ".join(caption) + ".", results.study.name, [results.title, *notes])
 
 
 def tabulate_rows(rows: Sequence[Mapping[str, object]], style: str, fit: Fit | None = None) -> str:

@@ -25,6 +25,7 @@ LOCK_KEY = "lock"  # of the JSON of a table
 CARRIER_BYTES = 2**25  # most, of a file with a lock
 MOST_VALUES, DEEPEST = 1_000_000, 12  # JSON values of a lock, and how deep they are nested
 MOST_RUNS = 65_536
+DIGITS = 16  # of a digest, where it is named in a text
 LONGEST_LOCK_NAME = 200  # characters of a study's name
 
 LOCKED_RUNTIME = (  # runtime settings that change the last bits, the curve or the meaning of a run
@@ -183,7 +184,7 @@ def lock_digest(lock: Lock) -> str:
 
 def lock_line(lock: Lock, *, command: bool = True) -> str:
     """Return the study, its digest and its command in a line, as for a comment; without the command for a caption."""
-    return f"study {lock.name}, lock {lock_digest(lock)[:16]}" + (f", made by: {lock.command}" if command else "")
+    return f"study {lock.name}, lock {lock_digest(lock)[:DIGITS]}" + (f", made by: {lock.command}" if command else "")
 
 
 # --- reading ---

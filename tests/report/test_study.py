@@ -7,11 +7,13 @@ from types import SimpleNamespace
 import pytest
 
 from bagoftricks.errors import UserError
+from bagoftricks.report.locking import lock_study
 from bagoftricks.report.study import against_note, draw_study, shown_row, study_headings, tabulate_rows
 from bagoftricks.report.study_parts import SavedArm, SavedStudy, load_study
 from bagoftricks.report.study_results import COLUMNS, StudyResults, shapley_shares, study_rows, value
 from bagoftricks.report.study_robustness import measured_evaluations
 from bagoftricks.store.store import Store
+from bagoftricks.study.lock import lock_digest, lock_line, read_lock
 from tests.store.test_store import record, robustness
 
 
@@ -171,6 +173,16 @@ def test_latex_of_a_study_compiles(tmp_path):
     text = f"\\documentclass{{article}}\\usepackage{{booktabs}}\\begin{{document}}{body}\\end{{document}}"
     (tmp_path / "t.tex").write_text(text, encoding="utf-8")
     subprocess.run(["pdflatex", "-halt-on-error", "t.tex"], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_a_table_carries_the_lock_of_its_study(tmp_path):
+    (tmp_path / "table.json").write_text(draw_study(two_arms(), "json"))
+    lock = read_lock("from", str(tmp_path / "table.json"))
+    assert lock == lock_study(two_arms().study, two_arms().records)
+    text = draw_study(two_arms(), "latex", caption="Two arms_ ({lock}).")
+    assert f"\\caption{{Two arms\\_ ({lock_digest(lock)[:16]}).}}" in text
+    assert f"% {lock_line(lock, command=False)}" in text.splitlines()
+    assert f"% made by: {lock.command}" in text.splitlines()
 
 
 def test_results_have_values_and_paired_differences_by_seed():
