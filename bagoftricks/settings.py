@@ -350,7 +350,7 @@ class Settings:
     store: str = "results/runs"
     """folder of the records, one subfolder per run"""
     format: str = "text"
-    """text, markdown, csv, latex or json (alone on standard output)"""
+    """text, markdown, csv, latex, html or json (alone on standard output)"""
     metric: str = "top1"
     """what the table shows of a run: top1, or time_to_accuracy (of DAWNBench) as well"""
     target: float = 0.94

@@ -33,7 +33,7 @@ class RunsArguments:
     store: str = "results/runs"
     """folder of the runs"""
     format: str = "text"
-    """text, markdown, csv or json (alone on standard output)"""
+    """text, markdown, csv, html or json (alone on standard output)"""
     state: str = ""
     """of list and prune: finished, running, interrupted, failed, leftover or damaged; several with commas"""
     where: str = ""
@@ -75,7 +75,7 @@ class RunsArguments:
         return chosen
 
     def check(self) -> None:
-        styles = ("text", "markdown", "csv", "json")
+        styles = ("text", "markdown", "csv", "html", "json")
         if self.format not in styles:
             raise UserError(f"format={self.format}: must be one of {', '.join(styles)}")
         for name in ("yes", "plan"):
@@ -189,7 +189,7 @@ def show_run(asked: RunsArguments) -> int:
         return DONE
     lines = [title_line(f"run {run.id}", asked.format)]
     for title, entries in sections:
-        if asked.format == "markdown":
+        if asked.format in ("markdown", "html"):
             lines += ["", *([title_line(title, asked.format)] if title else [])]
             lines.append(draw_table(["", ""], entries, (0, 1), asked.format))
             continue

@@ -9,7 +9,7 @@ from bagoftricks.errors import printable
 from bagoftricks.report.styles import draw_table, note_line, title_line
 from bagoftricks.run.inspection import SPLIT_NAMES, Extent, Inspection, SplitFacts
 
-INSPECTION_STYLES = ("text", "markdown", "json")
+INSPECTION_STYLES = ("text", "markdown", "html", "json")
 WIDTH, INDENT, CELL = 80, 17, 28  # characters
 UNBROKEN: dict[str, Any] = {
     "break_long_words": False,
@@ -64,7 +64,7 @@ def _split_table(found: Inspection, style: str) -> str:
         ["ignored files", *(_ignored(of) for of in splits)],
     ]
     headings = ["images", *(SPLIT_NAMES[name] for name in found.splits)]
-    if style == "markdown":
+    if style != "text":
         return draw_table(headings, rows, {0, 1, 2}, style)
     return draw_table(headings, [line for row in rows for line in _lines_of(row)], {0, 1, 2}, style)
 
@@ -114,13 +114,13 @@ def _list(title: str, lines: Sequence[str], style: str) -> str:
 
 def _facts(title: str, facts: Mapping[str, str], style: str) -> str:
     """Return named lines under a title."""
-    if style == "markdown":
+    if style != "text":
         return _list(title, [f"{name}: {line}" for name, line in facts.items()], style)
     lines = [_folded(printable(line), style, f"  {name:{INDENT - 2}}", INDENT) for name, line in facts.items()]
     return "\n".join([title_line(title, style), *lines])
 
 
 def _folded(line: str, style: str, first: str, indent: int = 4) -> str:
-    if style == "markdown":
+    if style != "text":
         return line
     return fill(line, WIDTH, initial_indent=first, subsequent_indent=" " * indent, **UNBROKEN)

@@ -92,10 +92,9 @@ def with_notes(table: str, notes: Sequence[str], style: str, fit: Fit | None = N
     """Return a table with the notes under it, as the style has them."""
     if not notes or style in ("json", "csv"):
         return table
-    lines = [note_line(note, style, fit) for note in notes]
     if style == "html":
-        return "\n".join([table, '<ul class="notes">', *lines, "</ul>"])
-    return "\n".join([table, "", *lines])
+        return "\n".join([table, '<ul class="notes">', *(f"<li>{for_html(note)}</li>" for note in notes), "</ul>"])
+    return "\n".join([table, "", *(note_line(note, style, fit) for note in notes)])
 
 
 def note_line(note: str, style: str, fit: Fit | None = None) -> str:
@@ -103,7 +102,7 @@ def note_line(note: str, style: str, fit: Fit | None = None) -> str:
     if style == "markdown":
         return f"- {for_markdown(note)}"
     if style == "html":
-        return f"<li>{for_html(note)}</li>"
+        return f"<p>{for_html(note)}</p>"
     return f"% {printable(note)}" if style == "latex" else _folded(note, fit)
 
 

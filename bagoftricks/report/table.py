@@ -100,7 +100,7 @@ def record_rows(record: Record, measure: Measure = NO_MEASURE) -> list[RunRow]:
 
 
 def render(rows: Sequence[Row], columns: Iterable[Column], style: str, fit: Fit | None = None) -> str:
-    """Return the rows as text, markdown, csv, latex or json; csv and json keep keys, units and full precision.
+    """Return the rows in a style of ``format=``; csv and json keep keys, units and full precision.
 
     A text table shows the first columns that ``fit``.
     """

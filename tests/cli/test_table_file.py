@@ -75,3 +75,10 @@ def test_what_cannot_be_written_is_one_line(bot, store, tmp_path, typed, message
 def test_an_empty_store_is_an_empty_list(bot, tmp_path):
     (tmp_path / "results/runs").mkdir(parents=True)
     assert json.loads(bot("bot-table", "format=json").out) == []
+
+
+@pytest.mark.parametrize("command", [["bot-runs"], ["bot-runs", "show", "b"], ["bot-runs", "diff", "a", "b"]])
+def test_pages_of_runs_are_html_too(bot, store, command):
+    shown = bot(*command, "format=html").out
+    assert shown.count("<table>") == shown.count("</table>") > 0
+    assert "<h2>" in shown or 'data-runs="a"' in shown

@@ -1,9 +1,13 @@
 """Frames: one row for each run, evaluation or arm, units in the names, one type in each column, provenance."""
 
+import json
+
 import pandas as pd
 import pytest
 
+from bagoftricks.report.column import Column
 from bagoftricks.report.frames import Study, corruptions, curves, results, study
+from bagoftricks.report.table import record_rows, render
 from bagoftricks.store.store import Store
 from bagoftricks.study.arms import Arm
 from bagoftricks.study.plan import Plan, save_study
@@ -114,3 +118,12 @@ def test_parquet_keeps_types_notes_and_runs(store, tmp_path):
     again = pd.read_parquet(tmp_path / "f.parquet")
     assert again["data.limit"].dtype == "Int64"
     assert again.attrs == frame.attrs
+
+
+def test_frames_json_and_text_have_the_same_numbers(store):
+    frame, rows = results(store.root), [row for run in store.records() for row in record_rows(run)]
+    values = json.loads(render(rows, (), "json"))
+    assert [row["top1"] for row in values] == frame["top1_percent"].tolist()
+    assert [row["params"] for row in values] == frame["params"].tolist()
+    lines = render(rows, [Column("top1", "top-1 %", "{:.2f}".format)], "text").splitlines()[2:]
+    assert [float(line) for line in lines] == frame["top1_percent"].tolist()
