@@ -9,7 +9,8 @@ What a plug-in needs can be imported from here: ``from bagoftricks.plugins impor
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from importlib import import_module
@@ -20,7 +21,7 @@ from typing import Any
 
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.folders import local_path, user_folders
-from bagoftricks.registry import PLUGIN_MODULES, Card, add_card, cards_in, forget_cards
+from bagoftricks.registry import KINDS, PLUGIN_MODULES, Card, add_card, added_cards, cards_in, forget_cards
 
 GROUP, VARIABLE = "bagoftricks.plugins", "BAGOFTRICKS_PLUGINS"
 PUBLIC = (  # modules whose names plug-ins may import from here
@@ -50,6 +51,32 @@ def load_plugins(names: Iterable[str]) -> None:
         name = _absolute(typed)
         if name not in _loaded:
             _loaded[name] = _read(name)
+
+
+def load(*names: str) -> list[str]:
+    """Load files and modules for the rest of this session; return all that are loaded now.
+
+    What was loaded before is read again, so that a file that was changed counts. An error changes nothing.
+    """
+    before = loaded_plugins()
+    with unchanged_on_error():
+        forget_plugins()
+        load_plugins([*before, *names])
+    return loaded_plugins()
+
+
+@contextmanager
+def unchanged_on_error() -> Iterator[None]:
+    """Go back to the plug-ins that were loaded before if the block raises."""
+    plugins, cards = dict(_loaded), [card for kind in KINDS for card in added_cards(kind).values()]
+    try:
+        yield
+    except BaseException:
+        forget_plugins()
+        _loaded.update(plugins)
+        for card in cards:
+            add_card(card)
+        raise
 
 
 def forget_plugins() -> None:

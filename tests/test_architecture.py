@@ -19,6 +19,7 @@ LAYERS = (
         "errors": "all errors, in one tree",
         "rng": "keyed random draws",
         "cores": "cores that this process may use",
+        "children": "child processes that do not run the caller's program again",
         "started": "ranks that were started together",
         "image_ops": "operations on batches of images",
     },
@@ -45,7 +46,10 @@ LAYERS = (
     {"statistics": "conclusions from records"},
     {"report": "tables and pictures of records"},
     {"cli": "the commands; Hydra lives here only", "testing": "contracts of plug-ins, for their authors' tests"},
-    {"__main__": "the list of commands, as python -m bagoftricks"},
+    {
+        "__main__": "the list of commands, as python -m bagoftricks",
+        "api": "the functions of import bagoftricks: what the commands do, from Python",
+    },
 )
 LAYER_OF = {module: height for height, layer in enumerate(LAYERS) for module in layer}
 

@@ -31,7 +31,8 @@ QUESTIONS = {
 }
 ARTICLES = {"The", "A", "An", "All", "Each", "Every", "This", "These", "Its", "One", "Two", "No", "Not", "Between"}
 BANNED = re.compile(r"\b(so many|mends?|mended|beside|anew|of which|that which|heeds?)\b")
-SHARED = {"T", "K", "P", "main", "logger"}  # type variables and the commands' entry points
+# Type variables, the commands' entry points, and the library's names, which users write as bot.train.
+SHARED = {"T", "K", "P", "main", "logger", *bagoftricks.__all__}
 
 
 def documented(tree: ast.Module):

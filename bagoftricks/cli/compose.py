@@ -1,7 +1,8 @@
 """Compose settings without a Hydra application, for commands that make many runs."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from bagoftricks.cli.arguments import normalise_arguments
 from bagoftricks.cli.conf import conf_dir
@@ -21,7 +22,22 @@ def compose_settings(overrides: Sequence[str]) -> "Settings":
     if flag := next((override for override in overrides if override.startswith("-")), None):
         raise UserError(f"{flag}: has no meaning here: leave it out")
     arguments = normalise_arguments(list(overrides))
-    register(arguments)
-    arguments = [*hydra_arguments(), *arguments]
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return to_settings(compose("config", overrides=arguments))
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"), own_config_store():
+        register(arguments)
+        return to_settings(compose("config", overrides=[*hydra_arguments(), *arguments]))
+
+
+@contextmanager
+def own_config_store() -> Iterator[None]:
+    """Take back at the end what the block registers with Hydra: a program may have configurations of its own."""
+    from hydra.core.config_store import ConfigStore
+
+    def copied(group: dict[str, Any]) -> dict[str, Any]:
+        return {name: copied(node) if isinstance(node, dict) else node for name, node in group.items()}
+
+    store = ConfigStore.instance()
+    before = copied(store.repo)
+    try:
+        yield
+    finally:
+        store.repo = before

@@ -38,20 +38,15 @@ def train_runs(arguments: list[str]) -> int:
 
     def job(settings: "Settings", command: str) -> float:
         from bagoftricks.cli.progress import ConsoleReporter
-        from bagoftricks.report.objective import objective_value, require_objective
-        from bagoftricks.run.carry_out import carry_out
+        from bagoftricks.report.objective import objective_value
 
-        require_objective(settings)
         if searched and next(trials) == 1:
             warn_of_test_split(settings)
-        if settings.extend is not None:
-            settings = longer_run(settings, command)
-        opening = None if other_rank() else photographs_note(settings)
-        reporter = ConsoleReporter(enabled=settings.runtime.progress, opening=opening)
-        record = carry_out(settings, reporter, command)
+        settings, record = train_one(settings, command)
         value = objective_value(record, settings)
         finished.append(Finished(settings, record, command, value))
         if searched and settings.runtime.progress:
+            reporter = ConsoleReporter(enabled=True)
             reporter.note(f"{settings.objective} {value:g} ({record.reported}): {command}")
         return value
 
@@ -61,6 +56,20 @@ def train_runs(arguments: list[str]) -> int:
             say("bot-train", "the same command without hydra/launcher= prints the table of the finished runs")
 
     return launch("bot-train", job, finish, [*arguments, *search_arguments(arguments)])
+
+
+def train_one(settings: "Settings", command: str) -> "tuple[Settings, Record]":
+    """Carry out one run, or the longer one that ``extend`` names; return its settings and its record."""
+    from bagoftricks.cli.progress import ConsoleReporter
+    from bagoftricks.report.objective import require_objective
+    from bagoftricks.run.carry_out import carry_out
+
+    require_objective(settings)
+    if settings.extend is not None:
+        settings = longer_run(settings, command)
+    opening = None if other_rank() else photographs_note(settings)
+    reporter = ConsoleReporter(enabled=settings.runtime.progress, opening=opening)
+    return settings, carry_out(settings, reporter, command)
 
 
 def warn_of_test_split(settings: "Settings") -> None:

@@ -1,5 +1,6 @@
 """Preparation of an image between its file and the network; draws are keyed by (seed, what, epoch, sample)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from bagoftricks.data import transforms as t
 from bagoftricks.data.decode import Box, decode_scaled
+from bagoftricks.data.image_file import ImageFile
 from bagoftricks.data.sources import Labels, Split
 from bagoftricks.recipe.edits import Batch, Float64, MapImages, SetFlip
 from bagoftricks.rng import Key
@@ -124,9 +126,16 @@ class Augment:
 
     def square_of(self, split: Split, index: int, draws: Float[Tensor, " n"]) -> UInt8[Tensor, "3 S S"]:
         """``square`` of an image of a split, decoded at a reduced scale where that is asked for and possible."""
-        file = split.file(index) if self.scaled else None
-        image = decode_scaled(file, lambda *sides: self._box(draws, *sides), self.size) if file else None
-        return self.square(split.image(index), draws) if image is None else self._moved(image, draws)
+        return self.square_from(split.file(index) if self.scaled else None, lambda: split.image(index), draws)
+
+    def square_from(
+        self, file: ImageFile | None, decoded: Callable[[], t.Image], draws: Float[Tensor, " n"]
+    ) -> UInt8[Tensor, "3 S S"]:
+        """``square`` of an image, at a reduced scale where that is asked for and its file allows it."""
+        scaled = (
+            decode_scaled(file, lambda *sides: self._box(draws, *sides), self.size) if file and self.scaled else None
+        )
+        return self.square(decoded(), draws) if scaled is None else self._moved(scaled, draws)
 
     def square(self, image: t.Image, draws: Float[Tensor, " n"]) -> UInt8[Tensor, "3 S S"]:
         """Crop and flip one image of any size by its row of ``draws``, which lies on the host."""

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401  (formats)
+from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401  (formats)
 from PIL.GifImagePlugin import GifImageFile
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
@@ -208,6 +208,22 @@ def _flattened(image: Image.Image, data: bytearray) -> Rgb:
         image.paste(over, frame, over.getchannel("A"))
     pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
     return upright(pixels, orientation(exif)).contiguous()
+
+
+def decode_pillow(image: Image.Image) -> Rgb:
+    """Return the pixels of an image that a program has opened or made, as those of a file: RGB, upright, over white.
+
+    Raises NoImage for numbers whose black and white are not known.
+    """
+    _refuse_other_numbers(image)
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        image = _first_8_bits(image)
+    if image.has_transparency_data:
+        over = image.convert("RGBA")
+        image = Image.new("RGB", image.size, "white")
+        image.paste(over, (0, 0), over.getchannel("A"))
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
 
 
 def _refuse_other_numbers(image: Image.Image) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from bagoftricks.children import program_hidden
 from bagoftricks.cores import usable_cores
 from bagoftricks.data.augment import Augment, PassRows, send
 from bagoftricks.data.handover import QUEUES, LastImages, fits_shared_memory, free_shared_memory, send_through_pipes
@@ -61,6 +62,14 @@ def prepare_batches(
     return in_workers(Samples(split, augment), requests, workers, images * augment.size**2, pin_memory=pin_memory)
 
 
+class WorkerLoader(DataLoader[Any]):
+    """DataLoader whose workers do not run the caller's program."""
+
+    def __iter__(self) -> Any:
+        with program_hidden():
+            return super().__iter__()
+
+
 def in_workers(
     data: Any, sampler: Iterable[Any], workers: int, pixels: int, *, pin_memory: bool = False
 ) -> "DataLoader[Any]":
@@ -71,7 +80,7 @@ def in_workers(
     shared = fits_shared_memory(workers, pixels)
     workers = 0 if not shared and (free_shared_memory() or 0) < QUEUES else workers
     forked = workers and isinstance(data.split, CachedSplit)  # forked processes share its memory
-    return DataLoader(
+    return WorkerLoader(
         replace(data, last=LastImages(data.split, workers) if workers else None, shared=shared),
         batch_sampler=sampler,
         num_workers=workers,

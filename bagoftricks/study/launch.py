@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from bagoftricks.children import program_hidden
 from bagoftricks.cores import share_cores, take_share, thread_limit
 from bagoftricks.data import Dataset, find_dataset, keep_decoded
 from bagoftricks.errors import RunElsewhere, printable
@@ -248,7 +249,8 @@ class Pool:
         ours, theirs = self.context.Pipe(duplex=False)
         gpus = own_gpus(slot, run.settings.runtime.devices, self.gpus)
         process = self.context.Process(target=work, args=(run, theirs, share_cores(self.slots), gpus))
-        process.start()
+        with program_hidden():
+            process.start()
         theirs.close()
         self.workers.append(Worker(run, process, ours, slot))
         self.view.started(run)
