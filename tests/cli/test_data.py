@@ -61,7 +61,7 @@ def test_the_digits_are_sound_and_each_job_has_a_report(bot):
         (["show=nowhere/\0.png"], "show=nowhere/"),
         (["scan=0"], "scan=0: must be a whole number, 1 or more"),
         (["scan=many"], "scan=many: must be a whole number, 1 or more"),
-        (["format=csv"], "format=csv: must be one of text, markdown, json"),
+        (["format=csv"], "format=csv: must be one of text, markdown, html, json"),
         (["data=imagefolder", "data.root=nowhere"], "data.root=nowhere: no such folder"),
         (["data=imagefolder"], "data.root is not set"),
     ],

@@ -1,6 +1,5 @@
 """bot-runs: what it lists, shows, compares, deletes and repeats."""
 
-import io
 import json
 import os
 import subprocess
@@ -11,6 +10,7 @@ import pytest
 
 from bagoftricks.cli import runs as cli_runs
 from bagoftricks.cli.complete import candidates
+from bagoftricks.cli.layout import has_blocks
 from bagoftricks.report.runs import age_text
 from bagoftricks.store.description import find_description
 from bagoftricks.store.json_fields import sealed_text
@@ -107,7 +107,7 @@ def test_a_list_is_filtered_sorted_and_cut(bot, store):
         (["show", "aa", "yes=true"], "yes=true: belongs to delete and prune"),
         (["stroe=x"], "'stroe=x' is not a setting; did you mean 'store'?"),
         (["store=nowhere"], "store=nowhere: no such folder"),
-        (["format=latex"], "format=latex: must be one of text, markdown, csv, json"),
+        (["format=latex"], "format=latex: must be one of text, markdown, csv, html, json"),
         (["prune", "state=finished"], "type bot-runs delete ID"),
         (["repeat", "bb"], f"run {B} is interrupted: only a finished run can be repeated"),
         (["repeat", "aa", "lr=3"], "'lr=3' is not a setting"),
@@ -351,11 +351,8 @@ def test_words_ids_and_settings_are_completed(store, monkeypatch, tmp_path):
     assert candidates("bot-runs", ["state=failed,in"]) == ["state=failed,interrupted"]
 
 
-def test_a_shell_without_blocks_gets_ascii(monkeypatch):
-    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding="latin-1"))
-    assert not cli_runs._has_blocks()
-    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
-    assert cli_runs._has_blocks()
+def test_a_shell_without_blocks_gets_ascii():
+    assert [has_blocks(encoding) for encoding in ("latin-1", "utf-8", None, "none")] == [False, True, False, False]
 
 
 def test_the_page_names_the_words():
