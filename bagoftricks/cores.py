@@ -9,6 +9,7 @@ from pathlib import Path
 SYSTEM = Path("/")
 WATCH_SECONDS = 0.1  # for the busy cores
 BRIEFLY_BUSY = 0.3  # of a core: a moment of other work does not count
+Ticks = dict[int, tuple[int, int]]  # by core: idle, and in all
 _SHARE: list[int] = []  # cores of this process, where several share the machine
 
 
@@ -40,13 +41,21 @@ def free_cores() -> int:
 
     It takes ``WATCH_SECONDS``, in which this process should do nothing.
     """
-    before = _idle_ticks()
+    before = core_ticks()
     time.sleep(WATCH_SECONDS)
-    after = _idle_ticks()
+    after = core_ticks()
     every = usable_cores()
     pairs = [(before[core], after[core]) for core in before.keys() & after.keys()]
     passed = [(idle - idle0) / (all_ - all0) for (idle0, all0), (idle, all_) in pairs if all_ > all0]
     return max(1, min(every, floor(sum(passed) + BRIEFLY_BUSY))) if passed else every
+
+
+def busy_share(before: Ticks, after: Ticks) -> float | None:
+    """Return the share of the own cores' time between two readings in which they worked; None if it is unknown."""
+    pairs = [(before[core], after[core]) for core in before.keys() & after.keys()]
+    passed = sum(all_ - all0 for (_, all0), (_, all_) in pairs)
+    idle = sum(idle - idle0 for (idle0, _), (idle, _) in pairs)
+    return 1 - idle / passed if passed > 0 else None
 
 
 def own_cores() -> set[int]:
@@ -84,8 +93,11 @@ def _quota(folder: Path) -> float | None:
     return int(quota) / int(period) if quota.isdecimal() and period.isdecimal() and int(period) else None
 
 
-def _idle_ticks() -> dict[int, tuple[int, int]]:
-    """Return for each own core the ticks that it has been idle, and all of its ticks."""
+def core_ticks() -> Ticks:
+    """Return for each own core the ticks that it has been idle, and all of its ticks; nothing where Linux tells none.
+
+    It takes a fraction of a millisecond.
+    """
     found = {}
     for line in _text(SYSTEM / "proc/stat").splitlines():
         name, *ticks = line.split()

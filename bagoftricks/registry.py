@@ -1,4 +1,4 @@
-"""Everything that can be added, found by name: tricks, networks, data sets, protocols.
+"""Everything that can be added, found by name: tricks, networks, data sets, protocols, loggers.
 
 Each is a keyword-only dataclass of settings in a file of its own, marked by a decorator: ours in the package, a user's
 in a plug-in. ``--help`` lists them and the command line types their settings, yet importing one imports torch, which
@@ -33,6 +33,7 @@ KINDS = {
     "network": ("network", "models/*.py"),
     "dataset": ("data set", "data/*.py"),
     "protocol": ("protocol", "robustness/protocols.py"),
+    "logger": ("logger", "loggers/*.py"),
 }
 TYPES: dict[str, object] = {
     "bool": bool,
@@ -51,7 +52,13 @@ TYPES: dict[str, object] = {
 }
 
 
-PREFIXES = {"trick": "tricks.{}.", "network": "model.", "dataset": "data.", "protocol": "corruptions."}
+PREFIXES = {
+    "trick": "tricks.{}.",
+    "network": "model.",
+    "dataset": "data.",
+    "protocol": "corruptions.",
+    "logger": "loggers.{}.",
+}
 MOST: dict[type, float] = {bool: 1, int: 2**32 - 1, float: 1e30}  # of any setting; fp32 holds it
 
 
@@ -86,6 +93,12 @@ def protocol(*, name: str) -> Callable[[C], C]:
         return _with_default(cls, "name", name)
 
     return register
+
+
+@dataclass_transform(kw_only_default=True)
+def logger(*, name: str, package: str = "") -> Callable[[C], C]:
+    """Register a subclass of Logger as a logger; ``package`` is what it needs installed, as Python imports it."""
+    return lambda cls: dataclass(kw_only=True)(cls)  # type: ignore[return-value]
 
 
 def _with_default(cls: C, field_name: str, value: str) -> C:

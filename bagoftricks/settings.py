@@ -27,6 +27,7 @@ JITTER_OVERLAPS = {  # jitter -> the corruptions that it trains for
 }
 
 METRICS = ("top1", "time_to_accuracy")
+OF_LOGGERS = ("logger", "loggers", "log_every", "log_group")  # settings that no record holds
 
 
 def choose(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -326,11 +327,15 @@ class CorruptionSettings:
 
 @dataclass(kw_only=True)
 class Settings:
-    """One run. All here makes its identity, but for runtime, corruptions, extend, and what tables show and lie in."""
+    """One run.
+
+    All here makes its identity, but for runtime, corruptions, extend, loggers, and what tables show and lie in.
+    """
 
     data: DataSettings = field(default_factory=lambda: make_part("dataset", {"name": "digits"}))
     model: ModelSettings = field(default_factory=lambda: make_part("network", {"kind": "resnet"}))
     tricks: dict[str, Any] = field(default_factory=dict)
+    loggers: dict[str, Any] = field(default_factory=dict)
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
     corruptions: CorruptionSettings = field(default_factory=CorruptionSettings)
     seed: int = 0
@@ -360,7 +365,7 @@ class Settings:
     objective: str = "top1"
     """result or cost that a search improves (-m hydra/sweeper=optuna): top1, loss, ece, mce, train_seconds, macs ..."""
     plugins: list[str] = field(default_factory=list)
-    """files and modules that register tricks, networks, data sets or protocols: [my_tricks.py,package.module]"""
+    """files and modules that register tricks, networks, data sets, protocols or loggers: [mine.py,package.module]"""
     rerun: bool = False
     """train again even though the run has a finished record"""
     extend: Optional[str] = None
@@ -369,6 +374,12 @@ class Settings:
     """with extend=: a new run of epochs= epochs instead, from the last weights of the finished one"""
     measure: bool = True
     """false: bot-bench gives params and macs alone"""
+    logger: list[str] = field(default_factory=list)
+    """where a training sends its figures while it runs, as [tensorboard,wandb] (--help loggers); never in a run's id"""
+    log_every: Optional[int] = None
+    """steps between two rows of steps.csv, which it asks for, and of the loggers, which take 50 without it"""
+    log_group: Optional[str] = None
+    """group of the run in its loggers; in a sweep, the name of the study unless it is typed"""
 
     def __post_init__(self) -> None:
         check_numbers("", vars(self))
@@ -383,6 +394,10 @@ class Settings:
         if self.num_classes is not None:
             positive(MOST_CLASSES, num_classes=self.num_classes)
         check_range("seed", self.seed, 0, MOST[int])
+        for name in (*self.logger, *self.loggers):
+            find_card("logger", name)
+        if self.log_every is not None:
+            positive(log_every=self.log_every)
         if self.restart and self.extend is None:
             raise UserError("restart=true: name the finished run that it starts from with extend=ID")
         for trick, given in self.tricks.items():

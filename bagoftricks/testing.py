@@ -1,4 +1,4 @@
-"""Contracts of tricks, networks, data sets and protocols, for the tests of plug-ins.
+"""Contracts of tricks, networks, data sets, protocols and loggers, for the tests of plug-ins.
 
     from bagoftricks.plugins import load_plugins
     from bagoftricks.testing import check_trick
@@ -10,7 +10,10 @@
 Each check raises AssertionError with what is wrong. They take seconds on a CPU.
 """
 
+import io
+import math
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import fields
 from typing import Any
 
@@ -19,6 +22,7 @@ from torch import Tensor, nn
 
 from bagoftricks.data.sources import find_dataset
 from bagoftricks.errors import ConflictError, NoEffectError, TooSmall, UserError
+from bagoftricks.loggers.base import RunFacts, make_logger
 from bagoftricks.models import build_model
 from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import Batch
@@ -129,6 +133,26 @@ def check_protocol(name: str) -> None:
     assert found.corruptions, f"{name}: measures nothing"
     assert found.sequences or set(found.corruptions) <= set(corruption_names()), f"{name}: an unknown corruption"
     assert found.constants in ("imagenet", "cifar"), f"{name}: constants must be imagenet or cifar"
+
+
+def check_logger(name: str, **values: Any) -> None:
+    """Check that a logger agrees with its card, takes a run that is interrupted and goes on, and prints nothing.
+
+    It writes where its settings say: name a folder of the test's.
+    """
+    check_card(find_card("logger", name))
+    figures = {"train/loss": 1.5, "train/lr": 0.1, "val/last/top1": 50.0}
+    for done, outcome in ((0, "interrupted"), (2, "failed"), (2, "done")):
+        facts = RunFacts(id="0" * 20, label="baseline seed 0", group="study", config={"seed": 0}, steps=4, done=done)
+        made, given, printed = make_logger(name, values), dict(figures), io.StringIO()
+        with redirect_stdout(printed):
+            made.start(facts)
+            for step in range(done + 1, 4):
+                made.log(step, given)
+            made.log(4, {"train/loss": math.nan})
+            made.finish(outcome)
+        assert given == figures, f"{name}: changes the figures that it gets, which are other loggers' too"
+        assert not printed.getvalue(), f"{name}: prints on standard output, which has the result alone"
 
 
 def check_card(known: Card) -> None:

@@ -38,6 +38,7 @@ LAYERS = (
         "tricks": "one file per trick, and the catalogue that finds them",
         "data": "images from their source to a batch",
         "training": "the trainer, its parameters and state",
+        "loggers": "one file per logger, which sends the figures of a training elsewhere",
     },
     {"store": "records, leases and checkpoints on disk", "measure": "accuracy, speed, complexity"},
     {"robustness": "corruptions, perturbations, protocols, scores"},

@@ -150,7 +150,7 @@ SYNTAX: Entries = (
     ("tricks.TRICK.KEY=VALUE", "a hyper-parameter of a trick"),
     ("~tricks.TRICK", "without this trick of a preset"),
     ("KEY=VALUE", "a setting, or a choice: data=, model=, preset=, corruptions="),
-    ("plugins=[FILE.py]", "add your own tricks, networks, data sets"),
+    ("plugins=[FILE.py]", "add your own tricks, networks, data sets, loggers"),
     ("--config-dir DIR", "add your own YAML files"),
     ("-m", "one run for each combination of values with commas"),
     ("--cfg job", "show the composed settings, train nothing"),
@@ -158,7 +158,7 @@ SYNTAX: Entries = (
 TOPICS: Entries = (
     ("tricks", "all tricks, a line each; or one of them, as mixup"),
     ("data model preset corruptions", "what there is to choose; or one choice, as imagefolder"),
-    ("settings runtime", "settings; or one of them, as lr or runtime.threads"),
+    ("settings loggers", "settings; or one of them, as lr; also runtime"),
     ("experiments designs", "the papers' tables; or one of them, as page/ladder; designs of studies"),
     ("completion", "of commands, tricks and settings in bash, zsh and fish"),
 )

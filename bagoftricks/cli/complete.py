@@ -15,6 +15,7 @@ from bagoftricks.cli.pages import own_settings
 from bagoftricks.cli.topics import all_settings, topic_names, trick_settings
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.folders import experiment_files
+from bagoftricks.registry import all_cards
 from bagoftricks.tricks import FAMILIES
 from bagoftricks.tricks.catalogue import card, families
 
@@ -178,7 +179,7 @@ def _keys(program: str, before: Sequence[str], word: str) -> Iterator[str]:
     else:
         yield from (f"{group}=" for group in YAML_GROUPS)
         yield from (f"{setting.name}=" for setting in all_settings() if "." not in setting.name)
-        yield from ("data.", "model.", "runtime.", "corruptions.", "tricks.")
+        yield from ("data.", "model.", "runtime.", "corruptions.", "loggers.", "tricks.")
         yield from (f"+{family}=" for family in FAMILIES)
         yield from ("plugins=", "experiment=", *COMMON_FLAGS) if program == "bot-bench" else ("plugins=", *COMMON_FLAGS)
 
@@ -187,6 +188,8 @@ def _values(program: str, key: str, start: str, before: Sequence[str]) -> Iterab
     """Return the values of a key."""
     if key in FAMILIES or key in YAML_GROUPS:
         return options(key)
+    if key == "logger":
+        return list(all_cards("logger"))
     if key == "experiment":
         return [*experiment_files(), *_paths("", start, ".yaml")]
     if key == "run" or (key == "tricks.distill.teacher" and start.startswith("run:")):

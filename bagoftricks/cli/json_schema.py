@@ -34,6 +34,7 @@ def _object_of_settings() -> Json:
     """Return the schema of the settings, with an alternative for each data set and kind of network."""
     groups = {group: of for of, (group, _, _) in CHOSEN_BY.items()}
     found: dict[str, Json] = {"tricks": _object({c.name: {"$ref": f"#/$defs/trick.{c.name}"} for c in cards()})}
+    found["loggers"] = _object({c.name: _own_settings(c) for c in all_cards("logger").values()})
     for setting in shared_settings():
         group, dot, name = setting.name.rpartition(".")
         if not dot:
@@ -57,7 +58,11 @@ def _part(of: str, card: Card, shared: Iterable[Setting]) -> Json:
 
 def _trick(card: Card) -> Json:
     about = f"{card.summary} (+{card.family}={card.name}; {card.paper})"
-    return {**_object({field.name: _setting(field) for field in card.fields}), "description": about}
+    return {**_own_settings(card), "description": about}
+
+
+def _own_settings(card: Card) -> Json:
+    return {**_object({field.name: _setting(field) for field in card.fields}), "description": card.summary}
 
 
 def _setting(field: HyperParameter) -> Json:

@@ -5,7 +5,7 @@ them; the fields of the chosen one are typed here, and another one's are refused
 """
 
 import re
-from dataclasses import field, fields, make_dataclass
+from dataclasses import asdict, field, fields, make_dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -50,12 +50,18 @@ def option_node(of: str, name: str) -> dict[str, str]:
 
 def settings_schema() -> type:
     """Return ``Settings`` with the fields of every data set and network; a field that was not typed is None."""
-    groups = {CHOSEN_BY[of][0]: union_schema(of) for of in BASES}
+    groups = {CHOSEN_BY[of][0]: union_schema(of) for of in BASES} | {"loggers": loggers_schema()}
     made: list[tuple[str, Any, Any]] = [
         (f.name, groups[f.name], group_field(groups[f.name])) if f.name in groups else (f.name, f.type, f)
         for f in fields(Settings)
     ]
     return make_dataclass("Settings", made, kw_only=True)
+
+
+def loggers_schema() -> type:
+    """Return a group with the settings of every logger."""
+    schemas = {card.name: card.schema() for card in all_cards("logger").values()}
+    return make_dataclass("Loggers", [(name, schema, group_field(schema)) for name, schema in schemas.items()])
 
 
 def group_field(group: type) -> Any:
@@ -78,7 +84,18 @@ def to_settings(config: DictConfig) -> Settings:
     load_plugins(values["plugins"])
     for of, (group, key, default) in CHOSEN_BY.items():
         values[group] = typed_group(of, values[group], values[group].get(key) or default)
+    values["loggers"] = chosen_loggers(values)
     return Settings.of(values)
+
+
+def chosen_loggers(values: Values) -> dict[str, Any]:
+    """Return the settings of the loggers that are chosen. Raises UserError for a setting of another one."""
+    for name, given in values["loggers"].items():
+        defaults = asdict(find_card("logger", name).schema()())
+        changed = [f"loggers.{name}.{key}={value}" for key, value in given.items() if value != defaults[key]]
+        if changed and name not in values["logger"]:
+            raise UserError(f"{changed[0]}: this logger is not chosen: add logger=[{name}]")
+    return {name: values["loggers"][name] for name in values["logger"] if name in values["loggers"]}
 
 
 def _owners(of: str, name: str) -> str:

@@ -99,6 +99,8 @@ def run(sweep: Sweep, arguments: Sequence[str]) -> int:
     store = Store(base.store)
     about = {**about, "command": shlex.join(["bot-sweep", *arguments])}
     name = sweep.name or (study_name(sweep.experiment, sweep.scale) if sweep.experiment else str(sweep.design))
+    if base.logger and base.log_group is None:
+        overrides = (*overrides, f"log_group={name}")
     if sweep.design == "greedy":
         return greedy(sweep, name, overrides, about, base, store)
     plan = planned(arms, sweep, overrides, base)

@@ -27,6 +27,7 @@ def setting_types() -> dict[str, Any]:
         for card in all_cards(of).values()
         for field in card.fields
     }
+    own |= {f"loggers.{card.name}.{f.name}": f.type for card in all_cards("logger").values() for f in card.fields}
     return _shared_types() | own
 
 
@@ -41,7 +42,7 @@ def _types(schema: type, prefix: str = "") -> dict[str, Any]:
     for field in dataclasses.fields(schema):
         if dataclasses.is_dataclass(hint := hints[field.name]):
             types |= _types(hint, f"{prefix}{field.name}.")  # type: ignore[arg-type]
-        elif field.name != "tricks":
+        elif field.name not in ("tricks", "loggers"):
             types[prefix + field.name] = hint
     return types
 

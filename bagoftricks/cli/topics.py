@@ -76,7 +76,17 @@ def all_settings() -> list[Setting]:
         for found in all_cards(of).values()
         for field in found.fields
     ]
-    return [*shared_settings(), *own]
+    return [*shared_settings(), *own, *(setting for found in logger_cards() for setting in logger_settings(found))]
+
+
+def logger_cards() -> list[Card]:
+    """Return the cards of all loggers."""
+    return list(all_cards("logger").values())
+
+
+def logger_settings(found: Card) -> list[Setting]:
+    """Return the settings of a logger."""
+    return [Setting(f"loggers.{found.name}.{field.name}", field) for field in found.fields]
 
 
 def trick_settings(found: Card) -> list[Setting]:
@@ -90,11 +100,12 @@ def trick_settings(found: Card) -> list[Setting]:
 def topic_text(program: str, topic: str) -> str:
     """Return the help on a topic: on everything of that name. Raises UserError with the nearest name."""
     key, equals, value = topic.lstrip("+~").partition("=")
-    group = key if equals and value and key in (*FAMILIES, *YAML_GROUPS) else ""
+    group = key if equals and value and key in (*FAMILIES, *YAML_GROUPS, "logger") else ""
     name = value.strip("[]") if group else key
     sections = list(_exact(program, name, group)) or list(_by_ending(name))
     if not sections:
         known = [*GENERAL, *families(), *experiment_files(), *(s.name for s in all_settings()), *COMMANDS]
+        known += [found.name for found in logger_cards()]
         known += [option for of in YAML_GROUPS for option in options(of)] + [f.name for f in own_settings(program)]
         near = did_you_mean(name, known) or did_you_mean(name, [n.rpartition(".")[2] for n in known])
         raise UserError(f"there is no help on '{topic}'{near} ({program} --help lists the topics)")
@@ -106,6 +117,7 @@ def _exact(program: str, name: str, group: str) -> Iterator[list[str]]:
         yield GENERAL[name]()
     if name in families():
         yield trick_lines(card(name))
+    yield from (logger_lines(found) for found in logger_cards() if found.name == name.removeprefix("loggers."))
     for of in YAML_GROUPS if group not in YAML_GROUPS else (group,):
         if name in options(of) and group not in FAMILIES:
             yield option_lines(of, name)
@@ -163,6 +175,12 @@ def discouraged(found: Card) -> dict[str, str]:
     return {**{other.name: other.warns[found.name] for other in others if found.name in other.warns}, **found.warns}
 
 
+def logger_lines(found: Card) -> list[str]:
+    """Return the help on one logger."""
+    lines = [*paragraph(f"logger=[{found.name}]: {found.summary}"), ""]
+    return lines + entry_lines(setting.entry for setting in logger_settings(found))
+
+
 def option_lines(group: str, name: str) -> list[str]:
     """Return the help on one choice: its own settings, and those that its YAML file sets."""
     lines = paragraph(f"{group}={name}: {options(group)[name]}")
@@ -217,6 +235,12 @@ def _runtime() -> list[str]:
     return entry_lines(setting.entry for setting in shared_settings() if setting.name.startswith("runtime."))
 
 
+def _loggers() -> list[str]:
+    own = [setting.entry for setting in shared_settings() if setting.name in settings.OF_LOGGERS]
+    lines = [*entry_lines(own), "", *entry_lines((f"logger=[{c.name}]", c.summary) for c in logger_cards())]
+    return [*lines, "", *paragraph("--help wandb: one logger with its settings; docs/logging.md: what is logged")]
+
+
 def _experiments() -> list[str]:
     titles = [
         (name, found[1].strip("\"'") if (found := re.search(r"^title: *(.*)", text, re.MULTILINE)) else "")
@@ -245,6 +269,7 @@ GENERAL: dict[str, Callable[[], list[str]]] = {
     "tricks": _tricks,
     "settings": _settings,
     "runtime": _runtime,
+    "loggers": _loggers,
     "experiments": _experiments,
     "designs": _designs,
     "completion": completion_lines,
@@ -256,4 +281,5 @@ GENERAL: dict[str, Callable[[], list[str]]] = {
 def topic_names(program: str) -> Iterable[str]:
     """Return the topics that completion offers."""
     choices = [name for group in YAML_GROUPS for name in options(group)]
+    choices += [found.name for found in logger_cards()]
     return dict.fromkeys([*GENERAL, *families(), *choices, *experiment_files(), *(s.name for s in all_settings())])

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from bagoftricks.errors import NoEffectError, UserError
+from bagoftricks.loggers.base import asked_loggers
 from bagoftricks.models import build_model
 from bagoftricks.models.weights import existing, file_digest, fitted, head_names, read_tensors
 from bagoftricks.recipe.compose import compose
@@ -72,6 +73,7 @@ def check(settings: Settings, *, train: bool = True) -> Checked:
     task = Task(settings.num_classes or settings.data.num_classes, settings.batch_size, settings.pixels)
     checked = Checked(settings, tricks, find_device(settings.runtime.device), task, compose(tricks, task))
     recipe = checked.recipe
+    asked_loggers(settings)
     if recipe.flip and not settings.data.flip:
         raise NoEffectError(recipe.flip[0], "no image is flipped with data.flip=false", "type data.flip=true")
     if train:

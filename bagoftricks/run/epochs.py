@@ -13,6 +13,7 @@ from bagoftricks.measure.speed import synchronise
 from bagoftricks.recipe.edits import Batch
 from bagoftricks.run.keeper import EpochRows, Progress, RunCheckpointer
 from bagoftricks.run.reporter import Reporter
+from bagoftricks.run.run_log import RunLog
 from bagoftricks.run.start import Seconds
 from bagoftricks.settings import Settings
 from bagoftricks.store.record import CurvePoint, Scores, scores_of
@@ -30,6 +31,7 @@ class Training:
     reporter: Reporter
     save: Callable[[EpochRows], object]  # writes the rows of all evaluated epochs
     seconds: Seconds = field(default_factory=Seconds)
+    log: RunLog | None = None  # on rank 0, where something is logged
 
     @property
     def trainer(self) -> Trainer:
@@ -54,6 +56,8 @@ class Training:
             progress.end_epoch(rows)
             for row in rows:
                 self.reporter.epoch(row)
+            if self.log is not None:
+                self.log.evaluation(rows)
             if rows:
                 self.save(progress.rows)
         self.checkpointer.end_of_epoch()
@@ -78,10 +82,14 @@ class Training:
             progress.total = loss if progress.total is None else progress.total + loss
             progress.taken, progress.train_seconds = at + 1, before + time.perf_counter() - start
             self.reporter.step()
+            if self.log is not None:
+                self.log.step(loss)
             if trainer.world.leads:  # the other ranks have the same loss
                 checkpointer.watch.check(trainer.steps_done, loss)
             checkpointer.step()
         synchronise(trainer.device)
+        if self.log is not None:
+            self.log.flush()
         checkpointer.watch.flush()
         progress.taken, progress.train_seconds = len(train), before + time.perf_counter() - start
         progress.end_training()

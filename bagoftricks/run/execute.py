@@ -16,6 +16,7 @@ from bagoftricks.data.handover import shared_memory_note
 from bagoftricks.data.stream import worker_count
 from bagoftricks.distributed import ALONE, World
 from bagoftricks.errors import LossNotFinite, RunElsewhere, TrainingFailed, UserError
+from bagoftricks.loggers.base import asked_loggers
 from bagoftricks.measure.complexity import count_macs, count_params
 from bagoftricks.measure.speed import peak_memory_mib, reset_peak_memory, time_inference
 from bagoftricks.recipe.recipe import test_pixels
@@ -30,18 +31,21 @@ from bagoftricks.run.loading import class_notes, loaders, teacher_logits, teache
 from bagoftricks.run.longer import step_to_keep
 from bagoftricks.run.prepare import Prepared, prepare
 from bagoftricks.run.reporter import Reporter
+from bagoftricks.run.run_log import RunLog, run_facts
 from bagoftricks.run.signals import Signals
 from bagoftricks.run.start import Seconds, compile_step, make_trainer, memory_format_warnings, warm_up
 from bagoftricks.run.threads import choose_threads, use_threads
 from bagoftricks.run.watch import evidence, write_evidence
-from bagoftricks.settings import Settings
+from bagoftricks.settings import OF_LOGGERS, Settings
 from bagoftricks.store.checkpoint_header import FOLDER
 from bagoftricks.store.checkpoints import Checkpoints, remove_leftovers, threads_of
 from bagoftricks.store.description import DESCRIPTION, RunDescription, write_description
 from bagoftricks.store.files import remove, remove_temporaries, weights_writer, write_whole
+from bagoftricks.store.json_fields import Json
 from bagoftricks.store.lease import NullLease, require_held
 from bagoftricks.store.record import Cost, DataFacts, Record, quartiles
 from bagoftricks.store.secrets import hide, hide_command, hide_text
+from bagoftricks.store.steps import STEPS_CSV
 from bagoftricks.store.store import EVIDENCE, ReadOnlyStore, Store
 
 
@@ -134,7 +138,7 @@ class Run:
             seed=settings.seed,
             epochs=settings.epochs,
             command=hide_command(self.command),
-            config=hide(asdict(settings)),
+            config=recorded(settings),
             plugins=prepared.identity.get("plugins", {}),
             teacher=prepared.teacher.about() if prepared.teacher else None,
             parent=prepared.parent.facts if prepared.parent else None,
@@ -209,6 +213,27 @@ class Run:
         """Train, measure and record. ``micro_batch``: images at a time, fewer than the recipe's."""
         self.announce()
         training = self.start(micro_batch)
+        with self.logged(training):
+            self.train_steps(training)
+            return self.record(training)
+
+    @contextmanager
+    def logged(self, training: Training) -> Iterator[None]:
+        """Send the figures of a training to its loggers and to steps.csv, and how the block ended."""
+        settings, folder = self.settings, self.store.folder(self.id)
+        if not self.world.leads or not (settings.logger or settings.log_every):
+            if self.world.leads and training.trainer.steps_done == 0:
+                remove(folder / STEPS_CSV)  # of an earlier training
+            yield
+            return
+        facts = run_facts(self.prepared, training.checkpointer, self.command)
+        training.log = RunLog(settings, folder, self.reporter.note, self.require_lease, asked_loggers(settings))
+        training.log.begin(training.checkpointer, facts)
+        with training.log:
+            yield
+
+    def train_steps(self, training: Training) -> None:
+        """Take the remaining steps, and report them."""
         self.reporter.begin(self.id, training.trainer.length.total_steps, training.trainer.steps_done)
         try:
             with self.signals:
@@ -222,7 +247,6 @@ class Run:
             raise
         finally:
             self.reporter.end()
-        return self.record(training)
 
     def announce(self) -> None:
         """Report the data, the device and every warning."""
@@ -401,11 +425,16 @@ class Run:
             cost=cost,
             environment=machine,
             command=hide_command(self.command),
-            config=hide(asdict(settings)),
+            config=recorded(settings),
             plugins=prepared.identity.get("plugins", {}),
             parent=prepared.parent.facts if prepared.parent else None,
             files=self.store.digests(self.id),
         )
+
+
+def recorded(settings: Settings) -> Json:
+    """Return settings as records hold them: without secrets, and without loggers, which are no part of a result."""
+    return {key: value for key, value in hide(asdict(settings)).items() if key not in OF_LOGGERS}
 
 
 def execute(

@@ -15,7 +15,7 @@ from bagoftricks.recipe.recipe import Recipe
 from bagoftricks.recipe.trick import Clock, Length
 from bagoftricks.run.check import Checked
 from bagoftricks.run.keeper import differences
-from bagoftricks.settings import Settings
+from bagoftricks.settings import OF_LOGGERS, Settings
 from bagoftricks.store.checkpoint_header import read_values
 from bagoftricks.store.json_fields import Json
 from bagoftricks.store.record import ParentFacts, Record, settings_of
@@ -23,7 +23,10 @@ from bagoftricks.store.secrets import require_secrets
 from bagoftricks.store.store import Store
 
 LEAST_SHARE = 0.5  # of a run's steps that a longer one must share, so that it is worth its state
-OF_THE_COMMAND = ("store", "format", "metric", "target", "price_per_hour", "rerun", "extend", "restart", "corruptions")
+OF_THE_COMMAND = (
+    *("store", "format", "metric", "target", "price_per_hour", "rerun", "extend", "restart", "corruptions"),
+    *OF_LOGGERS,
+)
 FREE = ("epochs", "plugins", *OF_THE_COMMAND)
 OF_A_RESTART = ("seed", "lr", "weight_decay", "batch_size")
 
@@ -65,7 +68,9 @@ def _check_typed(settings: Settings, record: Record, typed: Collection[str]) -> 
     same_data = ("data",) * (settings.data.name == record.data.name)  # typed for its data.root=
     places = (f"data.{place}" for place in settings.data.places)
     free = (*FREE, *places, *same_data, *(OF_A_RESTART if settings.restart else ()))
-    other = [name for name in typed if name not in free and not name.startswith(("runtime.", "corruptions."))]
+    other = [
+        name for name in typed if name not in free and not name.startswith(("runtime.", "corruptions.", "loggers."))
+    ]
     if other:
         weights = Store(settings.store).weights(record.id)
         instead = f"leave it out, or start a run of its own from model.weights={weights}"

@@ -15,49 +15,76 @@ from bagoftricks.training.trainer import Trainer
 EVERY = 32  # steps whose losses are read from a GPU at once
 
 
-class LossWatch:
-    """Check of every loss: on a CPU at once, on a GPU several at a time, after they were copied to the host."""
+Arrived = list[tuple[int, list[float]]]  # steps with their numbers
 
-    def __init__(self) -> None:
+
+class LateNumbers:
+    """Numbers that a device computes at some steps, read on the host as soon as they are there, without a wait.
+
+    On a CPU they are there at once. A GPU copies those of ``at_once`` steps together, one copy at a time.
+    """
+
+    def __init__(self, at_once: int = 1) -> None:
+        self.at_once = at_once
         self.recent: list[tuple[int, Tensor]] = []
-        self.known: dict[int, float] = {}
         self._copied: tuple[list[int], Tensor, torch.cuda.Event] | None = None
 
-    def check(self, step: int, loss: Tensor) -> None:
-        """Raise LossNotFinite at the first non-finite loss, on a GPU some steps later."""
-        if not loss.is_cuda:
-            self._check_values([step], [loss.item()])
-            return
-        self.recent.append((step, loss))
-        if self._copied is not None and self._copied[2].query():  # type: ignore[no-untyped-call]
-            self._arrived()
-        if self._copied is None and len(self.recent) >= EVERY:
-            self._send()
+    def add(self, step: int, numbers: Tensor) -> Arrived:
+        """Add the numbers of a step, shape (n,); return what has arrived by now."""
+        if not numbers.is_cuda:
+            return [(step, numbers.tolist())]
+        self.recent.append((step, numbers))
+        return self.poll()
 
-    def flush(self) -> None:
-        """Check all remaining losses; wait for the device."""
-        if self._copied is not None:
-            self._arrived()
+    def poll(self) -> Arrived:
+        """Return what has arrived by now, and copy more if enough has come together."""
+        arrived: Arrived = []
+        if self._copied is not None and self._copied[2].query():  # type: ignore[no-untyped-call]
+            arrived = self._arrived()
+        if self._copied is None and len(self.recent) >= self.at_once:
+            self._send()
+        return arrived
+
+    def flush(self) -> Arrived:
+        """Return all that is left; wait for the device."""
+        arrived = self._arrived() if self._copied is not None else []
         if self.recent:
             self._send()
-            self._arrived()
+            arrived += self._arrived()
+        return arrived
 
     def _send(self) -> None:
-        losses = torch.stack([loss.float() for _, loss in self.recent])
-        host = torch.empty(len(losses), pin_memory=True).copy_(losses, non_blocking=True)
+        numbers = torch.stack([numbers.float() for _, numbers in self.recent])
+        host = torch.empty(numbers.shape, pin_memory=True).copy_(numbers, non_blocking=True)
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        event.record(torch.cuda.current_stream(losses.device))
+        event.record(torch.cuda.current_stream(numbers.device))
         self._copied, self.recent = ([step for step, _ in self.recent], host, event), []
 
-    def _arrived(self) -> None:
+    def _arrived(self) -> Arrived:
         assert self._copied is not None
         steps, host, event = self._copied
         event.synchronize()
         self._copied = None
-        self._check_values(steps, host.tolist())
+        return list(zip(steps, host.tolist(), strict=True))
 
-    def _check_values(self, steps: list[int], losses: list[float]) -> None:
-        for step, loss in zip(steps, losses, strict=True):
+
+class LossWatch:
+    """Check of every loss: on a CPU at once, on a GPU several at a time, after they were copied to the host."""
+
+    def __init__(self) -> None:
+        self.late = LateNumbers(EVERY)
+        self.known: dict[int, float] = {}
+
+    def check(self, step: int, loss: Tensor) -> None:
+        """Raise LossNotFinite at the first non-finite loss, on a GPU some steps later."""
+        self._check(self.late.add(step, loss.reshape(1)))
+
+    def flush(self) -> None:
+        """Check all remaining losses; wait for the device."""
+        self._check(self.late.flush())
+
+    def _check(self, arrived: Arrived) -> None:
+        for step, (loss,) in arrived:
             self.known[step] = loss
             if not math.isfinite(loss):
                 raise LossNotFinite(step, dict(self.known))

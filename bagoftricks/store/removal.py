@@ -15,6 +15,7 @@ from bagoftricks.store.checkpoint_header import FOLDER
 from bagoftricks.store.description import DESCRIPTION
 from bagoftricks.store.files import remove, temporaries, temporary_name, total_size
 from bagoftricks.store.lease import LEASE
+from bagoftricks.store.steps import STEPS_CSV
 from bagoftricks.store.store import (
     EVIDENCE,
     FAILURE,
@@ -42,6 +43,7 @@ OURS = {
     EVIDENCE,
     FOLDER,
     KEPT_STATE,
+    STEPS_CSV,
 }  # names in a run's folder
 
 

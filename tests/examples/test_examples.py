@@ -13,7 +13,7 @@ from bagoftricks.plugins import forget_plugins, load_plugins
 from bagoftricks.registry import find_card
 from bagoftricks.rng import Key
 from bagoftricks.settings import dataset_settings
-from bagoftricks.testing import check_dataset, check_network, check_protocol, check_trick
+from bagoftricks.testing import check_dataset, check_logger, check_network, check_protocol, check_trick
 from bagoftricks.tricks.catalogue import create
 from tests.cli.conftest import bot as bot
 
@@ -104,6 +104,20 @@ def test_the_protocol(bot):
     done = bot("bot-train", example("noise_c"), "corruptions=noise_c", "corruptions.limit=20", *larger)
     (result,) = json.loads(done.out)["robustness"].values()
     assert result["corruptions"] == 3
+
+
+def test_the_logger(bot, tmp_path):
+    check_logger("json_lines", folder=str(tmp_path / "checked"))
+    sweep = [example("json_lines"), "design=stack", "tricks=[cosine]", "slots=0", "name=mine", "logger=[json_lines]"]
+    done = bot("bot-sweep", *sweep, "log_every=20", *TINY)
+    assert done.status == 0, done.err
+    path, _ = sorted((tmp_path / "lines").iterdir())
+    first, *steps, scores, last = map(json.loads, path.read_text().splitlines())
+    assert (first["group"], first["config"]["epochs"], last) == ("mine", 1, {"outcome": "done"})
+    assert [line["step"] for line in steps] == [20, 40, 44]
+    assert scores["val/last/top1"] > 0
+    other = bot("bot-train", example("json_lines"), "loggers.json_lines.folder=x", *TINY)
+    assert "loggers.json_lines.folder=x: this logger is not chosen: add logger=[json_lines]" in other.err
 
 
 def test_the_experiment(bot):

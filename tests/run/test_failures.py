@@ -95,15 +95,18 @@ def test_a_state_that_is_not_finite_is_not_written(tmp_path):
 
 def arriving(loss):
     """A loss as a GPU has it."""
-    return Mock(spec=torch.Tensor, is_cuda=True, loss=loss)
+    made = Mock(spec=torch.Tensor, is_cuda=True, loss=loss)
+    made.reshape.return_value = made
+    return made
 
 
 def test_the_first_of_many_losses_that_arrive_together_is_named(monkeypatch):
     watch, arrived = LossWatch(), []
+    late = watch.late
 
     def send():
-        watch._copied = [s for s, _ in watch.recent], torch.tensor([x.loss for _, x in watch.recent]), Event()
-        watch.recent = []
+        late._copied = [s for s, _ in late.recent], torch.tensor([[x.loss] for _, x in late.recent]), Event()
+        late.recent = []
 
     class Event:
         def query(self):
@@ -111,7 +114,7 @@ def test_the_first_of_many_losses_that_arrive_together_is_named(monkeypatch):
 
         def synchronize(self): ...
 
-    monkeypatch.setattr(watch, "_send", send)
+    monkeypatch.setattr(late, "_send", send)
     for step in range(1, 2 * EVERY):
         watch.check(step, arriving(float("nan") if step in (5, 6, 40) else 1.0))
     arrived.append(True)
