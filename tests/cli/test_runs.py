@@ -1,5 +1,6 @@
 """bot-runs: what it lists, shows, compares, deletes and repeats."""
 
+import io
 import json
 import os
 import subprocess
