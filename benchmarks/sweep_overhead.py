@@ -37,6 +37,8 @@ class Silent:
 
     def progress(self, run: PlannedRun, steps_done: int, steps: int, row: object) -> None: ...
 
+    def postponed(self, run: PlannedRun, *, elsewhere: bool) -> None: ...
+
     def finished(self, run: PlannedRun, state: object, seconds: float) -> None:
         self.took[run.id] = time.perf_counter() - self.began[run.id]
 

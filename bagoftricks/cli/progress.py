@@ -1,6 +1,7 @@
 """A run's progress on standard error: a bar on a terminal, a line per epoch anywhere."""
 
 import os
+from importlib.util import find_spec
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -21,6 +22,13 @@ def plain_console() -> Console:
     return Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False, width=width)
 
 
+def can_redraw(console: Console) -> bool:
+    """Return True if a display can be drawn again and again: on a terminal, or in a notebook that has ipywidgets."""
+    if console.is_jupyter:
+        return find_spec("ipywidgets") is not None
+    return console.is_terminal and not console.is_dumb_terminal
+
+
 class ConsoleReporter:
     """Prints what a run reports; standard output stays free for its result. Notes are printed in any case."""
 
@@ -36,7 +44,7 @@ class ConsoleReporter:
         if self.opening is not None:
             self.note(self.opening)
             self.opening = None
-        if not (self.enabled and self.console.is_terminal):
+        if not (self.enabled and can_redraw(self.console)):
             return
         columns = (
             TextColumn("{task.description}", markup=False),

@@ -219,6 +219,7 @@ def run_missing(plan: "Plan", name: str, about: Json, sweep: Sweep, store: "Stor
     """Train what is missing, name what failed, print the table."""
     from bagoftricks.cli.sweep_view import StudyView
     from bagoftricks.report.study import study_report
+    from bagoftricks.report.study_parts import load_study
     from bagoftricks.store.checkpoints import remove_leftovers
     from bagoftricks.store.store import RunState
     from bagoftricks.study.estimate import seconds_from_records
@@ -240,11 +241,8 @@ def run_missing(plan: "Plan", name: str, about: Json, sweep: Sweep, store: "Stor
     first = {run.id: run for run in reversed(plan.runs)}  # two arms may be the same run
     todo = [run for run in first.values() if before[run.id] not in (RunState.DONE, RunState.FAILED)][::-1]
     seconds = seconds_from_records(plan, store)
-    left = None if seconds is None else seconds * len(todo) / max(1, sweep.slots)
-    failed = sum(before[run_id] is RunState.FAILED for run_id in first)
-    slots = max(1, sweep.slots)
-    view = StudyView(total=len(first), done=len(first) - len(todo), left=left, slots=slots, failed=failed)
-    with view:
+    view = StudyView(load_study(store, name), store, max(1, sweep.slots), seconds)
+    with view.begin(before):
         if sweep.launcher and todo:
             launch_with_plugin(todo, sweep.launcher, view, max(1, sweep.slots))
         elif sweep.slots == 0:

@@ -1,86 +1,111 @@
-"""A study's progress on standard error: one bar and a line per running arm on a terminal, plain lines elsewhere."""
+"""A study's progress on standard error: a grid of its runs on a terminal, plain lines everywhere."""
 
+import threading
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.live import Live
+from rich.text import Text
 
-from bagoftricks.cli.progress import plain_console
+from bagoftricks.cli.layout import has_blocks
+from bagoftricks.cli.progress import can_redraw, plain_console
+from bagoftricks.cli.study_grid import effect_text, grid_text
+from bagoftricks.cli.study_progress import CellState, StudyProgress
 from bagoftricks.errors import UserError, printable
 from bagoftricks.report.plan import show_duration
+from bagoftricks.report.study_parts import SavedStudy
 from bagoftricks.run.reporter import EpochRow
+from bagoftricks.statistics.paired import Comparison
+from bagoftricks.store.record import Record
 from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.plan import PlannedRun
 
+REFRESH = 2  # a second: a grid of 500 arms takes some milliseconds
+MOST_EFFECTS = 3  # lines about effects after one run
+ABOVE = 3  # lines of the terminal that the grid leaves to what is printed above it
+CELL_STATES = {RunState.DONE: CellState.DONE, RunState.FAILED: CellState.FAILED, RunState.RUNNING: CellState.ELSEWHERE}
+
 
 class StudyView:
-    """Runs done of all, what runs now, and the time that is left."""
+    """Receiver of the progress of a study, which it shows."""
 
-    def __init__(self, *, total: int, done: int, left: float | None, slots: int, failed: int = 0) -> None:
-        """``left``: seconds that all runs will take, where that is known; ``slots``: runs at a time.
+    def __init__(self, study: SavedStudy, store: Store, slots: int, seconds: float | None = None) -> None:
+        """``slots``: runs at a time; ``seconds``: of a run, where that is known from like runs."""
+        self.study, self.store, self.console = StudyProgress(study, slots, seconds), store, plain_console()
+        self.blocks = has_blocks(self.console.encoding)
+        self.lock = threading.Lock()  # the grid is drawn in a thread of its own
+        self.live: Live | None = None
 
-        ``failed`` is the number of runs, of those done, that failed in an earlier sweep.
-        """
-        self.console = plain_console()
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
-        self.bars = Progress(
-            *columns, TextColumn("{task.fields[about]}", markup=False), console=self.console, transient=True
-        )
-        self.total, self.done, self.left, self.slots, self.failed = total, done, left, slots, failed
-        self.whole = self.bars.add_task("study", total=total, completed=done, about="")
-        self.tasks: dict[str, TaskID] = {}
-        self.rows: dict[str, EpochRow] = {}
-        self.took: list[float] = []
+    def begin(self, states: Mapping[str, RunState]) -> "StudyView":
+        """Take the states of all runs before the first one is trained, and the records of the finished ones."""
+        for run_id, state in states.items():
+            found = CELL_STATES.get(state)
+            if found is not None:
+                self.study.finish(run_id, found, self._record(run_id, state))
+        self.study.update_effects(states)
+        return self
 
     def __enter__(self) -> "StudyView":
-        todo = self.total - self.done
-        left = f", about {show_duration(self.left)}" if self.left and todo else ""
-        failed = f"{self.failed} failed before (retry=failed trains them again), " if self.failed else ""
-        finished = self.done - self.failed
-        self.console.print(f"{self.total} runs: {finished} finished before, {failed}{todo} to train{left}")
-        if self.console.is_terminal:
-            self.bars.start()
+        counts, total = self.study.counts(), len(self.study.runs)
+        done, failed = counts[CellState.DONE], counts[CellState.FAILED]
+        todo, left = total - done - failed, self.study.seconds_left()
+        about = f", about {show_duration(left)}" if left else ""
+        before = f"{failed} failed before (retry=failed trains them again), " if failed else ""
+        self.console.print(f"{total} runs: {done} finished before, {before}{todo} to train{about}")
+        if todo and can_redraw(self.console):
+            self.live = Live(
+                console=self.console, get_renderable=self._drawn, transient=True, refresh_per_second=REFRESH
+            )
+            self.live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self.console.is_terminal:
-            self.bars.stop()
+        if self.live is not None:
+            self.live.stop()
 
     def started(self, run: PlannedRun) -> None:
-        self.tasks[run.id] = self.bars.add_task(printable(f"{run.label} seed {run.seed}"), total=None, about="starting")
+        with self.lock:
+            self.study.start(run.id)
 
     def progress(self, run: PlannedRun, steps_done: int, steps: int, row: EpochRow | None) -> None:
-        if row is not None:
-            self.rows[run.id] = row
-        last = self.rows.get(run.id)
-        about = "epoch {epoch}, top-1 {top1:.1f} %".format_map(last) if last else ""
-        self.bars.update(self.tasks[run.id], total=steps or None, completed=steps_done, about=about)
+        with self.lock:
+            self.study.progress(run.id, steps_done / steps if steps else 0.0, run.settings.epochs)
+
+    def postponed(self, run: PlannedRun, *, elsewhere: bool) -> None:
+        with self.lock:
+            self.study.change(run.id, CellState.ELSEWHERE if elsewhere else CellState.WAITING)
 
     def finished(self, run: PlannedRun, state: RunState, seconds: float) -> None:
-        self.done += 1
-        if run.id in self.tasks:
-            self.bars.remove_task(self.tasks.pop(run.id))
-        if state is RunState.DONE and seconds:
-            self.took.append(seconds)
-        left = self.total - self.done
-        rate = sum(self.took) / len(self.took) if self.took else None
-        about = f"about {show_duration(rate * left / self.slots)}" if rate else ""
-        self.bars.update(self.whole, completed=self.done, about=about)
-        score, took = scored_line(run, state)
-        what = f"{time.strftime('%H:%M:%S')} [{self.done}/{self.total}] {run.label}, seed {run.seed}"
-        self.console.print(printable(f"{what}: {score}, {seconds or took:.0f} s"))
+        record = self._record(run.id, state)
+        with self.lock:
+            self.study.finish(run.id, CELL_STATES.get(state, CellState.WAITING), record, seconds)
+            effects = self.study.update_effects([run.id])
+        score = state.value if record is None else f"top-1 {record.metrics[record.reported].top1:.2f} %"
+        took = seconds or (0.0 if record is None else record.cost.wall_seconds)
+        ended = sum(cell.state.ended for cell in self.study.runs.values())
+        what = f"{time.strftime('%H:%M:%S')} [{ended}/{len(self.study.runs)}] {run.label}, seed {run.seed}"
+        self.console.print(printable(f"{what}: {score}, {took:.0f} s"))
+        if self.live is None:
+            self._print_effects(effects)
 
+    def _print_effects(self, effects: Sequence[Comparison]) -> None:
+        """Print the effects that gained a seed: without a grid, nothing else shows them."""
+        for effect in effects[:MOST_EFFECTS]:
+            self.console.print(printable(f"  {effect.label} against {effect.against}: {effect_text(effect)}"))
+        if len(effects) > MOST_EFFECTS:
+            self.console.print(f"  ... and {len(effects) - MOST_EFFECTS} more arms against it")
 
-def scored_line(run: PlannedRun, state: RunState) -> tuple[str, float]:
-    """Return the accuracy of a finished run, as the table has it, and its seconds; the state of another run."""
-    with suppress(UserError):  # the table names a record that cannot be read
-        record = Store(run.settings.store).record(run.id) if state is RunState.DONE else None
-        if record is not None:
-            return f"top-1 {record.metrics[record.reported].top1:.2f} %", record.cost.wall_seconds
-    return state.value, 0.0
+    def _record(self, run_id: str, state: RunState) -> Record | None:
+        with suppress(UserError):  # the table names a record that cannot be read
+            return self.store.record(run_id) if state is RunState.DONE else None
+        return None
+
+    def _drawn(self) -> Text:
+        """Return the grid for the present size of the terminal."""
+        width, height = self.console.size
+        with self.lock:
+            text = Text(grid_text(self.study, width, height - ABOVE, blocks=self.blocks))
+        text.highlight_regex(r"\bfailed\b", "red")
+        return text

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import stats  # type: ignore[import-untyped]
-from statsmodels.stats.multitest import multipletests  # type: ignore[import-untyped]
 from statsmodels.stats.power import ttest_power  # type: ignore[import-untyped]
 
 from bagoftricks.errors import UserError, did_you_mean
@@ -95,10 +94,16 @@ def compare(
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down correction over those that are not None."""
-    tested = [p for p in p_values if p is not None]
-    corrected = iter(multipletests(tested, method="holm")[1] if tested else ())
-    return [None if p is None else float(next(corrected)) for p in p_values]
+    """Holm's step-down correction over those that are not None.
+
+    That of statsmodels collects the garbage of the whole process each time, half a second next to torch.
+    """
+    tested = np.array([p for p in p_values if p is not None], dtype=np.float64)
+    order = np.argsort(tested)
+    corrected = np.empty_like(tested)
+    corrected[order] = np.maximum.accumulate(tested[order] * np.arange(len(tested), 0, -1)).clip(max=1)
+    found = iter(corrected.tolist())
+    return [None if p is None else next(found) for p in p_values]
 
 
 def seeds_needed(sd: float, resolution: float, alpha: float = 0.05, power: float = 0.8) -> int | None:

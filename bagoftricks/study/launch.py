@@ -51,6 +51,8 @@ class View(Protocol):
 
     def progress(self, run: PlannedRun, steps_done: int, steps: int, row: EpochRow | None) -> None: ...
 
+    def postponed(self, run: PlannedRun, *, elsewhere: bool) -> None: ...  # its process ended before it did
+
     def finished(self, run: PlannedRun, state: RunState, seconds: float) -> None: ...
 
 
@@ -181,6 +183,7 @@ def run_here(runs: Sequence[PlannedRun], view: View) -> None:
             raise KeyboardInterrupt
         if status == ELSEWHERE:
             elsewhere.append(run)
+            view.postponed(run, elsewhere=True)
             continue
         view.finished(run, state_of(run, store), time.monotonic() - began)
 
@@ -275,8 +278,10 @@ class Pool:
         status = int(worker.process.exitcode or 0)
         if status == ELSEWHERE:
             self.elsewhere.append(worker.run)
+            self.view.postponed(worker.run, elsewhere=True)
         elif status < 0 and self.got_further(worker.run):
             self.todo.append(worker.run)  # being killed was not the run's own fault
+            self.view.postponed(worker.run, elsewhere=False)
         else:
             settle(worker, status, self.view)
 

@@ -8,8 +8,9 @@ import sys
 from importlib.metadata import version
 
 import pytest
+from rich.console import Console
 
-from bagoftricks.cli.progress import ConsoleReporter
+from bagoftricks.cli.progress import ConsoleReporter, can_redraw
 from bagoftricks.cli.train import show_curve
 from tests.cli.conftest import MAINS
 from tests.cli.test_commands import FAST
@@ -114,3 +115,9 @@ def test_a_run_ends_with_its_curve_on_a_terminal_alone(capsys, monkeypatch, enco
     shown = terminal.buffer.getvalue().decode(encoding)
     assert f"18.00  {bar}\n" in shown
     assert "last and best 18.00 at 2" in shown
+
+
+@pytest.mark.parametrize(("installed", "live"), [(None, False), ("ipywidgets", True)])
+def test_a_notebook_has_a_live_display_where_its_widgets_are_installed(monkeypatch, installed, live):
+    monkeypatch.setattr("bagoftricks.cli.progress.find_spec", lambda name: name if name == installed else None)
+    assert can_redraw(Console(force_jupyter=True)) is live

@@ -29,12 +29,16 @@ class Seen:
     def __init__(self):
         self.ended = {}
         self.rows = []
+        self.elsewhere = []
 
     def started(self, run): ...
 
     def progress(self, run, steps_done, steps, row):
         if row is not None:
             self.rows.append((run.label, row["epoch"]))
+
+    def postponed(self, run, *, elsewhere):
+        self.elsewhere.append(elsewhere)
 
     def finished(self, run, state, seconds):
         self.ended[run.label] = state
@@ -109,6 +113,7 @@ def test_a_sweep_in_one_process_waits_for_a_run_that_another_trains(tmp_path):
         assert seen.ended == {}
     waiting.join(60)
     assert seen.ended == {"0.05": RunState.DONE}
+    assert seen.elsewhere == [True]
 
 
 def test_a_run_over_its_time_limit_is_ended_as_failed(tmp_path):
