@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bagoftricks import errors, plugins
     from bagoftricks.api.loading import load
+    from bagoftricks.api.sweeping import sweep
     from bagoftricks.api.training import train
     from bagoftricks.report.frames import corruptions, curves, results, study
 
 __version__ = "0.1.0"
-__all__ = ["corruptions", "curves", "errors", "load", "plugins", "results", "study", "train"]
+__all__ = ["corruptions", "curves", "errors", "load", "plugins", "results", "study", "sweep", "train"]
 
 _HOMES = {
     "load": "bagoftricks.api.loading",
+    "sweep": "bagoftricks.api.sweeping",
     "train": "bagoftricks.api.training",
     **dict.fromkeys(("results", "curves", "corruptions", "study"), "bagoftricks.report.frames"),
 }

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -78,8 +78,34 @@ def main(argv: list[str] | None = None) -> int:
     return run_command("bot-sweep", typed, lambda rest: run(parse(rest), typed))
 
 
+@dataclass(frozen=True)
+class SweptStudy:
+    """Study that a sweep is about: its arms, the overrides and settings of all runs, its name and facts, its store."""
+
+    sweep: Sweep
+    arms: "Sequence[Arm]"
+    overrides: tuple[str, ...]
+    about: Json  # facts for the table
+    name: str
+    base: "Settings"
+    store: "Store"
+    lock: "Lock | None" = None  # of a study that travelled
+
+
 def run(sweep: Sweep, arguments: Sequence[str]) -> int:
     """Plan, train what is missing, print the table; the exit status is 1 when a run failed."""
+    study = swept_study(sweep, arguments)
+    if sweep.design == "greedy":
+        return greedy(study, run_missing)
+    plan = planned(study, study.arms)
+    if sweep.plan:
+        show_plan(plan, study)
+        return 0
+    return run_missing(plan, study)
+
+
+def swept_study(sweep: Sweep, arguments: Sequence[str]) -> SweptStudy:
+    """Return the study that was typed as ``arguments``. Raises UserError if none of its arms can run."""
     from bagoftricks.store.store import Store
     from bagoftricks.study.plan import split_parameters, study_name
 
@@ -96,23 +122,11 @@ def run(sweep: Sweep, arguments: Sequence[str]) -> int:
     if arms and all(arm.needs for arm in arms):
         raise UserError(f"no arm of {sweep.experiment or sweep.from_} can run yet (above)")
     base = compose_settings(split_parameters(overrides)[0])
-    store = Store(base.store)
     about = {**about, "command": shlex.join(["bot-sweep", *arguments])}
     name = sweep.name or (study_name(sweep.experiment, sweep.scale) if sweep.experiment else str(sweep.design))
     if base.logger and base.log_group is None:
         overrides = (*overrides, f"log_group={name}")
-    if sweep.design == "greedy":
-        return greedy(sweep, name, overrides, about, base, store)
-    plan = planned(arms, sweep, overrides, base)
-    if lock is not None:
-        from bagoftricks.cli.from_lock import differences_here
-
-        for line in differences_here(lock, plan, base):
-            say("bot-sweep", line)
-    if sweep.plan:
-        show_plan(plan, sweep, store, base.format)
-        return 0
-    return run_missing(plan, name, about, sweep, store, base.format)
+    return SweptStudy(sweep, arms, overrides, about, name, base, Store(base.store), lock)
 
 
 def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], Json]":
@@ -186,23 +200,36 @@ def sweep_measure(sweep: Sweep, target: float | None) -> Json:
     return asdict(make_measure(metric, [*given, TARGET][0], sweep.price_per_hour))
 
 
-def planned(arms: "Sequence[Arm]", sweep: Sweep, overrides: Sequence[str], base: "Settings") -> "Plan":
-    """Return the plan. Arms that cannot be run stop it, unless ``skip=true``."""
+def planned(study: SweptStudy, arms: "Sequence[Arm]") -> "Plan":
+    """Return the plan of these arms. Arms that cannot be run stop it, unless ``skip=true``."""
     from bagoftricks.study.plan import make_plan
 
-    plan = make_plan(arms, sweep.seeds, overrides, compose_settings)
+    sweep = study.sweep
+    plan = make_plan(arms, sweep.seeds, study.overrides, compose_settings)
     for label, why in plan.impossible.items():
         say("bot-sweep", f"arm '{label}' cannot run: {why}")
-    if plan.impossible and not sweep.skip:
+    if plan.impossible and not (sweep.skip or sweep.design == "greedy"):
         raise UserError(f"{len(plan.impossible)} of {len(arms)} arms cannot run (above); skip=true runs the others")
     if not plan.runs:
         raise UserError("no arm of this study can run (above)")
+    if study.lock is not None:
+        from bagoftricks.cli.from_lock import differences_here
+
+        for line in differences_here(study.lock, plan, study.base):
+            say("bot-sweep", line)
     return plan
 
 
-def show_plan(plan: "Plan", sweep: Sweep, store: "Store", style: str) -> None:
-    """Print every run with its state, and an estimate of the time from like runs or from a few steps."""
+def show_plan(plan: "Plan", study: SweptStudy) -> None:
+    """Print every run with its state, and an estimate of the time."""
     from bagoftricks.report.plan import plan_table
+
+    seconds = seconds_each(plan, study.store)
+    show_result(plan_table(plan, study.store, seconds, study.sweep.slots, study.base.format, terminal_fit()))
+
+
+def seconds_each(plan: "Plan", store: "Store") -> float | None:
+    """Return the estimated time of a run, from like runs or from a few steps; None if nothing is missing."""
     from bagoftricks.store.store import RunState
     from bagoftricks.study.estimate import seconds_from_records, seconds_from_steps
     from bagoftricks.study.plan import states
@@ -210,15 +237,21 @@ def show_plan(plan: "Plan", sweep: Sweep, store: "Store", style: str) -> None:
     at = states(plan, store)
     missing = [run for run in plan.runs if at[run.id] is not RunState.DONE]
     seconds = seconds_from_records(plan, store)
-    if seconds is None and missing:
-        seconds = seconds_from_steps(missing[0])
-    show_result(plan_table(plan, store, seconds, sweep.slots, style, terminal_fit()))
+    return seconds_from_steps(missing[0]) if seconds is None and missing else seconds
 
 
-def run_missing(plan: "Plan", name: str, about: Json, sweep: Sweep, store: "Store", style: str) -> int:
-    """Train what is missing, name what failed, print the table."""
-    from bagoftricks.cli.sweep_view import StudyView
+def run_missing(plan: "Plan", study: SweptStudy) -> int:
+    """Train what is missing, print the table, name what failed; the exit status."""
     from bagoftricks.report.study import study_report
+
+    runs = train_missing(plan, study)
+    show_result(study_report(study.store, study.name, study.base.format, fit=terminal_fit()))
+    return how_it_ended(runs, study.store)
+
+
+def train_missing(plan: "Plan", study: SweptStudy) -> "list[PlannedRun]":
+    """Train what is missing; return the runs of the plan, each once."""
+    from bagoftricks.cli.sweep_view import StudyView
     from bagoftricks.report.study_parts import load_study
     from bagoftricks.store.checkpoints import remove_leftovers
     from bagoftricks.store.store import RunState
@@ -226,11 +259,12 @@ def run_missing(plan: "Plan", name: str, about: Json, sweep: Sweep, store: "Stor
     from bagoftricks.study.launch import run_here, run_in_workers
     from bagoftricks.study.plan import replaced_arms, save_study, states
 
+    store, name, sweep = study.store, study.name, study.sweep
     store.writable()
     lost = replaced_arms(store, name, plan)
     if lost and sweep.design != "greedy":  # whose arms are made step by step
         say("bot-sweep", f"the study {name} had other arms ({', '.join(lost)}): it is replaced; name=NAME keeps both")
-    save_study(store, name, plan, about)
+    save_study(store, name, plan, study.about)
     before = states(plan, store)
     if sweep.retry == "failed":
         for run_id in [run_id for run_id, state in before.items() if state is RunState.FAILED]:
@@ -249,8 +283,7 @@ def run_missing(plan: "Plan", name: str, about: Json, sweep: Sweep, store: "Stor
             run_here(todo, view)
         else:
             run_in_workers(todo, view, slots=sweep.slots, time_limit=sweep.time_limit)
-    show_result(study_report(store, name, style, fit=terminal_fit()))
-    return how_it_ended(list(first.values()), store)
+    return list(first.values())
 
 
 def how_it_ended(runs: "Sequence[PlannedRun]", store: "Store") -> int:
@@ -275,23 +308,27 @@ def how_it_ended(runs: "Sequence[PlannedRun]", store: "Store") -> int:
     return INTERRUPTED if stopped else FAILED if failed or unevaluated or store.damaged else DONE
 
 
-def greedy(sweep: Sweep, name: str, overrides: Sequence[str], about: Json, base: "Settings", store: "Store") -> int:
-    """Forward selection: train each step's candidates, keep the one that gains most, until none gains."""
+def greedy(study: SweptStudy, finish: "Callable[[Plan, SweptStudy], int]") -> int:
+    """Forward selection: train each step's candidates, keep the one that gains most, until none gains.
+
+    ``finish`` trains what is missing and returns the exit status.
+    """
     from bagoftricks.report.study_results import gains_and_speeds
     from bagoftricks.study.designs import GreedyStep, greedy_first, greedy_next, make_arms
 
+    sweep = study.sweep
     arms = make_arms("greedy", sweep.tricks)
     step: GreedyStep | None = greedy_first(sweep.tricks)
     status = 0
     while step is not None and step.candidates:
         arms += [arm for arm in step.candidates if arm.label not in {known.label for known in arms}]
-        plan = planned(arms, replace(sweep, skip=True), overrides, base)
+        plan = planned(study, arms)
         if sweep.plan:
-            show_plan(plan, sweep, store, base.format)
+            show_plan(plan, study)
             say("bot-sweep", "the later steps depend on what the first one measures")
             return 0
-        status = max(status, run_missing(plan, name, about, sweep, store, base.format))
-        gains, speeds = gains_and_speeds(store, name, step.candidates)
+        status = max(status, finish(plan, study))
+        gains, speeds = gains_and_speeds(study.store, study.name, step.candidates)
         following = greedy_next(step, sweep.tricks, gains, speeds, sweep.floor)
         chosen = following.chosen if following else step.chosen
         say("bot-sweep", f"chosen so far: {' + '.join(chosen) or 'nothing'}")

@@ -103,8 +103,9 @@ class Study:
 
     @property
     def notes(self) -> list[str]:
-        """Notes on data, network, device, seeds and tests, and the command that made the study."""
-        return self.results.notes(self.results.rows())
+        """Failed runs; notes on data, network, device, seeds and tests, and the command that made the study."""
+        unfinished = [line for arm in self.results.study.arms for line in arm.unfinished(self.store)]
+        return [*unfinished, *self.results.notes(self.results.rows())]
 
     @cached_property
     def arms(self) -> pd.DataFrame:

@@ -25,10 +25,7 @@ class PlanRow:
 
 def plan_table(plan: Plan, store: Store, seconds: float | None, slots: int, style: str, fit: Fit | None = None) -> str:
     """Return every run with its state, and the time of the missing ones at ``seconds`` each, ``slots`` at a time."""
-    at = states(plan, store)
-    rows = [_row(run, at[run.id]) for run in plan.runs]
-    rows += [PlanRow(label, state=f"cannot run: {why}") for label, why in plan.impossible.items()]
-    rows += [PlanRow(label, state=f"needs {what}") for label, what in plan.needs.items()]
+    at, rows = states(plan, store), plan_rows(plan, store)
     missing = len([run_id for run_id, state in at.items() if state is not RunState.DONE])
     total = None if seconds is None else seconds * missing / max(1, slots)
     if style == "json":
@@ -38,6 +35,14 @@ def plan_table(plan: Plan, store: Store, seconds: float | None, slots: int, styl
         return shown
     about = "" if total is None else f", about {show_duration(total)}"
     return with_notes(shown, [f"{len(at)} runs, {missing} to train{about}"], style, fit)
+
+
+def plan_rows(plan: Plan, store: Store) -> list[PlanRow]:
+    """Return a row for every run with its state, and one for each arm that has none."""
+    at = states(plan, store)
+    rows = [_row(run, at[run.id]) for run in plan.runs]
+    rows += [PlanRow(label, state=f"cannot run: {why}") for label, why in plan.impossible.items()]
+    return rows + [PlanRow(label, state=f"needs {what}") for label, what in plan.needs.items()]
 
 
 def _row(run: PlannedRun, state: RunState) -> PlanRow:

@@ -10,7 +10,7 @@ from bagoftricks.statistics.paired import Comparison, Summary
 from bagoftricks.store.files import read_file
 from bagoftricks.store.json_fields import SEAL, Json, from_json, parse_json, unsealed
 from bagoftricks.store.record import Record
-from bagoftricks.store.store import STUDY_BYTES, Store
+from bagoftricks.store.store import STUDY_BYTES, RunState, Store
 from bagoftricks.study.plan import study_names, study_path
 
 T = TypeVar("T")
@@ -40,6 +40,17 @@ class SavedArm:
             if record is not None:
                 found[int(seed)] = record
         return found
+
+    def unfinished(self, store: Store) -> list[str]:
+        """Return a line for each run that failed, with its error, or was interrupted."""
+        lines = []
+        for seed, run_id in self.runs.items():
+            state = store.state(run_id)
+            if state is RunState.FAILED:
+                lines.append(f"{self.label}, seed {seed}, failed: {store.failure(run_id)['error']}")
+            elif state is RunState.INTERRUPTED:
+                lines.append(f"{self.label}, seed {seed}, was interrupted")
+        return lines
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,101 @@
+"""A study from Python: ``bot.sweep``."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from bagoftricks.api.session import callers_state, typed_request, user_errors
+from bagoftricks.cli.sweep import (
+    SweptStudy,
+    greedy,
+    how_it_ended,
+    parse,
+    planned,
+    seconds_each,
+    swept_study,
+    train_missing,
+)
+from bagoftricks.errors import UserError
+from bagoftricks.plugins import extension_arguments
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bagoftricks.report.frames import Study
+    from bagoftricks.study.plan import Plan
+
+
+@overload
+def sweep(*overrides: str, plan: Literal[False] = False, **settings: Any) -> "Study": ...
+
+
+@overload
+def sweep(*overrides: str, plan: Literal[True], **settings: Any) -> "pd.DataFrame": ...
+
+
+def sweep(*overrides: str, plan: bool = False, **settings: Any) -> "Study | pd.DataFrame":
+    """Train the runs of a study that are missing, as ``bot-sweep`` does; return the study.
+
+    Its own settings are those of the command: ``design=`` with ``tricks=[...]``, ``experiment=`` or ``from_=FILE``;
+    ``seeds=3`` or ``seeds=[0, 7]``; ``name=``, ``slots=``, ``retry=``. All others, and ``overrides``, are those of
+    ``train`` and hold for each run. With ``plan=True`` nothing is trained: the result is a frame of the runs and their
+    states; its ``attrs`` estimate the ``seconds`` of those that are missing.
+
+    A run that fails raises nothing: ``notes`` of the study name it. Raises ``errors.UserError`` for what cannot be
+    planned as given.
+
+    >>> import bagoftricks as bot
+    >>> study = bot.sweep(design="stack", tricks=["label_smoothing"], epochs=1, data={"limit": 300}, slots=0)
+    >>> list(study.arms["arm"])
+    ['baseline', '+ label_smoothing']
+    """
+    arguments = sweep_arguments(overrides, settings)
+    with user_errors(), callers_state():
+        asked = swept_study(parse(arguments), [*arguments, *extension_arguments()])
+        if asked.sweep.launcher:
+            raise UserError(f"{asked.sweep.launcher[0]}: starts jobs of the command alone: type slots=, or bot-sweep")
+        if plan:
+            return plan_frame(asked)
+        if asked.sweep.design == "greedy":
+            greedy(asked, train_quietly)
+        else:
+            train_quietly(planned(asked, asked.arms), asked)
+        from bagoftricks.report.frames import study
+
+        return study(asked.name, asked.store.root)
+
+
+def sweep_arguments(overrides: tuple[str, ...], settings: Mapping[str, Any]) -> list[str]:
+    """Return a call as the arguments of bot-sweep. A trick may have hyper-parameters: ``mixup(alpha=0.4)``."""
+    values = {key.rstrip("_"): value for key, value in settings.items()}
+    tricks = values.get("tricks")
+    if isinstance(tricks, list | tuple):
+        values["tricks"] = f"[{','.join(map(str, tricks))}]"
+    arguments, without = typed_request("bot-sweep", overrides, values)
+    if without:
+        raise UserError(f"{without[0]}=None: is the default of a sweep's runs: leave it out")
+    return arguments
+
+
+def train_quietly(plan: "Plan", study: SweptStudy) -> int:
+    """Train what is missing, and name what failed; return the exit status of the command."""
+    return how_it_ended(train_missing(plan, study), study.store)
+
+
+def plan_frame(study: SweptStudy) -> "pd.DataFrame":
+    """Return the runs of a plan; of a greedy design, those of its first step."""
+    import pandas as pd
+
+    from bagoftricks.report.plan import plan_rows
+    from bagoftricks.store.store import RunState
+    from bagoftricks.study.designs import greedy_first, make_arms
+
+    sweep, arms = study.sweep, study.arms
+    if sweep.design == "greedy":
+        first = [*make_arms("greedy", sweep.tricks), *greedy_first(sweep.tricks).candidates]
+        arms = list({arm.label: arm for arm in first}.values())
+    made = planned(study, arms)
+    each, rows = seconds_each(made, study.store), plan_rows(made, study.store)
+    missing = len({row.id for row in rows if row.id is not None and row.state != RunState.DONE.value})
+    frame = pd.DataFrame([vars(row) for row in rows])
+    frame.attrs |= {"missing": missing, "seconds": None if each is None else each * missing / max(1, sweep.slots)}
+    return frame
