@@ -53,7 +53,7 @@ def load_plugins(names: Iterable[str]) -> None:
             _loaded[name] = _read(name)
 
 
-def load(*names: str) -> list[str]:
+def add_plugins(*names: str) -> list[str]:
     """Load files and modules for the rest of this session; return all that are loaded now.
 
     What was loaded before is read again, so that a file that was changed counts. An error changes nothing.
@@ -63,6 +63,9 @@ def load(*names: str) -> list[str]:
         forget_plugins()
         load_plugins([*before, *names])
     return loaded_plugins()
+
+
+load = add_plugins  # of the library: bot.plugins.load("my_tricks.py")
 
 
 @contextmanager

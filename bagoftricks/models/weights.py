@@ -112,10 +112,12 @@ def start_from(
     path: str | Path, *, new_head: bool = False, order: Sequence[int] | None = None
 ) -> Callable[[nn.Module], None]:
     """Return a function that gives a network the weights in the file; ``order``: the file's outputs in ours."""
-    return lambda model: load(model, path, new_head=new_head, order=order)
+    return lambda model: load_weights(model, path, new_head=new_head, order=order)
 
 
-def load(model: nn.Module, path: str | Path, *, new_head: bool = False, order: Sequence[int] | None = None) -> None:
+def load_weights(
+    model: nn.Module, path: str | Path, *, new_head: bool = False, order: Sequence[int] | None = None
+) -> None:
     """Give ``model`` the weights in the file, in its own dtype, device and memory format. Raises UserError."""
     tensors = fitted(model, read_tensors(path), str(path), new_head=new_head)
     if order is not None:

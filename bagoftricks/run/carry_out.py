@@ -15,7 +15,7 @@ from bagoftricks.store.record import Record
 
 def carry_out(settings: Settings, reporter: Reporter, command: str, data: Dataset | None = None) -> Record:
     """Return the record of the run, trained if it is missing, with the evaluation that ``corruptions=`` requests."""
-    record = train(settings, reporter, command, data)
+    record = train_or_read(settings, reporter, command, data)
     if settings.corruptions.protocol == "none" or other_rank():
         return record
     subject = subject_of_run(record, settings, settings, None, data)
@@ -24,7 +24,7 @@ def carry_out(settings: Settings, reporter: Reporter, command: str, data: Datase
     return CorruptedEvaluation(subject, request, record, reporter).recorded(record)
 
 
-def train(settings: Settings, reporter: Reporter, command: str, data: Dataset | None = None) -> Record:
+def train_or_read(settings: Settings, reporter: Reporter, command: str, data: Dataset | None = None) -> Record:
     """Return the record of the run, trained in this process, as one of several ranks, or by ranks started for it."""
     find_scheduler()
     ranks = requested_ranks(settings.runtime.devices)

@@ -16,7 +16,7 @@ from bagoftricks.measure.accuracy import accuracy
 from bagoftricks.measure.complexity import count_macs, count_params
 from bagoftricks.measure.predictions import Predictions, Recorder
 from bagoftricks.models import build_model, to_device
-from bagoftricks.models.weights import existing, load
+from bagoftricks.models.weights import existing, load_weights
 from bagoftricks.recipe.edits import Predict
 from bagoftricks.recipe.recipe import Recipe, test_pixels
 from bagoftricks.run.check import Checked, check, discouraged_pairs
@@ -97,7 +97,7 @@ class Subject:
             channels=self.trained.data.channels,
         )
         model = to_device(model, self.checked.device, channels_last=self.settings.runtime.channels_last)
-        load(model, self.files[weight_set])
+        load_weights(model, self.files[weight_set])
         return model
 
 

@@ -10,7 +10,7 @@ from bagoftricks.errors import UserError
 from bagoftricks.measure.complexity import count_macs
 from bagoftricks.models import build_model
 from bagoftricks.models.channels import image_channels, take_channels
-from bagoftricks.models.weights import load
+from bagoftricks.models.weights import load_weights
 from bagoftricks.settings import network_settings
 from bagoftricks.tricks.catalogue import create
 from tests.helpers import CLASSES, KEY, make_batch, make_task, parts_of
@@ -49,14 +49,14 @@ def test_weights_of_three_channels_see_greys_as_three_equal_channels(name, tmp_p
     spec, pixels = SPECS[name]
     colours, greys = built(spec, pixels, 3).eval(), built(spec, pixels, 1).eval()
     save_file(colours.state_dict(), tmp_path / "weights.safetensors")
-    load(greys, tmp_path / "weights.safetensors")
+    load_weights(greys, tmp_path / "weights.safetensors")
     images = torch.randn(4, 1, pixels, pixels, generator=KEY.generator())
     with torch.no_grad():
         assert torch.allclose(greys(images), colours(images.expand(-1, 3, -1, -1)), atol=1e-5)
     save_file(greys.state_dict(), tmp_path / "grey.safetensors")
-    load(built(spec, pixels, 1), tmp_path / "grey.safetensors")
+    load_weights(built(spec, pixels, 1), tmp_path / "grey.safetensors")
     with pytest.raises(UserError, match="of another shape"):
-        load(colours, tmp_path / "grey.safetensors")
+        load_weights(colours, tmp_path / "grey.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from torch import nn
 
 from bagoftricks.errors import UserError
 from bagoftricks.models import build_model
-from bagoftricks.models.weights import file_digest, fitted, library_tensors, load, read_tensors
+from bagoftricks.models.weights import file_digest, fitted, library_tensors, load_weights, read_tensors
 from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import AverageWeights
 from bagoftricks.run.check import check, weights_digest
@@ -47,7 +47,7 @@ def test_a_librarys_file_gives_the_librarys_logits_and_goes_out_as_it_came(layer
     file = tmp_path / "weights.pth"
     torch.save(theirs.state_dict(), file)
     ours = resnet(layers, form)
-    load(ours, file)
+    load_weights(ours, file)
     assert_same_logits(theirs, ours.eval(), 96)
     exported = library_tensors(ours, "resnet")
     assert list(exported) == list(theirs.state_dict())
@@ -67,7 +67,7 @@ def test_timms_file_of_a_tweaked_network_gives_its_logits_and_goes_out_as_it_cam
     save_file(theirs.state_dict(), tmp_path / "weights.safetensors")
     parts = compose({trick: create(trick, **params) for trick, params in tricks.items()}, make_task()).parts
     ours = build_model(RESNET50, parts, num_classes=1000, image_size=224)
-    load(ours, tmp_path / "weights.safetensors")
+    load_weights(ours, tmp_path / "weights.safetensors")
     assert_same_logits(theirs, ours.eval(), 96)
     theirs.load_state_dict(library_tensors(ours, "resnet50"))
 
@@ -185,10 +185,10 @@ def test_a_head_of_another_size_is_named_and_can_start_anew(tmp_path):
         r"type model\.new_head=true to initialise the head, or num_classes=7 to keep it$"
     )
     with pytest.raises(UserError, match=message):
-        load(tiny(), tmp_path / "seven.safetensors")
+        load_weights(tiny(), tmp_path / "seven.safetensors")
     model = tiny()
     head = model.head.weight.clone()
-    load(model, tmp_path / "seven.safetensors", new_head=True)
+    load_weights(model, tmp_path / "seven.safetensors", new_head=True)
     assert torch.equal(model.head.weight, head)
 
 
@@ -226,7 +226,7 @@ def trainer_from(file, tricks=None) -> Trainer:
         model,
         task,
         task.clock.length,
-        TrainerSetup(key=KEY, lr=0.1, weight_decay=0.0, start=lambda model: load(model, file)),
+        TrainerSetup(key=KEY, lr=0.1, weight_decay=0.0, start=lambda model: load_weights(model, file)),
     )
 
 
