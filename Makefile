@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: demo test check clean
+.PHONY: demo test check results clean
 
 demo: $(VENV)/.demo ## train resnet_d + mixup on the embedded digits
 	$(VENV)/bin/bot-train +tweak=resnet_d +refine=mixup
@@ -14,12 +14,16 @@ test: $(VENV)/.test ## formatting, lint, types and tests
 check: $(VENV)/.test ## formatting, lint and types
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" scripts/check
 
+results: $(VENV)/.test ## pages and pictures of the committed studies
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" scripts/results
+
 $(VENV)/.demo: pyproject.toml constraints.txt
 	PYTHON="$(PYTHON)" scripts/install $(VENV)
 	touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt
 	PYTHON="$(PYTHON)" scripts/install $(VENV) test
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" scripts/install-browser
 	touch $@ $(VENV)/.demo
 
 clean:

@@ -103,6 +103,8 @@ COMMANDS = {
             ("bot-report study=stack file=stack.html", "a study"),
             ("bot-report study=[stack,factorial]", "two of them, in report.html"),
             ("bot-report store=FOLDER", "all studies and runs of a store"),
+            ("bot-report study=stack serve=true", "in a browser, while the study runs"),
+            ("bot-report study=stack figures=FOLDER", "the pictures as SVG files too"),
         ),
         ("The page needs no network, and shows commands, versions and digests, but no names of users or machines.",),
         ("report.py", "ReportArguments"),

@@ -68,6 +68,7 @@ FOLDERS_AND_FILES = (
     "images",
     "classes",
     "from",
+    "figures",
 )
 
 

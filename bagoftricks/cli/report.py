@@ -1,16 +1,20 @@
 """bot-report: studies and runs of a store as one page, a file to send. Trains nothing."""
 
+import re
 import shlex
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from bagoftricks.cli.app import run_command
 from bagoftricks.cli.streams import say, show_result
 from bagoftricks.errors import UserError, did_you_mean, printable
+from bagoftricks.folders import local_path
 from bagoftricks.plugins import split_list
 
 PROGRAM_REPORT = "bot-report"
+MOST_PORT = 65_535
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,6 +31,12 @@ class ReportArguments:
     """name of a study, or [a,b]; default: all studies of the store, and the runs of none"""
     file: str = "report.html"
     """page to write; an existing file is replaced only if it is such a page"""
+    figures: str = ""
+    """folder for the pictures of the page, each as an SVG file besides"""
+    serve: str = "false"
+    """true: show the page on this machine instead, always up to date, until Ctrl-C"""
+    port: str = "0"
+    """of serve=true; 0: any that is free"""
 
     @classmethod
     def of(cls, arguments: list[str]) -> "ReportArguments":
@@ -37,9 +47,21 @@ class ReportArguments:
             if not equals or key not in vars(chosen):
                 raise UserError(f"'{argument}' is not a setting{did_you_mean(key, vars(chosen))} (bot-report --help)")
             setattr(chosen, key, value)
-        if Path(chosen.file).suffix.lower() not in (".html", ".htm"):
-            raise UserError(f"file={chosen.file}: a page is HTML: type a name that ends with .html")
+        chosen.check()
         return chosen
+
+    def check(self) -> None:
+        """Raise UserError for what does not belong together."""
+        if self.serve not in ("true", "false"):
+            raise UserError(f"serve={self.serve}: must be true or false")
+        if not re.fullmatch(r"[0-9]{1,5}", self.port) or int(self.port) > MOST_PORT:
+            raise UserError(f"port={self.port}: must be a whole number from 0 to {MOST_PORT}")
+        for name in ("file", "figures") if self.serve == "true" else ("port",):
+            if getattr(self, name) != getattr(ReportArguments, name):
+                other = "serve=true writes no file" if self.serve == "true" else "it belongs to serve=true"
+                raise UserError(f"{name}={getattr(self, name)}: {other}: leave it out")
+        if Path(self.file).suffix.lower() not in (".html", ".htm"):
+            raise UserError(f"file={self.file}: a page is HTML: type a name that ends with .html")
 
     @property
     def command(self) -> str:
@@ -49,14 +71,22 @@ class ReportArguments:
 
 
 def report(arguments: list[str]) -> None:
-    """Write the page."""
+    """Write the page, or serve it."""
+    chosen = ReportArguments.of(arguments)
+    if chosen.serve == "true":
+        serve(chosen)
+    else:
+        write(chosen)
+
+
+def write(chosen: ReportArguments) -> None:
+    """Write the page, and its pictures if they are wanted as files."""
     from bagoftricks.report.page.whole_page import load_report, whole_page
     from bagoftricks.report.run_page import size_text
     from bagoftricks.store.files import write_whole
     from bagoftricks.store.store import Store
 
-    chosen = ReportArguments.of(arguments)
-    path = Path(chosen.file).expanduser()
+    path = local_path("file", chosen.file)
     require_ours(path)
     store = Store(chosen.store)
     found = load_report(store, split_list(chosen.study), chosen.command)
@@ -66,9 +96,35 @@ def report(arguments: list[str]) -> None:
         raise UserError(f"store={chosen.store} holds neither a study nor a finished run yet; bot-train makes one")
     text = whole_page(found).encode()
     write_whole(path, lambda temporary: temporary.write_bytes(text))
+    if chosen.figures:
+        from bagoftricks.report.page.drawings import save_pictures
+
+        folder = local_path("figures", chosen.figures)
+        for file in [file for study in found.studies for file in save_pictures(study, folder)]:
+            show_result(printable(file))
     what = [f"{len(found.studies)} {'study' if len(found.studies) == 1 else 'studies'}"] if found.studies else []
     what.append(f"{found.runs} {'run' if found.runs == 1 else 'runs'}")
     show_result(printable(f"{chosen.file}: {', '.join(what)}, {size_text(len(text))}"))
+
+
+def serve(chosen: ReportArguments) -> None:
+    """Serve the page until Ctrl-C; a study that does not exist yet is waited for."""
+    from bagoftricks.cli.page_server import PageServer, keep_serving, store_stamp
+    from bagoftricks.report.page.whole_page import Reported, load_report, whole_page
+    from bagoftricks.store.store import Store
+
+    def make() -> str:
+        try:
+            found = load_report(Store(chosen.store), split_list(chosen.study), chosen.command)
+        except UserError as error:
+            found = Reported((), (), chosen.command, chosen.store, str(error))
+        return whole_page(found, live=True)
+
+    server = PageServer(int(chosen.port))
+    show_result(f"{server.address} shows the page until Ctrl-C")
+    sys.stdout.flush()
+    with suppress(KeyboardInterrupt):
+        keep_serving(server, make, lambda: store_stamp(Path(chosen.store)))
 
 
 def require_ours(path: Path) -> None:

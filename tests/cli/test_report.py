@@ -1,8 +1,17 @@
 """bot-report: what is written where, and what is refused."""
 
+import pytest
+
 from bagoftricks.cli.report import ReportArguments
+from bagoftricks.report.pictures.registry import PICTURES
 from tests.cli.test_commands import one_line
 from tests.report.page.studies import make_study
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    monkeypatch.setattr("bagoftricks.report.page.drawings.PICTURES", {})
+
 
 ARMS = {"baseline": [70.0, 71.0, 72.0], "cosine": [75.0, 76.1, 77.2]}
 
@@ -17,6 +26,14 @@ def test_a_page_is_written_and_written_again(bot, tmp_path):
     assert b"bot-report store=. study=made file=a.html" in first
     assert bot("bot-report", "store=.", "study=made", "file=a.html").status == 0
     assert (tmp_path / "a.html").read_bytes() == first
+
+
+def test_pictures_become_files_too(bot, tmp_path, monkeypatch):
+    make_study(tmp_path, ARMS)
+    monkeypatch.setattr("bagoftricks.report.page.drawings.PICTURES", {"forest": PICTURES["forest"]})
+    done = bot("bot-report", "store=.", "figures=drawn")
+    assert done.out.splitlines()[:-1] == ["drawn/made-forest.svg"]
+    assert (tmp_path / "drawn/made-forest.svg").read_text().startswith("<svg")
 
 
 def test_the_whole_store_is_the_default(bot, tmp_path):

@@ -1,10 +1,8 @@
 """Elements of HTML that no text of a record can break out of: all text goes through ``for_html``."""
 
-import json
 from collections.abc import Iterable
 
 from bagoftricks.escape import Html, for_html
-from bagoftricks.store.json_fields import Json
 
 VOID = ("meta", "link", "br")  # elements without an end tag
 
@@ -49,11 +47,3 @@ def scrolled(table: str, about: str, **attributes: object) -> Html:
     """Return a table in a box that scrolls by itself, also with the keyboard."""
     attributes = {"class_": "scroll", "role": "region", "aria_label": about, "tabindex": "0", **attributes}
     return element("div", Html(table), **attributes)
-
-
-def json_script(value: Json, name: str) -> Html:
-    """Return JSON that programs find by its id, which no text in it can end."""
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e")
-    return Html(
-        f'<script type="application/json" id="{for_html(name)}">{text.replace("&", chr(92) + "u0026")}</script>'
-    )

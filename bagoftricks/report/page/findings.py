@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bagoftricks.statistics.effects import Effect
 
 ALPHA = 0.05  # of the verdicts
-LONGEST_LIST = 8  # arms in a sentence
+LONGEST_LIST = 5  # arms in a sentence
 STATES = {
     RunState.MISSING: "not begun",
     RunState.RUNNING: "running",
@@ -148,7 +148,9 @@ def warnings(study: ReportedStudy) -> list[str]:
     records = results.every_record
     found = []
     single = [row.label for row in study.rows if row.n == 1]
-    if single:
+    if len(single) == sum(row.n > 0 for row in study.rows) > 1:
+        found.append("One seed only for every arm, so no interval and no conclusion.")
+    elif single:
         found.append(f"One seed only, so no interval and no conclusion: {_named(single)}.")
     seeds = len(results.study.seeds)
     short = [f"{row.label} ({row.n} of {seeds})" for row in study.rows if 1 < row.n < seeds]

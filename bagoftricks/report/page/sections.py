@@ -7,7 +7,7 @@ from bagoftricks.escape import Html, for_html
 from bagoftricks.report.labels import label
 from bagoftricks.report.page.elements import bullets, code_block, element, joined, link, scrolled
 from bagoftricks.report.page.findings import ReportedStudy, findings, warnings
-from bagoftricks.report.study import all_runs, shown_effect, shown_row, study_headings, tabulate_rows
+from bagoftricks.report.study import against_note, all_runs, shown_effect, shown_row, study_headings, tabulate_rows
 from bagoftricks.report.study_parts import SavedArm
 from bagoftricks.report.study_results import COLUMNS, several_devices
 from bagoftricks.report.styles import draw_table
@@ -29,26 +29,38 @@ MACHINE_FACTS = (
 )
 
 
-def study_section(study: ReportedStudy) -> Html:
-    """Return all that a page says of a study."""
-    results, at = study.results, study.anchor
-    parts = [
-        element("h2", results.title, id=f"{at}-title"),
+def study_section(study: ReportedStudy, pictures: Html, heading: str) -> Html:
+    """Return all that a page says of a study, with its pictures."""
+    parts = [element("h2", heading, id=f"{study.anchor}-title"), *_about(study), pictures, *_made(study)]
+    return element("section", *parts, id=study.anchor, aria_labelledby=f"{study.anchor}-title")
+
+
+def _about(study: ReportedStudy) -> list[Html]:
+    """Return what comes before the pictures: what was found, and the tables."""
+    results, against = study.results, against_note(study.rows)
+    return [
         bullets(findings(study), "findings"),
         _warnings(study),
-        element("h3", "Results"),
-        scrolled(_results_table(study), f"Results of {results.title}", data_table="arms"),
+        element("h3", "Results", id=f"{study.anchor}-results"),
+        scrolled(_results_table(study, bool(against)), f"Results of {results.title}", data_table="arms"),
+        element("p", f"{against[:1].upper()}{against[1:]}.", class_="notes") if against else Html(""),
         *_effects_table(study),
-        element("h3", "How it was measured"),
+    ]
+
+
+def _made(study: ReportedStudy) -> list[Html]:
+    """Return what comes after the pictures: how the numbers were made."""
+    results = study.results
+    return [
+        element("h3", "How it was measured", id=f"{study.anchor}-measured"),
         bullets(results.notes(study.rows)[:-1], "notes"),
         element("h3", "Data, machine, versions"),
         *_provenance(study),
-        element("h3", "Arms"),
+        element("h3", "Arms", id=f"{study.anchor}-arms"),
         *(_arm(study, number, arm) for number, arm in enumerate(results.study.arms)),
         element("h3", "Make it again"),
         code_block(results.study.command),
     ]
-    return element("section", *parts, id=at, aria_labelledby=f"{at}-title")
 
 
 def _warnings(study: ReportedStudy) -> Html:
@@ -65,14 +77,18 @@ def arm_anchor(study: ReportedStudy, number: int) -> str:
     return f"{study.anchor}-arm{number}"
 
 
-def _results_table(study: ReportedStudy) -> str:
-    """Return the table of the arms; the name of each leads to what is known of it."""
+def _results_table(study: ReportedStudy, told: bool) -> str:
+    """Return the table of the arms; the name of each leads to what is known of it.
+
+    ``told``: a line says what the arms are compared with.
+    """
     results = study.results
     headings = study_headings(results.columns(), results.known_columns, results.evaluations())
     several = several_devices(results.records)
     rows = [shown_row(row, headings, several) for row in study.rows]
     arms = [link(arm_anchor(study, at), row.label) for at, row in enumerate(study.rows)]
-    return tabulate_rows([{**row, "arm": arm} for row, arm in zip(rows, arms, strict=True)], "html")
+    without = {"against": ""} if told else {}
+    return tabulate_rows([{**row, **without, "arm": arm} for row, arm in zip(rows, arms, strict=True)], "html")
 
 
 def _effects_table(study: ReportedStudy) -> list[Html]:
@@ -133,9 +149,13 @@ def _arm(study: ReportedStudy, number: int, arm: SavedArm) -> Html:
     runs = [_run_of_arm(seed, record) for seed, record in records.items()]
     runs += [for_html(f"seed {run.seed}: {run.state}") for run in study.unfinished if run.label == arm.label]
     facts.append(("runs", joined(runs, "; ") if runs else "none"))
+    commands = _commands(study, arm)
+    if len(arm.runs) > len(commands) == 1:
+        seeds = ", ".join(map(str, study.results.study.seeds))
+        facts.append(("command", f"of the first seed; the seeds {seeds} differ in seed= alone"))
     listed = element("dl", *(joined([element("dt", term), element("dd", text)]) for term, text in facts))
-    commands = [code_block(line) for line in _commands(study, arm)]
-    return element("div", element("h4", arm.label), listed, *commands, id=arm_anchor(study, number), class_="arm")
+    blocks = map(code_block, commands)
+    return element("div", element("h4", arm.label), listed, *blocks, id=arm_anchor(study, number), class_="arm")
 
 
 def _run_of_arm(seed: int, record: Record) -> Html:

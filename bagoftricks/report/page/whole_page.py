@@ -9,12 +9,14 @@ from pathlib import Path
 
 from bagoftricks import __version__
 from bagoftricks.escape import Html, for_html
-from bagoftricks.report.page.elements import code_block, element, joined, link
+from bagoftricks.report.locking import lock_study
+from bagoftricks.report.page.elements import code_block, element, link
 from bagoftricks.report.page.findings import ReportedStudy, findings, unfinished_runs
 from bagoftricks.report.page.sections import runs_section, study_section
 from bagoftricks.report.study_results import load_results
 from bagoftricks.store.record import Record
 from bagoftricks.store.store import Store
+from bagoftricks.study.lock import lock_element
 from bagoftricks.study.plan import study_names
 
 GENERATOR = "bagoftricks"  # the meta tag that tells our pages from other files
@@ -28,13 +30,19 @@ class Reported:
     others: tuple[Record, ...]
     command: str
     store: str
+    waiting: str = ""  # for what, while there is nothing to show
 
     @property
     def title(self) -> str:
         """Title of the page."""
-        if len(self.studies) == 1 and not self.others:
+        if self.alone:
             return self.studies[0].results.title
         return f"Studies of {self.store}" if self.studies else f"Runs of {self.store}"
+
+    @property
+    def alone(self) -> bool:
+        """True if the page is of one study and nothing else."""
+        return len(self.studies) == 1 and not self.others
 
     @property
     def runs(self) -> int:
@@ -54,14 +62,27 @@ def load_report(store: Store, names: Sequence[str], command: str) -> Reported:
     return Reported(tuple(found), tuple(others), command, str(store.root))
 
 
-def whole_page(report: Reported, *, live: bool = False) -> str:
-    """Return the page; ``live``: it looks for a newer one of itself."""
+def whole_page(report: Reported, *, live: bool = False, pictures: bool = True) -> str:
+    """Return the page, with its pictures as far as they fit; ``live``: it looks for a newer one of itself."""
+    nothing = [Html("")] * len(report.studies)
+    plain = _assembled(report, nothing, live)
+    if not (pictures and report.studies):
+        return plain
+    from bagoftricks.report.page.drawings import PAGE_BYTES, pictures_section  # here: they load matplotlib
+
+    room = PAGE_BYTES - len(plain.encode()) // len(report.studies)
+    return _assembled(report, [pictures_section(study, room) for study in report.studies], live)
+
+
+def _assembled(report: Reported, pictures: Sequence[Html], live: bool) -> str:
+    """Return the page with these pictures for its studies."""
     lead = [sentence for study in report.studies for sentence in findings(study)]
     body = [
         element("a", "Skip to the content", href="#content", class_="skip"),
-        element("header", element("h1", report.title), _contents(report)),
-        element("main", *_sections(report), id="content"),
+        element("header", element("h1", report.title), _contents(report, pictures)),
+        element("main", *_sections(report, pictures), id="content"),
         _footer(report),
+        *_lock(report),
         *(Html(f"<script>{script}</script>") for script in _scripts(live)),
     ]
     made = element(
@@ -83,25 +104,46 @@ def _head(title: str, about: str, live: bool) -> list[Html]:
         element("meta", name="description", content=about[:300]),
         element("meta", name="color-scheme", content="light dark"),
         element("title", title),
+        element("link", rel="icon", href="data:,"),  # or browsers ask a server for one
         Html(f"<style>{_file('page.css')}</style>"),
+        *([element("noscript", element("meta", http_equiv="refresh", content="5"))] if live else []),
     ]
 
 
-def _contents(report: Reported) -> Html:
+def _contents(report: Reported, pictures: Sequence[Html]) -> Html:
+    """Return links to the studies; of one alone, to its parts."""
     entries = [link(study.anchor, study.results.title) for study in report.studies] + [link("runs", "Runs")]
+    if report.alone:
+        kinds = ("results", "Results"), ("pictures", "Pictures"), ("measured", "How it was measured"), ("arms", "Arms")
+        entries[:1] = [
+            link(f"{report.studies[0].anchor}-{name}", text)
+            for name, text in kinds
+            if name != "pictures" or pictures[0]
+        ]
     listed = element("ul", *(element("li", entry) for entry in entries))
     return element("nav", listed, aria_label="Contents")
 
 
-def _sections(report: Reported) -> list[Html]:
-    if not report.runs and not report.studies:
-        return [element("p", "Waiting: no run of this store is finished yet.", id="runs")]
-    return [*map(study_section, report.studies), runs_section(report.studies, report.others)]
+def _sections(report: Reported, pictures: Sequence[Html]) -> list[Html]:
+    if not report.studies and not report.others:
+        return [element("h2", "Waiting", id="runs"), element("p", report.waiting or "No run is finished yet.")]
+    headings = ["What was found" if report.alone else study.results.title for study in report.studies]
+    return [*map(study_section, report.studies, pictures, headings), runs_section(report.studies, report.others)]
+
+
+def _lock(report: Reported) -> list[Html]:
+    """Return the lock of the page's study, from which another machine plans the same runs; of several, none."""
+    results = report.studies[0].results if report.alone else None
+    lock = lock_study(results.study, results.records) if results else None
+    return [Html(lock_element(lock))] if lock else []
 
 
 def _footer(report: Reported) -> Html:
-    made = joined([f"Made by bagoftricks {__version__} with"])
-    return element("footer", element("p", made), code_block(report.command))
+    parts = [element("p", f"Made by bagoftricks {__version__} with"), code_block(report.command)]
+    if report.alone:
+        parts += [element("p", "The page carries the lock of its study. The same runs on another machine:")]
+        parts += [code_block("bot-sweep from=report.html plan=true")]
+    return element("footer", *parts)
 
 
 def _scripts(live: bool) -> list[str]:

@@ -30,10 +30,10 @@ def make_study(root, arms, /, *, name="made", seeds=(0, 1, 2), changes=(), **abo
                 (root / runs[str(seed)] / "record.json").write_text(text, encoding="utf-8")
         saved.append({"label": label, "runs": runs, "compare_to": None if label == first else first})
     study = {"name": name, "command": f"bot-sweep name={name}", "seeds": list(seeds), "arms": saved, **about}
-    (root / "studies").mkdir(exist_ok=True)
+    (root / "studies").mkdir(parents=True, exist_ok=True)
     (root / "studies" / f"{name}.json").write_text(json.dumps(study), encoding="utf-8")
     return store
 
 
 def page_of(store, *names):
-    return whole_page(load_report(store, names, "bot-report"))
+    return whole_page(load_report(store, names, "bot-report"), pictures=False)

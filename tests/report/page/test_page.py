@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bagoftricks.report.page.elements import element, json_script
+from bagoftricks.report.page.elements import element
 from bagoftricks.report.page.findings import findings, warnings
 from bagoftricks.report.page.sections import run_anchor
 from bagoftricks.report.page.whole_page import is_ours, load_report, whole_page
+from bagoftricks.study.lock import LOCK_TAG, read_lock
 from tests.report.page.studies import make_study, page_of, run_id
 from tests.store.test_store import record
 
@@ -69,7 +70,7 @@ def test_a_study_without_a_result_concludes_nothing(tmp_path):
     assert "2 of 6 runs finished. Without any run: c." in found
     assert "Run with one shared seed, so that nothing is concluded: b." in found
     assert "Helps" not in found
-    assert "One seed only, so no interval and no conclusion: a; b." in warned
+    assert "One seed only for every arm, so no interval and no conclusion." in warned
     assert "Runs without a record: 4 not begun." in warned
     assert "No difference stands" in said(make_study(tmp_path, {"a": [1.0, 2.0], "b": [1.5, 1.0]}, seeds=(0, 1)))[0]
 
@@ -111,7 +112,7 @@ def test_published_numbers_of_another_scale_and_a_missing_evaluation_are_warning
 def test_every_number_leads_to_its_runs_and_every_run_to_its_arm(store):
     outline = Outline(page_of(store, "made"))
     ids = {value for name, value in outline.attributes if name == "id"}
-    assert {value[1:] for value in outline.values("href")} <= ids
+    assert {value[1:] for value in outline.values("href") if value.startswith("#")} <= ids
     assert len(ids) == len(outline.values("id"))
     own = [run_id("made", "cosine", seed) for seed in range(3)]
     assert " ".join(own) in outline.values("data-runs")
@@ -186,15 +187,24 @@ def test_no_text_of_a_record_breaks_out(tmp_path_factory, plain_tags, title, lab
     extra = {"tr", "th", "td", "div", "li"}
     assert [tag for tag in outline.tags if tag not in extra] == [tag for tag in plain_tags if tag not in extra]
     assert not [name for name, _ in outline.attributes if name.startswith("on") or name in ("src", "style", "srcdoc")]
-    assert all(value.startswith("#") for value in outline.values("href"))
+    assert all(value.startswith("#") or value == "data:," for value in outline.values("href"))
 
 
 def test_elements_escape_texts_and_attributes():
     made = element("a", "<b>", element("i", "&"), href='"x', class_="c", data_runs="r", hidden=True, title=None)
     assert made == '<a href="&quot;x" class="c" data-runs="r" hidden>&lt;b&gt;<i>&amp;</i></a>'
-    assert json_script({"a": "</script>&"}, "lock").count("<") == 2
+
+
+def test_the_page_of_one_study_carries_its_lock(tmp_path):
+    store = make_study(tmp_path, {"</script><b>": [70.0], "b": [71.0]}, seeds=(0,))
+    text = page_of(store, "made")
+    (tmp_path / "page.html").write_text(text, encoding="utf-8")
+    assert "b" not in Outline(text).tags
+    lock = read_lock("from", str(tmp_path / "page.html"))
+    assert lock.ids() == {label: {0: run_id("made", label, 0)} for label in ("</script><b>", "b")}
+    assert LOCK_TAG not in page_of(make_study(tmp_path, {"x": [1.0]}, name="other", seeds=(0,)))
 
 
 def test_a_live_page_may_ask_its_own_server_alone(store):
-    outline = Outline(whole_page(load_report(store, ["made"], ""), live=True))
+    outline = Outline(whole_page(load_report(store, ["made"], ""), live=True, pictures=False))
     assert [value for value in outline.values("content") if "connect-src 'self'" in value]
