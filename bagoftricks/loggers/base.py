@@ -48,7 +48,9 @@ def _leaves(value: Mapping[str, Any], name: str = "") -> Iterator[tuple[str, Any
 class Logger:
     """Receiver of the figures of one run: each logger overrides what it needs."""
 
-    appends: ClassVar[bool] = True  # keeps all it gets: steps that an earlier process logged are not sent again
+    # what a run that goes on sends again of what an earlier process logged: nothing, as for a logger that appends;
+    # later, the steps after the one that it goes on from; or all, for a logger that leaves out what it has
+    repeats: ClassVar[str] = "nothing"
 
     def start(self, run: RunFacts) -> str | None:
         """Receive the start of a training; return a line about where its figures can be seen."""

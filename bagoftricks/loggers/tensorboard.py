@@ -13,7 +13,7 @@ from bagoftricks.registry import logger
 class TensorBoard(Logger):
     """Event files for TensorBoard, a folder per run, below the folder of its study."""
 
-    appends: ClassVar[bool] = False  # steps that are logged again take the place of the earlier ones
+    repeats: ClassVar[str] = "later"  # they take the place of the earlier ones
 
     folder: str = "tensorboard"
     """folder of the event files"""

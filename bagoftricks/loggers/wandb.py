@@ -1,7 +1,10 @@
 """Weights & Biases: online where the user is logged in, else in files for ``wandb sync``."""
 
 import os
-from typing import Any, Optional
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Optional
 
 from bagoftricks.loggers.base import Figures, Logger, RunFacts
 from bagoftricks.registry import logger
@@ -11,6 +14,8 @@ from bagoftricks.settings import choose
 @logger(name="wandb", package="wandb")
 class Wandb(Logger):
     """Weights & Biases: a run with our id, in the group of its study."""
+
+    repeats: ClassVar[str] = "all"  # offline, a process that is killed loses up to 32 KiB
 
     project: str = "bagoftricks"
     """project of the run"""
@@ -52,15 +57,48 @@ class Wandb(Logger):
             reinit="create_new",
             settings=wandb.Settings(**quiet),
         )
-        return (
-            str(self.run.url) if mode == "online" else f"offline: wandb sync {os.path.dirname(self.run.dir)} uploads it"
-        )
+        self.last = max([0, self.run.step - 1, *([] if run.again else self._offline_steps(run.id))])
+        if mode == "online":
+            return str(self.run.url)
+        return f"offline: wandb sync {os.path.dirname(self.run.dir)} uploads it"
 
     def log(self, step: int, figures: Figures) -> None:
-        """Send the figures of a step."""
-        self.run.log(dict(figures), step=step)
+        """Send the figures of a step, unless an earlier process did."""
+        if step > self.last:
+            self.run.log(dict(figures), step=step)
 
     def finish(self, outcome: str) -> None:
         """Mark the run as finished, or as failed with bot-train's exit status."""
         self.run.summary["outcome"] = outcome
         self.run.finish(exit_code={"done": 0, "interrupted": 75}.get(outcome, 1))
+
+    def _offline_steps(self, run_id: str) -> Iterator[int]:
+        """Yield the steps that earlier processes of the run have left in files."""
+        from wandb.proto import wandb_internal_pb2 as messages
+
+        for path in Path(self.folder, "wandb").glob(f"offline-run-*-{run_id}/run-{run_id}.wandb"):
+            for text in log_records(path.read_bytes()):
+                record: Any = vars(messages)["Record"].FromString(text)
+                if record.HasField("history"):
+                    yield int(record.history.step.num)
+
+
+def log_records(data: bytes) -> Iterator[bytes]:
+    """Yield the whole records of a file of wandb's: LevelDB's log format (doc/log_format.md there) after seven bytes.
+
+    Records are split over blocks of 32 KiB; a part has a checksum, its size, and 1 (whole), 2 (first), 3 or 4 (last).
+    """
+    at, parts = 7, b""
+    while at + 7 <= len(data):
+        left = 32768 - at % 32768
+        _, size, kind = struct.unpack("<IHB", data[at : at + 7])
+        if left < 7:
+            at += left
+            continue
+        if kind == 0 or at + 7 + size > len(data):  # what a killed process did not finish
+            return
+        parts += data[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in (1, 4):
+            yield parts
+            parts = b""

@@ -1,7 +1,7 @@
 """Loggers in threads of their own: what one of them raises or waits for never holds up a run."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import Full, Queue
 from threading import Event, Thread
 
@@ -25,11 +25,13 @@ class Courier:
         self.calls: Queue[Callable[[], object] | None] = Queue(MOST_WAITING)
         Thread(target=self._work, name=f"logger {name}", daemon=True).start()
 
-    def start(self, run: RunFacts) -> None:
-        """Start the logger and wait for it."""
+    def start(self, run: RunFacts, earlier: Sequence[tuple[int, Figures]] = ()) -> None:
+        """Start the logger with the figures of earlier processes, and wait for it."""
 
         def start() -> None:
             self.where = self.logger.start(run)
+            for step, figures in earlier:
+                self.logger.log(step, figures)
 
         self._hand_over(start)
         self._wait(START_SECONDS, "its start takes")

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,11 +27,12 @@ from bagoftricks.run.system_load import SystemLoad
 from bagoftricks.run.watch import Arrived, LateNumbers
 from bagoftricks.settings import OF_LOGGERS, Settings
 from bagoftricks.store.secrets import hide, hide_command
-from bagoftricks.store.steps import STEPS_CSV, StepsFile, last_step
+from bagoftricks.store.steps import STEPS_CSV, StepsFile, last_step, read_steps
 from bagoftricks.store.store import METRICS
 
 LOG_EVERY = 50  # between two logged steps, where log_every= is not typed
 OF_STEP = ("epoch", "images_seen", "loss", "lr", "grad_norm", "images_per_s")  # figures train/..., columns of steps.csv
+NO_SCORES = ("epoch", "weights", "steps", "train_loss", "train_seconds")  # columns of metrics.csv
 NOT_LOGGED = ("tricks", "data", "model", "store", "format", "rerun", *OF_LOGGERS)  # or in the identity
 
 
@@ -72,11 +74,21 @@ class RunLog:
         self.hook = self.trainer.optimizer.register_step_pre_hook(self._read_norm)
         for name, logger in self.loggers.items():
             courier = Courier(name, logger)
-            courier.start(facts)
+            courier.start(facts, self._earlier() if facts.done and logger.repeats == "all" else [])
             if courier.where and self.settings.runtime.progress:
                 self.note(f"{name}: {courier.where}")
             self.couriers.append(courier)
         self._drop_failed()
+
+    def _earlier(self) -> list[tuple[int, Figures]]:
+        """Return what earlier processes logged up to the step that the training goes on from, in order."""
+        found: list[tuple[int, Figures]] = [
+            (int(row.pop("step")), {f"train/{name}": float(value) for name, value in row.items() if value})
+            for row in read_steps(self.folder / STEPS_CSV)
+        ]
+        by_step = groupby(self.training.progress.rows, lambda row: row["steps"])
+        found += [scores_of_rows(list(rows)) for _, rows in by_step]
+        return sorted(found, key=lambda each: each[0])
 
     def __enter__(self) -> "RunLog":
         return self
@@ -159,17 +171,14 @@ class RunLog:
         """Send the scores of every weight set after an epoch."""
         if not rows:
             return
-        step = int(rows[0]["steps"])
-        about = ("epoch", "weights", "steps", "train_loss", "train_seconds")
-        figures = {f"val/{row['weights']}/{key}": row[key] for row in rows for key in row if key not in about}
-        figures |= {"train/epoch_loss": rows[0]["train_loss"], "train/seconds": rows[0]["train_seconds"]}
+        step, figures = scores_of_rows(rows)
         self._send(step, figures, step <= self.sent[1])
         self._drop_failed()
 
     def _send(self, step: int, figures: Figures, known: bool) -> None:
         """Hand figures to the loggers; ``known``: an earlier process sent them, and they are the same ones."""
         for courier in self.couriers:
-            if not (known and courier.logger.appends):
+            if not (known and courier.logger.repeats == "nothing"):
                 courier.log(step, figures)
 
     def _drop_failed(self) -> None:
@@ -178,6 +187,13 @@ class RunLog:
                 why = printable(courier.failure)
                 self.note(f"warning: logger {courier.name} is dropped, and the run goes on without it: {why}")
         self.couriers = [courier for courier in self.couriers if courier.failure is None]
+
+
+def scores_of_rows(rows: EpochRows) -> tuple[int, dict[str, float]]:
+    """Return the step and the figures of an evaluation from its rows of metrics.csv."""
+    figures = {f"val/{row['weights']}/{key}": row[key] for row in rows for key in row if key not in NO_SCORES}
+    figures |= {"train/epoch_loss": rows[0]["train_loss"], "train/seconds": rows[0]["train_seconds"]}
+    return int(rows[0]["steps"]), figures
 
 
 def run_facts(prepared: Prepared, training: RunCheckpointer, command: str) -> RunFacts:
