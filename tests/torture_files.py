@@ -30,6 +30,8 @@ from bagoftricks.data.cache import Arena
 from bagoftricks.data.sources import FileSplit, MemorySplit
 from bagoftricks.errors import UserError
 from bagoftricks.models.weights import read_tensors
+from bagoftricks.report.locking import lock_study
+from bagoftricks.report.replication import compare_study, replication_text
 from bagoftricks.report.study_parts import load_study
 from bagoftricks.rng import Key
 from bagoftricks.run import teacher
@@ -38,11 +40,12 @@ from bagoftricks.store.checkpoint_file import write_checkpoint
 from bagoftricks.store.checkpoints import Checkpoints
 from bagoftricks.store.description import DESCRIPTION, RunDescription, find_description, write_description
 from bagoftricks.store.files import weights_writer, write_whole
-from bagoftricks.store.json_fields import parse_json, sealed_text, to_json, unsealed
+from bagoftricks.store.json_fields import SEAL, parse_json, sealed_text, to_json, unsealed
 from bagoftricks.store.lease import LEASE, claim, is_live
 from bagoftricks.store.store import RunState, Store, require_intact
 from bagoftricks.store.survey import FolderState, survey_run
 from bagoftricks.study.experiment import load_experiment
+from bagoftricks.study.lock import LOCK_TAG, lock_element, lock_json, lock_values, read_lock
 from bagoftricks.training.state import TrainingState
 from bagoftricks.yaml_files import read_yaml
 
@@ -148,6 +151,8 @@ def kinds(folder: Path) -> dict[str, Kind]:
         "lease": Kind(store.folder("cccc") / LEASE, damaged_text, lambda: lease(store)),
         "weights": Kind(store.weights("aaaa"), damaged_header, lambda: weights(store.weights("aaaa"))),
         "study": study(store),
+        "lock": lock(folder),
+        "sealed lock": sealed_lock(folder),
         "counts": counts(store),
         "logits": logits(store),
         "checkpoint": checkpoint(store),
@@ -194,6 +199,41 @@ def study(store: Store) -> Kind:
     whole = {"format": 2, "name": "s", "command": "bot-sweep", "seeds": [0], "arms": arms, "columns": ["top1"]}
     write_whole(path, lambda file: file.write_text(sealed_text(whole)))
     return Kind(path, damaged_text, lambda: load_study(store, "s").whole)
+
+
+def lock(folder: Path) -> Kind:
+    from tests.study.test_lock import made
+
+    path = folder / "page.html"
+    path.write_text(f"<p>{lock_element(made())}</p>")
+
+    def structure(data: bytes, draw) -> bytes:
+        before, tag, rest = data.partition(LOCK_TAG.encode())
+        inside, end, after = rest.partition(b"</script>")
+        return before + tag + damaged_text(inside, draw) + end + after
+
+    return Kind(path, structure, lambda: lock_values(read_lock("from", str(path))))
+
+
+def sealed_lock(folder: Path) -> Kind:
+    """A lock whose damage has a seal of its own: any of its values may be right, and none ends in a traceback."""
+    from tests.report.test_replication import TOP1, study
+
+    results = study(TOP1)
+    path = folder / "lock.json"
+    path.write_text(lock_json(lock_study(results.study, results.records)))
+
+    def structure(data: bytes, draw) -> bytes:
+        values = damaged_values(json.loads(data), draw)
+        try:
+            return sealed_text({key: value for key, value in values.items() if key != SEAL}).encode()
+        except ValueError:
+            return json.dumps(values).encode()
+
+    def read() -> Any:
+        return replication_text(compare_study(read_lock("from", str(path)), results), "text")
+
+    return Kind(path, structure, read, free=True)
 
 
 def counts(store: Store) -> Kind:

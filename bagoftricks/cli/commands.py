@@ -37,6 +37,7 @@ COMMANDS = {
             ("bot-sweep experiment=bag_of_tricks/table5 scale=laptop seeds=3", ""),
             ("bot-sweep design=stack 'tricks=[resnet_d,mixup]' seeds=3 data=cifar10", ""),
             ("bot-sweep design=factorial 'tricks=[cosine,mixup]' plan=true", ""),
+            ("bot-sweep from=page.html data.root=FOLDER", "the runs of a page, here"),
         ),
         (
             "Any setting of bot-train holds for all arms. hydra/launcher=joblib, submitit_slurm, submitit_local or ray "
@@ -92,6 +93,7 @@ COMMANDS = {
             ("bot-table", "results/runs, one row per run"),
             ("bot-table experiment=bag_of_tricks/table5 format=latex", ""),
             ("bot-table study=stack store=FOLDER", "a study by its name"),
+            ("bot-table compare=page.html", "what of a study repeats here"),
         ),
         (),
         ("table.py", "TableArguments"),

@@ -69,6 +69,7 @@ FOLDERS_AND_FILES = (
     "classes",
     "from",
     "figures",
+    "compare",
 )
 
 

@@ -113,7 +113,7 @@ def swept_study(sweep: Sweep, arguments: Sequence[str]) -> SweptStudy:
     if sweep.from_ is not None:
         from bagoftricks.study.lock import read_lock
 
-        lock = read_lock("from", sweep.from_)
+        lock = read_lock("from", sweep.from_, sweep.name or "")
         sweep = replace(sweep, seeds=lock.seeds, name=sweep.name or lock.name)
     arms, overrides, about = study_of(sweep) if lock is None else study_of_lock(lock, sweep)
     for arm in arms:

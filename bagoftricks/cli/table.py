@@ -57,7 +57,8 @@ class TableArguments:
     """share of right answers for time_to_accuracy"""
     price_per_hour: str = ""
     """of the device: what training and 10,000 predictions cost"""
-
+    compare: str = ""
+    """page or JSON of a study: which of its numbers repeat in the study of that name here (docs/travel.md)"""
     caption: str = ""
     """of a study in LaTeX, instead of the usual one; {lock} in it: the digest of the study"""
 
@@ -86,6 +87,11 @@ class TableArguments:
             raise UserError(f"format={self.format}: must be one of {', '.join(styles)}")
         if self.experiment and self.study:
             raise UserError("experiment= and study= are two tables: type one of them")
+        for key in ("where", "sort", "limit", "columns", "metric", "target", "price_per_hour", "caption"):
+            if self.compare and getattr(self, key):
+                raise UserError(f"{key}={getattr(self, key)}: has no meaning with compare=: leave it out")
+        if self.compare and self.format == "parquet":
+            raise UserError(f"file={self.file}: a comparison is text, CSV or JSON: name it so")
         if self.caption and (self.format != "latex" or not (self.experiment or self.study)):
             raise UserError("caption=: is of a study in LaTeX: add study=NAME format=latex, or leave it out")
         if self.scale != TableArguments.scale and not self.experiment:
@@ -119,6 +125,8 @@ def draw(chosen: TableArguments) -> "str | DataFrame":
     measure = chosen_measure(chosen)
     fit = None if chosen.file else terminal_fit("columns= chooses, format=markdown shows all")
     store = Store(chosen.store)
+    if chosen.compare:
+        return compared(chosen, store, fit)
     if not (chosen.experiment or chosen.study):
         return table_of_runs(store, query, measure or NO_MEASURE, chosen.format, fit)
     from bagoftricks.report.study import draw_study, selected_rows
@@ -134,6 +142,22 @@ def draw(chosen: TableArguments) -> "str | DataFrame":
 
         return Study(results, store).frame_of(selected_rows(results, query))
     return draw_study(results, chosen.format, query, fit, caption=chosen.caption)
+
+
+def compared(chosen: TableArguments, store: "Store", fit: "Fit | None") -> str:
+    """Return which numbers of the study in a page or JSON repeat in that of the store."""
+    from bagoftricks.report.replication import compare_study, replication_text
+    from bagoftricks.report.study_results import load_results
+    from bagoftricks.study.lock import read_lock
+    from bagoftricks.study.plan import study_name, study_names
+
+    typed = chosen.study or (study_name(chosen.experiment, chosen.scale) if chosen.experiment else "")
+    lock = read_lock("compare", chosen.compare, typed)
+    name = typed or lock.name
+    if name == lock.name and name not in study_names(store):
+        makes = f"bot-sweep from={chosen.compare} makes it, and study=NAME names another"
+        raise UserError(f"store={store.root} holds no study '{name}': {makes}")
+    return replication_text(compare_study(lock, load_results(store, name)), chosen.format, fit)
 
 
 def table_of_runs(

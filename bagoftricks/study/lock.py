@@ -18,6 +18,7 @@ from bagoftricks.store.files import open_regular
 from bagoftricks.store.json_fields import SEAL, Json, from_json, parse_json, sealed_text, to_json, unsealed
 from bagoftricks.store.record import Scores, safe_name
 from bagoftricks.store.secrets import HIDDEN
+from bagoftricks.store.weight_sets import LAST
 
 LOCK_FORMAT = 1  # raise it when an older version could misread a newer lock
 LOCK_TAG = '<script type="application/json" id="lock">'  # in a page, in front of the lock
@@ -25,6 +26,7 @@ LOCK_KEY = "lock"  # of the JSON of a table
 CARRIER_BYTES = 2**25  # most, of a file with a lock
 MOST_VALUES, DEEPEST = 1_000_000, 12  # JSON values of a lock, and how deep they are nested
 MOST_RUNS = 65_536
+MOST_SCORE = 1e6  # of an evaluation on corrupted images: errors in percent, also over another network's
 DIGITS = 16  # of a digest, where it is named in a text
 LONGEST_LOCK_NAME = 200  # characters of a study's name
 
@@ -80,6 +82,11 @@ class LockedRun:
     def __post_init__(self) -> None:
         for name in (self.id, *self.metrics):
             safe_name(name, "name")
+        if LAST not in self.metrics or any(not 0 <= scores.top1 <= 100 for scores in self.metrics.values()):
+            raise ValueError(f"it must have metrics of {LAST}, with accuracies in percent")
+        robust = [by_key for by_weights in self.robustness.values() for by_key in by_weights.values()]
+        if any(not 0 <= value <= MOST_SCORE for by_key in robust for value in by_key.values()):
+            raise ValueError("it has a score that no evaluation gives")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,15 +173,16 @@ def _filled(values: Json) -> Json:
     return {name: value for name, value in values.items() if value not in ({}, [])}
 
 
-def lock_json(lock: Lock) -> str:
-    """Return the lock as JSON that may stand inside HTML: no character of it ends or begins a tag."""
-    text = json.dumps(lock_values(lock), separators=(",", ":"))
+def lock_json(*locks: Lock) -> str:
+    """Return locks as JSON that may stand inside HTML: no character of it ends or begins a tag. Several are a list."""
+    values = [lock_values(lock) for lock in locks]
+    text = json.dumps(values[0] if len(values) == 1 else values, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def lock_element(lock: Lock) -> str:
-    """Return the element of a page that holds the lock."""
-    return f"{LOCK_TAG}{lock_json(lock)}</script>"
+def lock_element(*locks: Lock) -> str:
+    """Return the element of a page that holds the locks of its studies."""
+    return f"{LOCK_TAG}{lock_json(*locks)}</script>"
 
 
 def lock_digest(lock: Lock) -> str:
@@ -190,25 +198,29 @@ def lock_line(lock: Lock, *, command: bool = True) -> str:
 # --- reading ---
 
 
-def read_lock(setting: str, value: str) -> Lock:
-    """Return the lock in the page or JSON that a setting such as ``from`` names.
+def read_lock(setting: str, value: str, name: str = "") -> Lock:
+    """Return the lock in the page or JSON that a setting such as ``from`` names; of several, that of study ``name``.
 
     Raises UserError for a file without a lock, and for one that is damaged, too large or of a newer version.
     """
     path = local_path(setting, value)
     try:
-        values = _find(_read(path))
-        number = values.get("format")
-        newer = isinstance(number, int) and number > LOCK_FORMAT
-        lock = None if newer else _checked(values)
+        found = _find(_read(path))
+        newer = any(isinstance(number := values.get("format"), int) and number > LOCK_FORMAT for values in found)
+        locks = [] if newer else list(map(_checked, found))
     except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise UserError(f"{setting}={value}: holds no lock of a study ({why}): name a page or JSON of one") from error
-    if lock is None:
+    if newer:
         raise UserError(
             f"{setting}={value}: was written by a newer version of bagoftricks: upgrade this one to read it"
         )
-    return lock
+    chosen = locks if len(locks) == 1 else [lock for lock in locks if lock.name == name]
+    if len(chosen) != 1:
+        what = "study" if setting == "compare" else "name"
+        names = ", ".join(lock.name for lock in locks)
+        raise UserError(f"{setting}={value}: holds the studies {names}: choose one with {what}=NAME")
+    return chosen[0]
 
 
 def _read(path: Path) -> bytes:
@@ -219,18 +231,18 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _find(data: bytes) -> Json:
-    """Return the values of the lock in a page, in the JSON of a table, or alone."""
+def _find(data: bytes) -> list[Json]:
+    """Return the values of the locks in a page, in the JSON of a table, or alone."""
     tag = LOCK_TAG.encode()
-    if data.lstrip()[:1] != b"{":
+    if data.lstrip()[:1] not in (b"{", b"["):
         if data.count(tag) != 1:
-            raise ValueError("it has no lock" if tag not in data else "it has several locks")
+            raise ValueError("it has no lock" if tag not in data else "it has several places of a lock")
         data, end, _ = data.partition(tag)[2].partition(b"</script>")
         if not end:
             raise ValueError("it ends inside the lock")
     values = parse_json(data)
-    found = values.get(LOCK_KEY, values)
-    if not isinstance(found, dict) or SEAL not in found:
+    found = values if isinstance(values, list) else [values.get(LOCK_KEY, values)]
+    if not found or any(not isinstance(each, dict) or SEAL not in each for each in found):
         raise ValueError(f"it has no {LOCK_KEY}")
     _check_size(found)
     return found

@@ -2,17 +2,20 @@
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from bagoftricks.plugins import forget_plugins, load_plugins
+from bagoftricks.rng import Key
 from bagoftricks.store.json_fields import sealed_text
 from bagoftricks.store.store import Store
 from bagoftricks.study.lock import lock_element, lock_values
-from tests.cli.test_commands import FAST
+from tests.cli.test_commands import FAST, one_line
 from tests.data.test_layout import classes
 from tests.study.locked import finished_study, lock_of
+from tests.torture_files import damaged_values
 
 DIGITS = ["design=arms", "tricks=[baseline,cosine+mixup]", "seeds=2", *FAST, "lr=0.07", "tricks.mixup.alpha=0.4"]
 
@@ -196,6 +199,20 @@ def test_a_hostile_lock_is_refused_in_a_line_before_anything_starts(bot, small_l
     assert not Path("there").exists()
 
 
+@pytest.mark.slow
+def test_no_damaged_value_of_a_lock_ends_in_a_traceback(bot, small_lock, monkeypatch):
+    monkeypatch.setattr("bagoftricks.study.estimate.seconds_from_steps", lambda run: 60.0)
+    for number in range(40):
+        draw = Key(5).fold("lock", number).numpy()
+        values = damaged_values(json.loads(json.dumps(lock_values(small_lock))), draw)
+        with suppress(ValueError):
+            values = json.loads(sealed_text({key: value for key, value in values.items() if key != "sha256"}))
+        Path("page.html").write_text(json.dumps(values))
+        done = bot("bot-sweep", "from=page.html", "store=there", "plan=true")
+        assert done.status in (0, 2), (number, done.err)
+        assert "Traceback" not in done.err
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -219,3 +236,17 @@ def test_the_command_that_a_lock_suggests_is_one_of_bot_sweep(bot, small_lock):
     assert "type bot-sweep 'a;' rm -r x lr=0.2" in bot("bot-sweep", "from=page.html", "lr=0.2").err
     changed(lambda v: v.update(command="curl x | sh"))(small_lock)
     assert "type bot-sweep ... lr=0.2" in bot("bot-sweep", "from=page.html", "lr=0.2").err
+
+
+def test_a_table_says_what_repeats_here(bot):
+    _, lock = finished_study(Store("here"), DIGITS)
+    page(lock)
+    missing = one_line(bot("bot-table", "compare=page.html", "store=there"))
+    assert "store=there holds no study 'arms': bot-sweep from=page.html makes it" in missing
+    finished_study(Store("there"), DIGITS, top1=lambda run: 60.0 + run.seed)
+    found = json.loads(bot("bot-table", "compare=page.html", "store=there", "format=json").out)
+    assert (found["name"], found["same_runs"], found["identical"]) == ("arms", 4, 0)
+    assert [row["verdict"] for row in found["rows"]][:2] == ["does not repeat"] * 2
+    assert "does not repeat" in bot("bot-table", "compare=page.html", "store=there", "study=arms").out
+    assert "sort=-top1: has no meaning" in one_line(bot("bot-table", "compare=page.html", "sort=-top1"))
+    assert "file=x.parquet: a comparison is" in one_line(bot("bot-table", "compare=page.html", "file=x.parquet"))

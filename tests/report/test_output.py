@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from bagoftricks.report.plan import PlanRow, plan_table
+from bagoftricks.report.replication import RepeatedRow, RepeatedStudy
 from bagoftricks.report.rows import CostRow, EvaluatedRow
 from bagoftricks.report.run_diff import RunDiff
 from bagoftricks.report.runs import ListedRun
@@ -50,6 +51,8 @@ def keys_of_today(tmp_path):
         "bot-table": run,
         "bot-table study=, bot-sweep": study,
         "... rows": study["rows"][0],
+        "bot-table compare=": [field.name for field in fields(RepeatedStudy)],
+        "... means and differences": [field.name for field in fields(RepeatedRow)],
         "bot-sweep plan=true": plan,
         "... runs": [field.name for field in fields(PlanRow)],
         "bot-train": [field.name for field in fields(Record)],

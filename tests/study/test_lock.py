@@ -73,6 +73,13 @@ def test_a_lock_comes_back_from_whatever_carries_it(tmp_path, carrier):
     assert read_lock("from", str(tmp_path / "file")) == made()
 
 
+def test_of_several_studies_one_is_chosen_by_its_name(tmp_path):
+    (tmp_path / "page").write_text(lock_element(made(), made(name="t")))
+    assert read_lock("from", str(tmp_path / "page"), "t") == made(name="t")
+    with pytest.raises(UserError, match="holds the studies s, t: choose one with study=NAME"):
+        read_lock("compare", str(tmp_path / "page"))
+
+
 def test_no_text_of_a_lock_ends_its_element():
     inside = lock_element(made()).removeprefix(LOCK_TAG).removesuffix("</script>")
     assert not set("<>&") & set(inside)
@@ -91,7 +98,7 @@ def test_the_digest_is_of_the_values_and_stands_in_the_line():
     [
         (b"", "it has no lock"),
         (b"<html></html>", "it has no lock"),
-        (f"{LOCK_TAG}{{}}</script>".encode() * 2, "it has several locks"),
+        (f"{LOCK_TAG}{{}}</script>".encode() * 2, "it has several places of a lock"),
         (f"{LOCK_TAG}{{".encode(), "it ends inside the lock"),
         (b"{}", "it has no lock"),
         (b'{"lock": 5}', "it has no lock"),
@@ -108,6 +115,12 @@ def test_the_digest_is_of_the_values_and_stands_in_the_line():
         (resealed(lambda v: v["arms"][1].update(compare_to="nobody")), "which is no arm"),
         (resealed(lambda v: v["arms"][0].update(data=1)), "no such data"),
         (resealed(lambda v: v["arms"][0]["runs"][0].update(id="../../etc")), "is no name"),
+        (resealed(lambda v: v["arms"][0]["runs"][0].update(metrics={})), "metrics of last"),
+        (resealed(lambda v: v["arms"][0]["runs"][0]["metrics"]["last"].update(top1=1e300)), "accuracies in percent"),
+        (
+            resealed(lambda v: v["arms"][0]["runs"][0].update(robustness={"c": {"last": {"mce": -1.0}}})),
+            "a score that no",
+        ),
         (resealed(lambda v: v["arms"][0]["runs"][0].update(seed=7)), "runs of the seeds"),
         (resealed(lambda v: v["arms"][0]["runs"][0].update(machine=-1)), "without a machine"),
         (resealed(lambda v: v["arms"][1].update(unfinished={"0": "/"})), "is no id"),
