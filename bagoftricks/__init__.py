@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bagoftricks import errors, plugins
+    from bagoftricks.api.composing import compose
     from bagoftricks.api.loading import load
     from bagoftricks.api.sweeping import sweep
     from bagoftricks.api.training import train
     from bagoftricks.report.frames import corruptions, curves, results, study
 
 __version__ = "0.1.0"
-__all__ = ["corruptions", "curves", "errors", "load", "plugins", "results", "study", "sweep", "train"]
+__all__ = ["compose", "corruptions", "curves", "errors", "load", "plugins", "results", "study", "sweep", "train"]
 
 _HOMES = {
+    "compose": "bagoftricks.api.composing",
     "load": "bagoftricks.api.loading",
     "sweep": "bagoftricks.api.sweeping",
     "train": "bagoftricks.api.training",

@@ -89,6 +89,7 @@ def in_workers(
         persistent_workers=workers > 0,
         multiprocessing_context="fork" if forked else None,
         worker_init_fn=partial(begin_worker, shared) if workers else None,
+        generator=torch.Generator(),  # or the workers' seeds, which nothing reads, would move everybody's draws
     )
 
 

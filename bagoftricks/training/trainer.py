@@ -88,31 +88,44 @@ class Trainer:
 
     def step(self, batch: Batch) -> Tensor:
         """Update the weights once; return the loss that was minimised, still on the device."""
-        recipe, step = self.recipe, self.steps_done
-        self.task.clock.set(step)
-        factor = recipe.schedule(step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["peak_lr"] * factor
-        batch, images = self.prepare_batch(batch, step)
+        batch, images = self.begin_step(batch)
+        key = self.key.fold("network", self.steps_done)
         losses: list[Tensor] = []
 
         def backward() -> None:
-            losses.append(self.backward(batch, self.key.fold("network", step), images))
+            losses.append(self.backward(batch, key, images))
 
         self.optimizer.zero_grad()
-        recipe.gradient(self.model, backward)
-        if recipe.map_grads:
-            self.scaler.unscale_(self.optimizer)
-            grads = [p.grad for p in self.model.parameters() if p.grad is not None]
-            for map_grads in recipe.map_grads:
-                map_grads(grads)
+        self.recipe.gradient(self.model, backward)
+        self.edit_gradients()
         self.scaler.step(self.optimizer)
         self.scaler.update(self.fixed_scale)
         mean(self.world, [losses[0], *own_statistics(self.model, self.world)])
+        self.end_step()
+        return losses[0]
+
+    def begin_step(self, batch: Batch) -> tuple[Batch, int]:
+        """Set the clock and the learning rates of the next step; return its batch, mapped, and its global size."""
+        step = self.steps_done
+        self.task.clock.set(step)
+        factor = self.recipe.schedule(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+        return self.prepare_batch(batch, step)
+
+    def edit_gradients(self) -> None:
+        """Apply the tricks that change gradients, after the backward pass."""
+        if self.recipe.map_grads:
+            self.scaler.unscale_(self.optimizer)
+            grads = [p.grad for p in self.model.parameters() if p.grad is not None]
+            for map_grads in self.recipe.map_grads:
+                map_grads(grads)
+
+    def end_step(self) -> None:
+        """Count the step and update the averaged weights."""
         self.steps_done += 1
         for average in self.averages.values():
             average.update(self.steps_done)
-        return losses[0]
 
     def prepare_batch(self, batch: Batch, step: int) -> tuple[Batch, int]:
         """Map the batch, take this rank's rows and attach teacher probabilities; return (batch, global size)."""
@@ -164,11 +177,15 @@ class Trainer:
 
     def objective(self, batch: Batch) -> Tensor:
         """Return the loss with its added terms, in fp32 at any precision of the network."""
+        with autocast(self.recipe.precision, self.device):
+            logits = self.forward(batch.images)
+        return self.loss(logits, batch)
+
+    def loss(self, logits: Logits, batch: Batch) -> Tensor:
+        """Return the loss of a batch, with its added terms, from the logits of all its views."""
         targets: Targets = batch.targets
         for map_targets in self.recipe.map_targets:
             targets = map_targets(targets)
-        with autocast(self.recipe.precision, self.device):
-            logits = self.forward(batch.images)
         logits = logits.float()
         loss = self.recipe.loss(logits[: len(batch)], targets)
         if self.recipe.loss_weight != 1:
