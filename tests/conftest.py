@@ -13,6 +13,8 @@ from beartype import BeartypeConf, beartype
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
+fonts = os.path.join(tempfile.gettempdir(), f"bagoftricks-tests-matplotlib-{os.getuid()}")
+os.environ.setdefault("MPLCONFIGDIR", fonts)  # finding all fonts takes seconds, and each process would do it again
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="bagoftricks-tests-")  # tests keep nothing in the user's cache
 atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 check = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float, as for any type checker

@@ -94,6 +94,7 @@ COMMANDS = {
             ("bot-table experiment=bag_of_tricks/table5 format=latex", ""),
             ("bot-table study=stack store=FOLDER", "a study by its name"),
             ("bot-table compare=page.html", "what of a study repeats here"),
+            ("bot-table study=stack plot=forest file=forest.svg", "a picture of it"),
         ),
         (),
         ("table.py", "TableArguments"),

@@ -201,6 +201,10 @@ def _values(program: str, key: str, start: str, before: Sequence[str]) -> Iterab
         from bagoftricks.store.survey import FolderState
 
         return [state.value for state in FolderState]
+    if key == "plot":
+        from bagoftricks.report.pictures.kinds import STUDY_KINDS
+
+        return list(STUDY_KINDS)
     if key == "study":
         return _studies(before)
     if key == "columns" or (key == "sort" and not start.startswith("-")):

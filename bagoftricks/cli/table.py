@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 
     from bagoftricks.report.dawnbench import Measure
     from bagoftricks.report.query import Query
+    from bagoftricks.report.rows import RunRow
     from bagoftricks.report.text_table import Fit
     from bagoftricks.store.store import Store
 
+NO_PLOT = "none"  # an empty plot= asks for the list of kinds
+OF_ROWS = "curves"  # the picture of rows without a study
 THEN_BY = ("lr", "batch_size", "epochs", "seed")  # after the label, unless sort= is given
 
 
@@ -33,7 +36,8 @@ class TableArguments:
     format: str = ""
     """text, markdown, csv, latex, html or json, alone on standard output; default: text on a terminal, else markdown"""
     file: str = ""
-    """table.tex: write the table to a file, in the format of its suffix (txt, md, csv, tex, html, json, parquet)"""
+    """table.tex: write the table to a file, in the format of its suffix (txt, md, csv, tex, html, json, parquet); with
+    plot=, the picture (svg, pdf, png)"""
     experiment: str = ""
     """the study that bot-sweep made of an experiment"""
     scale: str = "laptop"
@@ -59,6 +63,12 @@ class TableArguments:
     """of the device: what training and 10,000 predictions cost"""
     compare: str = ""
     """page or JSON of a study: which of its numbers repeat in the study of that name here (docs/travel.md)"""
+    plot: str = NO_PLOT
+    """a picture instead: forest, ladder, curves, pareto, effects, resolution or corruptions of a study, curves of the
+    rows; plot= alone lists them with what is lacking (docs/pictures.md)"""
+    width: str = "3.5"
+    """of the picture in inches: 3.5 is a column of a paper, and 5.5 or more puts panels next to each other"""
+
     caption: str = ""
     """of a study in LaTeX, instead of the usual one; {lock} in it: the digest of the study"""
 
@@ -71,7 +81,7 @@ class TableArguments:
             if not equals or key not in vars(chosen):
                 raise UserError(f"'{argument}' is not a setting{did_you_mean(key, vars(chosen))} (bot-table --help)")
             setattr(chosen, key, value)
-        if chosen.file:
+        if chosen.file and chosen.plot == NO_PLOT:
             from bagoftricks.report.table_file import style_of_file
 
             chosen.format = style_of_file(chosen.file, chosen.format)
@@ -83,13 +93,17 @@ class TableArguments:
         """Raise UserError for what does not belong together."""
         from bagoftricks.report.styles import STYLES
 
-        if self.format not in (styles := (*STYLES, "csv", "json")) and not self.file:
+        if self.format not in (styles := (*STYLES, "csv", "json")) and not (self.file and self.plot == NO_PLOT):
             raise UserError(f"format={self.format}: must be one of {', '.join(styles)}")
+        if self.plot == NO_PLOT and self.width != TableArguments.width:
+            raise UserError("width= is of a picture: add plot=forest (plot= alone lists the kinds)")
         if self.experiment and self.study:
             raise UserError("experiment= and study= are two tables: type one of them")
         for key in ("where", "sort", "limit", "columns", "metric", "target", "price_per_hour", "caption"):
             if self.compare and getattr(self, key):
                 raise UserError(f"{key}={getattr(self, key)}: has no meaning with compare=: leave it out")
+        if self.compare and self.plot != NO_PLOT:
+            raise UserError("plot= and compare= are two answers: type one of them")
         if self.compare and self.format == "parquet":
             raise UserError(f"file={self.file}: a comparison is text, CSV or JSON: name it so")
         if self.caption and (self.format != "latex" or not (self.experiment or self.study)):
@@ -101,6 +115,9 @@ class TableArguments:
 def show_or_write(arguments: list[str]) -> None:
     """Print the table of a store, or of a study in it, or write it to a file."""
     chosen = TableArguments.of(arguments)
+    if chosen.plot != NO_PLOT:
+        show_result(picture(chosen))
+        return
     made = draw(chosen)
     if not chosen.file:
         show_result(str(made))
@@ -112,6 +129,34 @@ def show_or_write(arguments: list[str]) -> None:
     else:
         write_frame(chosen.file, made)
     say("bot-table", f"wrote {chosen.file}")
+
+
+def picture(chosen: TableArguments) -> str:
+    """Draw a study, or the curves of the rows; return the words of the picture, or the list of kinds."""
+    from bagoftricks.cli.plot import PictureRequest
+    from bagoftricks.report.dawnbench import NO_MEASURE
+    from bagoftricks.report.pictures.material import runs_as_study
+    from bagoftricks.report.query import Query
+    from bagoftricks.report.study_results import load_results
+    from bagoftricks.report.table import record_rows
+    from bagoftricks.store.store import Store
+    from bagoftricks.study.plan import study_name
+
+    request = PictureRequest.of(chosen.plot, chosen.file, chosen.width, chosen.format)
+    store, measure = Store(chosen.store), chosen_measure(chosen)
+    query = Query.of(chosen.where, chosen.sort, chosen.limit, split_list(chosen.columns))
+    if chosen.experiment or chosen.study:
+        if query != Query():
+            raise UserError("where=, sort=, limit= and columns= are a table's: a picture of a study shows all its arms")
+        study = chosen.study or study_name(chosen.experiment, chosen.scale)
+        return request.of_study(load_results(store, study, measure))
+    if chosen.plot not in ("", OF_ROWS):
+        raise UserError(f"plot={chosen.plot} is of a study: add study=NAME (without one there is plot={OF_ROWS})")
+    records = {record.id: record for record in store.records()}
+    every = [row for record in records.values() for row in record_rows(record)]
+    rows = selected_runs(store, [row for row in every if row.weights == records[row.id].reported], query)
+    results = runs_as_study([records[row.id] for row in rows], measure or NO_MEASURE)
+    return request.of_study(results, [OF_ROWS])
 
 
 def draw(chosen: TableArguments) -> "str | DataFrame":
@@ -166,19 +211,11 @@ def table_of_runs(
     """Return the table of the finished runs of a store."""
     from bagoftricks.report.differences import in_common
     from bagoftricks.report.robustness import robustness_notes
-    from bagoftricks.report.rows import RunRow
     from bagoftricks.report.styles import with_notes
     from bagoftricks.report.table import record_rows, render, run_columns
-    from bagoftricks.store.typed import default_settings
 
     every = [row for record in store.records() for row in record_rows(record, measure)]
-    name_left_out("bot-table", store.damaged)
-    if not every and style != "json":
-        raise UserError(f"store={store.root} holds no finished run yet; bot-train makes one")
-    every.sort(key=lambda row: (row.model, row.data, row.label, *(_rank(row.facts.get(key)) for key in THEN_BY)))
-    rows = query.select(every, RunRow.cells, default_settings())
-    if not rows and style != "json":
-        raise UserError(f"where: none of the {len(every)} rows of store={store.root} is like that")
+    rows = selected_runs(store, every, query, may_be_empty=style == "json")
     if style == "parquet":
         from bagoftricks.report.frames import run_frame
 
@@ -187,6 +224,21 @@ def table_of_runs(
     notes = [in_common([row.facts for row in rows]), *robustness_notes(rows)]
     notes += [f"{len(rows):,} of {len(every):,} rows"] if len(rows) < len(every) else []
     return with_notes(shown, [note for note in notes if note], style, fit)
+
+
+def selected_runs(store: "Store", every: "list[RunRow]", query: "Query", may_be_empty: bool = False) -> "list[RunRow]":
+    """Return the rows of a store's runs that the query selects, sorted. Raises UserError if there is none."""
+    from bagoftricks.report.rows import RunRow
+    from bagoftricks.store.typed import default_settings
+
+    name_left_out("bot-table", store.damaged)
+    if not every and not may_be_empty:
+        raise UserError(f"store={store.root} holds no finished run yet; bot-train makes one")
+    every.sort(key=lambda row: (row.model, row.data, row.label, *(_rank(row.facts.get(key)) for key in THEN_BY)))
+    rows = query.select(every, RunRow.cells, default_settings())
+    if not rows and not may_be_empty:
+        raise UserError(f"where: none of the {len(every)} rows of store={store.root} is like that")
+    return rows
 
 
 def _rank(value: object) -> tuple[bool, float]:

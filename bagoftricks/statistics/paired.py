@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import stats  # type: ignore[import-untyped]
+from scipy.optimize import brentq  # type: ignore[import-untyped]
 from statsmodels.stats.power import ttest_power  # type: ignore[import-untyped]
 
 from bagoftricks.errors import UserError, did_you_mean
@@ -119,6 +120,29 @@ def seeds_needed(sd: float, resolution: float, alpha: float = 0.05, power: float
 
     n = bisect_left(range(MOST_SEEDS + 1), power, lo=2, key=reached)
     return n if n <= MOST_SEEDS else None
+
+
+def detectable(sd: float, n: int, alpha: float = 0.05, power: float = 0.8) -> float:
+    """Return the smallest difference that a paired t-test over ``n`` seeds detects in ``power`` of all studies.
+
+    The inverse of ``seeds_needed``; ``sd`` and the result have one unit. Raises UserError for fewer than two seeds.
+    """
+    if n < 2:
+        raise UserError(f"n={n}: a test over seeds needs two or more")
+
+    def lacking(effect: float) -> float:
+        return float(ttest_power(effect, n, alpha / 2, alternative="larger")) - power
+
+    most = 2.0
+    while lacking(most) < 0:
+        most *= 2
+    return sd * float(brentq(lacking, 0.0, most, rtol=1e-10))
+
+
+def sd_interval(sd: float, dof: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the interval of a standard deviation with ``dof`` degrees of freedom: chi-squared, two-sided."""
+    low, high = stats.chi2.interval(confidence, dof)
+    return sd * math.sqrt(dof / high), sd * math.sqrt(dof / low)
 
 
 def t_interval(estimate: float, error: float, dof: int, confidence: float) -> tuple[float, float]:

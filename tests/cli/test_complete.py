@@ -41,6 +41,7 @@ from bagoftricks.errors import UserError
         ("bot-sweep", ["tricks=[mixup,cutm"], ["tricks=[mixup,cutmix]", "tricks=[mixup,cutmix,"]),
         ("bot-sweep", ["plan="], ["plan=true", "plan=false"]),
         ("bot-table", ["stu"], ["study="]),
+        ("bot-table", ["plot=fo"], ["plot=forest"]),
         ("bot-table", ["+tw"], []),
         ("bagoftricks", ["completion", "f"], ["fish"]),
         ("bagoftricks", ["bot-t"], ["bot-train", "bot-table"]),

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 PICTURE_SUFFIXES = (".svg", ".pdf", ".png")
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
-DECIMALS = re.compile(r"(-?\d+\.\d\d)\d+")  # a hundredth of a point is finer than any printer
+DECIMALS = re.compile(r"-?\d+\.\d+")
 FONTS = "'DejaVu Sans',Verdana,Arial,sans-serif"  # the first is what the layout was made for, the others are no wider
 FAMILY = re.compile(r" ?font-family: [^;]*;?")
+REFERENCE_TO_ID = re.compile(r"(^#|url\(#)([\w-]+)")
 PLACES = ("d", "x", "y", "width", "height", "transform", "points", "viewBox")  # attributes that hold coordinates
 
 
@@ -78,9 +79,9 @@ def svg_text(drawing: Drawing, prefix: str = "") -> str:
     root.set("style", f"stroke-linejoin:round;stroke-linecap:butt;font-family:{FONTS}")
     root.set("role", "img")
     root.set("aria-labelledby", f"{prefix}title {prefix}description")
-    used = _used_ids(root)
+    names = _new_ids(root, prefix)
     for element in root.iter():
-        _tidy(element, prefix, used)
+        _tidy(element, names)
     for at, (tag, text) in enumerate((("title", drawing.title), ("desc", drawing.description))):
         words = ElementTree.Element(f"{{{SVG}}}{tag}", {"id": prefix + ("title", "description")[at]})
         words.text = printable(text)
@@ -109,24 +110,35 @@ def _latin(text: str) -> str:
     return printable(text).encode("latin-1", "replace").decode("latin-1")
 
 
-def _used_ids(root: ElementTree.Element) -> set[str]:
+def _new_ids(root: ElementTree.Element, prefix: str) -> dict[str, str]:
+    """Return a short new id for each one that something refers to."""
     values = [value for element in root.iter() for value in element.attrib.values()]
-    return {name for value in values for name in re.findall(r"#([\w-]+)", value)}
+    used = dict.fromkeys(found[2] for value in values if (found := REFERENCE_TO_ID.search(value)))
+    return {name: f"{prefix}i{at}" for at, name in enumerate(used)}
 
 
-def _tidy(element: ElementTree.Element, prefix: str, used: set[str]) -> None:
-    """Shorten coordinates, drop the ids that nothing refers to and put ``prefix`` before the others."""
-    if (name := element.get("id")) is not None:
-        del element.attrib["id"]
-        if name in used:
-            element.set("id", prefix + name)
+def _tidy(element: ElementTree.Element, names: dict[str, str]) -> None:
+    """Shorten coordinates, styles and ids; ``names``: the new ids by the old ones."""
+    if (old := element.attrib.pop("id", "")) in names:
+        element.set("id", names[old])
+    if element.get("transform", "").startswith("rotate(-0 "):
+        del element.attrib["transform"]
     for key, value in element.attrib.items():
         if key in PLACES:
-            element.set(key, DECIMALS.sub(r"\1", " ".join(value.split())))
-        elif key == f"{{{XLINK}}}href":
-            element.set(key, value.replace("#", f"#{prefix}", 1))
-        else:
-            element.set(key, FAMILY.sub("", value).replace("url(#", f"url(#{prefix}"))
+            element.set(key, DECIMALS.sub(_rounded, " ".join(value.split())))
+        elif key != "id":
+            value = FAMILY.sub("", value).replace(": ", ":").replace("; ", ";") if key == "style" else value
+            element.set(key, REFERENCE_TO_ID.sub(lambda found: found[1] + names[found[2]], value))
+    styles = {child.get("style") for child in element}
+    if len(element) > 1 and len(styles) == 1 and None not in styles and element.get("style") is None:
+        element.set("style", str(styles.pop()))  # of all marks of a line at once
+        for child in element:
+            del child.attrib["style"]
     for place in ("text", "tail"):
         if not (getattr(element, place) or "").strip():
             setattr(element, place, None)
+
+
+def _rounded(found: "re.Match[str]") -> str:
+    """Return a coordinate in hundredths of a point, which is finer than any printer."""
+    return f"{float(found[0]):.2f}".rstrip("0").rstrip(".")

@@ -1,6 +1,6 @@
 """The forest of differences: each arm against the one that it is compared with, paired by seed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bagoftricks.report.pictures.drawing import Drawing, DrawnNumbers
@@ -46,7 +46,7 @@ def draw_forest(of: Material, width: float) -> Drawing:
     figure = new_figure(width, rows.inches + 0.95)
     axes = figure.add_subplot()
     rows.arrange(axes)
-    draw_differences(axes, of, compared, arms, rows.places)
+    draw_differences(axes, of, arms, rows.places)
     for arm, y in zip(arms, rows.places, strict=True):
         verdict = "\n".join(drawn_text(part, 26) for part in _verdict(of, arm, compared.get(arm.label)) if part)
         axes.text(1.02, y, verdict, transform=axes.get_yaxis_transform(), va="center", fontsize=SMALL)
@@ -56,20 +56,18 @@ def draw_forest(of: Material, width: float) -> Drawing:
     return Drawing(
         figure=figure,
         title=of.title("paired differences"),
-        description=f"Forest plot, {seeds_text([c.n for c in compared.values()])}. {found_text(compared)}",
+        description=f"Forest plot, {seeds_text([c.n for c in compared.values()])}. {found_text(of)}",
         caption=f"Differences in {of.name} ({of.unit_in_words}) from {against or 'the arm named in the row'}, "
-        f"{differences_caption(compared)} {of.setting()}",
-        numbers=difference_numbers(of, compared, arms),
+        f"{differences_caption(of)} {of.setting()}",
+        numbers=difference_numbers(of, arms),
     )
 
 
-def draw_differences(
-    axes: "Axes", of: Material, compared: Mapping[str, Comparison], arms: Sequence[SavedArm], places: Sequence[float]
-) -> None:
+def draw_differences(axes: "Axes", of: Material, arms: Sequence[SavedArm], places: Sequence[float]) -> None:
     """Draw a mark with its interval for each comparison, the seeds' own differences under it, and the line of none."""
     axes.axvline(0, color=BLACK, linewidth=0.8, zorder=1)
     for arm, y in zip(arms, places, strict=True):
-        made = compared.get(arm.label)
+        made = of.comparisons.get(arm.label)
         if made is None or made.difference is None:
             continue
         draw_seeds(axes, list(of.differences(arm.label).values()), y)
@@ -82,8 +80,9 @@ def _verdict(of: Material, arm: SavedArm, made: Comparison | None) -> tuple[str,
     return (of.absence(arm), "") if made is None else (mark_of(made).word, interval_text(made))
 
 
-def found_text(compared: Mapping[str, Comparison]) -> str:
+def found_text(of: Material) -> str:
     """Return in a sentence which arms have a verdict that stands, with their numbers."""
+    compared = of.comparisons
     stands = [made for made in compared.values() if mark_of(made).filled]
     rest = len(compared) - len(stands)
     named = ", ".join(f"{made.label} {made.verdict} ({interval_text(made)})" for made in stands[:MOST_NAMED])
@@ -92,8 +91,9 @@ def found_text(compared: Mapping[str, Comparison]) -> str:
     return "; ".join(part for part in (named, others) if part) + "."
 
 
-def differences_caption(compared: Mapping[str, Comparison]) -> str:
+def differences_caption(of: Material) -> str:
     """Return how differences were made and judged."""
+    compared = of.comparisons
     counts = [made.n for made in compared.values()]
     tested = sum(made.p_holm is not None for made in compared.values())
     return (
@@ -103,14 +103,26 @@ def differences_caption(compared: Mapping[str, Comparison]) -> str:
     )
 
 
-def difference_numbers(of: Material, compared: Mapping[str, Comparison], arms: Sequence[SavedArm]) -> DrawnNumbers:
+def difference_numbers(of: Material, arms: Sequence[SavedArm]) -> DrawnNumbers:
     """Return the drawn differences: means, intervals, verdicts and single seeds."""
     seeds = of.seeds
     rows: list[tuple[str | float | None, ...]] = []
     for arm in arms:
-        made = compared.get(arm.label)
+        made = of.comparisons.get(arm.label)
         if made is None:
-            rows.append((arm.label, arm.compare_to, 0, None, None, None, None, of.absence(arm), *[None] * len(seeds)))
+            rows.append(
+                (
+                    arm.label,
+                    arm.compare_to,
+                    0,
+                    None,
+                    None,
+                    None,
+                    None,
+                    of.absence(arm) if arm.compare_to else None,
+                    *[None] * len(seeds),
+                )
+            )
             continue
         found = of.differences(arm.label)
         numbers = (made.n, made.difference, made.low, made.high, made.p_holm, made.verdict)

@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from bagoftricks.report.dawnbench import TIME
-from bagoftricks.report.study_parts import SavedArm
+from bagoftricks.report.dawnbench import NO_MEASURE, TIME, Measure
+from bagoftricks.report.differences import differing
+from bagoftricks.report.study_parts import SavedArm, SavedStudy
 from bagoftricks.report.study_results import StudyResults, scored
+from bagoftricks.report.table import record_rows
 from bagoftricks.statistics.paired import Comparison
 from bagoftricks.store.record import Record
 
@@ -43,13 +45,22 @@ class Material:
         return "top1" if self.target is None else TIME
 
     @property
+    def unit(self) -> str:
+        return "percentage points" if self.target is None else "seconds"
+
+    @property
     def unit_in_words(self) -> str:
-        return "percentage points" if self.target is None else "seconds; less is better"
+        return self.unit if self.target is None else f"{self.unit}; less is better"
 
     @property
     def name(self) -> str:
         """Name of what arms are compared in, without its unit."""
         return "top-1" if self.target is None else f"time to {100 * self.target:g} % top-1"
+
+    @property
+    def axis(self) -> str:
+        """Name with the unit, for an axis."""
+        return f"{self.name} ({'%' if self.target is None else 'seconds'})"
 
     def values(self, label: str, key: str = "") -> dict[int, float]:
         """Return a result or cost of an arm by seed, as far as it is known and finite; by default what is compared."""
@@ -98,6 +109,22 @@ def material(results: StudyResults) -> Material:
         lost = [str(seed) for seed in sorted(found) if seed not in records[arm.label]]
         unusable += [f"{arm.label}, seed {', '.join(lost)}, whose top-1 is not a number"] if lost else []
     return Material(replace(results, records=records), (*unusable, *results.damaged))
+
+
+def runs_as_study(records: Sequence[Record], measure: Measure = NO_MEASURE) -> StudyResults:
+    """Return runs of no study as arms that are compared with nothing: one for all seeds of a recipe."""
+    rows = [next(row for row in record_rows(record) if row.weights == record.reported) for record in records]
+    columns = [c for c in differing([r.facts for r in rows], [(r.shown, r.weights) for r in rows]) if c.key != "seed"]
+    found: dict[str, dict[int, Record]] = {}
+    for row, record in zip(rows, records, strict=True):
+        told = ", ".join(f"{column.key}={column.show(row.facts.get(column.key))}" for column in columns)
+        label = f"{row.shown} ({told})" if told else row.shown
+        if record.seed in found.get(label, {}):
+            label = f"{label}, run {record.id}"
+        found.setdefault(label, {})[record.seed] = record
+    arms = tuple(SavedArm(label=label) for label in found)
+    seeds = tuple(sorted({record.seed for record in records}))
+    return StudyResults(SavedStudy(name="runs", command="", seeds=seeds, arms=arms, whole={}), found, measure)
 
 
 def reference_text(compared: Mapping[str, Comparison], arms: Sequence[SavedArm]) -> str:

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bagoftricks.errors import UserError, did_you_mean
-from bagoftricks.report.pictures import forest
+from bagoftricks.report.pictures import corrupted, curves, effects, forest, ladder, pareto, resolution
 from bagoftricks.report.pictures.drawing import Drawing
+from bagoftricks.report.pictures.kinds import STUDY_KINDS
 from bagoftricks.report.pictures.material import Material, material
 from bagoftricks.report.pictures.style import COLUMN, fix_layout, require_matplotlib, styled
 from bagoftricks.report.study_results import StudyResults
@@ -38,9 +39,16 @@ class PictureKind:
         return self.lacks(of) if of.results.every_record else "no run of the study is finished"
 
 
-PICTURES = {
-    "forest": PictureKind("paired differences with intervals and verdicts", forest.lacks_forest, forest.draw_forest),
+FUNCTIONS: dict[str, tuple[Callable[[Material], str], Callable[[Material, float], Drawing]]] = {
+    "forest": (forest.lacks_forest, forest.draw_forest),
+    "ladder": (ladder.lacks_ladder, ladder.draw_ladder),
+    "curves": (curves.lacks_curves, curves.draw_curves),
+    "pareto": (pareto.lacks_pareto, pareto.draw_pareto),
+    "effects": (effects.lacks_effects, effects.draw_effects),
+    "resolution": (resolution.lacks_resolution, resolution.draw_resolution),
+    "corruptions": (corrupted.lacks_corruptions, corrupted.draw_corruptions),
 }
+PICTURES = {kind: PictureKind(about, *FUNCTIONS[kind]) for kind, about in STUDY_KINDS.items()}
 
 
 def study_picture(kind: str, results: StudyResults, width: float = COLUMN) -> Drawing:

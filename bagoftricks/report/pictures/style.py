@@ -20,6 +20,7 @@ SIDE_BY_SIDE = 5.5  # inches from which on panels stand next to each other
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 GREY, PALE = "#767676", "#D9D9D9"
+LEVEL = 0.05  # of the tests, corrected
 PALETTE = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, BLACK)
 SHAPES = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
 DASHES = ("-", "--", "-.", ":")
@@ -114,7 +115,7 @@ def drawn_text(text: str, columns: int = LABEL_COLUMNS, lines: int = LABEL_LINES
 
 def signed(value: float, digits: int = 2) -> str:
     """Return a number with its sign; below 0, a minus, not a hyphen."""
-    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def interval_text(comparison: Comparison) -> str:
@@ -151,6 +152,7 @@ def draw_seeds(axes: "Axes", values: Sequence[float], y: float) -> None:
     axes.plot(values, [y + SEED_INCHES] * len(values), ".", color=GREY, markersize=3, markeredgewidth=0, zorder=2)
 
 
+BELOW = 0.8  # inches under the rows, for the axis and the legend
 SEED_INCHES, LINE_INCHES, ROW_INCHES = 0.075, 0.115, 0.25
 
 
@@ -179,6 +181,19 @@ def arm_rows(labels: Sequence[str], columns: int = LABEL_COLUMNS) -> ArmRows:
     return ArmRows(tuple(folded), tuple(places), sum(heights))
 
 
+def row_panels(rows: ArmRows, count: int, width: float) -> "tuple[Figure, list[Axes]]":
+    """Return a figure with panels over the same rows: next to each other if there is room, else one below the other."""
+    if width >= SIDE_BY_SIDE or count == 1:
+        figure = new_figure(width, rows.inches + BELOW)
+        panels = list(figure.subplots(1, count, squeeze=False)[0])
+    else:
+        figure = new_figure(width, count * (rows.inches + BELOW - 0.2) + 0.2)
+        panels = list(figure.subplots(count, 1, squeeze=False)[:, 0])
+    for at, axes in enumerate(panels):
+        rows.arrange(axes, named=at == 0 or width < SIDE_BY_SIDE)
+    return figure, panels
+
+
 def legend_of(compared: Iterable[Comparison | None]) -> list[Mark]:
     """Return the marks to explain: those of the verdicts that are drawn, then the dots of seeds."""
     verdicts = dict.fromkeys(mark_of(made)._replace(word="") for made in compared if made is None or made.n)
@@ -187,8 +202,8 @@ def legend_of(compared: Iterable[Comparison | None]) -> list[Mark]:
     return [*(mark._replace(word=words.get(mark.shape, "no verdict")) for mark in ordered), SEED]
 
 
-def draw_legend(figure: "Figure", marks: Sequence[Mark]) -> None:
-    """Explain the marks under the figure."""
+def draw_legend(figure: "Figure", marks: Sequence[Mark], columns: int = 0) -> None:
+    """Explain the marks under the figure, in as many columns as fit, or ``columns``."""
     from matplotlib.lines import Line2D
 
     handles = [
@@ -196,4 +211,5 @@ def draw_legend(figure: "Figure", marks: Sequence[Mark]) -> None:
         for m in marks
     ]
     space = {"handletextpad": 0.1, "columnspacing": 0.8, "borderaxespad": 0.1, "handlelength": 1.2}
-    figure.legend(handles=handles, loc="outside lower left", ncols=4, **space)
+    columns = columns or (4 if figure.get_figwidth() < SIDE_BY_SIDE else 8)
+    figure.legend(handles=handles, loc="outside lower left", ncols=columns, **space)

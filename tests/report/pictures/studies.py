@@ -16,8 +16,9 @@ def run(seed, top1, **changes):
         ],
         **changes.pop("cost", {}),
     }
-    data = {"train_images": 100, "val_images": 50, "image_size": 8}
-    return record(id=f"r{seed}", seed=seed, epochs=2, metrics={"top1": top1}, cost=cost, data=data, **changes)
+    values = {"id": f"r{seed}", "seed": seed, "epochs": 2, "metrics": {"top1": top1}, "cost": cost, **changes}
+    values["data"] = {"train_images": 100, "val_images": 50, "image_size": 8, **changes.get("data", {})}
+    return record(**values)
 
 
 def study(tops, *, compare_to=None, arms=None, records=None, measure=NO_MEASURE, **about):

@@ -1,0 +1,178 @@
+"""Effects of a factorial design: each with its interval, and the matrix of all two-way interactions."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bagoftricks.report.pictures.drawing import Drawing, DrawnNumbers
+from bagoftricks.report.pictures.material import Material
+from bagoftricks.report.pictures.style import (
+    BLACK,
+    GREY,
+    HELPS,
+    HURTS,
+    LEVEL,
+    SEED,
+    SIDE_BY_SIDE,
+    SMALL,
+    Mark,
+    arm_rows,
+    draw_interval,
+    draw_legend,
+    draw_mark,
+    draw_seeds,
+    drawn_text,
+    new_figure,
+    signed,
+)
+from bagoftricks.report.study_results import scored
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from bagoftricks.statistics.effects import Effect
+
+UNDECIDED = Mark("o", GREY, False, "no verdict")
+SIZE_OF_MATRIX = 8  # tricks, above which the cells have no numbers
+
+
+def lacks_effects(of: Material) -> str:
+    """Return why there are no effects, an empty text if there are."""
+    if of.results.study.design not in ("factorial", "fractional"):
+        return "the study is no factorial design (design=factorial or fractional)"
+    if not any(effect.estimate is not None for effect in of.results.effects()):
+        return "no effect can be estimated: factorial effects need two seeds or more, and the arms' runs"
+    return ""
+
+
+def draw_effects(of: Material, width: float) -> Drawing:
+    """Draw the effects with intervals and single seeds, and their matrix if there are interactions."""
+    effects = of.results.effects()
+    drawn = [effect for effect in effects if effect.estimate is not None]
+    tricks = sorted({trick for effect in effects for trick in effect.tricks})
+    seeds = _of_seeds(of, tricks)
+    rows = arm_rows([_name(effect) for effect in drawn])
+    paired = any(len(effect.tricks) > 1 for effect in drawn)
+    side = 0.9 + 0.36 * len(tricks)
+    beside = paired and width >= SIDE_BY_SIDE
+    height = max(rows.inches + 0.8, side) if beside else rows.inches + 0.8 + paired * (side + 0.3)
+    figure = new_figure(width, height)
+    ratios = {"height_ratios": [rows.inches + 0.5, side]} if paired and not beside else {}
+    grid = figure.subplots(1 + (paired and not beside), 1 + beside, squeeze=False, gridspec_kw=ratios)
+    axes = grid.flat[0]
+    rows.arrange(axes)
+    axes.axvline(0, color=BLACK, linewidth=0.8, zorder=1)
+    for effect, y in zip(drawn, rows.places, strict=True):
+        mark = effect_mark(effect)
+        draw_seeds(axes, list(seeds.get(effect.tricks, {}).values()), y)
+        draw_interval(axes, effect.low, effect.high, y, mark.colour)
+        draw_mark(axes, float(effect.estimate or 0), y, mark)
+    axes.set_xlabel("effect on top-1 (percentage points)")
+    if paired:
+        _draw_matrix(grid.flat[-1], effects, tricks)
+    draw_legend(figure, [*dict.fromkeys(effect_mark(effect) for effect in drawn), SEED])
+    return Drawing(
+        figure=figure,
+        title=of.title("effects"),
+        description=_description(drawn),
+        caption=_caption(of, effects, paired),
+        numbers=_numbers(of, effects, seeds),
+    )
+
+
+def effect_mark(effect: "Effect") -> Mark:
+    """Return the mark of an effect: a filled one if its corrected p stands."""
+    if effect.p_holm is None or effect.p_holm > LEVEL or effect.estimate is None:
+        return UNDECIDED
+    return HELPS if effect.estimate > 0 else HURTS
+
+
+def _name(effect: "Effect") -> str:
+    return " x ".join(effect.tricks) + (" *" if effect.aliased_with else "")
+
+
+def _of_seeds(of: Material, tricks: Sequence[str]) -> dict[tuple[str, ...], dict[int, float]]:
+    """Return each effect as every seed has it alone."""
+    from bagoftricks.statistics.effects import factorial_effects
+
+    arms = {arm.label: frozenset(arm.tricks) for arm in of.arms}
+    found: dict[tuple[str, ...], dict[int, float]] = {}
+    for seed in of.seeds:
+        records = of.results.records
+        runs = [(arms[label], seed, scored(of_arm[seed]).top1) for label, of_arm in records.items() if seed in of_arm]
+        for effect in factorial_effects(runs, tricks) if len(runs) > 1 else []:
+            if effect.estimate is not None:
+                found.setdefault(effect.tricks, {})[seed] = effect.estimate
+    return found
+
+
+def _draw_matrix(axes: "Axes", effects: "Sequence[Effect]", tricks: Sequence[str]) -> None:
+    """Draw main effects on the diagonal and interactions under it; a bold number stands after the correction."""
+    cells = np.full((len(tricks), len(tricks)), np.nan)
+    stands = np.zeros_like(cells, dtype=bool)
+    for effect in effects:
+        first, *other = sorted(tricks.index(trick) for trick in effect.tricks)
+        at = (other[0] if other else first, first)
+        cells[at] = np.nan if effect.estimate is None else effect.estimate
+        stands[at] = effect_mark(effect).filled
+    most = float(np.nanmax(np.abs(cells))) or 1.0
+    axes.pcolormesh(np.ma.masked_invalid(cells), cmap="RdBu", vmin=-most, vmax=most, edgecolors="white")
+    axes.set_aspect("equal")
+    axes.invert_yaxis()
+    names = [drawn_text(trick, 18, 2) for trick in tricks]
+    middles = [at + 0.5 for at in range(len(tricks))]
+    axes.set_yticks(middles, names)
+    axes.set_xticks(middles, names, rotation=90)
+    axes.tick_params(length=0)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    if len(tricks) > SIZE_OF_MATRIX:
+        return
+    for (row, column), value in np.ndenumerate(cells):
+        if not np.isnan(value):
+            colour = "white" if abs(value) > 0.7 * most else BLACK
+            weight = "bold" if stands[row, column] else "normal"
+            text = signed(float(value), 1)
+            axes.text(
+                column + 0.5, row + 0.5, text, ha="center", va="center", color=colour, fontsize=SMALL, fontweight=weight
+            )
+
+
+def _description(drawn: "Sequence[Effect]") -> str:
+    stands = [effect for effect in drawn if effect_mark(effect).filled]
+    named = "; ".join(f"{' x '.join(e.tricks)} {_interval(e)}" for e in stands[:5]) or "none"
+    return f"{len(drawn)} effects on top-1 with 95 % intervals. Effects that stand after the correction: {named}."
+
+
+def _interval(effect: "Effect") -> str:
+    ends = [signed(end) for end in (effect.low, effect.high) if end is not None]
+    return signed(effect.estimate or 0.0) + (f" [{', '.join(ends)}]" if ends else "")
+
+
+def _caption(of: Material, effects: "Sequence[Effect]", paired: bool) -> str:
+    aliased = [effect for effect in effects if effect.aliased_with]
+    lost = [" x ".join(effect.tricks) for effect in effects if effect.estimate is None]
+    tested = sum(effect.p_holm is not None for effect in effects)
+    parts = [
+        "Effects on top-1 (percentage points; of one trick: the mean with it minus the mean without it; of two: half "
+        "of how much either gains by the other) by least squares with a mean per seed, with 95 % t intervals, each for "
+        f"itself; n = {len(of.results.every_record)} runs over {len(of.seeds)} seeds; small dots are the effects in "
+        f"single seeds. A filled triangle stands after Holm's correction over {tested} effects (p \u2264 0.05).",
+        "Matrix: main effects on the diagonal, interactions under it; bold if it stands." if paired else "",
+        f"* aliased: the design cannot tell {_name(aliased[0])[:-2]} and {len(aliased) - 1} more effects from the ones "
+        "that the numbers name." if aliased else "",
+        f"Not estimable: {', '.join(lost)}." if lost else "",
+        of.setting(),
+    ]  # fmt: skip
+    return " ".join(part for part in parts if part)
+
+
+def _numbers(of: Material, effects: "Sequence[Effect]", seeds: dict[tuple[str, ...], dict[int, float]]) -> DrawnNumbers:
+    rows = []
+    for effect in effects:
+        aliases = ", ".join(" x ".join(other) or "the mean" for other in effect.aliased_with) or None
+        own = seeds.get(effect.tricks, {}) if effect.estimate is not None else {}
+        values = (effect.estimate, effect.low, effect.high, effect.p_holm, aliases)
+        rows.append((" x ".join(effect.tricks), *values, *(own.get(seed) for seed in of.seeds)))
+    headings = ("effect", "top-1 (percentage points)", "from", "to", "p (Holm)", "aliased with")
+    return DrawnNumbers((*headings, *(f"seed {seed}" for seed in of.seeds)), tuple(rows))
