@@ -21,11 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Most probable class of an image: its name (None if it is not known), its number, its probability in [0, 1]."""
+    """Most probable class of an image."""
 
     name: str | None
+    """None if it is not known"""
     number: int
+    """of the network's output, from 0"""
     probability: float
+    """in [0, 1]"""
     top: "tuple[RankedClass, ...]" = field(repr=False)
     """as many classes as were asked for, the most probable one first"""
 
@@ -35,6 +38,7 @@ class LoadedRun:
     """A finished run's network in evaluation mode, and what is needed to use it."""
 
     record: "Record"
+    """of the run"""
     network: "nn.Module"
     """from images (B, C, S, S), as ``transform`` makes them, to logits (B, K); test-time augmentation is part of it"""
     weights: str
@@ -117,6 +121,7 @@ def load(
     ``"ema"``; the default is ``"last"``, as for bot-predict. ``device`` is ``"cpu"`` or ``"cuda"``; the default is that
     of the run. Neither the data nor any code of the run is needed, but for plug-ins: load them with ``plugins.load``.
 
+    >>> import numpy as np
     >>> import bagoftricks as bot
     >>> trained = bot.train(epochs=1, data={"limit": 300}, runtime={"progress": False})
     >>> loaded = bot.load("last")

@@ -17,6 +17,7 @@ class TrainedRun:
     """A finished run: its record, and the folder with its record, metrics and weights."""
 
     record: "Record"
+    """its settings, metrics by weight set, costs, machine and command"""
     store: str
     """folder of the runs"""
 
@@ -61,7 +62,7 @@ def train(*overrides: str, **settings: Any) -> TrainedRun:
     >>> import bagoftricks as bot
     >>> run = bot.train("+refine=label_smoothing", epochs=1, data={"limit": 300}, runtime={"progress": False})
     >>> run.record.tricks
-    {'label_smoothing': {'eps': 0.1}}
+    {'label_smoothing': {'epsilon': 0.1, 'form': 'uniform'}}
     >>> 0 <= run.top1 <= 100
     True
     """
