@@ -87,13 +87,14 @@ def arms_of(lock: Lock, overrides: Sequence[str]) -> tuple[list[Arm], list[str]]
         if not any(_key(word) == group for word in common):
             common = {word: None for word in common if not _key(word).startswith(f"{group}.")}
     typed = {_key(override) for override in overrides}
+    known = _known_tricks(lock)
     arms = []
     for arm in there:
         words = [word for word in made.get(arm.label, _checked(arm.typed)) if word not in common]
         arms.append(
             Arm(
                 label=arm.label,
-                tricks=_given(arm.tricks) if not arm.needs else arm.tricks,
+                tricks=arm.tricks if arm.needs else _given(arm.tricks if arm.runs else _completed(arm.tricks, known)),
                 settings=tuple(word for word in words if _key(word) not in typed),
                 compare_to=arm.compare_to,
                 published=arm.published,
@@ -101,6 +102,20 @@ def arms_of(lock: Lock, overrides: Sequence[str]) -> tuple[list[Arm], list[str]]
             )
         )
     return arms, list(common)
+
+
+def _known_tricks(lock: Lock) -> dict[str, Json]:
+    """Return the hyper-parameters of each trick that the finished runs of all arms with it had."""
+    found: dict[str, list[Json]] = {}
+    for arm in lock.arms:
+        for name, values in arm.tricks.items() if arm.runs else ():
+            found.setdefault(name, []).append(values)
+    return {name: held_by_all(values) for name, values in found.items()}
+
+
+def _completed(tricks: Mapping[str, Json], known: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the tricks of an arm without a finished run: what was typed for the whole study is known from others."""
+    return {name: {**known.get(name, {}), **values} for name, values in tricks.items()}
 
 
 def _key(override: str) -> str:
