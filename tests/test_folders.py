@@ -17,17 +17,16 @@ PASSWD_WITHOUT_US = """
 import os, pwd, sys
 def nobody(uid): raise KeyError(uid)
 pwd.getpwuid = nobody
-import bagoftricks.data
 from bagoftricks.folders import cache_folder
 print(cache_folder()); print(cache_folder())
 """
 
 
-def in_a_container(tmp_path, **variables):
+def in_a_container(tmp_path, code=PASSWD_WITHOUT_US, **variables):
     """A process of a user without a home and without an entry in the table of users."""
     kept = {k: v for k, v in os.environ.items() if k not in ("HOME", "XDG_CACHE_HOME")}
     return subprocess.run(
-        [sys.executable, "-c", PASSWD_WITHOUT_US],
+        [sys.executable, "-c", code],
         env={**kept, "TMPDIR": str(tmp_path), **variables},
         capture_output=True,
         text=True,
@@ -35,8 +34,9 @@ def in_a_container(tmp_path, **variables):
     )
 
 
-def test_without_a_home_the_cache_is_a_temporary_folder_said_once(tmp_path):
-    done = in_a_container(tmp_path, XDG_CACHE_HOME="relative")
+@pytest.mark.parametrize("more", ["", pytest.param("import bagoftricks.data", marks=pytest.mark.slow)])
+def test_without_a_home_the_cache_is_a_temporary_folder_said_once(tmp_path, more):
+    done = in_a_container(tmp_path, PASSWD_WITHOUT_US + more, XDG_CACHE_HOME="relative")
     folder = tmp_path / f"bagoftricks-{os.getuid()}"
     assert done.stdout.split() == [str(folder)] * 2
     assert done.stderr.count("no home folder") == 1

@@ -192,6 +192,7 @@ def test_bench_counts_the_rows_of_a_table_beside_the_papers_numbers(bot):
     assert all(row["image_size"] == 224 for row in rows.values())
 
 
+@pytest.mark.slow
 def test_bench_prints_the_notes_of_a_table_under_its_rows(bot):
     shown = bot("bot-bench", "experiment=assembled/table3", "measure=false").out
     assert "paper's numbers: Lee et al. 2020" in shown

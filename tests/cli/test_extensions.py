@@ -59,6 +59,7 @@ def test_a_plugin_that_a_run_does_not_use_is_not_in_its_id(bot, plugin):
     assert plain["id"] == beside["id"]
 
 
+@pytest.mark.slow
 def test_a_sweeps_workers_know_the_plugin(bot, plugin):
     done = bot("bot-sweep", "design=stack", "tricks=[soft_sign]", f"plugins={plugin}", "slots=1", "format=json", *SMALL)
     assert done.status == 0, done.err

@@ -17,6 +17,8 @@ from tests.cli.test_commands import FAST
 from tests.store.test_store import record
 
 COMMANDS = [main.__module__.rpartition(".")[2] for main in MAINS.values()]
+OFTEN = ("train", "runs")  # all commands start in the same way: the others follow with the slow tests
+EACH_COMMAND = [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in COMMANDS]
 
 
 def shell(line, cwd):
@@ -25,7 +27,7 @@ def shell(line, cwd):
     return subprocess.run(["bash", "-c", line], cwd=cwd, capture_output=True, text=True, timeout=100, check=False)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", EACH_COMMAND)
 @pytest.mark.parametrize(
     ("line", "status"),
     [
@@ -54,6 +56,7 @@ def test_a_table_that_cannot_be_kept_is_an_error(tmp_path):
     assert "the disk is full" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streams", ["2>&1 | true", ">&- 2>&-", "2> /dev/full"])
 def test_a_training_outlives_its_streams(tmp_path, streams):
     done = shell(f"bot train data.limit=200 {' '.join(FAST)} {streams}", tmp_path)

@@ -73,6 +73,7 @@ def write_file(file, made):
 # --- as the library itself has it ---
 
 
+@pytest.mark.slow
 def test_what_the_library_saves_is_read_as_the_library_reads_it(photos, tmp_path, cache, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
