@@ -209,6 +209,7 @@ print(bot.train(**images, **network).id)
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_a_program_without_a_guard_is_run_once(here, photos, method):
     (here / "program.py").write_text(WITHOUT_A_GUARD)
@@ -218,6 +219,7 @@ def test_a_program_without_a_guard_is_run_once(here, photos, method):
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 def test_two_ranks_train_from_a_program_without_a_guard(here):
     program = "import bagoftricks as bot\nprint('the program')\n"
     program += "run = bot.train(epochs=1, batch_size=128, model={'depths': [1], 'width': 4}, runtime={'devices': 2})\n"

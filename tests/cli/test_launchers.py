@@ -18,6 +18,7 @@ PLUGINS = {
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 @pytest.mark.parametrize("launcher", list(PLUGINS))
 def test_a_launcher_trains_a_study(tmp_path, launcher):
     pytest.importorskip(PLUGINS[launcher])

@@ -237,6 +237,7 @@ def test_an_evaluation_that_fails_in_a_sweep_leaves_the_run_finished(bot, traine
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 def test_a_killed_process_loses_at_most_what_it_had_not_written(bot, trained, tmp_path):
     slow = (
         "import time\nfrom bagoftricks.cli.eval import main\n"

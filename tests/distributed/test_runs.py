@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.serial]
 TINY = [
     *("data.limit=180", "batch_size=16", "epochs=2", "model.depths=[1,1]", "model.width=4", "lr=0.05"),
     *("+refine=[mixup,ema]", "+tweak=ghost_norm", "tricks.ghost_norm.splits=4", "runtime.device=cpu", "format=json"),

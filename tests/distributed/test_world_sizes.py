@@ -9,7 +9,7 @@ from tests.distributed import cases
 from tests.distributed.cases import Case
 from tests.distributed.ranks import on_ranks
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.serial]
 SIZES = (2, 4)
 CLOSE = [  # with the tolerance of their weights and statistics: rounding, and what the steps make of it
     (Case(("mixup", "clip_gradients"), steps=50, lr=0.02), 1e-5),

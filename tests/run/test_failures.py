@@ -355,6 +355,7 @@ def test_a_folder_that_vanishes_is_never_skipped(tmp_path, photos):
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 def test_the_death_of_a_worker_is_said_and_nothing_is_lost(tmp_path, photos):
     one, two = (streamed(tmp_path / name, photos, batch_size=4) for name in ("one", "two"))
     for settings in (one, two):

@@ -339,6 +339,7 @@ def test_the_load_of_the_machine_is_read_now_and_then(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 def test_a_run_on_two_ranks_writes_each_row_once(tmp_path):
     from bagoftricks.run.carry_out import carry_out
 

@@ -138,6 +138,7 @@ def started():
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_to_all_processes_of_a_run_saves_it_and_is_status_75(tmp_path, photos, number, started):
     process = started(tmp_path / "store", photos)
@@ -154,6 +155,7 @@ def test_a_signal_to_all_processes_of_a_run_saves_it_and_is_status_75(tmp_path, 
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 def test_the_same_command_goes_on_after_a_kill(tmp_path, photos, started):
     step = "runtime.checkpoint_steps=3"
     process = started(tmp_path / "store", photos, step, epochs=8)

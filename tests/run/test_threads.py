@@ -20,7 +20,7 @@ def digits(tmp_path):
             model=network_settings(depths=[1, 1], width=4), epochs=1, batch_size=64, image_size=8,
             store=str(tmp_path / "store"), runtime=RuntimeSettings(device="cpu", checkpoint_steps=5, **runtime),
         )  # fmt: skip
-        settings.data.pad = 1
+        settings.data.pad, settings.data.limit = 1, 640  # ten steps
         return settings
 
     return make

@@ -146,6 +146,7 @@ def kill_one_worker(store):
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 def test_two_sweeps_over_one_store_train_each_run_once_though_a_worker_is_killed(tmp_path):
     first, second = (sweep(tmp_path, "seeds=4", "slots=2") for _ in range(2))
     killed = kill_one_worker(tmp_path / "store")
@@ -159,6 +160,7 @@ def test_two_sweeps_over_one_store_train_each_run_once_though_a_worker_is_killed
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 def test_a_sweep_that_was_killed_runs_only_what_is_missing(tmp_path):
     first = sweep(tmp_path, "seeds=2")
     while len(list((tmp_path / "store").glob("*/record.json"))) < 3:
