@@ -41,10 +41,15 @@ def composed(arguments: Sequence[str], without: Sequence[str] = ()) -> "Settings
 
     with user_errors():
         settings = compose_settings(arguments)
+    require_none(settings, without)
+    return settings
+
+
+def require_none(settings: "Settings", without: Sequence[str]) -> None:
+    """Raise UserError if one of the settings ``without`` has a value: no command takes a text back."""
     for key in without:
         if (value := _value(settings, key)) is not None:
             raise UserError(f"{key}=None: what else is chosen sets it to {value!r}, which only another text replaces")
-    return settings
 
 
 def command_line(program: str, arguments: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from bagoftricks.api.session import callers_state, typed_request, user_errors
+from bagoftricks.api.session import callers_state, require_none, typed_request, user_errors
 from bagoftricks.cli.sweep import (
     SweptStudy,
     greedy,
@@ -48,9 +48,10 @@ def sweep(*overrides: str, plan: bool = False, **settings: Any) -> "Study | pd.D
     >>> list(study.arms["arm"])
     ['baseline', '+ label_smoothing']
     """
-    arguments = sweep_arguments(overrides, settings)
+    arguments, without = sweep_arguments(overrides, settings)
     with user_errors(), callers_state():
         asked = swept_study(parse(arguments), [*arguments, *extension_arguments()])
+        require_none(asked.base, without)
         if asked.sweep.launcher:
             raise UserError(f"{asked.sweep.launcher[0]}: starts jobs of the command alone: type slots=, or bot-sweep")
         if plan:
@@ -64,16 +65,13 @@ def sweep(*overrides: str, plan: bool = False, **settings: Any) -> "Study | pd.D
         return study(asked.name, asked.store.root)
 
 
-def sweep_arguments(overrides: tuple[str, ...], settings: Mapping[str, Any]) -> list[str]:
-    """Return a call as the arguments of bot-sweep. A trick may have hyper-parameters: ``mixup(alpha=0.4)``."""
+def sweep_arguments(overrides: tuple[str, ...], settings: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Return a call as the arguments of bot-sweep, and its texts that are None; a trick may be ``mixup(alpha=0.4)``."""
     values = {key.rstrip("_"): value for key, value in settings.items()}
     tricks = values.get("tricks")
     if isinstance(tricks, list | tuple):
         values["tricks"] = f"[{','.join(map(str, tricks))}]"
-    arguments, without = typed_request("bot-sweep", overrides, values)
-    if without:
-        raise UserError(f"{without[0]}=None: is the default of a sweep's runs: leave it out")
-    return arguments
+    return typed_request("bot-sweep", overrides, values)
 
 
 def train_quietly(plan: "Plan", study: SweptStudy) -> int:

@@ -16,7 +16,7 @@ DESIGN = {"design": "stack", "tricks": ["mixup(alpha=0.4)"], "seeds": [0, 7], "s
 
 
 def test_a_plan_is_a_frame_and_trains_nothing(here):
-    plan = bot.sweep(**DESIGN, **FAST, plan=True)
+    plan = bot.sweep(**DESIGN, **{**FAST, "model": {**FAST["model"], "weights": None}}, plan=True)
     assert list(zip(plan["arm"], plan["seed"], plan["state"], strict=True)) == [
         (arm, seed, "missing") for arm in ("baseline", "+ mixup(alpha=0.4)") for seed in (0, 7)
     ]
@@ -41,13 +41,15 @@ def test_a_study_has_its_runs_its_failures_in_the_notes_and_the_command_of_the_s
     assert len(bot.sweep(design="greedy", tricks=["mixup", "label_smoothing"], **FAST, plan=True)) == 3
 
 
-def test_a_greedy_design_and_bad_input(here):
+def test_bad_input_is_one_line(here):
+    (here / "my_conf/preset").mkdir(parents=True)
+    (here / "my_conf/preset/mine.yaml").write_text("# @package _global_\nmodel:\n  weights: some.pth\n")
     for settings, message in (
         ({}, "nothing to sweep"),
         ({"design": "stak", "tricks": ["mixup"]}, "stak.*did you mean 'stack'"),
         ({"design": "arms", "tricks": ["mixupp"]}, "did you mean 'mixup'"),
         ({**DESIGN, "hydra/launcher": "joblib"}, "hydra/launcher=joblib: starts jobs of the command alone"),
-        ({**DESIGN, "data.root": None}, "data.root=None: is the default"),
+        ({**DESIGN, "config_dir": "my_conf", "preset": "mine", "model.weights": None}, "sets it to 'some.pth'"),
         ({"from_": "page.html"}, "from=page.html"),
         ({**DESIGN, "seeds": "many"}, "seeds=many: must be how many"),
     ):
