@@ -132,17 +132,18 @@ def _sections(report: Reported, pictures: Sequence[Html]) -> list[Html]:
 
 
 def _lock(report: Reported) -> list[Html]:
-    """Return the lock of the page's study, from which another machine plans the same runs; of several, none."""
-    results = report.studies[0].results if report.alone else None
-    lock = lock_study(results.study, results.records) if results else None
-    return [Html(lock_element(lock))] if lock else []
+    """Return the locks of the page's studies, from which another machine plans the same runs."""
+    found = [lock_study(study.results.study, study.results.records) for study in report.studies]
+    locks = [lock for lock in found if lock]
+    return [Html(lock_element(*locks))] if locks else []
 
 
 def _footer(report: Reported) -> Html:
     parts = [element("p", f"Made by bagoftricks {__version__} with"), code_block(report.command)]
-    if report.alone:
-        parts += [element("p", "The page carries the lock of its study. The same runs on another machine:")]
-        parts += [code_block("bot-sweep from=report.html plan=true")]
+    if report.studies:
+        which, whose = ("", "lock of its study") if report.alone else (" name=STUDY", "locks of its studies")
+        parts += [element("p", f"The page carries the {whose}. The same runs on another machine:")]
+        parts += [code_block(f"bot-sweep from=report.html{which} plan=true")]
     return element("footer", *parts)
 
 

@@ -11,7 +11,7 @@ from bagoftricks.report.page.elements import element
 from bagoftricks.report.page.findings import findings, warnings
 from bagoftricks.report.page.sections import run_anchor
 from bagoftricks.report.page.whole_page import is_ours, load_report, whole_page
-from bagoftricks.study.lock import LOCK_TAG, read_lock
+from bagoftricks.study.lock import read_lock
 from tests.report.page.studies import make_study, page_of, run_id
 from tests.store.test_store import record
 
@@ -195,14 +195,18 @@ def test_elements_escape_texts_and_attributes():
     assert made == '<a href="&quot;x" class="c" data-runs="r" hidden>&lt;b&gt;<i>&amp;</i></a>'
 
 
-def test_the_page_of_one_study_carries_its_lock(tmp_path):
+def test_a_page_carries_the_locks_of_its_studies(tmp_path):
     store = make_study(tmp_path, {"</script><b>": [70.0], "b": [71.0]}, seeds=(0,))
     text = page_of(store, "made")
     (tmp_path / "page.html").write_text(text, encoding="utf-8")
     assert "b" not in Outline(text).tags
     lock = read_lock("from", str(tmp_path / "page.html"))
     assert lock.ids() == {label: {0: run_id("made", label, 0)} for label in ("</script><b>", "b")}
-    assert LOCK_TAG not in page_of(make_study(tmp_path, {"x": [1.0]}, name="other", seeds=(0,)))
+    both = page_of(make_study(tmp_path, {"x": [1.0]}, name="other", seeds=(0,)))
+    (tmp_path / "page.html").write_text(both, encoding="utf-8")
+    assert read_lock("from", str(tmp_path / "page.html"), "made") == lock
+    assert read_lock("from", str(tmp_path / "page.html"), "other").ids() == {"x": {0: run_id("other", "x", 0)}}
+    assert "from=report.html name=STUDY" in both
 
 
 def test_a_live_page_may_ask_its_own_server_alone(store):
