@@ -18,7 +18,7 @@ results: $(VENV)/.test ## pages and pictures of the committed studies
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" scripts/results
 
 $(VENV)/.demo: pyproject.toml constraints.txt
-	PYTHON="$(PYTHON)" scripts/install $(VENV)
+	PYTHON="$(PYTHON)" scripts/install $(VENV) plots
 	touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt

@@ -108,6 +108,8 @@ COMMANDS = {
             ("bot-report store=FOLDER", "all studies and runs of a store"),
             ("bot-report study=stack serve=true", "in a browser, while the study runs"),
             ("bot-report study=stack figures=FOLDER", "the pictures as SVG files too"),
+            ("bot-report plot=schedule file=s.svg run=last", "a picture of one run"),
+            ("bot-report plot=network file=n.svg +tweak=resnet_d", "or of the settings of one"),
         ),
         ("The page needs no network, and shows commands, versions and digests, but no names of users or machines.",),
         ("report.py", "ReportArguments"),

@@ -202,9 +202,9 @@ def _values(program: str, key: str, start: str, before: Sequence[str]) -> Iterab
 
         return [state.value for state in FolderState]
     if key == "plot":
-        from bagoftricks.report.pictures.kinds import STUDY_KINDS
+        from bagoftricks.report.pictures.kinds import RUN_KINDS, STUDY_KINDS
 
-        return list(STUDY_KINDS)
+        return list(RUN_KINDS if program == "bot-report" else STUDY_KINDS)
     if key == "study":
         return _studies(before)
     if key == "columns" or (key == "sort" and not start.startswith("-")):

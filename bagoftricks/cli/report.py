@@ -37,6 +37,13 @@ class ReportArguments:
     """true: show the page on this machine instead, always up to date, until Ctrl-C"""
     port: str = "0"
     """of serve=true; 0: any that is free"""
+    plot: str = ""
+    """a picture of one run instead of the page: schedule, network or images, of run= or of settings and tricks as
+    bot-train takes them; file= and width= as bot-table has them (docs/pictures.md)"""
+    run: str = ""
+    """of plot=: the id of a finished run, its beginning, or last"""
+    width: str = "3.5"
+    """of plot= in inches"""
 
     @classmethod
     def of(cls, arguments: list[str]) -> "ReportArguments":
@@ -52,6 +59,8 @@ class ReportArguments:
 
     def check(self) -> None:
         """Raise UserError for what does not belong together."""
+        if self.run or self.width != ReportArguments.width:
+            raise UserError("run= and width= are of a picture: add plot=schedule, network or images")
         if self.serve not in ("true", "false"):
             raise UserError(f"serve={self.serve}: must be true or false")
         if not re.fullmatch(r"[0-9]{1,5}", self.port) or int(self.port) > MOST_PORT:
@@ -70,13 +79,18 @@ class ReportArguments:
         return shlex.join([PROGRAM_REPORT, *changed])
 
 
-def report(arguments: list[str]) -> None:
-    """Write the page, or serve it."""
+def report(arguments: list[str]) -> int | None:
+    """Write the page, or serve it; with plot=, write a picture."""
+    if any(argument.startswith("plot=") for argument in arguments):
+        from bagoftricks.cli.plot_run import plot_run
+
+        return plot_run(arguments)
     chosen = ReportArguments.of(arguments)
     if chosen.serve == "true":
         serve(chosen)
     else:
         write(chosen)
+    return None
 
 
 def write(chosen: ReportArguments) -> None:

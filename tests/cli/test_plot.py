@@ -76,3 +76,28 @@ def test_each_kind_has_functions_and_the_help_names_it(bot):
     assert set(PICTURES) == set(STUDY_KINDS)
     text = " ".join(bot("bot-table", "--help").out.split())
     assert all(kind in text for kind in STUDY_KINDS)
+
+
+def test_a_picture_of_settings_or_of_a_run_is_drawn_without_training(bot, tmp_path):
+    done = bot("bot-report", "plot=network", "file=n.svg", "+tweak=resnet_d")
+    assert (done.status, done.out.partition(":")[0]) == (0, "n.svg")
+    assert "resnet_d" in (tmp_path / "n.svg").read_text()
+    assert not (tmp_path / "results").exists()
+    assert "plot=schedule: learning rate" in bot("bot-report", "plot=").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("plot=network file=n.svg +tweak=resnet_q", "did you mean 'resnet_d'"),
+        ("plot=netwrk file=n.svg", "did you mean 'network'"),
+        ("plot=network", "plot=network needs a file"),
+        ("plot=network file=n.svg run=last lr=1", "lr: with run=, the settings are the run's"),
+        ("plot=network file=n.svg run=abc store=none", "no such folder"),
+        ("run=last", "run= and width= are of a picture"),
+    ],
+)
+def test_what_cannot_be_drawn_of_a_run_is_one_line(bot, arguments, message):
+    done = bot("bot-report", *arguments.split())
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert message in done.err

@@ -43,14 +43,14 @@ def draw_forest(of: Material, width: float) -> Drawing:
     arms = [arm for arm in of.arms if arm.compare_to]
     against = reference_text(compared, of.arms)
     rows = arm_rows([arm.label if against else f"{arm.label} (against {arm.compare_to})" for arm in arms])
-    figure = new_figure(width, rows.inches + 0.95)
+    from_what = drawn_text(against or "the arm that it is compared with", 30, 2)
+    figure = new_figure(width, rows.inches + 0.95 + 0.13 * from_what.count("\n"))
     axes = figure.add_subplot()
     rows.arrange(axes)
     draw_differences(axes, of, arms, rows.places)
     for arm, y in zip(arms, rows.places, strict=True):
         verdict = "\n".join(drawn_text(part, 26) for part in _verdict(of, arm, compared.get(arm.label)) if part)
         axes.text(1.02, y, verdict, transform=axes.get_yaxis_transform(), va="center", fontsize=SMALL)
-    from_what = drawn_text(against, 40) if against else "the arm that it is compared with"
     axes.set_xlabel(f"difference in {of.name} from {from_what}\n({of.unit_in_words})")
     draw_legend(figure, legend_of(compared.values()))
     return Drawing(

@@ -9,3 +9,8 @@ STUDY_KINDS = {
     "resolution": "the smallest difference that the study can find, by the number of seeds",
     "corruptions": "errors on corrupted images by severity and by corruption, with the intervals of their means",
 }
+RUN_KINDS = {
+    "schedule": "learning rate, momentum and image size over the run, and when tricks act",
+    "network": "diagram of the network, with the layers that the tricks added and removed",
+    "images": "training images as the network sees them in several epochs",
+}
