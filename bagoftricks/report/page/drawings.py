@@ -41,7 +41,7 @@ def pictures_section(study: ReportedStudy, room: int) -> Html:
         left -= len(made.encode())
         figures.append(made)
     shown = element("div", *figures, class_="figures") if figures else ""
-    reasons = [element("p", "Not drawn, and why:", class_="lacking"), bullets(lacking, "notes")] if lacking else []
+    reasons = [element("p", "Not drawn, and why:", class_="small"), bullets(lacking, "notes")] if lacking else []
     return joined([element("h3", "Pictures", id=f"{study.anchor}-pictures"), shown, *reasons])
 
 

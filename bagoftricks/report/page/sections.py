@@ -43,7 +43,7 @@ def _about(study: ReportedStudy) -> list[Html]:
         _warnings(study),
         element("h3", "Results", id=f"{study.anchor}-results"),
         scrolled(_results_table(study, bool(against)), f"Results of {results.title}", data_table="arms"),
-        element("p", f"{against[:1].upper()}{against[1:]}.", class_="notes") if against else Html(""),
+        element("p", f"{against[:1].upper()}{against[1:]}.", class_="small") if against else Html(""),
         *_effects_table(study),
     ]
 

@@ -25,7 +25,7 @@ def make_study(root, arms, /, *, name="made", seeds=(0, 1, 2), changes=(), **abo
             if top1 is not None:
                 command = f"bot-train +refine=cosine seed={seed}"
                 values = {"metrics": {"top1": top1}, "seed": seed, "command": command, **dict(changes).get(label, {})}
-                (root / runs[str(seed)]).mkdir(exist_ok=True)  # no write_record: it waits for the disk
+                (root / runs[str(seed)]).mkdir(parents=True, exist_ok=True)  # no write_record: it waits for the disk
                 text = record_text(record(id=runs[str(seed)], **values))
                 (root / runs[str(seed)] / "record.json").write_text(text, encoding="utf-8")
         saved.append({"label": label, "runs": runs, "compare_to": None if label == first else first})

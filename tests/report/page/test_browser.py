@@ -113,6 +113,8 @@ def test_the_page_is_printed(browser, file):
     page = Opened(browser, file).page
     assert page.pdf().startswith(b"%PDF")
     page.emulate_media(media="print")
+    page.set_viewport_size({"width": 720, "height": 1000})  # of A4 between its margins
+    assert page.evaluate("document.documentElement.scrollWidth") == 720
     assert page.locator(".filter:visible").count() == 0
 
 
