@@ -24,6 +24,11 @@ def test_the_wheel_trains_from_an_empty_folder(tmp_path):
     empty.mkdir()
     pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel))
     run(*pip, cwd=tmp_path)
+    assert {path.name for path in (site / "bagoftricks/report/page").glob("*.[cj]s*")} == {
+        "page.css",
+        "page.js",
+        "live.js",
+    }
     where = run(
         sys.executable, "-c", "import bagoftricks; print(bagoftricks.__file__)", cwd=empty, PYTHONPATH=str(site)
     )
