@@ -1,6 +1,7 @@
 """Pictures of an evaluation: the confusion matrix, the reliability diagram and the worst mistakes."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from bagoftricks.errors import UserError, printable
 from bagoftricks.folders import local_path
 from bagoftricks.report.contact_sheet import write_sheet
 from bagoftricks.report.details import Details
+from bagoftricks.report.pictures.style import styled
 from bagoftricks.run.evaluation import Subject
 from bagoftricks.run.seen import captioned_rows
 from bagoftricks.store.files import write_whole
@@ -130,10 +132,13 @@ def _short(name: str) -> str:
 def _save(name: str, out: str, inches: tuple[float, float], draw: Callable[["Figure"], None]) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=inches, layout="constrained", dpi=150)
-    draw(figure)
     kind = Path(out).suffix[1:].lower()
-    try:
-        write_whole(local_path(name, out), lambda path: figure.savefig(path, format=kind))
-    except OSError as error:
-        raise UserError(f"{name}={out}: cannot be written ({error.strerror})") from error
+    undated: dict[str, dict[str, str | None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with styled():
+        figure = Figure(figsize=inches, layout="constrained")
+        draw(figure)
+        try:
+            save = partial(figure.savefig, format=kind, dpi=150, metadata=undated.get(kind))
+            write_whole(local_path(name, out), save)
+        except OSError as error:
+            raise UserError(f"{name}={out}: cannot be written ({error.strerror})") from error

@@ -44,7 +44,7 @@ def draw_ladder(of: Material, width: float) -> Drawing:
     if of.comparisons:
         draw_differences(panels[1], of, of.arms, rows.places)
         against = drawn_text(reference_text(of.comparisons, of.arms) or "the arm compared with", 24)
-        panels[1].set_xlabel(f"difference from {against}")
+        panels[1].set_xlabel(f"difference from {against}\n({of.unit})")
     if published:
         for arm, y in zip(of.arms, rows.places, strict=True):
             if arm.label in published:
