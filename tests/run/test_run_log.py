@@ -344,8 +344,8 @@ def test_a_run_on_two_ranks_writes_each_row_once(tmp_path):
     from bagoftricks.run.carry_out import carry_out
 
     runtime = RuntimeSettings(device="cpu", devices=2)
-    one = carry_out(tiny(tmp_path / "one", log_every=4), Stopping(), "bot-train")
-    two = carry_out(tiny(tmp_path / "two", log_every=4, runtime=runtime), Stopping(), "bot-train")
+    one = carry_out(tiny(tmp_path / "one", log_every=4, epochs=1), Stopping(), "bot-train")
+    two = carry_out(tiny(tmp_path / "two", log_every=4, epochs=1, runtime=runtime), Stopping(), "bot-train")
     rows, theirs = steps_of(tmp_path / "one", one), steps_of(tmp_path / "two", two)
     assert [row["step"] for row in rows] == [row["step"] for row in theirs]
     for row, other in zip(rows, theirs, strict=True):
