@@ -26,6 +26,8 @@ def typed_request(program: str, overrides: Sequence[str], values: Mapping[str, o
 
     The plug-ins and folders that it names are loaded, for later calls too.
     """
+    if wrong := next((override for override in overrides if not isinstance(override, str)), None):
+        raise UserError(f"{wrong!r}: must be text, as '+refine=mixup'; a list of overrides is typed *list")
     typed = typed_arguments(values)
     given = [(key, value) for key, value in typed.items() if value is not None]
     lines = [f"--config-dir={value}" if key == "config_dir" else f"{key}={value}" for key, value in given]

@@ -59,7 +59,7 @@ def require_own(lock: Lock, overrides: Sequence[str]) -> None:
         top, _, name = key.partition(".")
         own = key in (*FREE_IN_A_LOCK, *places) or top == "corruptions" or is_secret(key.rpartition(".")[2])
         if not own and (top != "runtime" or name == "sync_norm"):
-            command = shlex.join([*_words(lock.command), override])
+            command = shlex.join([*(word for word in _words(lock.command) if _key(word) != key), override])
             raise UserError(f"{override}: makes other runs than the lock's: leave it out, or type {command}")
 
 
@@ -69,7 +69,8 @@ def _words(command: str) -> list[str]:
         words = shlex.split(command)
     except ValueError:
         words = []
-    return words if words[:1] == ["bot-sweep"] else ["bot-sweep", "..."]
+    typed = words[:1] == ["bot-sweep"] and not any(word.startswith("from=") for word in words)
+    return words if typed else ["bot-sweep", "..."]
 
 
 def arms_of(lock: Lock, overrides: Sequence[str]) -> tuple[list[Arm], list[str]]:

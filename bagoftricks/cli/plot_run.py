@@ -11,7 +11,7 @@ from bagoftricks.report.pictures.kinds import RUN_KINDS
 if TYPE_CHECKING:
     from bagoftricks.settings import Settings
 
-
+OF_PAGES = ("study", "serve", "port", "figures")  # arguments of bot-report that no picture has
 OWN = {"plot": "", "file": "", "width": "3.5", "run": ""}
 OF_RUN = {"store": "results/runs", "format": "text"}  # the other arguments that may stand next to run=
 
@@ -23,6 +23,9 @@ def plot_run(arguments: list[str]) -> int:
     if not chosen["plot"]:
         show_result("\n".join(f"plot={kind}: {about}" for kind, about in RUN_KINDS.items()))
         return DONE
+    keys = [argument.partition("=")[0] for argument in rest]
+    if other := next((key for key in OF_PAGES if key in keys), ""):
+        raise UserError(f"{other}= does not go with plot=: bot-table study=NAME plot=forest draws a study")
     if chosen["run"]:
         others = dict(argument.partition("=")[::2] for argument in rest)
         if unknown := next((key for key in others if key not in OF_RUN), ""):

@@ -53,14 +53,16 @@ class ReportArguments:
             key, equals, value = argument.partition("=")
             if not equals or key not in vars(chosen):
                 raise UserError(f"'{argument}' is not a setting{did_you_mean(key, vars(chosen))} (bot-report --help)")
+            if not value:
+                raise UserError(f"{key}= is empty: type a value, or leave it out")
             setattr(chosen, key, value)
         chosen.check()
         return chosen
 
     def check(self) -> None:
         """Raise UserError for what does not belong together."""
-        if self.run or self.width != ReportArguments.width:
-            raise UserError("run= and width= are of a picture: add plot=schedule, network or images")
+        if typed := "run" if self.run else "width" if self.width != ReportArguments.width else "":
+            raise UserError(f"{typed}= is of a picture: add plot=schedule, network or images")
         if self.serve not in ("true", "false"):
             raise UserError(f"serve={self.serve}: must be true or false")
         if not re.fullmatch(r"[0-9]{1,5}", self.port) or int(self.port) > MOST_PORT:
@@ -109,7 +111,12 @@ def write(chosen: ReportArguments) -> None:
     if not (found.studies or found.others):
         raise UserError(f"store={chosen.store} holds neither a study nor a finished run yet; bot-train makes one")
     text = whole_page(found).encode()
-    write_whole(path, lambda temporary: temporary.write_bytes(text))
+    if chosen.figures and local_path("figures", chosen.figures).is_file():
+        raise UserError(f"figures={chosen.figures}: is a file: name a folder")
+    try:
+        write_whole(path, lambda temporary: temporary.write_bytes(text))
+    except OSError as error:
+        raise UserError(f"file={chosen.file}: cannot be written ({error.strerror})") from error
     if chosen.figures:
         from bagoftricks.report.page.drawings import save_pictures
 

@@ -36,8 +36,7 @@ class TableArguments:
     format: str = ""
     """text, markdown, csv, latex, html or json, alone on standard output; default: text on a terminal, else markdown"""
     file: str = ""
-    """table.tex: write the table to a file, in the format of its suffix (txt, md, csv, tex, html, json, parquet); with
-    plot=, the picture (svg, pdf, png)"""
+    """table.tex: write a file, by its suffix txt, md, csv, tex, html, json or parquet; with plot=, svg, pdf or png"""
     experiment: str = ""
     """the study that bot-sweep made of an experiment"""
     scale: str = "laptop"
@@ -56,21 +55,21 @@ class TableArguments:
     data.limit, host ...); mce, relative_mce, mfr or the name of a corruption for runs that were evaluated on corrupted
     images; time_to_accuracy of a study"""
     metric: str = ""
-    """time_to_accuracy: the seconds in training to target=, as DAWNBench counts them"""
+    """time_to_accuracy: seconds of training to target="""
     target: str = ""
     """share of right answers for time_to_accuracy"""
     price_per_hour: str = ""
     """of the device: what training and 10,000 predictions cost"""
     compare: str = ""
-    """page or JSON of a study: which of its numbers repeat in the study of that name here (docs/travel.md)"""
+    """page or JSON of a study: what repeats here (docs/travel.md)"""
     plot: str = NO_PLOT
-    """a picture instead: forest, ladder, curves, pareto, effects, resolution or corruptions of a study, curves of the
-    rows; plot= alone lists them with what is lacking (docs/pictures.md)"""
+    """a picture instead: forest, ladder, curves, pareto, effects, resolution or corruptions; plot= alone lists them
+    with what is lacking"""
     width: str = "3.5"
-    """of the picture in inches: 3.5 is a column of a paper, and 5.5 or more puts panels next to each other"""
+    """of the picture in inches: 3.5 is a column of a paper"""
 
     caption: str = ""
-    """of a study in LaTeX, instead of the usual one; {lock} in it: the digest of the study"""
+    """of LaTeX; in it, {lock} is the digest of the study"""
 
     @classmethod
     def of(cls, arguments: list[str]) -> "TableArguments":

@@ -46,6 +46,8 @@ def given_square(image: GivenImage, augment: Augment, max_pixels: int) -> UInt8[
 def _file(image: GivenImage, max_pixels: int) -> ImageFile | None:
     advice = "leave it out"
     if isinstance(image, str | os.PathLike):
+        if not os.path.exists(image):
+            raise DataError(f"{os.fspath(image) or 'an image with an empty name'}: no such file")
         return ImageFile(os.fspath(image), max_pixels, advice)
     if isinstance(image, bytes | bytearray):
         return ContentsFile(f"an image of {len(image):,} bytes", max_pixels, advice, contents=bytes(image))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from bagoftricks import __version__
+from bagoftricks.errors import UserError
 from bagoftricks.plugins import typed_text
 from bagoftricks.report.dawnbench import TIME
 from bagoftricks.report.labels import short_label, weights_label
@@ -19,6 +20,7 @@ from bagoftricks.report.study import all_runs, draw_study, flatten
 from bagoftricks.report.study_parts import StudyRow
 from bagoftricks.report.study_results import StudyResults, load_results
 from bagoftricks.report.study_robustness import ROBUSTNESS
+from bagoftricks.report.styles import STYLES
 from bagoftricks.report.table import record_rows
 from bagoftricks.store.json_fields import Json
 from bagoftricks.store.record import Cost, CurvePoint, Record
@@ -160,6 +162,8 @@ class Study:
 
     def table(self, style: str = "text") -> str:
         """Return the table as bot-table prints it: ``style`` is text, markdown, latex, html, csv or json."""
+        if style not in (styles := (*STYLES, "csv", "json")):
+            raise UserError(f"style={style}: must be one of {', '.join(styles)}")
         return draw_study(self.results, style)
 
     def plot(self, kind: str = "forest") -> "Drawing":

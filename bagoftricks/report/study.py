@@ -200,16 +200,16 @@ def latex_study(
     told = {"against"} if against else set()
     alike = {row.n for row in rows}
     told |= {"n"} if len(alike) == 1 else set()
-    seeds = f"{alike.pop()} seeds" if len(alike) == 1 else "n seeds"
-    caption = [
-        results.title[:1].upper() + results.title[1:].rstrip("."),
-        f"Mean ± half of the 95 % t interval over {seeds}",
-    ]
+    seeds = f"{max(alike)} seeds" if len(alike) == 1 else "n seeds"
+    over = (
+        "One seed: no interval, no conclusion" if alike == {1} else f"Mean ± half of the 95 % t interval over {seeds}"
+    )
+    caption = [results.title[:1].upper() + results.title[1:].rstrip("."), over]
     if any(row.comparison for row in rows):
         caption += [against[:1].upper() + against[1:]] if against else []
-        caption.append(
-            "Differences are paired by seed; verdicts at 0.05 by Holm-corrected p (n.d.: not distinguishable)"
-        )
+        tested = any(row.comparison and row.comparison.p_holm is not None for row in rows)
+        verdicts = "; verdicts at 0.05 by Holm-corrected p (n.d.: not distinguishable)" if tested else ""
+        caption.append(f"Differences are paired by seed{verdicts}")
     if results.study.source:
         caption.append(f"Paper: {results.study.source.rstrip('.')}")
     table = tabulate_rows([{key: cell for key, cell in row.items() if key not in told} for row in cells], "latex")

@@ -207,7 +207,9 @@ def read_lock(setting: str, value: str, name: str = "") -> Lock:
     try:
         found = _find(_read(path))
         newer = any(isinstance(number := values.get("format"), int) and number > LOCK_FORMAT for values in found)
-        locks = [] if newer else list(map(_checked, found))
+        locks = [] if newer else list({str(values[SEAL]): _checked(values) for values in found}.values())
+    except FileNotFoundError as error:
+        raise UserError(f"{setting}={value}: no such file") from error
     except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise UserError(f"{setting}={value}: holds no lock of a study ({why}): name a page or JSON of one") from error

@@ -143,7 +143,15 @@ def test_another_thread_trains_as_well(here):
     assert done[0].folder.is_dir()
 
 
-def test_an_interrupted_run_is_saved_and_the_same_call_resumes_it(here, monkeypatch, capsys):
+@pytest.fixture
+def ctrl_c():
+    """Python's own handler: a program that a shell started in the background ignores Ctrl-C."""
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, earlier)
+
+
+def test_an_interrupted_run_is_saved_and_the_same_call_resumes_it(here, monkeypatch, capsys, ctrl_c):
     from bagoftricks.training.trainer import Trainer
 
     step = Trainer.step

@@ -94,7 +94,7 @@ def test_a_picture_of_settings_or_of_a_run_is_drawn_without_training(bot, tmp_pa
         ("plot=network", "plot=network needs a file"),
         ("plot=network file=n.svg run=last lr=1", "lr: with run=, the settings are the run's"),
         ("plot=network file=n.svg run=abc store=none", "no such folder"),
-        ("run=last", "run= and width= are of a picture"),
+        ("run=last", "run= is of a picture"),
     ],
 )
 def test_what_cannot_be_drawn_of_a_run_is_one_line(bot, arguments, message):

@@ -86,6 +86,7 @@ def made(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 @pytest.mark.parametrize("title", sections())
 def test_the_commands_of_the_readme_run_as_they_stand(bot, made, monkeypatch, title):
     monkeypatch.chdir(made)

@@ -190,3 +190,11 @@ def test_results_have_values_and_paired_differences_by_seed():
     assert results.values("plain") == {0: 70.0, 1: 71.0, 2: 72.0}
     assert results.differences("cosine") == pytest.approx({1: -0.9, 2: -0.8})
     assert results.differences("plain") == {}
+
+
+def test_latex_of_one_seed_says_that_nothing_follows():
+    arms = {name: {0: record(id=name, metrics=scores(top1))} for name, top1 in (("plain", 70.0), ("cosine", 75.0))}
+    shown = draw_study(study_of(arm("plain"), arm("cosine", "plain"), **arms), "latex")
+    assert "One seed: no interval, no conclusion." in shown
+    assert "t interval over 1" not in shown.partition(r"\begin{table}")[2]
+    assert "n.d." not in shown

@@ -54,7 +54,7 @@ class Reported:
 def load_report(store: Store, names: Sequence[str], command: str) -> Reported:
     """Return the studies of these names; without names, all studies and runs of the store. Raises UserError."""
     found = []
-    for number, name in enumerate(names or study_names(store), start=1):
+    for number, name in enumerate(dict.fromkeys(names or study_names(store)), start=1):
         results = load_results(Store(store.root), name)
         found.append(ReportedStudy(results, unfinished_runs(results, store), f"s{number}"))
     known = {record.id for study in found for record in study.results.every_record}

@@ -112,11 +112,13 @@ def _box(place: BlockPlace, whole: list[str], plain: list[str], without: Mapping
 def _layers(network: nn.Module) -> Layers:
     """Return the layers of each block, in the order in which they were built, without those that do nothing."""
     places: dict[str, BlockPlace] = {}
+    first: dict[int, int] = {}  # block of each stage
     leaves = [(name, module) for name, module in network.named_modules() if not list(module.children())]
     for name, module in network.named_modules():
         tensors = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
         if tensors and (depth := depth_of(module, tensors[0][0])):
-            title = f"stage {depth.stage}, block {depth.block}" if depth.stage else "stem"
+            block = 1 + depth.block - first.setdefault(depth.stage, depth.block)
+            title = f"stage {depth.stage}, block {block}" if depth.stage else "stem"
             title = "head" if depth.in_head else title
             places[name] = (depth.stage, depth.block, title)
     found: Layers = {place: [] for place in sorted(set(places.values()))}

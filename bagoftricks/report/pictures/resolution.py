@@ -77,7 +77,9 @@ def draw_resolution(of: Material, width: float) -> Drawing:
     axes.plot(seeds, single, "--", color=ORANGE, label="a single comparison")
     axes.axvline(noise.n, color=BLACK, linewidth=0.8, linestyle=":")
     today = found[noise.n - 2]
-    axes.annotate(f"n = {noise.n}: {today:.2g}", (noise.n, today), (5, 6), textcoords="offset points", fontsize=SMALL)
+    axes.annotate(
+        f"n = {noise.n}: {_figure(today)}", (noise.n, today), (5, 6), textcoords="offset points", fontsize=SMALL
+    )
     alpha = LEVEL / noise.comparisons
     own = [detectable(sd, noise.n, alpha) for sd in noise.by_arm.values() if sd > 0]
     axes.plot([noise.n] * len(own), own, ".", color=GREY, markersize=4, markeredgewidth=0, label="by one arm's noise")
@@ -93,9 +95,9 @@ def draw_resolution(of: Material, width: float) -> Drawing:
     return Drawing(
         figure=figure,
         title=of.title("what it can resolve"),
-        description=f"With {noise.n} seeds the study finds a difference of {today:.2g} {of.unit} in 80 % of all cases "
-        f"({low[noise.n - 2]:.2g} to {high[noise.n - 2]:.2g}, as far as the noise is known); with {most} seeds "
-        f"{found[-1]:.2g}.",
+        description=f"With {noise.n} seeds the study finds a difference of {_figure(today)} {of.unit} in 80 % of all "
+        f"cases ({_figure(low[noise.n - 2])} to {_figure(high[noise.n - 2])}, as far as the noise is known); with "
+        f"{most} seeds {_figure(found[-1])}.",
         caption=_caption(of, noise),
         numbers=_numbers(of, noise, rows),
     )
@@ -144,6 +146,11 @@ def _caption(of: Material, noise: SeedNoise) -> str:
         f"Smallest true difference in {of.name} ({of.unit}) that a two-sided paired t-test finds in 80 % of all "
         f"studies, by the number of seeds: at Holm's first and strictest step over {noise.comparisons} comparisons, "
         "and for one alone. Noise: the standard deviation of the paired differences, from what the means of arms and "
-        f"seeds leave of all runs, {noise.sd:.2g} with a 95 % interval from {noise.low:.2g} to {noise.high:.2g} "
-        f"(n = {noise.n} seeds); grey dots: by each arm's own.{images} {of.setting()}"
+        f"seeds leave of all runs, {_figure(noise.sd)} with a 95 % interval from {_figure(noise.low)} to "
+        f"{_figure(noise.high)} (n = {noise.n} seeds); grey dots: by each arm's own.{images} {of.setting()}"
     )
+
+
+def _figure(value: float) -> str:
+    """Return two significant digits, of large values the whole number."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.2g}"

@@ -88,6 +88,7 @@ def styled() -> Iterator[None]:
 
     with style.context(STYLE, after_reset=True), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # an SVG has the text, and its reader's font
+        warnings.filterwarnings("ignore", "constrained_layout not applied")  # a legend of many arms has little room
         yield
 
 
