@@ -41,4 +41,4 @@ def test_the_committed_pictures_are_small_and_those_of_the_readme_are_there():
     assert (
         "results/laptop/refinements/figures/laptop--refinements-laptop-forest.svg" in (ROOT / "README.md").read_text()
     )
-    assert len(STORES) >= 3
+    assert len(STORES) >= 4
