@@ -80,6 +80,8 @@ LOGGERS |= {"mlflow": (of_mlflow, {}), "trackio": (of_trackio, {})}
 
 @pytest.mark.parametrize("name", LOGGERS)
 def test_a_run_that_was_killed_is_one_run_with_every_step_once(name, tmp_path, monkeypatch):
+    if name == "trackio":
+        pytest.importorskip("trackio", reason="pip install 'bagoftricks[trackio]', which needs pillow below 13")
     monkeypatch.chdir(tmp_path)
     read, values = LOGGERS[name]
     if name == "mlflow":
