@@ -8,12 +8,12 @@ from bagoftricks.cli.sweep import (
     SweptStudy,
     greedy,
     how_it_ended,
-    parse,
     planned,
     seconds_each,
     swept_study,
     train_missing,
 )
+from bagoftricks.cli.sweep_arguments import parse
 from bagoftricks.errors import UserError
 from bagoftricks.plugins import extension_arguments
 

@@ -43,7 +43,7 @@ COMMANDS = {
             "Any setting of bot-train holds for all arms. hydra/launcher=joblib, submitit_slurm, submitit_local or ray "
             "starts jobs, slots= at a time.",
         ),
-        ("sweep.py", "Sweep"),
+        ("sweep_arguments.py", "Sweep"),
     ),
     "bot-eval": Command(
         "evaluate a finished run, or a file of weights, without training",

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bagoftricks.cli.app import run_command
+from bagoftricks.cli.key_values import set_texts
 from bagoftricks.cli.streams import say, show_result
-from bagoftricks.errors import UserError, did_you_mean, printable
+from bagoftricks.errors import UserError, printable
 from bagoftricks.folders import local_path
 from bagoftricks.plugins import split_list
 
@@ -49,13 +50,9 @@ class ReportArguments:
     def of(cls, arguments: list[str]) -> "ReportArguments":
         """Read ``key=value`` arguments. Raises UserError with the nearest key."""
         chosen = cls()
-        for argument in arguments:
-            key, equals, value = argument.partition("=")
-            if not equals or key not in vars(chosen):
-                raise UserError(f"'{argument}' is not a setting{did_you_mean(key, vars(chosen))} (bot-report --help)")
-            if not value:
-                raise UserError(f"{key}= is empty: type a value, or leave it out")
-            setattr(chosen, key, value)
+        set_texts(chosen, PROGRAM_REPORT, arguments)
+        if empty := next((argument for argument in arguments if argument.endswith("=")), ""):
+            raise UserError(f"{empty} is empty: type a value, or leave it out")
         chosen.check()
         return chosen
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bagoftricks.cli.app import run_command
+from bagoftricks.cli.key_values import set_texts
 from bagoftricks.cli.streams import name_left_out, say, show_result
-from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.errors import UserError
 from bagoftricks.plugins import split_list
 
 if TYPE_CHECKING:
@@ -75,11 +76,7 @@ class TableArguments:
     def of(cls, arguments: list[str]) -> "TableArguments":
         """Read ``key=value`` arguments. Raises UserError with the nearest key."""
         chosen = cls()
-        for argument in arguments:
-            key, equals, value = argument.partition("=")
-            if not equals or key not in vars(chosen):
-                raise UserError(f"'{argument}' is not a setting{did_you_mean(key, vars(chosen))} (bot-table --help)")
-            setattr(chosen, key, value)
+        set_texts(chosen, "bot-table", arguments)
         if chosen.file and chosen.plot == NO_PLOT:
             from bagoftricks.report.table_file import style_of_file
 

@@ -129,7 +129,7 @@ class Study:
         for label, found in self.results.records.items():
             differences = self.results.differences(label)
             for seed, record in found.items():
-                (row,) = (row for row in record_rows(record) if row.weights == record.reported)
+                (row,) = (row for row in record_rows(record, self.results.measure) if row.reported)
                 own = {"arm": label, "seed": seed, "difference_points": differences.get(seed)}
                 rows.append({**own, **_run_values(row)})
         return _frame(rows, self.store, self.notes, self.results, columns=("arm", "seed", "difference_points"))
@@ -200,8 +200,11 @@ def _curve_rows(record: Record, store: Store) -> list[Json]:
     """Return the evaluations of a run: those of its metrics file, or the accuracies in its record without one."""
     try:
         rows = read_metrics(store.folder(record.id) / METRICS)
-        whole: list[Json] = [{key: v if key == "weights" else _number(v) for key, v in row.items()} for row in rows]
-    except (ValueError, TypeError):
+        whole: list[Json] = [
+            {"weights": row["weights"]} | {key: _number(value) for key, value in row.items() if key != "weights"}
+            for row in rows
+        ]
+    except (ValueError, TypeError, KeyError):  # damaged
         whole = []
     names = CurvePoint.__dataclass_fields__
     points: list[Json] = [{name: getattr(point, name) for name in names} for point in record.cost.curve]

@@ -67,14 +67,7 @@ def _without(arm: LockedArm, settings: Json, tricks: Json) -> LockedArm:
 
 
 def _data(record: Record) -> LockedData:
-    data = record.data
-    return LockedData(
-        name=data.name,
-        digest=data.digest,
-        classes=data.classes,
-        train_images=data.train_images,
-        val_images=data.val_images,
-    )
+    return LockedData(**{f.name: getattr(record.data, f.name) for f in fields(LockedData)})
 
 
 def _machine(record: Record) -> LockedMachine:

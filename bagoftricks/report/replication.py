@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 
 from bagoftricks.escape import for_json
 from bagoftricks.plugins import typed_text
@@ -49,23 +50,46 @@ class RepeatedStudy:
     notes: tuple[str, ...] = field(default_factory=tuple)
 
 
+@dataclass(frozen=True)
+class ComparedScore:
+    """One score of all runs there and here, by arm and seed; ``same``: arms that are identical bit for bit."""
+
+    lock: Lock
+    results: StudyResults
+    score: str
+    same: frozenset[str]
+
+    @cached_property
+    def there(self) -> Mapping[str, BySeed]:
+        return {arm.label: scores_there(arm, self.score) for arm in self.lock.arms}
+
+    @cached_property
+    def here(self) -> Mapping[str, BySeed]:
+        return {arm.label: self._here(arm) for arm in self.lock.arms}
+
+    def _here(self, arm: LockedArm) -> BySeed:
+        """Return the score of an arm here by seed, none where it was evaluated in another way."""
+        if arm.label not in self.results.records:
+            return {}
+        alike = self.score == "top1" or arm.evaluation == self.results.arm(arm.label).evaluation
+        return self.results.values(arm.label, self.score) if alike else {}
+
+    def runs(self, *labels: str) -> tuple[str, ...]:
+        """Return the ids of the runs here of these arms."""
+        return tuple(record.id for label in labels for record in self.results.records.get(label, {}).values())
+
+
 def compare_study(lock: Lock, results: StudyResults) -> RepeatedStudy:
     """Return which means of the arms, and which of their differences, repeat."""
-    rows = []
-    for score in HEADINGS:
-        there = {arm.label: scores_there(arm, score) for arm in lock.arms}
-        here = {label: _scores_here(lock, results, label, score) for label in results.records}
-        here = {arm.label: here.get(arm.label, {}) for arm in lock.arms}
-        if any(there.values()):
-            rows += _levels(lock, results, score, there, here) + _differences(lock, results, score, there, here)
-    pairs = list(_same_runs(lock, results))
+    pairs, same = list(_same_runs(lock, results)), frozenset(identical_arms(lock, results))
+    scores = [ComparedScore(lock, results, score, same) for score in HEADINGS]
     return RepeatedStudy(
         name=results.study.name,
         lock=lock_digest(lock)[:DIGITS],
-        rows=tuple(rows),
+        rows=tuple(row for of in scores if any(of.there.values()) for row in (*_levels(of), *_differences(of))),
         same_runs=len(pairs),
         identical=sum(is_identical(run, record) for run, record in pairs),
-        notes=tuple(_notes(lock, results)),
+        notes=tuple(_notes(lock, results, pairs)),
     )
 
 
@@ -80,35 +104,23 @@ def scores_there(arm: LockedArm, score: str) -> BySeed:
     return found
 
 
-def _scores_here(lock: Lock, results: StudyResults, label: str, score: str) -> BySeed:
-    """Return a score of an arm here by seed, none where it was evaluated in another way."""
-    there = next((arm.evaluation for arm in lock.arms if arm.label == label), None)
-    return results.values(label, score) if score == "top1" or there == results.arm(label).evaluation else {}
-
-
-def _levels(
-    lock: Lock,
-    results: StudyResults,
-    score: str,
-    there: Mapping[str, BySeed],
-    here: Mapping[str, BySeed],
-) -> list[RepeatedRow]:
+def _levels(of: ComparedScore) -> list[RepeatedRow]:
     """Return a row for the mean of each arm that was run there or here."""
-    arms = [arm for arm in lock.arms if there[arm.label] or here[arm.label]]
-    same = identical_arms(lock, results)
-    found = corrected([repeat_of(list(there[a.label].values()), list(here[a.label].values())) for a in arms])
+    arms = [arm.label for arm in of.lock.arms if of.there[arm.label] or of.here[arm.label]]
+    values = [(list(of.there[label].values()), list(of.here[label].values())) for label in arms]
+    found = corrected([repeat_of(*both) for both in values])
     return [
         RepeatedRow(
-            arm=arm.label,
-            score=score,
+            arm=label,
+            score=of.score,
             against=None,
-            there=_summary(list(there[arm.label].values())),
-            here=_summary(list(here[arm.label].values())),
+            there=_summary(both[0]),
+            here=_summary(both[1]),
             repeat=repeat,
-            verdict="identical" if arm.label in same else repeat_verdict(repeat),
-            runs=tuple(record.id for record in results.records.get(arm.label, {}).values()),
+            verdict="identical" if label in of.same else repeat_verdict(repeat),
+            runs=of.runs(label),
         )
-        for arm, repeat in zip(arms, found, strict=True)
+        for label, both, repeat in zip(arms, values, found, strict=True)
     ]
 
 
@@ -122,36 +134,28 @@ def identical_arms(lock: Lock, results: StudyResults) -> set[str]:
     return found
 
 
-def _differences(
-    lock: Lock,
-    results: StudyResults,
-    score: str,
-    there: Mapping[str, BySeed],
-    here: Mapping[str, BySeed],
-) -> list[RepeatedRow]:
+def _differences(of: ComparedScore) -> list[RepeatedRow]:
     """Return a row for each comparison of the study, paired by seed within each of the two."""
-    pairs = [(arm.label, arm.compare_to) for arm in lock.arms if arm.compare_to and there[arm.label]]
-    pairs = [(label, against) for label, against in pairs if there[against]]
-    first = {made.label: made for made in compare(there, pairs, higher_is_better=score == "top1")}
-    gains = [(_paired(there, *pair), _paired(here, *pair)) for pair in pairs]
+    pairs = [(arm.label, arm.compare_to) for arm in of.lock.arms if arm.compare_to and of.there[arm.label]]
+    pairs = [(label, against) for label, against in pairs if of.there[against]]
+    first = {made.label: made for made in compare(of.there, pairs, higher_is_better=of.score == "top1")}
+    gains = [(_paired(of.there, *pair), _paired(of.here, *pair)) for pair in pairs]
     found = corrected([repeat_of(*both) for both in gains])
-    rows, same = [], identical_arms(lock, results)
-    for (label, against), both, repeat in zip(pairs, gains, found, strict=True):
-        claimed = _claimed(first[label])
-        ids = [r.id for arm in (label, against) for r in results.records.get(arm, {}).values()]
-        rows.append(
-            RepeatedRow(
-                arm=label,
-                score=score,
-                against=against,
-                there=_summary(both[0]),
-                here=_summary(both[1]),
-                repeat=repeat,
-                verdict="identical" if {label, against} <= same else repeat_verdict(repeat, claimed=claimed),
-                runs=tuple(ids),
-            )
+    return [
+        RepeatedRow(
+            arm=label,
+            score=of.score,
+            against=against,
+            there=_summary(both[0]),
+            here=_summary(both[1]),
+            repeat=repeat,
+            verdict="identical"
+            if {label, against} <= of.same
+            else repeat_verdict(repeat, claimed=_claimed(first[label])),
+            runs=of.runs(label, against),
         )
-    return rows
+        for (label, against), both, repeat in zip(pairs, gains, found, strict=True)
+    ]
 
 
 def _claimed(comparison: Comparison) -> float | None:
@@ -185,7 +189,7 @@ def is_identical(run: LockedRun, record: Record) -> bool:
     return run.id == record.id and run.metrics == record.metrics
 
 
-def _notes(lock: Lock, results: StudyResults) -> Iterator[str]:
+def _notes(lock: Lock, results: StudyResults, pairs: Sequence[tuple[LockedRun, Record]]) -> Iterator[str]:
     """Yield what was compared with what, and what differs besides the results."""
     yield f"there: {lock_line(lock)}"
     yield f"here: study {results.study.name}, made by: {results.study.command}"
@@ -196,7 +200,6 @@ def _notes(lock: Lock, results: StudyResults) -> Iterator[str]:
         yield f"arms here alone: {', '.join(alone)}"
     if set(lock.seeds) != set(results.study.seeds):
         yield f"seeds: {_listed(lock.seeds)} there, {_listed(results.study.seeds)} here"
-    pairs = list(_same_runs(lock, results))
     identical = sum(is_identical(run, record) for run, record in pairs)
     total = sum(len(arm.runs) for arm in lock.arms)
     yield f"{len(pairs)} of the {total} runs have one id there and here; {identical} of these are the same bit for bit"

@@ -71,7 +71,7 @@ class RunLog:
             self.file = StepsFile(path, columns, facts.done, before=self.before)
         except OSError as error:
             self.note(f"warning: {path} cannot be written ({error.strerror}): the run goes on without it")
-        self.hook = self.trainer.optimizer.register_step_pre_hook(self._read_norm)
+        self.trainer.optimizer.register_step_pre_hook(self._read_norm)
         for name, logger in self.loggers.items():
             courier = Courier(name, logger)
             courier.start(facts, self._earlier() if facts.done and logger.repeats == "all" else [])
@@ -96,7 +96,6 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.hook.remove()
         with suppress(Exception):  # after an error of the device, nothing arrives
             self.flush()
         outcome = "done" if kind is None else "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"

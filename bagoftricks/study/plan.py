@@ -96,8 +96,8 @@ def make_plan(arms: Sequence[Arm], seeds: Sequence[int], overrides: Sequence[str
             for seed in seeds:
                 prepared = of_arm.with_seed(seed)
                 command = bot_train([*typed, f"seed={seed}"])
-                run = PlannedRun(arm.label, seed, prepared.id, prepared.settings, command, evaluation)
-                runs.append(replace(run, identity=prepared.identity))
+                made = prepared.id, prepared.settings, command, evaluation, prepared.identity
+                runs.append(PlannedRun(arm.label, seed, *made))
         except UserError as error:
             impossible[arm.label] = str(error)
     needs = {arm.label: ", ".join(arm.needs) for arm in arms if arm.needs}

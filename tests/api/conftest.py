@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 import bagoftricks as bot
+from bagoftricks.folders import forget_user_folders
 from bagoftricks.measure.speed import Timing
 from bagoftricks.plugins import forget_plugins
 
@@ -23,6 +24,7 @@ def untimed(monkeypatch):
     monkeypatch.setattr("bagoftricks.run.execute.time_inference", lambda *args, **kwargs: Timing(64, 1.0, 1.0, 1.0, 5))
     yield
     forget_plugins()
+    forget_user_folders()
 
 
 @pytest.fixture(scope="session")

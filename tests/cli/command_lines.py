@@ -19,7 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from bagoftricks.cli import app
 from bagoftricks.cli.compose import compose_settings
 from bagoftricks.cli.conf import YAML_GROUPS, options
-from bagoftricks.cli.sweep import parse
+from bagoftricks.cli.sweep_arguments import parse
 from bagoftricks.cli.text import setting_types
 from bagoftricks.data import Dataset, find_dataset
 from bagoftricks.run.check import check

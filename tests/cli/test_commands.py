@@ -183,6 +183,7 @@ def test_bench_counts_without_measuring(bot):
     assert json.loads(done.out) == {"params": 25_576_264, "macs": 4_328_824_832}
 
 
+@pytest.mark.slow
 def test_bench_counts_the_rows_of_a_table_beside_the_papers_numbers(bot):
     done = bot("bot-bench", "experiment=bag_of_tricks/table5", "measure=false", "format=json")
     rows = {row["label"]: row for row in json.loads(done.out)}

@@ -174,8 +174,8 @@ def small_lock(tmp_path_factory):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda v: v["settings"].update({"hydra.run.dir": "/tmp/x"}), "'hydra.run.dir' is no setting of a study"),
-        (lambda v: v["settings"].update({"store": "/tmp/x"}), "'store' is no setting of a study"),
+        (lambda v: v["settings"].update({"hydra.run.dir": "elsewhere"}), "'hydra.run.dir' is no setting of a study"),
+        (lambda v: v["settings"].update({"store": "elsewhere"}), "'store' is no setting of a study"),
         (lambda v: v["settings"].update({"plugins": ["evil.py"]}), "'plugins' is no setting of a study"),
         (lambda v: v["settings"].update({"model._target_": "os.system"}), "'model._target_' is no setting of a study"),
         (lambda v: v["settings"].update({"lr": "${oc.env:HOME}"}), "lr"),

@@ -122,6 +122,7 @@ def test_tables_show_what_was_measured_and_each_corruption_on_request(bot, train
     assert "did you mean 'mce'" in one_line(bot("bot-table", "columns=[mcee]"))
 
 
+@pytest.mark.slow
 def test_rows_that_were_trained_for_the_corruptions_are_marked_with_the_reason(bot):
     done = bot("bot-train", "+regularize=randaugment", *FAST, *CORRUPTED)
     row = done.out.splitlines()[2]
@@ -221,6 +222,7 @@ def test_a_sweep_adds_the_evaluation_to_what_is_trained_and_tables_it(bot, monke
     assert f"- {NAME}: 15 corruptions" in table.out
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_fails_in_a_sweep_leaves_the_run_finished(bot, trained, monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("no memory")

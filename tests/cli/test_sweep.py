@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bagoftricks.cli.sweep import parse, split_tricks
+from bagoftricks.cli.sweep_arguments import parse, split_tricks
 from bagoftricks.errors import UserError
 from bagoftricks.study.plan import latest
 from tests.cli.test_commands import FAST, one_line
@@ -148,6 +148,7 @@ def test_a_sweep_gives_its_teacher_to_the_arms_that_have_one(bot, tmp_path):
     assert "0 to train" in bot("bot-sweep", *sweep, teacher).err
 
 
+@pytest.mark.slow
 def test_the_papers_table_of_refinements_takes_a_teacher(bot, train_once, monkeypatch):
     monkeypatch.setattr("bagoftricks.study.estimate.seconds_from_steps", lambda run: 60.0)
     teacher = train_once(*FAST)["id"]

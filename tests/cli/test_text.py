@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from bagoftricks.cli.app import launch
 from bagoftricks.cli.compose import compose_settings
 from bagoftricks.cli.eval import EvalArguments, parsed_overrides
-from bagoftricks.cli.sweep import parse
+from bagoftricks.cli.sweep_arguments import parse
 from bagoftricks.cli.table import TableArguments
 from bagoftricks.cli.text import as_typed, is_text, quoted, setting_types, unescape
 from bagoftricks.plugins import join_list, split_list

@@ -107,6 +107,7 @@ def our_networks():
             continue  # the trick has no place in this network, or the kind needs a name
 
 
+@pytest.mark.slow
 def test_no_network_of_ours_trains_through_one():
     models = dict(our_networks())
     assert "ResNet.stages.1.0.shortcut.conv" in strided_pointwise(models["resnet None"], PIXELS)

@@ -1,17 +1,19 @@
 """Frames: one row for each run, evaluation or arm, units in the names, one type in each column, provenance."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from bagoftricks.report.column import Column
+from bagoftricks.report.dawnbench import Measure
 from bagoftricks.report.frames import Study, corruptions, curves, results, study
 from bagoftricks.report.table import record_rows, render
 from bagoftricks.store.store import Store
 from bagoftricks.study.arms import Arm
 from bagoftricks.study.plan import Plan, save_study
-from tests.report.test_study import scores, two_arms
+from tests.report.test_study import arm, scores, study_of, two_arms
 from tests.store.test_store import record, robustness
 
 
@@ -127,3 +129,16 @@ def test_frames_json_and_text_have_the_same_numbers(store):
     assert [row["params"] for row in values] == frame["params"].tolist()
     lines = render(rows, [Column("top1", "top-1 %", "{:.2f}".format)], "text").splitlines()[2:]
     assert [float(line) for line in lines] == frame["top1_percent"].tolist()
+
+
+def test_runs_of_a_study_of_times_have_their_seconds(tmp_path):
+    curve = [{"epoch": 1, "steps": 4, "weights": "last", "train_seconds": 2.0, "top1": 60.0}]
+    plain = {0: record(id="p", metrics=scores(60.0), cost={"curve": curve})}
+    timed = replace(study_of(arm("plain"), plain=plain), measure=Measure(target=0.5))
+    assert Study(timed, Store(tmp_path)).runs["time_to_accuracy_seconds"].tolist() == [2.0]
+
+
+@pytest.mark.parametrize("text", ["epoch,top1\n1,61\n", "epoch,weights,top1\n1,last,61,9\n", "\xff"])
+def test_metrics_that_are_none_of_ours_are_left_for_those_of_the_record(store, text):
+    (store.folder("a") / "metrics.csv").write_text(text, encoding="latin-1")
+    assert curves(store.root)["top1_percent"].tolist() == [60.0]

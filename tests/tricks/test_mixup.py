@@ -160,6 +160,7 @@ def test_the_weights_of_pairs_have_the_moments_of_the_beta_distribution(alpha, v
     assert weights.var().item() == pytest.approx(variance, abs=0.002)
 
 
+@pytest.mark.slow
 def test_the_weights_of_batches_have_the_moments_of_the_beta_distribution():
     # The weight is what an image keeps of itself; a batch that the permutation left alone shows nothing.
     apply, batch = the_edit("mixup", alpha=0.2).apply, Batch(torch.zeros(8, 3, 1, 1), torch.eye(8))

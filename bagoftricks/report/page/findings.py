@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bagoftricks.report.study import difference, shown_effect
@@ -56,10 +57,11 @@ class ReportedStudy:
     results: StudyResults
     unfinished: tuple[UnfinishedRun, ...] = ()
     anchor: str = "s1"
-    rows: tuple[StudyRow, ...] = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "rows", tuple(self.results.rows()))
+    @cached_property
+    def rows(self) -> list[StudyRow]:
+        """Rows of the study's table."""
+        return self.results.rows()
 
     @property
     def wanted(self) -> int:

@@ -72,8 +72,8 @@ def draw_schedule(checked: Checked, train_images: int, width: float) -> Drawing:
     return Drawing(
         figure=_figure(found, settings.epochs, width),
         title=f"Schedule of {names}",
-        description=f"Over {settings.epochs} epochs the learning rate goes from {values[0]:.3g} over {max(values):.3g} "
-        f"to {values[-1]:.3g}. {f'Tricks act: {acting}' if acting else 'No trick changes batches or averages'}.",
+        description=f"The learning rate begins at {values[0]:.3g}, is at most {max(values):.3g} and ends at "
+        f"{values[-1]:.3g}. {f'Tricks act: {acting}' if acting else 'No trick changes batches or averages'}.",
         caption=f"Schedule of {names}: {settings.epochs} epochs of {steps_per_epoch:,} steps ({train_images:,} images, "
         f"batch {settings.batch_size}), computed from the composed recipe; nothing was trained, so there is no "
         "interval. Learning rate: of parameters whose rate no trick scales. Bars: the part of the run in which a trick "

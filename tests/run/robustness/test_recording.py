@@ -189,6 +189,7 @@ def test_a_baseline_runs_errors_take_alexnets_place(evaluate):
     assert result_of(record, name).normaliser == f"run {base.id[:8]}"
 
 
+@pytest.mark.slow
 def test_known_errors_are_not_counted_again_for_another_normaliser(evaluate, monkeypatch):
     base, record = evaluate(), evaluate(seed=1)
     monkeypatch.setattr(recording, "count_errors", lambda *args: pytest.fail("evaluated again"))

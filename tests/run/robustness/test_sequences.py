@@ -62,6 +62,7 @@ def test_a_killed_count_goes_on_where_it_stopped_and_no_batch_size_changes_a_fli
         assert without_times(again.robustness[name]) == whole
 
 
+@pytest.mark.slow
 def test_the_score_is_the_mean_over_alexnets_and_the_row_says_what_it_is_of(evaluate):
     name = "imagenet_p[limit=5]"
     record = evaluate(protocol="imagenet_p", limit=5)

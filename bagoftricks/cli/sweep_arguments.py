@@ -1,0 +1,167 @@
+"""Arguments of bot-sweep, as typed. Loads neither Hydra nor torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from bagoftricks.cli.launchers import is_launcher
+from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.plugins import split_list
+from bagoftricks.registry import MOST, check_range
+from bagoftricks.store.json_fields import Json
+
+NUMBERS: dict[str, tuple[type, float, float]] = {  # bot-sweep's own: kind, least and most
+    "max_tricks": (int, 1, 64),
+    "runs": (int, 1, 65_536),
+    "resolution": (int, 1, 64),
+    "max_arms": (int, 1, 65_536),
+    "slots": (int, 0, 1024),
+    "time_limit": (float, 0.001, 1e9),
+    "floor": (float, 0.0, 1e9),
+    "target": (float, 0.0, 1.0),
+    "price_per_hour": (float, 0.0, 1e9),
+}
+SEEDS_AT_MOST = 1000
+OF_DESIGNS = ("tricks", "max_tricks", "max_arms", "runs", "resolution", "floor")
+OF_THE_STUDY = ("experiment", "scale", "design", "seeds", "metric", "target", *OF_DESIGNS)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Arguments of bot-sweep that are not settings of its runs."""
+
+    from_: str | None = None
+    """page or JSON of a study: exactly its runs (docs/travel.md)"""
+    experiment: str | None = None
+    """rows of a paper's table, or of your own YAML file"""
+    scale: str = "laptop"
+    """of the experiment: laptop, or paper"""
+    design: str | None = None
+    """stack, one_at_a_time, leave_one_out, factorial, fractional, arms or greedy"""
+    tricks: tuple[str, ...] = ()
+    """of the design: [a,b(key=value)]; for arms: sets, as [a+b]"""
+    seeds: tuple[int, ...] = (0,)
+    """3: the seeds 0, 1 and 2 of every arm; [0,7]: these two"""
+    max_tricks: int | None = None
+    """factorial: only sets of up to this many tricks"""
+    max_arms: int = 512
+    """refuse a design of more arms"""
+    runs: int | None = None
+    """fractional: number of arms"""
+    resolution: int | None = None
+    """fractional: resolution of the design"""
+    floor: float | None = None
+    """greedy: least images per second at inference"""
+    metric: str | None = None
+    """judge by top1, or by time_to_accuracy as DAWNBench does"""
+    target: float | None = None
+    """share of right answers for time_to_accuracy"""
+    price_per_hour: float | None = None
+    """of the device: show what training and predictions cost"""
+    name: str | None = None
+    """the study's name; default: the experiment or the design"""
+    plan: bool = False
+    """true: print the runs and the time they take, start none"""
+    slots: int = 1
+    """runs at a time, each in its own process; 0: in this one"""
+    time_limit: float | None = None
+    """seconds after which a run is ended, as failed"""
+    retry: str = "none"
+    """failed: train failed runs again"""
+    skip: bool = False
+    """true: leave out arms that cannot run, instead of stopping"""
+    launcher: tuple[str, ...] = ()  # overrides of hydra/launcher
+    overrides: tuple[str, ...] = ()
+
+
+def parse(arguments: Sequence[str]) -> Sweep:
+    """bot-sweep's own settings; the others go to the runs."""
+    own = {f.name.rstrip("_") for f in fields(Sweep)} - {"overrides", "launcher"}
+    given: Json = {}
+    overrides = []
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals and not argument.startswith("~"):
+            meant = did_you_mean(argument.lstrip("-"), [f"{name}=" for name in own])
+            raise UserError(f"'{argument}' is not key=value{meant} (bot-sweep --help)")
+        if (name := key.lstrip("+")) in own:
+            given[name] = _value(name, value)
+        elif key == "seed":
+            raise UserError("seed= is for one run: type seeds=3, or seeds=[0,7]")
+        elif key in ("extend", "restart"):
+            raise UserError(f"{key}= is for one run: type it with bot-train")
+        elif key == "rerun":
+            raise UserError("rerun= is for one run: a sweep trains what is missing; give bot-train the run's command")
+        else:
+            overrides.append(argument)
+    if "from" in given:
+        if made := [name for name in given if name in OF_THE_STUDY]:
+            raise UserError(f"{made[0]}= is the study's own: from= has it already, leave it out")
+        given["from_"] = given.pop("from")
+    if "experiment" in given and "design" in given:
+        raise UserError("experiment= has its own arms: leave design= out, or give design= and tricks= alone")
+    for name in given:
+        if name in OF_DESIGNS and ("experiment" in given or (name == "floor" and given.get("design") != "greedy")):
+            raise UserError(f"{name}= belongs to {'design=greedy' if name == 'floor' else 'design='}: leave it out")
+    if "experiment" not in given and "scale" in given:
+        raise UserError("scale= belongs to experiment=: without one, type preset=cifar_laptop or other settings")
+    launcher = tuple(override for override in overrides if is_launcher(override))
+    return Sweep(**given, launcher=launcher, overrides=tuple(o for o in overrides if o not in launcher))
+
+
+def _value(key: str, text: str) -> Any:
+    """Return the value of one of bot-sweep's own settings."""
+    if key == "tricks":
+        return tuple(split_tricks(text))
+    if key == "seeds":
+        return _seeds(text)
+    if key in ("plan", "skip"):
+        if text.lower() not in ("true", "false"):
+            raise UserError(f"{key}={text}: must be true or false")
+        return text.lower() == "true"
+    if key == "retry" and text not in ("failed", "none"):
+        raise UserError(f"retry={text}: must be failed or none")
+    if key not in NUMBERS:
+        return text
+    kind, least, most = NUMBERS[key]
+    try:
+        number = kind(text)
+    except ValueError:
+        raise UserError(f"{key}={text}: must be a {'whole ' if kind is int else ''}number") from None
+    check_range(key, number, least, most)
+    return number
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        given = [int(seed) for seed in split_list(text)]
+    except ValueError:
+        raise UserError(f"seeds={text}: must be how many, as seeds=3, or a list, as seeds=[0,7]") from None
+    if text.startswith("["):
+        seeds = given
+    elif len(given) == 1:
+        check_range("seeds", given[0], 0, SEEDS_AT_MOST)
+        seeds = list(range(given[0]))
+    else:
+        raise UserError(f"seeds={text}: must be how many, as seeds=3, or a list, as seeds=[0,7]")
+    for seed in seeds:
+        check_range("seeds", seed, 0, MOST[int])
+    if not seeds:
+        raise UserError("seeds is empty: type seeds=3 for the seeds 0, 1 and 2, or seeds=[0,7]")
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"seeds={seeds}: a seed is given twice")
+    return tuple(seeds)
+
+
+def split_tricks(text: str) -> list[str]:
+    """``[a,b(x=1,y=2)]`` -> ``["a", "b(x=1,y=2)"]``: commas within parentheses belong to a trick."""
+    inner = text.strip().removeprefix("[").removesuffix("]")
+    parts, depth, current = [], 0, ""
+    for character in inner:
+        depth += (character == "(") - (character == ")")
+        if character == "," and depth == 0:
+            parts.append(current)
+            current = ""
+        else:
+            current += character
+    return [part.strip() for part in [*parts, current] if part.strip()]
