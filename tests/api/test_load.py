@@ -85,7 +85,8 @@ def test_images_that_cannot_be_read_are_one_line(trained, unchecked):
     loaded = trained.load()
     Path("text.jpg").write_text("no image")
     for image, message in (
-        ("missing.png", "missing.png"),
+        ("missing.png", "^missing.png: no such file"),
+        ("", "^an image with an empty name: no such file"),
         ("text.jpg", "text.jpg cannot be read as an image"),
         (b"", "an image of 0 bytes cannot be read as an image .an empty file"),
         (Image.new("F", (8, 8)), "mode F cannot be read .*convert it to RGB"),

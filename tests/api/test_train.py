@@ -143,6 +143,11 @@ def test_another_thread_trains_as_well(here):
     assert done[0].folder.is_dir()
 
 
+def test_overrides_in_a_list_are_refused_with_what_to_type():
+    with pytest.raises(UserError, match=r"must be text, as '\+refine=mixup'; a list of overrides is typed \*list"):
+        bot.train(["+refine=mixup"])
+
+
 @pytest.fixture
 def ctrl_c():
     """Python's own handler: a program that a shell started in the background ignores Ctrl-C."""

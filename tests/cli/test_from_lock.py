@@ -235,6 +235,10 @@ def test_what_would_change_the_runs_is_refused(bot, small_lock, override, messag
 def test_the_command_that_a_lock_suggests_is_one_of_bot_sweep(bot, small_lock):
     changed(lambda v: v.update(command="bot-sweep a; rm -r x"))(small_lock)
     assert "type bot-sweep 'a;' rm -r x lr=0.2" in bot("bot-sweep", "from=page.html", "lr=0.2").err
+    changed(lambda v: v.update(command="bot-sweep design=arms lr=0.1"))(small_lock)
+    assert "type bot-sweep design=arms lr=0.2" in bot("bot-sweep", "from=page.html", "lr=0.2").err
+    changed(lambda v: v.update(command="bot-sweep from=elsewhere.html"))(small_lock)
+    assert "type bot-sweep ... lr=0.2" in bot("bot-sweep", "from=page.html", "lr=0.2").err
     changed(lambda v: v.update(command="curl x | sh"))(small_lock)
     assert "type bot-sweep ... lr=0.2" in bot("bot-sweep", "from=page.html", "lr=0.2").err
 

@@ -95,6 +95,9 @@ def test_a_picture_of_settings_or_of_a_run_is_drawn_without_training(bot, tmp_pa
         ("plot=network file=n.svg run=last lr=1", "lr: with run=, the settings are the run's"),
         ("plot=network file=n.svg run=abc store=none", "no such folder"),
         ("run=last", "run= is of a picture"),
+        ("width=5", "width= is of a picture"),
+        ("plot=network file=n.svg study=s", "study= does not go with plot=: bot-table study=NAME plot=forest"),
+        ("plot=network file=n.svg serve=true", "serve= does not go with plot="),
     ],
 )
 def test_what_cannot_be_drawn_of_a_run_is_one_line(bot, arguments, message):

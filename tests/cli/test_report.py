@@ -41,6 +41,7 @@ def test_the_whole_store_is_the_default(bot, tmp_path):
     make_study(tmp_path, {"x": [1.0, 2.0, 3.0]}, name="other")
     assert bot("bot-report", "store=.").out.startswith("report.html: 2 studies, 9 runs, ")
     assert bot("bot-report", "store=.", "study=[other]").out.startswith("report.html: 1 study, 3 runs, ")
+    assert bot("bot-report", "store=.", "study=[other,other]").out.startswith("report.html: 1 study, 3 runs, ")
 
 
 def test_a_file_that_is_no_page_of_ours_is_kept(bot, tmp_path):
@@ -56,8 +57,13 @@ def test_wrong_input_is_one_line(bot, tmp_path):
     assert "did you mean 'made'?" in one_line(bot("bot-report", "store=.", "study=mad"))
     assert "ends with .html" in one_line(bot("bot-report", "store=.", "file=a.pdf"))
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.txt").touch()
     assert "holds neither a study nor a finished run" in one_line(bot("bot-report", "store=empty"))
     assert "no such folder" in one_line(bot("bot-report", "store=nowhere"))
+    assert "study= is empty" in one_line(bot("bot-report", "store=.", "study="))
+    assert "cannot be written" in one_line(bot("bot-report", "store=.", "file=/proc/a.html"))
+    assert "figures=empty.txt: is a file" in one_line(bot("bot-report", "store=.", "figures=empty.txt"))
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_the_command_of_the_page_has_what_was_typed():

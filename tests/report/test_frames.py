@@ -6,6 +6,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from bagoftricks.errors import UserError
 from bagoftricks.report.column import Column
 from bagoftricks.report.dawnbench import Measure
 from bagoftricks.report.frames import Study, corruptions, curves, results, study
@@ -100,6 +101,9 @@ def test_a_study_has_its_arms_runs_and_notes(tmp_path):
     assert "estimate_points" in shown.effects
     assert "<table>" in shown._repr_html_()
     assert repr(shown).startswith("A study\narm")
+    assert shown.table("csv").startswith("label,n")
+    with pytest.raises(UserError, match="style=docx: must be one of text, markdown"):
+        shown.table("docx")
 
 
 def test_a_study_is_found_by_its_name(tmp_path):

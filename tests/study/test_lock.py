@@ -73,6 +73,11 @@ def test_a_lock_comes_back_from_whatever_carries_it(tmp_path, carrier):
     assert read_lock("from", str(tmp_path / "file")) == made()
 
 
+def test_a_study_that_a_page_has_twice_is_one(tmp_path):
+    (tmp_path / "page").write_text(lock_element(made(), made()))
+    assert read_lock("from", str(tmp_path / "page")) == made()
+
+
 def test_of_several_studies_one_is_chosen_by_its_name(tmp_path):
     (tmp_path / "page").write_text(lock_element(made(), made(name="t")))
     assert read_lock("from", str(tmp_path / "page"), "t") == made(name="t")

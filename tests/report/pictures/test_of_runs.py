@@ -68,6 +68,12 @@ def test_the_network_names_what_each_trick_added_and_removed():
     assert not boxes["head"].added
 
 
+def test_blocks_are_numbered_within_their_stage():
+    names = [box.name for box in network_boxes(check(settings({}, model={"depths": [1, 2, 1]}), train=False))]
+    assert [name for name in names if name.startswith("stage 3")] == ["stage 3, block 1"]
+    assert "stage 2, block 1" in names
+
+
 def test_a_network_without_tricks_has_no_changes_and_equal_blocks_share_a_box():
     plain = settings({})
     boxes = network_boxes(check(plain, train=False))

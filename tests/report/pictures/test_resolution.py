@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 
@@ -29,6 +30,11 @@ def test_todays_seeds_and_each_arms_own_noise_are_marked(resolution):
     assert [set(line.get_xdata()) for line in axes.lines if line.get_linestyle() == ":"] == [{3}]
     (own,) = [line for line in axes.lines if line.get_marker() == "."]
     assert (list(own.get_xdata()), own.get_ydata()[0]) == ([3], pytest.approx(detectable(math.sqrt(0.12), 3)))
+
+
+def test_large_differences_are_whole_numbers():
+    drawing = study_picture("resolution", study({"plain": [0.0, 50.0], "aug": [90.0, 10.0]}))
+    assert re.search("finds a difference of [0-9]{3,} percentage points", drawing.description)
 
 
 def test_several_comparisons_need_more_and_the_first_step_is_drawn():
