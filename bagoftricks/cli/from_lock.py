@@ -100,6 +100,7 @@ def arms_of(lock: Lock, overrides: Sequence[str]) -> tuple[list[Arm], list[str]]
                 compare_to=arm.compare_to,
                 published=arm.published,
                 needs=arm.needs,
+                on=arm.on,
             )
         )
     return arms, list(common)

@@ -16,6 +16,8 @@ from bagoftricks.errors import UserError
 from bagoftricks.settings import METRICS
 from bagoftricks.store.json_fields import Json
 
+OF_A_LOCK = ("title", "source", "scale", "design", "factors", "columns", "notes")  # facts for the table
+
 if TYPE_CHECKING:
     from bagoftricks.settings import Settings
     from bagoftricks.store.store import Store
@@ -106,8 +108,11 @@ def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], Json]":
     }
     if sweep.design == "greedy":
         return (), sweep.overrides, about
-    from bagoftricks.study.designs import Size, alias_structure, make_arms
+    from bagoftricks.study.arms import CROSSED
+    from bagoftricks.study.designs import Size, alias_structure, factor_levels, make_arms
 
+    if sweep.design in CROSSED:
+        about["factors"] = factor_levels(sweep.tricks)
     arms = make_arms(
         sweep.design, sweep.tricks, size=Size(sweep.max_tricks, sweep.runs, sweep.resolution, sweep.max_arms)
     )
@@ -136,7 +141,7 @@ def study_of_lock(lock: "Lock", sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str
         raise UserError(f"from={sweep.from_}: {explain(error)}") from error
     for label in {arm.label for arm in lock.arms} - {arm.label for arm in arms}:
         say("bot-sweep", f"arm '{label}' could not run there: left out")
-    about = {key: getattr(lock, key) for key in ("title", "source", "scale", "design", "columns", "notes")}
+    about = {key: getattr(lock, key) for key in OF_A_LOCK}
     measure = {"target": lock.target, "price_per_hour": sweep.price_per_hour or lock.price_per_hour}
     about = {key: value for key, value in about.items() if value is not None}
     return arms, (*overrides, *sweep.overrides), {**about, "measure": measure}

@@ -44,6 +44,7 @@ def lock_study(study: SavedStudy, records: Records) -> Lock | None:
         source=study.source,
         scale=study.scale,
         design=study.design,
+        factors=study.factors,
         columns=study.columns,
         target=measure.target if measure else None,
         price_per_hour=measure.price_per_hour if measure else None,
@@ -88,6 +89,7 @@ def _arm(
         "compare_to": arm.compare_to,
         "published": arm.published,
         "needs": arm.needs,
+        "on": arm.on,
         "evaluation": arm.evaluation,
         "unfinished": {seed: run_id for seed, run_id in arm.runs.items() if int(seed) not in records},
     }

@@ -25,6 +25,7 @@ class SavedArm:
     compare_to: str | None = None
     published: dict[str, float] = field(default_factory=dict)  # the paper's values by column
     needs: tuple[str, ...] = ()  # tricks that do not exist yet
+    on: tuple[str, ...] = ()  # factorial and fractional designs: labels of the levels that are switched on
     runs: dict[str, str] = field(default_factory=dict)  # seed -> run id
     evaluation: str | None = None  # on corrupted images, by its name in the records
 
@@ -66,6 +67,7 @@ class SavedStudy:
     source: str | None = None  # of the published values
     scale: str | None = None
     design: str | None = None
+    factors: tuple[tuple[str, ...], ...] = ()  # factorial and fractional designs: labels of each factor's levels
     columns: tuple[str, ...] | None = None
     measure: Measure | None = None
     notes: tuple[str, ...] = ()

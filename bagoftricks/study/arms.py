@@ -18,8 +18,10 @@ class Arm:
     compare_to: str | None = None  # label of the arm that its difference is measured from; None: it has none
     published: Mapping[str, float] = field(default_factory=dict)  # the paper's values by column: {"top1": 77.16}
     needs: tuple[str, ...] = ()  # tricks of the row that do not exist yet; such an arm cannot run
+    on: tuple[str, ...] = ()  # factorial and fractional designs: labels of the levels that are switched on
 
 
+CROSSED = ("factorial", "fractional")  # designs of factors: each is on in some arms and off in the others
 DESIGNS = {
     "stack": "tricks added one by one, each row against the one above, as in the papers' tables",
     "one_at_a_time": "each trick alone, against the baseline",

@@ -7,7 +7,7 @@ An entry of the list is a trick as it is typed, ``mixup`` or ``mixup(alpha=0.5, 
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from string import ascii_lowercase
 from types import MappingProxyType
@@ -64,12 +64,17 @@ def make_arms(design: str, tricks: Sequence[str], *, base: Tricks = NO_TRICKS, s
     if design == "leave_one_out":
         return _leave_one_out(factors, base)
     if design == "factorial":
-        return _compared(_subsets(factors, size.max_tricks, size.max_arms), base)
+        return _crossed(_subsets(factors, size.max_tricks, size.max_arms), base)
     if design == "fractional":
         rows = _fraction(len(factors), size.runs, size.resolution, size.max_arms)
-        return _compared([[f for f, on in zip(factors, row, strict=True) if on] for row in rows], base)
+        return _crossed([[f for f, on in zip(factors, row, strict=True) if on] for row in rows], base)
     singles = [[factor] for factor in factors]
     return _compared(singles if design == "arms" else [[], *singles], base)
+
+
+def factor_levels(tricks: Sequence[str]) -> list[list[str]]:
+    """Return the labels of each factor's levels next to "off", which arms of crossed factors name in ``on``."""
+    return [[_factor(entry).label] for entry in tricks]
 
 
 # What is typed
@@ -192,6 +197,12 @@ def _compared(sets: Sequence[Sequence[Factor]], base: Tricks) -> list[Arm]:
     """Return an arm for each set, compared to the baseline when that is among them."""
     compare_to = BASELINE if BASELINE in map(_set_label, sets) else None
     return [_arm(s, base, compare_to=None if _set_label(s) == BASELINE else compare_to) for s in sets]
+
+
+def _crossed(sets: Sequence[Sequence[Factor]], base: Tricks) -> list[Arm]:
+    """Return an arm for each set, with the labels of the factors that are switched on."""
+    arms = _compared(sets, base)
+    return [replace(arm, on=tuple(f.label for f in chosen)) for arm, chosen in zip(arms, sets, strict=True)]
 
 
 def _subsets(factors: Sequence[Factor], max_tricks: int | None, max_arms: int) -> list[tuple[Factor, ...]]:

@@ -101,6 +101,7 @@ class LockedArm:
     compare_to: str | None = None
     published: dict[str, float] = field(default_factory=dict)
     needs: tuple[str, ...] = ()  # what did not exist
+    on: tuple[str, ...] = ()  # labels of the levels that are switched on, of factors
     evaluation: str | None = None  # on corrupted images, by its name in the records
     data: int | None = None  # index into the data sets of the lock; None without a finished run
     contents: dict[str, str] = field(default_factory=dict)  # setting that names a file -> digest of its contents
@@ -125,6 +126,7 @@ class Lock:
     source: str | None = None  # of the published values
     scale: str | None = None
     design: str | None = None
+    factors: tuple[tuple[str, ...], ...] = ()  # labels of each factor's levels
     columns: tuple[str, ...] | None = None
     target: float | None = None  # share of right answers of time_to_accuracy
     price_per_hour: float | None = None
@@ -139,11 +141,14 @@ class Lock:
             raise ValueError("arms must have one label or more, each once")
         if not 0 < len(self.seeds) * len(labels) <= MOST_RUNS or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds must make 1 to {MOST_RUNS:,} runs, each once")
+        levels = {level for factor in self.factors for level in factor}
         for arm in self.arms:
             if arm.compare_to not in (None, *labels):
                 raise ValueError(f"arm {arm.label!r} is compared with {arm.compare_to!r}, which is no arm")
             if arm.data not in (None, *range(len(self.data))):
                 raise ValueError(f"arm {arm.label!r} has no such data")
+            if not levels.issuperset(arm.on):
+                raise ValueError(f"arm {arm.label!r} has a level of no factor")
             seeds = [run.seed for run in arm.runs]
             if len(set(seeds)) < len(seeds) or not set(seeds) <= set(self.seeds):
                 raise ValueError(f"arm {arm.label!r} must have runs of the seeds, one of each")

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from bagoftricks.cli.sweep import study_of_lock
+from bagoftricks.cli.sweep_arguments import parse
 from bagoftricks.plugins import forget_plugins, load_plugins
 from bagoftricks.rng import Key
 from bagoftricks.store.json_fields import sealed_text
 from bagoftricks.store.store import Store
-from bagoftricks.study.lock import lock_element, lock_values
+from bagoftricks.study.lock import lock_element, lock_values, read_lock
 from tests.cli.test_commands import FAST, one_line
 from tests.data.test_layout import classes
 from tests.study.locked import finished_study, lock_of
@@ -52,6 +54,15 @@ def test_the_runs_of_a_page_are_planned_with_their_ids(bot, travelled):
     assert rows[0]["state"] == "missing"
     assert "torch: 1 there, " in said
     assert "device: 1 there, " in said
+
+
+def test_the_factors_of_a_design_travel_with_the_levels_of_its_arms(bot):
+    _, lock = finished_study(Store("here"), ["design=factorial", "tricks=[cosine,mixup+ema]", *FAST])
+    assert lock.factors == (("cosine",), ("mixup + ema",))
+    page(lock)
+    arms, _, about = study_of_lock(read_lock("from", "page.html"), parse(["from=page.html"]))
+    assert [arm.on for arm in arms] == [(), ("cosine",), ("mixup + ema",), ("cosine", "mixup + ema")]
+    assert about["factors"] == lock.factors
 
 
 @pytest.mark.slow

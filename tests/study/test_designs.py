@@ -13,6 +13,7 @@ from bagoftricks.study.designs import (
     GreedyStep,
     Size,
     alias_structure,
+    factor_levels,
     greedy_first,
     greedy_next,
     make_arms,
@@ -422,3 +423,25 @@ def test_importing_designs_imports_neither_torch_nor_pydoe3():
     code = "import sys, bagoftricks.study.designs; print({'torch', 'pyDOE3', 'scipy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+# Factors
+
+
+def test_the_arms_of_crossed_factors_name_the_levels_that_are_on():
+    """An entry of several tricks is one factor, by its label."""
+    tricks = ["zero_gamma+no_bias_decay", "mixup(alpha=0.5,partner=second_batch)", "warmup"]
+    assert factor_levels(tricks) == [
+        ["zero_gamma + no_bias_decay"],
+        ["mixup(alpha=0.5, partner=second_batch)"],
+        ["warmup"],
+    ]
+    assert [arm.on for arm in make_arms("factorial", tricks[:2])] == [
+        (),
+        ("zero_gamma + no_bias_decay",),
+        ("mixup(alpha=0.5, partner=second_batch)",),
+        ("zero_gamma + no_bias_decay", "mixup(alpha=0.5, partner=second_batch)"),
+    ]
+    half = make_arms("fractional", tricks, size=Size(runs=4), base=BASE)
+    assert {arm.on for arm in half} == {(), *((a, b) for ((a,), (b,)) in combinations(factor_levels(tricks), 2))}
+    assert {arm.on for arm in make_arms("one_at_a_time", tricks)} == {()}

@@ -119,6 +119,7 @@ def test_the_digest_is_of_the_values_and_stands_in_the_line():
         (resealed(lambda v: v["arms"].append(v["arms"][0])), "one label"),
         (resealed(lambda v: v["arms"][1].update(compare_to="nobody")), "which is no arm"),
         (resealed(lambda v: v["arms"][0].update(data=1)), "no such data"),
+        (resealed(lambda v: (v.update(factors=[["a"]]), v["arms"][0].update(on=["b"]))), "a level of no factor"),
         (resealed(lambda v: v["arms"][0]["runs"][0].update(id="../../etc")), "is no name"),
         (resealed(lambda v: v["arms"][0]["runs"][0].update(metrics={})), "metrics of last"),
         (resealed(lambda v: v["arms"][0]["runs"][0]["metrics"]["last"].update(top1=1e300)), "accuracies in percent"),
