@@ -11,7 +11,7 @@ from pathlib import Path
 from bagoftricks.rng import Key
 from bagoftricks.run import epochs as training
 from bagoftricks.run import execute as run
-from bagoftricks.store import checkpoints, files, lease, store
+from bagoftricks.store import checkpoints, correctness, files, lease, store
 from bagoftricks.training.trainer import Trainer
 
 FOLDER, SEED = Path(os.environ["TORTURE_FOLDER"]), int(os.environ["TORTURE_SEED"])
@@ -111,14 +111,14 @@ def no_link(*args, **kwargs):
 if not os.environ["TORTURE_LINKS"]:
     os.link = no_link
 whole = files.write_whole
-for module in (files, run, store):
+for module in (files, run, store, correctness):
     module.write_whole = write_whole
 checkpoints.write_checkpoint = lambda path, state, *, before=None: write_whole(
     path, lambda file: file.write_bytes(encoded(state)), before=before
 )
 from bagoftricks.store.checkpoint_file import encoded  # noqa: E402
 
-training.accuracy = telling("evaluation", training.accuracy)
+training.measure_images = telling("evaluation", training.measure_images)
 lease.claim = store.claim = telling("store", lease.claim, deadly=True)
 store.Store.clear_marks = telling("store", store.Store.clear_marks, deadly=True)
 checkpoints.Checkpoints.clear = telling("store", checkpoints.Checkpoints.clear, deadly=True)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bagoftricks.report.pictures.drawing import Drawing
 
 UNITS = {
-    **dict.fromkeys(("top1", "top5", "ece", *ROBUSTNESS), "percent"),
+    **dict.fromkeys(("top1", "top5", "ece", "soft_top1", *ROBUSTNESS), "percent"),
     **dict.fromkeys(("loss", "train_loss"), "nats"),
     TIME: "seconds",
 }

@@ -11,7 +11,7 @@ from bagoftricks.settings import Settings
 from bagoftricks.store.record import Cost, Record, Scores
 from bagoftricks.store.robustness import ROBUSTNESS_SCORES
 
-BETTER_IF_HIGHER = ("top1", "top5", "train_images_per_s", "infer_images_per_s")
+BETTER_IF_HIGHER = ("top1", "top5", "soft_top1", "train_images_per_s", "infer_images_per_s")
 SCORE_NAMES = tuple(field.name for field in fields(Scores))
 COSTS = tuple(name for name, kind in get_type_hints(Cost).items() if kind in (int, float) and name != "infer_spread")
 

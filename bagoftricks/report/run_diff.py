@@ -15,7 +15,7 @@ from bagoftricks.store.typed import default_settings, environment_by_key, record
 
 ABSENT = "-"
 CONTENTS = ("data.digest", "model.weights_digest")
-COMPARED = ("top1", "top5", "loss", "ece")
+COMPARED = ("top1", "top5", "loss", "ece", "soft_top1")
 OF_ONE_RUN = ("date", "user", "git_dirty")  # facts of an environment that two runs seldom share
 
 

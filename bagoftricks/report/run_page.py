@@ -206,6 +206,7 @@ def _place(run: Json) -> str:
 
 def _scores(scores: Json) -> str:
     names = {"top1": "top-1 {:.2f} %", "top5": "top-5 {:.2f} %", "loss": "loss {:.4f}", "ece": "ECE {:.2f} %"}
+    names |= {"soft_top1": "soft top-1 {:.2f} %"}
     return ", ".join(form.format(scores[key]) for key, form in names.items() if scores.get(key) is not None)
 
 

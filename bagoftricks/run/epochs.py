@@ -8,7 +8,7 @@ from itertools import islice
 from bagoftricks.data import Loader
 from bagoftricks.data.handover import is_dead_worker
 from bagoftricks.errors import DataError
-from bagoftricks.measure.accuracy import SCORES, accuracy
+from bagoftricks.measure.accuracy import SCORES, measure_images
 from bagoftricks.measure.speed import synchronise
 from bagoftricks.recipe.edits import Batch
 from bagoftricks.run.keeper import EpochRows, Progress, RunCheckpointer
@@ -16,6 +16,7 @@ from bagoftricks.run.reporter import Reporter
 from bagoftricks.run.run_log import RunLog
 from bagoftricks.run.start import Seconds
 from bagoftricks.settings import Settings
+from bagoftricks.store.correctness import Correct
 from bagoftricks.store.record import CurvePoint, Scores, scores_of
 from bagoftricks.training.trainer import Trainer, predictor
 
@@ -30,6 +31,7 @@ class Training:
     checkpointer: RunCheckpointer
     reporter: Reporter
     save: Callable[[EpochRows], object]  # writes the rows of all evaluated epochs
+    save_correct: Callable[[Correct], object]  # writes the images that were right after the last epoch
     seconds: Seconds = field(default_factory=Seconds)
     log: RunLog | None = None  # on rank 0, where something is logged
 
@@ -52,7 +54,9 @@ class Training:
             mean_loss = self.train_epoch()
             self.checkpointer.end_of_epoch()
             evaluated = progress.epoch % every == 0 or progress.epoch == epochs
-            rows = self.evaluate(mean_loss) if evaluated else []
+            rows, correct = self.evaluate(mean_loss) if evaluated else ([], {})
+            if progress.epoch == epochs and self.trainer.world.leads:
+                self.save_correct(correct)  # before a checkpoint after which nothing is evaluated again
             progress.end_epoch(rows)
             for row in rows:
                 self.reporter.epoch(row)
@@ -97,17 +101,19 @@ class Training:
             raise DataError(f"epoch {progress.epoch}: no training image could be read; check data.root")
         return progress.total.item() / len(train)
 
-    def evaluate(self, mean_loss: float) -> EpochRows:
-        """Score every weight set on the validation images; return a row for each."""
+    def evaluate(self, mean_loss: float) -> tuple[EpochRows, Correct]:
+        """Score every weight set on the validation images; return a row for each, and which images it got right."""
         trainer, progress, (train, val) = self.trainer, self.progress, self.loaders
         interruptible = self.checkpointer.interruptible
         trainer.refresh_norms(islice(interruptible(train.epoch(progress.epoch)), REFRESH_BATCHES))
         rows: EpochRows = []
+        correct = {}
         for name, model in trainer.weight_sets().items():
-            scores = accuracy(predictor(trainer.recipe, model), interruptible(val.epoch(0)), trainer.world)
+            found = measure_images(predictor(trainer.recipe, model), interruptible(val.numbered(0)), trainer.world)
             about = {"epoch": progress.epoch, "weights": name, "steps": trainer.steps_done, "train_loss": mean_loss}
-            rows.append({**about, **scores, "train_seconds": progress.train_seconds})
-        return rows
+            rows.append({**about, **found.scores, "train_seconds": progress.train_seconds})
+            correct[name] = found.correct
+        return rows, correct
 
 
 def final_metrics(rows: EpochRows, epochs: int) -> dict[str, Scores]:

@@ -39,6 +39,7 @@ from bagoftricks.run.watch import evidence, write_evidence
 from bagoftricks.settings import OF_LOGGERS, Settings
 from bagoftricks.store.checkpoint_header import FOLDER
 from bagoftricks.store.checkpoints import Checkpoints, remove_leftovers, threads_of
+from bagoftricks.store.correctness import write_correct
 from bagoftricks.store.description import DESCRIPTION, RunDescription, write_description
 from bagoftricks.store.files import remove, remove_temporaries, weights_writer, write_whole
 from bagoftricks.store.json_fields import Json
@@ -314,7 +315,8 @@ class Run:
         checkpointer.begin(micro_batch, rerun=self.settings.rerun, note=self.reporter.note)
         reset_peak_memory(prepared.device)
         save = partial(self.store.write_metrics, self.id, before=self.require_lease)
-        return Training(self.settings, checkpointer, self.reporter, save, seconds)
+        save_correct = partial(write_correct, self.store.folder(self.id), before=self.require_lease)
+        return Training(self.settings, checkpointer, self.reporter, save, save_correct, seconds)
 
     def kept_state(self, length: Length) -> KeptState | None:
         """Return where and when to keep the state for longer runs, None where none is asked for or has a use."""

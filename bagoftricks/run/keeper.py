@@ -1,6 +1,7 @@
 """Checkpoints of a run: saved between two steps when due or when the run stops, and loaded to resume it."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -251,8 +252,8 @@ class KeptState:
 
 
 def _today(row: EpochRow) -> EpochRow:
-    """Return a row of metrics under today's names; earlier versions named the weight set ``copy``."""
-    return {"weights" if name == "copy" else name: value for name, value in row.items()}
+    """Return a row as today's: earlier versions named the weight set ``copy`` and had no soft top-1."""
+    return {"soft_top1": math.nan} | {"weights" if name == "copy" else name: value for name, value in row.items()}
 
 
 def require_same_run(path: str, theirs: Any, ours: Mapping[str, object]) -> None:

@@ -32,6 +32,7 @@ class Scores:
     top5: float
     loss: float | None  # None where it is not finite
     ece: float | None = None  # expected calibration error, in percent
+    soft_top1: float | None = None  # in percent; None in earlier records
 
 
 def scores_of(measured: Mapping[str, float]) -> Scores:

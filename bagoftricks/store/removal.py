@@ -17,6 +17,7 @@ from bagoftricks.store.files import remove, temporaries, temporary_name, total_s
 from bagoftricks.store.lease import LEASE
 from bagoftricks.store.steps import STEPS_CSV
 from bagoftricks.store.store import (
+    CORRECT,
     EVIDENCE,
     FAILURE,
     INTERRUPTED,
@@ -35,6 +36,7 @@ SHARED = (STUDIES, "teachers", "unfinished")  # folders that all runs share
 OURS = {
     RECORD,
     METRICS,
+    CORRECT,
     LOG,
     LEASE,
     FAILURE,

@@ -29,6 +29,7 @@ from bagoftricks.store.record import Record, read_record, record_text, safe_name
 from bagoftricks.store.weight_sets import LAST
 
 RECORD, METRICS, WEIGHTS = "record.json", "metrics.csv", "weights.safetensors"
+CORRECT = "correct.safetensors"  # images that each weight set got right (correctness.py)
 KEPT_STATE = "state.safetensors"  # that a longer run continues
 FAILURE, INTERRUPTED = "failure.json", "interrupted"
 LOG, EVIDENCE = "log.txt", "evidence.json"  # of a worker of a sweep; of a loss that is not finite
@@ -200,9 +201,10 @@ class Store:
         return self.folder(run_id) / KEPT_STATE
 
     def digests(self, run_id: str) -> dict[str, str]:
-        """Return the SHA-256 of the metrics and of each file of weights of a run, by the name of the file."""
+        """Return the SHA-256 of the files next to the record of a run, by their names."""
         folder = self.folder(run_id)
-        return {path.name: sha256_of(path) for path in sorted([*folder.glob(METRICS), *folder.glob(f"*{WEIGHTS}")])}
+        found = [path for name in (METRICS, CORRECT, f"*{WEIGHTS}") for path in folder.glob(name)]
+        return {path.name: sha256_of(path) for path in sorted(found)}
 
     def writable(self) -> None:
         """Refuse a store that cannot be written to before anything is trained for it."""

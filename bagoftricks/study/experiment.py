@@ -26,7 +26,7 @@ from bagoftricks.yaml_files import read_yaml
 T = TypeVar("T")
 
 COLUMN_KEYS = (
-    *("top1", "top5", "loss", "ece", "mce"),
+    *("top1", "top5", "loss", "ece", "soft_top1", "mce"),
     *("params", "macs", "train_images_per_s", "infer_images_per_s", "peak_memory_mib", "train_seconds"),
     *("relative_mce", "mfr", *corruption_names()),
     *("time_to_accuracy", "latency_ms"),

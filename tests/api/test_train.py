@@ -63,7 +63,7 @@ def test_a_run_has_the_id_the_files_and_the_record_of_the_command(trained, capsy
         assert f"run {trained.id} is finished" in capsys.readouterr().err
     assert words[0] == "bot-train"
     assert trained.folder == Path(trained.store) / trained.id
-    files = ["ema.weights.safetensors", "metrics.csv", "record.json", "weights.safetensors"]
+    files = ["correct.safetensors", "ema.weights.safetensors", "metrics.csv", "record.json", "weights.safetensors"]
     assert sorted(path.name for path in trained.folder.iterdir()) == files
     assert Store(trained.store).record(trained.id) == trained.record
 

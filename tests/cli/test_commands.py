@@ -33,7 +33,8 @@ def test_a_run_leaves_a_table_a_record_metrics_and_weights(bot, tmp_path):
     assert done.status == 0
     assert "resnet_d + mixup(alpha=0.5)" in done.out
     (folder,) = (tmp_path / "results" / "runs").iterdir()
-    assert sorted(p.name for p in folder.iterdir()) == ["metrics.csv", "record.json", "weights.safetensors"]
+    files = ["correct.safetensors", "metrics.csv", "record.json", "weights.safetensors"]
+    assert sorted(p.name for p in folder.iterdir()) == files
     record = json.loads((folder / "record.json").read_text())
     assert record["id"] == folder.name
     assert record["status"] == "done"

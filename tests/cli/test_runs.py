@@ -184,7 +184,8 @@ def test_a_finished_run_shows_what_differs_from_the_default(bot, train_once, tmp
     assert page["settings"]["data.pad"] == 2
     assert not {"data.mean", "data.flip", "model.block", "weight_decay", "format"} & set(page["settings"])
     assert page["run"]["command"] == made["command"]
-    assert {file["name"] for file in page["files"]} == {"metrics.csv", "record.json", "weights.safetensors"}
+    names = {"correct.safetensors", "metrics.csv", "record.json", "weights.safetensors"}
+    assert {file["name"] for file in page["files"]} == names
     assert page["results"]["last"]["top1"] == made["metrics"]["last"]["top1"]
     assert "data.pad" in bot("bot-runs", "show", "last").out
 

@@ -16,7 +16,7 @@ from bagoftricks.data.shares import Shares
 from bagoftricks.data.sources import MemorySplit
 from bagoftricks.distributed import World
 from bagoftricks.distributed.gradients import MeanGradients
-from bagoftricks.measure.accuracy import accuracy
+from bagoftricks.measure.accuracy import measure_images
 from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import Batch, Float64, Rows, SetSampling
 from bagoftricks.settings import dataset_settings
@@ -142,11 +142,12 @@ def read(
     return [made for epoch in range(2) for made in loader.epoch(epoch)]
 
 
-def evaluate(world: World, batch: int) -> dict[str, float]:
-    """Return the scores of fixed weights on all images."""
+def evaluate(world: World, batch: int) -> tuple[dict[str, float], list[bool]]:
+    """Return the scores of fixed weights on all images, and which of them they got right."""
     data = dataset_settings(image_size=SIDE, crop="none")
     finish = Finish(data, helpers.CLASSES, torch.device("cpu"), channels_last=True)
     val = eval_loader(
         split(), data, finish, EvalBatches(size=SIDE, batch_size=batch), Reading(workers=0, shares=Shares(world))
     )
-    return accuracy(helpers.teacher, val.epoch(0), world)
+    found = measure_images(helpers.teacher, val.numbered(0), world)
+    return found.scores, found.correct.tolist()

@@ -95,5 +95,6 @@ def same(one: Batch, other: Batch) -> bool:
     return bool(near) and torch.equal(one.targets, other.targets)
 
 
-def test_scores_are_those_of_one_process_to_the_last_bit(alone, ranks):
+def test_scores_and_the_images_that_were_right_are_those_of_one_process_to_the_last_bit(alone, ranks):
+    assert 0 < sum(alone[2][1]) < len(alone[2][1])
     assert all(found[2] == alone[2] for found in ranks)

@@ -1,11 +1,14 @@
 import math
+from statistics import NormalDist
 
+import numpy as np
 import pytest
 import timm
 import torch
 from torch import nn
 
-from bagoftricks.measure.accuracy import accuracy
+from bagoftricks.distributed import World
+from bagoftricks.measure.accuracy import accuracy, measure_images, soft_top1
 from bagoftricks.measure.complexity import count_macs, count_params
 from bagoftricks.measure.speed import Timing, peak_memory_mib, time_inference
 from bagoftricks.models.strided import strided_pointwise
@@ -60,6 +63,72 @@ def test_every_image_weighs_the_same_in_batches_of_unequal_size():
     whole, parts = accuracy(predict, batches([7])), accuracy(predict, batches([4, 2, 1]))
     assert parts == pytest.approx(whole)
     assert whole["top5"] == 100  # fewer than five classes: all of them count
+
+
+def test_soft_top1_by_hand():
+    # Margins 4 - 2, 4 - 3 and 1 - 1: mean 1, variance 2/3; a third of a step of 0.3 standard deviations is 0.
+    logits = torch.tensor([[4.0, 2, 0], [3.0, 4, 1], [1.0, 0, 1]])
+    batch = Batch(torch.zeros(3, 3, 1, 1), torch.eye(3)[[0, 1, 2]])
+    phi, width = NormalDist().cdf, 0.3 * math.sqrt(2 / 3)
+    expected = 100 * (phi(2 / width) + phi(1 / width) + phi(0)) / 3
+    assert accuracy(lambda images: logits, [batch])["soft_top1"] == pytest.approx(expected, rel=1e-12)
+    assert 83.33 < expected < 83.34
+
+
+def test_soft_top1_ignores_the_scale_of_the_logits_and_is_top1_where_margins_are_large():
+    margins = np.random.default_rng(0).normal(0.5, 1, 500)
+    assert soft_top1((1000 * margins).tolist()) == pytest.approx(soft_top1(margins.tolist()), rel=1e-12)
+    two_heaps = [5.0] * 30 + [-5.0] * 10
+    assert soft_top1(two_heaps) == pytest.approx(75, abs=0.02)
+
+
+@pytest.mark.parametrize(("margins", "expected"), [([2.0] * 3, 100), ([0.0] * 3, 50), ([-0.1] * 3, 0), ([0.1], 100)])
+def test_without_a_spread_soft_top1_has_a_sharp_step(margins, expected):
+    assert soft_top1(margins) == expected
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_margins_that_are_not_finite_have_no_soft_top1(broken):
+    assert math.isnan(soft_top1([1.0, broken, 2.0, -math.inf]))
+
+
+class OneOfTwo(World):
+    """One of two ranks, whose peer has measured what is given."""
+
+    def __init__(self, peer=()):
+        self.peer, self.sent = list(peer), []
+
+    def all_gather_object(self, value):
+        self.sent = value
+        return [value, self.peer]
+
+
+def test_images_are_in_the_order_of_the_split_on_several_ranks_even_where_a_batch_is_missing():
+    # The second of five batches could not be read: the ranks have the batches 0, 2, 4 and 3.
+    labels = torch.tensor([0, 0, 1, 0, 0, 1, 1, 1])
+    batches = [
+        (number, Batch(labels[2 * at : 2 * at + 2].float().view(-1, 1, 1, 1).expand(-1, 3, 1, 1), torch.eye(2)[[0, 0]]))
+        for at, number in enumerate((0, 2, 3, 4))
+    ]
+
+    def predict(images):  # class 1 where the first pixel is 1
+        return torch.stack([torch.full((len(images),), 0.5), images[:, 0, 0, 0] * (1 + torch.arange(len(images)))], 1)
+
+    alone = measure_images(predict, batches)
+    assert alone.correct.tolist() == (labels == 0).tolist()
+    other = OneOfTwo()
+    measure_images(predict, [batches[2]], other)
+    both = measure_images(predict, [batches[0], batches[1], batches[3]], OneOfTwo(other.sent))
+    assert both.correct.tolist() == alone.correct.tolist()
+    assert both.scores == alone.scores
+
+
+def test_an_image_is_right_exactly_where_top1_counts_it():
+    # Equal logits: top-1 takes one of them, soft top-1 a half.
+    batch = Batch(torch.zeros(4, 3, 1, 1), torch.eye(2)[[0, 1, 0, 1]])
+    found = measure_images(lambda images: torch.zeros(4, 2), [(0, batch)])
+    assert 100 * found.correct.mean() == found.scores["top1"] == 50
+    assert found.scores["soft_top1"] == 50
 
 
 def test_macs_and_parameters_by_hand():

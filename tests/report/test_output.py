@@ -19,7 +19,7 @@ from bagoftricks.study.plan import Plan
 from tests.store.test_store import record, robustness
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "output.md"
-SCORES = Scores(top1=1.0, top5=2.0, loss=3.0, ece=4.0)
+SCORES = Scores(top1=1.0, top5=2.0, loss=3.0, ece=4.0, soft_top1=5.0)
 COSTS = {"epoch_seconds": None, "warmup_seconds": 1.0, "compile_seconds": 1.0, "teacher_seconds": 1.0}
 
 
@@ -29,7 +29,9 @@ def whole_rows():
     cost = {**COSTS, "epoch_seconds": few, "teacher_params": 1, "teacher_macs": 1}
     scores = robustness({"mce": 1.0, "clean_error": 5.0, "errors": {"fog": [1.0] * 5, "snow": [1.0] * 5}})
     config = {"data": {}, "image_size": 8}
-    return record_rows(record(cost=cost, metrics={"ece": 1.0}, robustness={"c": scores}, config=config))
+    return record_rows(
+        record(cost=cost, metrics={"ece": 1.0, "soft_top1": 1.0}, robustness={"c": scores}, config=config)
+    )
 
 
 def study_values(tmp_path):

@@ -13,7 +13,7 @@ from bagoftricks.errors import Interrupted
 from bagoftricks.run.execute import execute
 from bagoftricks.settings import RuntimeSettings, Settings, dataset_settings, network_settings
 from bagoftricks.store.checkpoint_header import FOLDER
-from bagoftricks.store.store import Store
+from bagoftricks.store.store import CORRECT, Store
 
 MEASURED = {
     "train_images_per_s",
@@ -82,7 +82,7 @@ def left_behind(store, record):
     assert not (folder / FOLDER).exists()
     cost = {k: v for k, v in asdict(record.cost).items() if k not in MEASURED}
     facts = [record.id, record.tricks, record.data, record.model, record.metrics, cost, record.command]
-    return facts, rows, weights
+    return [*facts, (folder / CORRECT).read_bytes()], rows, weights
 
 
 def same(one, other):

@@ -13,7 +13,8 @@ from bagoftricks.run.execute import execute
 from bagoftricks.settings import RuntimeSettings
 from bagoftricks.store import checkpoints as c
 from bagoftricks.store.checkpoint_file import read_checkpoint, write_checkpoint
-from bagoftricks.store.store import RunState, Store
+from bagoftricks.store.correctness import read_correct
+from bagoftricks.store.store import METRICS, RunState, Store, read_metrics
 from tests.run.interrupted import MOST, Stopping, files, left_behind, same, stopped_and_continued, streamed, tiny
 
 pytestmark = pytest.mark.usefixtures("untimed")
@@ -86,20 +87,51 @@ def test_the_seconds_of_all_processes_count(tmp_path, monkeypatch):
 
 
 def test_an_evaluation_that_is_stopped_is_done_again(tmp_path, monkeypatch, undisturbed):
-    counted, accuracy = [], t.accuracy
+    counted, measure = [], t.measure_images
 
     def stop_at_the_second_copy(predict, batches, world):
         counted.append(1)
         if len(counted) == 2:
             os.kill(os.getpid(), signal.SIGUSR2)
-        return accuracy(predict, batches, world)
+        return measure(predict, batches, world)
 
-    monkeypatch.setattr(t, "accuracy", stop_at_the_second_copy)
+    monkeypatch.setattr(t, "measure_images", stop_at_the_second_copy)
     settings = tiny(tmp_path, tricks=MOST)
     with pytest.raises(Interrupted, match="interrupted by SIGUSR2 at step 11 of 22"):
         execute(settings, Stopping(), "bot-train")
     record = execute(settings, Stopping(), "bot-train")
     assert same(undisturbed, left_behind(tmp_path, record))
+
+
+class StoppingAtTheEnd(Stopping):
+    """A reporter that stops the run after its last evaluation, before its record."""
+
+    def epoch(self, row):
+        if row["epoch"] == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_run_that_is_stopped_after_its_last_evaluation_keeps_which_images_were_right(tmp_path):
+    settings = tiny(tmp_path)
+    with pytest.raises(Interrupted, match="at step 22 of 22"):
+        execute(settings, StoppingAtTheEnd(), "bot-train")
+    record = execute(settings, Stopping(), "bot-train")
+    right = read_correct(Store(tmp_path), record)["last"]
+    assert (len(right), 100 * right.mean()) == (record.data.val_images, pytest.approx(record.metrics["last"].top1))
+
+
+def test_a_checkpoint_of_a_version_without_soft_top1_is_resumed(tmp_path):
+    settings = tiny(tmp_path)
+    with pytest.raises(Interrupted):
+        execute(settings, Stopping(12), "bot-train")
+    (path,) = files(tmp_path)
+    state = read_checkpoint(path)
+    for row in state.values["progress"]["rows"]:
+        del row["soft_top1"]
+    write_checkpoint(path, state)
+    record = execute(settings, Stopping(), "bot-train")
+    first, last = read_metrics(tmp_path / record.id / METRICS)
+    assert (first["soft_top1"], float(last["soft_top1"])) == ("nan", record.metrics["last"].soft_top1)
 
 
 def test_rerun_starts_anew(tmp_path):

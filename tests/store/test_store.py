@@ -74,11 +74,11 @@ def test_newer_and_damaged_records_are_left_out_by_name(tmp_path):
     assert "newer/record.json was written by a newer version of bagoftricks: upgrade" in newer
 
 
-def test_the_digests_are_of_the_metrics_and_the_weights(tmp_path):
+def test_the_digests_are_of_the_metrics_the_weights_and_the_images_that_were_right(tmp_path):
     store = Store(tmp_path)
-    for name in ("metrics.csv", "weights.safetensors", "ema.weights.safetensors", "log.txt"):
+    for name in ("metrics.csv", "weights.safetensors", "ema.weights.safetensors", "correct.safetensors", "log.txt"):
         write_whole(store.folder("abc") / name, lambda path, name=name: path.write_text(name))
-    names = ["ema.weights.safetensors", "metrics.csv", "weights.safetensors"]
+    names = ["correct.safetensors", "ema.weights.safetensors", "metrics.csv", "weights.safetensors"]
     assert store.digests("abc") == {name: hashlib.sha256(name.encode()).hexdigest() for name in names}
 
 

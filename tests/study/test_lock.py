@@ -59,6 +59,14 @@ def resealed(change) -> bytes:
     return sealed_text(values).encode()
 
 
+def test_a_lock_of_a_version_without_soft_top1_keeps_its_values_and_its_seal(tmp_path):
+    path = tmp_path / "lock.json"
+    path.write_text(lock_json(made()))
+    assert "soft_top1" not in path.read_text()
+    assert read_lock("from", str(path)).arms[0].runs[0].metrics["last"].soft_top1 is None
+    assert lock_digest(made()) == "5ef3c2e2c4960db4a1ed14e4726e94b8eb8fe880bf050a0d69b94114ec50a165"
+
+
 @pytest.mark.parametrize(
     "carrier",
     [
