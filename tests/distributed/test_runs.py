@@ -60,6 +60,7 @@ def test_torchrun_does_the_same_to_the_last_bit(tmp_path, undisturbed):
     record = json.loads(run(tmp_path, TORCHRUN, *TINY).stdout)
     assert record["metrics"] == first["metrics"]
     assert same(weights(tmp_path, record), weights(folder, first))
+    assert record["files"]["correct.safetensors"] == first["files"]["correct.safetensors"]
     refused = run(tmp_path, TORCHRUN, "-m", *TINY, "seed=0,1", status=1)
     assert len(re.findall("bot-train: -m under torchrun: its ranks share one run", refused.stderr)) == 1
 
