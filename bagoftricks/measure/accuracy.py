@@ -26,9 +26,9 @@ class Measured:
     correct: npt.NDArray[np.bool_]
 
 
-def accuracy(predict: Predict, batches: Iterable[Batch], world: World = ALONE) -> dict[str, float]:
-    """Return the scores of ``measure_images``."""
-    return measure_images(predict, enumerate(batches), world).scores
+def accuracy(predict: Predict, batches: Iterable[Batch]) -> dict[str, float]:
+    """Return the scores of ``measure_images``, of all batches in one process."""
+    return measure_images(predict, enumerate(batches)).scores
 
 
 def measure_images(predict: Predict, numbered: Iterable[tuple[int, Batch]], world: World = ALONE) -> Measured:
@@ -39,8 +39,9 @@ def measure_images(predict: Predict, numbered: Iterable[tuple[int, Batch]], worl
     accuracy within their bin, of fifteen equal bins of the highest probability (Guo et al. 2017, equation 3).
     With fewer than five classes, top5 counts all of them. Sums and margins stay on the device until the end.
 
-    Each rank has whole batches of its own. The sums of the batches are added without rounding, so they are the same to
-    the last bit for any number of ranks. Raises ValueError without any image.
+    Each rank has whole batches of its own. The sums of the batches are added without rounding, and margins stand in the
+    order of the split, so all scores are the same to the last bit for any number of ranks. Raises ValueError without
+    any image.
     """
     judged = [(number, *_judged(predict(batch.images), batch.targets)) for number, batch in numbered]
     every = [row for rows in world.all_gather_object(_on_host(judged)) for row in rows]
@@ -51,23 +52,22 @@ def measure_images(predict: Predict, numbered: Iterable[tuple[int, Batch]], worl
     images, top1, top5, loss, *gaps = (math.fsum(column) for column in zip(*sums, strict=True))
     margins, right = np.concatenate(parts, axis=1)
     scores = {"top1": 100 * top1 / images, "top5": 100 * top5 / images, "loss": loss / images}
-    scores |= {"ece": 100 * math.fsum(map(abs, gaps)) / images, "soft_top1": soft_top1(margins.tolist())}
+    scores |= {"ece": 100 * math.fsum(map(abs, gaps)) / images, "soft_top1": soft_top1(margins)}
     return Measured(scores, right == 1)
 
 
-def soft_top1(margins: Sequence[float]) -> float:
+def soft_top1(margins: npt.NDArray[np.float64]) -> float:
     """Return the mean of Phi(margin / (SOFTNESS * sd)) in percent; sd is the standard deviation of the margins.
 
     A margin is the logit of the right class minus the highest other one. Without a spread, the step is a sharp one:
-    a margin of 0 counts half. The sums do not round, so the order does not matter. NaN if a margin is not finite.
+    a margin of 0 counts half. NaN if a margin is not finite.
     """
-    count = len(margins)
-    if not all(map(math.isfinite, margins)):
+    if not np.isfinite(margins).all():
         return math.nan
-    mean = math.fsum(margins) / count
-    sd = math.sqrt(math.fsum((margin - mean) * (margin - mean) for margin in margins) / count)
-    steps = [margin / sd if sd else margin and math.copysign(math.inf, margin) for margin in margins]
-    return 50 * math.fsum(math.erfc(-step / (SOFTNESS * math.sqrt(2))) for step in steps) / count
+    width = SOFTNESS * float(margins.std())
+    steps = margins / (width * math.sqrt(2)) if width else np.copysign(math.inf, margins)
+    steps[margins == 0] = 0
+    return 50 * math.fsum(map(math.erfc, (-steps).tolist())) / len(margins)
 
 
 def confidence_bins(confidence: Tensor) -> Tensor:

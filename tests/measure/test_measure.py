@@ -77,19 +77,19 @@ def test_soft_top1_by_hand():
 
 def test_soft_top1_ignores_the_scale_of_the_logits_and_is_top1_where_margins_are_large():
     margins = np.random.default_rng(0).normal(0.5, 1, 500)
-    assert soft_top1((1000 * margins).tolist()) == pytest.approx(soft_top1(margins.tolist()), rel=1e-12)
-    two_heaps = [5.0] * 30 + [-5.0] * 10
+    assert soft_top1(1000 * margins) == pytest.approx(soft_top1(margins), rel=1e-12)
+    two_heaps = np.array([5.0] * 30 + [-5.0] * 10)
     assert soft_top1(two_heaps) == pytest.approx(75, abs=0.02)
 
 
 @pytest.mark.parametrize(("margins", "expected"), [([2.0] * 3, 100), ([0.0] * 3, 50), ([-0.1] * 3, 0), ([0.1], 100)])
 def test_without_a_spread_soft_top1_has_a_sharp_step(margins, expected):
-    assert soft_top1(margins) == expected
+    assert soft_top1(np.array(margins)) == expected
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
 def test_margins_that_are_not_finite_have_no_soft_top1(broken):
-    assert math.isnan(soft_top1([1.0, broken, 2.0, -math.inf]))
+    assert math.isnan(soft_top1(np.array([1.0, broken, 2.0, -math.inf])))
 
 
 class OneOfTwo(World):

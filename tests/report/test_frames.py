@@ -48,7 +48,7 @@ def test_results_have_a_row_for_each_weight_set_with_units_settings_and_provenan
         ["b", "last", True, 72.0],
         ["c", "last", True, 70.0],
     ]
-    assert {"loss_nats", "mce_percent:small_c", "lr", "data.limit", "device"} <= set(frame.columns)
+    assert {"loss_nats", "soft_top1_percent", "mce_percent:small_c", "lr", "data.limit", "device"} <= set(frame.columns)
     assert "top1" not in frame.columns
     assert frame.attrs["store"] == str(store.root)
     assert frame.attrs["left_out"] == []

@@ -37,6 +37,16 @@ def test_csv_and_json_keep_full_precision():
     assert float(from_csv["top1"]) == from_json["top1"] == 76.213
 
 
+def test_soft_top1_is_a_column_where_it_is_asked_for_and_in_csv():
+    rows = record_rows(record(metrics={"soft_top1": 75.124}, model={"name": "r"}, data={"name": "d"}))
+    assert "soft" not in render(rows, run_columns(rows, "text"), "text")
+    heading, _, row = render(rows, run_columns(rows, "text", ["soft_top1"]), "text").splitlines()
+    assert "soft top-1 %" in heading
+    assert "75.12" in row
+    (from_csv,) = csv.DictReader(io.StringIO(render(rows, run_columns(rows, "csv"), "csv")))
+    assert from_csv["soft_top1"] == "75.124"
+
+
 def test_an_average_has_a_row_of_its_own():
     scores = {"last": {"top1": 70.0, "top5": 90.0, "loss": 1.0}, "ema": {"top1": 71.0, "top5": 91.0, "loss": 0.9}}
     rows = record_rows(record(metrics=scores, model={"name": "r"}, data={"name": "d"}))
