@@ -161,7 +161,7 @@ def table(store: Path) -> str:
 
 
 LEFT = re.compile(
-    r"[0-9a-f]{20}/(record\.json|metrics\.csv|log\.txt|(\w+\.)?weights\.safetensors)|studies/[\w-]+\.json"
+    r"[0-9a-f]{20}/(record\.json|metrics\.csv|log\.txt|(correct|(\w+\.)?weights)\.safetensors)|studies/[\w-]+\.json"
 )
 
 

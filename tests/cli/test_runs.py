@@ -283,7 +283,7 @@ def test_prune_removes_litter_and_failed_runs_by_wish(bot, store, monkeypatch):
     assert "nothing to remove" in bot("bot-runs", "prune").out  # all of it is new
     monkeypatch.setattr("bagoftricks.store.removal.QUIET_SECONDS", 0.0)
     (found,) = json.loads(bot("bot-runs", "prune", "plan=true", "format=json").out)
-    assert (found["what"], found["run"], found["files"]) == ("leftover", E, 2)
+    assert (found["what"], found["run"], found["files"]) == ("leftover", E, 3)
     assert bot("bot-runs", "prune", "state=failed", "yes=true").status == 0
     assert sorted(path.name for path in store.iterdir()) == [A, B, D]
 

@@ -79,6 +79,7 @@ def littered(folder):
 def leftover(folder):
     folder.mkdir()
     (folder / "metrics.csv").write_text("epoch\n")
+    (folder / "correct.safetensors").write_text("bits")
     (folder / ".metrics.csv.1.tmp").write_text("half")
 
 
