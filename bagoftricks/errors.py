@@ -32,6 +32,17 @@ class UserError(ValueError):
 class ConflictError(UserError):
     """Claim of two tricks on one exclusive slot."""
 
+    def __init__(self, one: str, other: str, slot: str) -> None:
+        super().__init__(one, other, slot)
+        self.first, self.second = sorted((one, other))
+        self.slot = slot
+
+    def __str__(self) -> str:
+        return (
+            f"tricks '{self.first}' and '{self.second}' both set {self.slot}: run them in separate arms, "
+            f"or drop one with ~tricks.{self.first} or ~tricks.{self.second}"
+        )
+
 
 class NoEffectError(UserError):
     """Trick that is switched on and would change nothing: in an ablation, a false zero."""

@@ -20,7 +20,7 @@ from bagoftricks.store.json_fields import Json
 from bagoftricks.store.secrets import is_secret
 from bagoftricks.store.typed import BY_CHOICE, settings_by_key
 from bagoftricks.study.arms import Arm
-from bagoftricks.study.designs import typed_value
+from bagoftricks.study.factors import typed_value
 from bagoftricks.study.lock import Lock, LockedArm, LockedData, LockedMachine, held_by_all, travels
 from bagoftricks.tricks.catalogue import hyper_parameter
 

@@ -108,20 +108,18 @@ def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], Json]":
     }
     if sweep.design == "greedy":
         return (), sweep.overrides, about
+    from bagoftricks.study.aliases import alias_lines
     from bagoftricks.study.arms import CROSSED
-    from bagoftricks.study.designs import Size, alias_structure, factor_levels, make_arms
+    from bagoftricks.study.designs import fold_lines, make_arms
+    from bagoftricks.study.factors import factor_levels
 
-    if sweep.design in CROSSED:
-        about["factors"] = factor_levels(sweep.tricks)
-    arms = make_arms(
-        sweep.design, sweep.tricks, size=Size(sweep.max_tricks, sweep.runs, sweep.resolution, sweep.max_arms)
-    )
+    arms = make_arms(sweep.design, sweep.tricks, size=sweep.size)
     if len(arms) > sweep.max_arms:
         raise UserError(f"the design '{sweep.design}' has {len(arms)} arms, more than max_arms={sweep.max_arms}")
-    aliases = alias_structure(arms, sweep.tricks).splitlines() if sweep.design == "fractional" else []
-    for line in aliases:
-        say("bot-sweep", line)
-    return arms, sweep.overrides, {**about, "notes": aliases}
+    factors = factor_levels(sweep.tricks) if sweep.design in CROSSED else []
+    fractional = sweep.design == "fractional"
+    notes = [*fold_lines(sweep.fold, len(arms)), *alias_lines(arms, factors)] if fractional else []
+    return arms, sweep.overrides, {**about, "notes": notes, **({"factors": factors} if factors else {})}
 
 
 def study_of_lock(lock: "Lock", sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], Json]":
@@ -158,12 +156,23 @@ def sweep_measure(sweep: Sweep, target: float | None) -> Json:
 
 def planned(study: SweptStudy, arms: "Sequence[Arm]") -> "Plan":
     """Return the plan of these arms. Arms that cannot be run stop it, unless ``skip=true``."""
-    from bagoftricks.study.plan import make_plan
+    from bagoftricks.study.arms import CROSSED
+    from bagoftricks.study.conflicts import require_compatible
+    from bagoftricks.study.plan import Planner
 
-    sweep = study.sweep
-    plan = make_plan(arms, sweep.seeds, study.overrides, compose_settings)
+    sweep, planner = study.sweep, Planner(study.overrides, compose_settings)
+    if sweep.design in CROSSED:
+        require_compatible(sweep.design, sweep.tricks, planner, pairs=sweep.max_tricks != 1)
+        for line in study.about["notes"]:
+            say("bot-sweep", line)
+    plan = planner.plan(arms, sweep.seeds)
     for label, why in plan.impossible.items():
         say("bot-sweep", f"arm '{label}' cannot run: {why}")
+    if plan.impossible and sweep.design in CROSSED:
+        why = f"{len(plan.impossible)} of {len(arms)} arms cannot run (above)"
+        raise UserError(
+            f"{why}, and a {sweep.design} design without them has no balance: leave out one of their tricks"
+        )
     if plan.impossible and not (sweep.skip or sweep.design == "greedy"):
         raise UserError(f"{len(plan.impossible)} of {len(arms)} arms cannot run (above); skip=true runs the others")
     if not plan.runs:

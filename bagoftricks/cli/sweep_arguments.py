@@ -9,6 +9,7 @@ from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.plugins import split_list
 from bagoftricks.registry import MOST, check_range
 from bagoftricks.store.json_fields import Json
+from bagoftricks.study.fractions import Size
 
 NUMBERS: dict[str, tuple[type, float, float]] = {  # bot-sweep's own: kind, least and most
     "max_tricks": (int, 1, 64),
@@ -22,7 +23,7 @@ NUMBERS: dict[str, tuple[type, float, float]] = {  # bot-sweep's own: kind, leas
     "price_per_hour": (float, 0.0, 1e9),
 }
 SEEDS_AT_MOST = 1000
-OF_DESIGNS = ("tricks", "max_tricks", "max_arms", "runs", "resolution", "floor")
+OF_DESIGNS = ("tricks", "max_tricks", "max_arms", "runs", "resolution", "fold", "floor")
 OF_THE_STUDY = ("experiment", "scale", "design", "seeds", "metric", "target", *OF_DESIGNS)
 
 
@@ -50,6 +51,8 @@ class Sweep:
     """fractional: number of arms"""
     resolution: int | None = None
     """fractional: resolution of the design"""
+    fold: tuple[str, ...] = ()
+    """fractional: run all again, this factor switched, or all"""
     floor: float | None = None
     """greedy: least images per second at inference"""
     metric: str | None = None
@@ -72,6 +75,11 @@ class Sweep:
     """true: leave out arms that cannot run, instead of stopping"""
     launcher: tuple[str, ...] = ()  # overrides of hydra/launcher
     overrides: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> Size:
+        """Size of the design, as far as it is typed."""
+        return Size(self.max_tricks, self.runs, self.resolution, self.max_arms, self.fold)
 
 
 def parse(arguments: Sequence[str]) -> Sweep:
@@ -111,7 +119,7 @@ def parse(arguments: Sequence[str]) -> Sweep:
 
 def _value(key: str, text: str) -> Any:
     """Return the value of one of bot-sweep's own settings."""
-    if key == "tricks":
+    if key in ("tricks", "fold"):
         return tuple(split_tricks(text))
     if key == "seeds":
         return _seeds(text)

@@ -130,13 +130,9 @@ def _exclusive(claims: list[tuple[str, str, K]]) -> dict[str, tuple[str, K]]:
     for name, slot, edit in claims:
         if slot in owner:
             other, held = owner[slot]
-            first, second = sorted((other, name))
             same = " to the same thing" if held == edit else ""
             why = getattr(held, "why", "") or getattr(edit, "why", "")
             because = f" ({why})" if why else ""
-            raise ConflictError(
-                f"tricks '{first}' and '{second}' both set {slot}{same}{because}: run them in separate arms, "
-                f"or drop one with ~tricks.{first} or ~tricks.{second}"
-            )
+            raise ConflictError(other, name, f"{slot}{same}{because}")
         owner[slot] = (name, edit)
     return owner

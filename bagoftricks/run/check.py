@@ -13,6 +13,7 @@ from bagoftricks.loggers.base import asked_loggers
 from bagoftricks.models import build_model
 from bagoftricks.models.weights import existing, file_digest, fitted, head_names, read_tensors
 from bagoftricks.recipe.compose import compose
+from bagoftricks.recipe.edits import FreezeParams, FreezeStatistics, SetPart
 from bagoftricks.recipe.recipe import Recipe
 from bagoftricks.recipe.trick import Task, Trick
 from bagoftricks.run.classes import class_names_of, output_order
@@ -22,6 +23,8 @@ from bagoftricks.store.store import require_intact
 from bagoftricks.training.parameters import check_selectors, freeze, train_mode
 from bagoftricks.training.trainer import gradient_scaler
 from bagoftricks.tricks.catalogue import card, create
+
+MOST_NETWORKS = 64  # kept for further checks: a ResNet-50 takes a megabyte
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,13 @@ class Checked:
         return checked
 
 
-def check(settings: Settings, *, train: bool = True) -> Checked:
+Networks = dict[str, nn.Module]  # on the meta device, by what they are built from
+
+
+def check(settings: Settings, *, train: bool = True, networks: Networks | None = None) -> Checked:
     """Return the tricks and the device of these settings, and their recipe.
+
+    ``networks`` keeps networks for further checks, each of which would otherwise take longer than all else.
 
     Raises ConflictError, NoEffectError or another UserError. Without ``train``, a precision in which this device
     cannot train is accepted. The network is built on the meta device, which takes no memory and next to no time.
@@ -72,6 +80,8 @@ def check(settings: Settings, *, train: bool = True) -> Checked:
     tricks = {name: create(name, **params) for name, params in sorted(settings.tricks.items())}
     task = Task(settings.num_classes or settings.data.num_classes, settings.batch_size, settings.pixels)
     checked = Checked(settings, tricks, find_device(settings.runtime.device), task, compose(tricks, task))
+    if networks is not None:
+        share_network(checked, networks)
     recipe = checked.recipe
     asked_loggers(settings)
     if recipe.flip and not settings.data.flip:
@@ -85,6 +95,22 @@ def check(settings: Settings, *, train: bool = True) -> Checked:
         check_norms(checked)
     check_decoding(settings, recipe, checked.device)
     return checked
+
+
+def share_network(checked: Checked, networks: Networks) -> None:
+    """Take the network from those that are built from the same settings and tricks, or add it to them."""
+    settings, task = checked.settings, checked.task
+    tricks = [
+        (name, settings.tricks[name])
+        for name, trick in checked.tricks.items()
+        if any(isinstance(edit, SetPart | FreezeParams | FreezeStatistics) for edit in trick.edits(task))
+    ]
+    about = (settings.model, settings.data.channels, settings.pixels, task.num_classes, tricks)
+    if (key := repr(about)) not in networks:
+        if len(networks) >= MOST_NETWORKS:
+            networks.clear()
+        networks[key] = checked.network
+    vars(checked)["network"] = networks[key]
 
 
 def check_start(settings: Settings) -> None:

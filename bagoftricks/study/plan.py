@@ -4,9 +4,8 @@ import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bagoftricks.errors import UserError
 from bagoftricks.plugins import extension_arguments, typed_text
@@ -17,8 +16,12 @@ from bagoftricks.store.lease import LEASE, is_live
 from bagoftricks.store.secrets import hide
 from bagoftricks.store.store import STUDIES, STUDY_BYTES, RunState, Store
 from bagoftricks.study.arms import Arm, Tricks
-from bagoftricks.study.designs import typed_value
+from bagoftricks.study.factors import typed_value
 from bagoftricks.tricks.catalogue import families, family_of, hyper_parameter
+
+if TYPE_CHECKING:
+    from bagoftricks.run.check import Checked
+    from bagoftricks.run.prepare import Prepared
 
 STUDY_FORMAT = 2  # of a study's file; the first had neither a format nor a seal
 LONGEST_STUDY = 200  # bytes of a name, which is a file's
@@ -61,47 +64,73 @@ class Plan:
         return next((run.evaluation for run in self.runs if run.label == label), None)
 
 
-def make_plan(arms: Sequence[Arm], seeds: Sequence[int], overrides: Sequence[str], compose: Compose) -> Plan:
-    """Cross the arms with the seeds. Settings are composed once, and again for an arm that changes more than tricks.
+class Planner:
+    """Arms of a study as checked runs. What they share is composed, found and built once."""
 
-    An arm whose tricks conflict, or change nothing, is in ``impossible`` with the reason.
-    """
-    from bagoftricks.data import find_dataset  # here, so that tables of studies need no torch
-    from bagoftricks.run.check import check
-    from bagoftricks.run.prepare import prepare
+    def __init__(self, overrides: Sequence[str], compose: Compose) -> None:
+        self.plain, self.parameters = split_parameters(overrides)
+        self.compose, self.base = compose, compose(self.plain)
+        self._networks: dict[str, Any] = {}
+        self._datasets: dict[str, Any] = {}
 
-    @cache
-    def find_once(data: str) -> Any:
-        return find_dataset(make_part("dataset", json.loads(data)))
+    def check(self, arm: Arm) -> None:
+        """Raise UserError if the tricks of an arm conflict or do not fit the network. No data is read."""
+        self._check(self._composed(arm)[0])
 
-    plain, parameters = split_parameters(overrides)
-    base = compose(plain)
-    for name, key, value in parameters:
-        if name not in base.tricks and all(name not in arm.tricks for arm in arms):
-            raise UserError(f"tricks.{name}.{key}={typed_text(value)}: no arm has the trick '{name}'; leave it out")
-    runs: list[PlannedRun] = []
-    impossible: dict[str, str] = {}
-    for arm in arms:
-        if arm.needs:
-            continue
+    def prepare(self, arm: Arm) -> "tuple[Prepared, list[str]]":
+        """Return the run of an arm with seed 0, and its overrides as typed.
+
+        Raises UserError if its tricks conflict, or change nothing, or if it cannot run for another reason.
+        """
+        from bagoftricks.data import find_dataset
+        from bagoftricks.run.prepare import prepare
+
+        composed, typed = self._composed(arm)
+        checked, data = self._check(composed), json.dumps(asdict(composed.data))
+        if data not in self._datasets:
+            self._datasets[data] = find_dataset(make_part("dataset", json.loads(data)))
+        return prepare(composed, checked, self._datasets[data]), typed
+
+    def plan(self, arms: Sequence[Arm], seeds: Sequence[int]) -> Plan:
+        """Cross the arms with the seeds; an arm that cannot run is in ``impossible`` with the reason."""
+        for name, key, value in self.parameters:
+            if name not in self.base.tricks and all(name not in arm.tricks for arm in arms):
+                raise UserError(f"tricks.{name}.{key}={typed_text(value)}: no arm has the trick '{name}'; leave it out")
+        runs: list[PlannedRun] = []
+        impossible: dict[str, str] = {}
+        for arm in arms:
+            if arm.needs:
+                continue
+            try:
+                of_arm, typed = self.prepare(arm)
+                evaluation = of_arm.evaluation.name if of_arm.evaluation else None
+                require_another_run(of_arm.with_seed(seeds[0]).id, runs)
+                for seed in seeds:
+                    prepared = of_arm.with_seed(seed)
+                    command = bot_train([*typed, f"seed={seed}"])
+                    made = prepared.id, prepared.settings, command, evaluation, prepared.identity
+                    runs.append(PlannedRun(arm.label, seed, *made))
+            except UserError as error:
+                impossible[arm.label] = str(error)
+        needs = {arm.label: ", ".join(arm.needs) for arm in arms if arm.needs}
+        return Plan(tuple(arms), tuple(seeds), tuple(runs), impossible, needs)
+
+    def _check(self, settings: Settings) -> "Checked":
+        from bagoftricks.run.check import check  # here, so that tables of studies need no torch
+
+        return check(settings, networks=self._networks)
+
+    def _composed(self, arm: Arm) -> tuple[Settings, list[str]]:
+        """Return the settings of an arm and its overrides; composed again if it changes more than tricks."""
         settings_only, own = split_parameters(arm.settings)
-        tricks = with_parameters(arm.tricks, base, [*parameters, *own])
-        typed = latest([*plain, *trick_overrides(tricks, base), *settings_only])
-        try:
-            composed = compose(typed) if settings_only else with_tricks(base, tricks)
-            checked, data = check(composed), find_once(json.dumps(asdict(composed.data)))
-            of_arm = prepare(composed, checked, data)
-            evaluation = of_arm.evaluation.name if of_arm.evaluation else None
-            require_another_run(of_arm.with_seed(seeds[0]).id, runs)
-            for seed in seeds:
-                prepared = of_arm.with_seed(seed)
-                command = bot_train([*typed, f"seed={seed}"])
-                made = prepared.id, prepared.settings, command, evaluation, prepared.identity
-                runs.append(PlannedRun(arm.label, seed, *made))
-        except UserError as error:
-            impossible[arm.label] = str(error)
-    needs = {arm.label: ", ".join(arm.needs) for arm in arms if arm.needs}
-    return Plan(tuple(arms), tuple(seeds), tuple(runs), impossible, needs)
+        tricks = with_parameters(arm.tricks, self.base, [*self.parameters, *own])
+        typed = latest([*self.plain, *trick_overrides(tricks, self.base), *settings_only])
+        return self.compose(typed) if settings_only else with_tricks(self.base, tricks), typed
+
+
+def make_plan(arms: Sequence[Arm], seeds: Sequence[int], overrides: Sequence[str], compose: Compose) -> Plan:
+    """Return the plan of these arms and seeds."""
+    return Planner(overrides, compose).plan(arms, seeds)
 
 
 def require_another_run(run_id: str, runs: Sequence[PlannedRun]) -> None:

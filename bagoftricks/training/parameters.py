@@ -115,12 +115,8 @@ def check_selectors(model: nn.Module, recipe: Recipe) -> None:
     for freezer, frozen in recipe.frozen:
         for trick, init in inits:
             if trick != freezer and not frozen.any_start and _overlap(model, frozen.select, init.select):
-                first, second = sorted((freezer, trick))
-                raise ConflictError(
-                    f"tricks '{first}' and '{second}' both set the same parameters ({freezer} freezes what {trick} "
-                    f"starts from another value): "
-                    f"run them in separate arms, or drop one with ~tricks.{first} or ~tricks.{second}"
-                )
+                why = f"{freezer} freezes what {trick} starts from another value"
+                raise ConflictError(freezer, trick, f"the same parameters ({why})")
 
 
 def _overlap(model: nn.Module, one: Select, other: Select) -> bool:

@@ -83,12 +83,30 @@ def test_a_study_that_replaces_another_of_its_name_says_so(bot):
 
 
 def test_arms_that_conflict_are_reported_before_anything_starts(bot):
-    sweep = ["design=factorial", "tricks=[resnet_b,resnet_d]", "slots=0", *latest([*FAST, "model.depths=[1,1]"])]
+    arms = "tricks=[baseline,resnet_b,resnet_d,resnet_b+resnet_d]"
+    sweep = ["design=arms", arms, "slots=0", *latest([*FAST, "model.depths=[1,1]"])]
     done = bot("bot-sweep", *sweep)
     assert done.status == 2
     assert "arm 'resnet_b + resnet_d' cannot run: tricks 'resnet_b' and 'resnet_d' both set" in done.err
     assert "1 of 4 arms cannot run (above); skip=true runs the others" in done.err
     assert "3 runs, 3 to train" in bot("bot-sweep", *sweep, "skip=true", "plan=true").out
+
+
+def test_a_factorial_with_a_conflict_is_refused_before_it_is_made(bot):
+    done = bot("bot-sweep", "design=factorial", "tricks=[resnet_b,resnet_d,cosine]", "plan=true", "skip=true", *FAST)
+    assert done.status == 2
+    assert one_line(done).startswith("bot-sweep: cannot be on together: 'resnet_b' with 'resnet_d' (both set part")
+    typed = "'tricks=[resnet_b|resnet_d,cosine]'"
+    assert typed in done.err
+    assert "6 runs, 6 to train" in bot("bot-sweep", "design=factorial", typed[1:-1], "plan=true", *FAST).out
+
+
+def test_no_arm_of_crossed_factors_is_skipped(bot, monkeypatch):
+    """Only sets of three and more are found when all arms are planned."""
+    monkeypatch.setattr("bagoftricks.study.conflicts.require_compatible", lambda *args, **kwargs: None)
+    done = bot("bot-sweep", "design=factorial", "tricks=[resnet_b,resnet_d]", "plan=true", "skip=true", *FAST)
+    assert done.status == 2
+    assert "1 of 4 arms cannot run (above), and a factorial design without them has no balance" in done.err
 
 
 def test_a_factorial_prints_its_effects(bot):

@@ -1,24 +1,19 @@
 import subprocess
 import sys
+from collections import Counter
 from itertools import combinations, pairwise
 from math import comb, prod
+from operator import mul
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bagoftricks.errors import UserError
-from bagoftricks.study.designs import (
-    DESIGNS,
-    GreedyStep,
-    Size,
-    alias_structure,
-    factor_levels,
-    greedy_first,
-    greedy_next,
-    make_arms,
-    parse_trick,
-)
+from bagoftricks.study.aliases import alias_lines, find_aliases
+from bagoftricks.study.arms import DESIGNS, Arm
+from bagoftricks.study.designs import GreedyStep, Size, fold_lines, folds_for, greedy_first, greedy_next, make_arms
+from bagoftricks.study.factors import factor_levels, parse_trick
 from bagoftricks.tricks import FAMILY_OF
 
 ABC = ["mixup", "cosine", "warmup"]
@@ -218,6 +213,12 @@ def test_pydoe3_still_gives_less_than_the_resolution_it_is_asked_for():
 # Aliases
 
 
+def alias_structure(arms, tricks):
+    """The notes on the aliases of arms, by the tricks that they hold."""
+    named = [Arm(label=arm.label, on=tuple(trick for trick in tricks if trick in arm.tricks)) for arm in arms]
+    return "\n".join(alias_lines(named, [[trick] for trick in tricks]))
+
+
 def test_aliases_of_the_half_fraction_of_three():
     """I = -ABC: A = -BC, B = -AC, C = -AB."""
     assert alias_structure(make_arms("fractional", ABC, size=Size(runs=4)), ABC) == "\n".join(
@@ -256,7 +257,8 @@ def test_plackett_burman_aliases_are_partial():
     text = alias_structure(make_arms("fractional", MANY[:11], size=Size(runs=12)), MANY[:11])
     assert text.splitlines() == [
         "resolution III: main effects are aliased with two-way interactions",
-        "each main effect is partly aliased with 45 of 55 two-way interactions (correlation up to 0.33)",
+        "main effects are right only if there are no interactions: each main effect is partly aliased with 45 of 55 "
+        "two-way interactions (correlation up to 0.33)",
     ]
 
 
@@ -427,21 +429,260 @@ def test_importing_designs_imports_neither_torch_nor_pydoe3():
 
 # Factors
 
+LEVELS = ["mixup|cutmix", "resnet_b|resnet_c|resnet_d", "mixup(alpha=0.1)|mixup(alpha=0.4)+warmup"]
+SINGLE = ["cosine", "ema", "label_smoothing", "zero_gamma+no_bias_decay", "se", "gelu", "sam", "cutout"]
 
-def test_the_arms_of_crossed_factors_name_the_levels_that_are_on():
-    """An entry of several tricks is one factor, by its label."""
-    tricks = ["zero_gamma+no_bias_decay", "mixup(alpha=0.5,partner=second_batch)", "warmup"]
-    assert factor_levels(tricks) == [
-        ["zero_gamma + no_bias_decay"],
-        ["mixup(alpha=0.5, partner=second_batch)"],
-        ["warmup"],
-    ]
-    assert [arm.on for arm in make_arms("factorial", tricks[:2])] == [
-        (),
-        ("zero_gamma + no_bias_decay",),
-        ("mixup(alpha=0.5, partner=second_batch)",),
-        ("zero_gamma + no_bias_decay", "mixup(alpha=0.5, partner=second_batch)"),
-    ]
-    half = make_arms("fractional", tricks, size=Size(runs=4), base=BASE)
-    assert {arm.on for arm in half} == {(), *((a, b) for ((a,), (b,)) in combinations(factor_levels(tricks), 2))}
+
+def on_of(arm, tricks):
+    """Labels of the factors' levels whose tricks an arm holds, found from its tricks."""
+    found = []
+    for entry in tricks:
+        for level in entry.split("|"):
+            parts = dict(parse_trick(part) for part in level.split("+"))
+            if all(arm.tricks.get(name) == params for name, params in parts.items()):
+                found.append(" + ".join(level.split("+")))
+    return tuple(found)
+
+
+def shares(arms, factors):
+    """How often each choice of levels of some factors is on."""
+    return Counter(tuple(next((of for of in labels if of in arm.on), "off") for labels in factors) for arm in arms)
+
+
+lists_of_factors = st.tuples(
+    st.lists(st.sampled_from(LEVELS[:2]), max_size=2, unique=True),
+    st.lists(st.sampled_from(SINGLE), min_size=1, max_size=6, unique=True),
+).map(lambda parts: [*parts[0], *parts[1]])
+
+
+@given(lists_of_factors, st.sampled_from(["factorial", "fractional"]))
+def test_an_arm_names_the_levels_of_its_own_tricks(tricks, design):
+    arms = make_arms(design, tricks, base=BASE, size=Size(max_arms=4096))
+    assert all(arm.on == on_of(arm, tricks) for arm in arms)
+    assert {level for arm in arms for level in arm.on} == {level for of in factor_levels(tricks) for level in of}
+    assert all(arm.label == (" + ".join(arm.on) or "baseline") for arm in arms)
+
+
+@given(lists_of_factors, st.sampled_from([None, 3, 4]))
+def test_the_levels_of_a_fraction_are_balanced_and_any_two_factors_in_proportion(tricks, resolution):
+    """Counts of two factors' levels are the products of each one's: what makes main effects independent."""
+    size = Size(resolution=resolution if len(tricks) > 3 else None)
+    arms, factors = make_arms("fractional", tricks, size=size), factor_levels(tricks)
+    assert len({arm.on for arm in arms}) == len(arms)
+    for of in factors:
+        counts = shares(arms, [of])
+        others = {counts[level,] for level in of}
+        assert len(others) == 1  # alternatives are on alike
+        assert counts["off",] in (len(arms) // 2, min(others))
+        for other in (other for other in factors if other != of):
+            single = shares(arms, [other])
+            for (a, b), count in shares(arms, [of, other]).items():
+                assert count * len(arms) == counts[a,] * single[b,]
+    assert find_aliases([arm.on for arm in arms], factors).resolution >= min(resolution or 4, len(tricks), 4)
+
+
+def test_an_entry_of_several_tricks_is_one_factor():
+    tricks = ["zero_gamma+no_bias_decay", "mixup(alpha=0.5,partner=second_batch)"]
+    labels = ["zero_gamma + no_bias_decay", "mixup(alpha=0.5, partner=second_batch)"]
+    assert factor_levels(tricks) == [[label] for label in labels]
+    assert [arm.on for arm in make_arms("factorial", tricks)] == [(), (labels[0],), (labels[1],), tuple(labels)]
     assert {arm.on for arm in make_arms("one_at_a_time", tricks)} == {()}
+
+
+def test_a_factorial_has_every_choice_of_levels():
+    arms = make_arms("factorial", ["mixup|cutmix", "cosine"])
+    assert [(arm.label, sorted(arm.tricks), arm.compare_to) for arm in arms] == [
+        ("baseline", [], None),
+        ("mixup", ["mixup"], "baseline"),
+        ("cutmix", ["cutmix"], "baseline"),
+        ("cosine", ["cosine"], "baseline"),
+        ("mixup + cosine", ["cosine", "mixup"], "baseline"),
+        ("cutmix + cosine", ["cosine", "cutmix"], "baseline"),
+    ]
+    assert len(make_arms("factorial", [*LEVELS[1:], "cosine"])) == 4 * 3 * 2
+    assert len(make_arms("factorial", [*LEVELS[1:], "cosine"], size=Size(max_tricks=1))) == 1 + 3 + 2 + 1
+
+
+def test_values_of_a_hyper_parameter_are_alternatives():
+    arms = make_arms("factorial", ["mixup(alpha=0.1)|mixup(alpha=0.4)"])
+    assert [arm.tricks for arm in arms] == [{}, {"mixup": {"alpha": 0.1}}, {"mixup": {"alpha": 0.4}}]
+
+
+@pytest.mark.parametrize(
+    ("tricks", "runs", "counts"),
+    [
+        (["mixup|cutmix", *SINGLE[:2]], 8, {"off": 4, "mixup": 2, "cutmix": 2}),
+        (["mixup|cutmix", *SINGLE[:2]], None, {"off": 4, "mixup": 4, "cutmix": 4}),  # the full factorial: 3 x 2 x 2
+        (["mixup|cutmix", *SINGLE[:6]], 16, {"off": 8, "mixup": 4, "cutmix": 4}),
+        ([LEVELS[1], *SINGLE[:4]], 8, {"off": 2, "resnet_b": 2, "resnet_c": 2, "resnet_d": 2}),
+    ],
+)
+def test_alternatives_take_two_columns_and_off_takes_two_cells_of_three_levels(tricks, runs, counts):
+    arms = make_arms("fractional", tricks, size=Size(runs=runs))
+    assert shares(arms, factor_levels(tricks)[:1]) == {(level,): count for level, count in counts.items()}
+    said = alias_lines(arms, factor_levels(tricks))[0]
+    assert said == f"of {len(arms)} arms: {', '.join(f'{level} in {count}' for level, count in counts.items())}"
+
+
+def test_aliases_of_a_factor_with_alternatives():
+    """P = a, Q = b, and PQ is kept free: ema can only be a product with a further letter c."""
+    tricks = ["mixup|cutmix", "cosine", "ema"]
+    assert alias_lines(make_arms("fractional", tricks, size=Size(runs=8)), factor_levels(tricks))[1:] == [
+        "resolution III: main effects are aliased with two-way interactions",
+        "(mixup | cutmix) is mixed with cosine x ema",
+        "(mixup | cutmix) x cosine is mixed with ema, (mixup | cutmix) x ema",
+        "(mixup | cutmix) x ema is mixed with cosine",
+    ]
+
+
+def test_a_factor_of_several_tricks_stands_in_brackets_in_the_aliases():
+    tricks = ["zero_gamma+no_bias_decay", "mixup", "cosine"]
+    lines = alias_lines(make_arms("fractional", tricks, size=Size(runs=4)), factor_levels(tricks))
+    assert lines[1:] == [
+        "(zero_gamma + no_bias_decay) = -mixup x cosine",
+        "mixup = -(zero_gamma + no_bias_decay) x cosine",
+        "cosine = -(zero_gamma + no_bias_decay) x mixup",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("design", "tricks", "options", "message"),
+    [
+        ("stack", ["mixup|cutmix", "sam"], {}, r"type design=one_at_a_time 'tricks=\[mixup,cutmix,sam\]'$"),
+        (
+            "one_at_a_time",
+            ["mixup|cutmix"],
+            {},
+            r"'mixup\|cutmix': alternatives are levels of a factor, in the designs",
+        ),
+        ("factorial", ["mixup|mixup(alpha=0.2)"], {}, r"'mixup\(alpha=0\.2\)' is given twice \(as 'mixup'"),
+        ("factorial", ["mixup|"], {}, r"'' is no trick"),
+        (
+            "factorial",
+            ["mixup|cutmix", "cutmix(alpha=0.5)"],
+            {},
+            r"make them one factor, 'cutmix\|cutmix\(alpha=0.5\)', or compare them with one",
+        ),
+        (
+            "fractional",
+            ["mixup|cutmix", *SINGLE[:3]],
+            {"runs": 12},
+            r"no design with alternatives .* one of 8, 16, 32$",
+        ),
+        (
+            "fractional",
+            ["mixup|cutmix", *SINGLE[:5]],
+            {"runs": 8},
+            r"no design with alternatives .* give one of 16, 32",
+        ),
+        ("fractional", ["mixup|cutmix", LEVELS[1], "sam"], {"runs": 8}, r"runs=8 do not balance .* give runs=16"),
+        (
+            "fractional",
+            ["mixup|cutmix", "celu|gelu", "sam"],
+            {"runs": 8},
+            r"runs=8 do not balance .* give runs=16",
+        ),
+        (
+            "fractional",
+            ["celu|gelu|mixup|cutmix"],
+            {},
+            r"at most 3 alternatives, and one has 4; .* give design=factorial",
+        ),
+        ("fractional", ABC, {"runs": 4, "fold": ("cosin",)}, r"fold=cosin: there is no such factor; did you mean 'cos"),
+        (
+            "fractional",
+            ABC,
+            {"runs": 8, "fold": ("cosine",)},
+            r"fold=cosine: adds no arm, .* \(nothing is aliased with",
+        ),
+        ("fractional", ABC, {"runs": 4, "fold": ("all", "all")}, r"fold=all: adds no arm, .* \(it is its own mirror\)"),
+        ("fractional", ABC, {"runs": 4, "fold": ("all",), "max_arms": 4}, r"fold=all: makes more than max_arms=4 arms"),
+        ("fractional", ["mixup|cutmix", *SINGLE[:3]], {"runs": 8, "fold": ("cutmix",)}, r"of two levels.* fold=cosine"),
+        ("fractional", ["mixup|cutmix", *SINGLE[:3]], {"runs": 8, "fold": ("all",)}, r"of two levels.* fold=cosine"),
+        ("factorial", ABC, {"fold": ("all",)}, r"fold=\[all\] is for the design 'fractional', not for 'factorial'"),
+    ],
+)
+def test_alternatives_and_folds_that_cannot_be_are_refused(design, tricks, options, message):
+    with pytest.raises(UserError, match=message):
+        make_arms(design, tricks, size=Size(**options))
+
+
+# Folds
+
+
+def aliased_pairs(arms, tricks):
+    """Pairs of main effects and two-way interactions whose columns are not orthogonal, as sets of numbers."""
+    columns = levels(arms, tricks)
+    terms = [term for size in (1, 2) for term in combinations(range(len(tricks)), size)]
+    made = {term: [prod(row) for row in zip(*(columns[i] for i in term), strict=True)] for term in terms}
+    return [(a, b) for a, b in combinations(terms, 2) if sum(map(mul, made[a], made[b]))]
+
+
+@given(st.integers(3, 11), st.data())
+def test_a_fold_frees_the_factor_and_everything_with_it(n, data):
+    """After a fold on a factor, neither it nor an interaction with it is aliased with what lacks it."""
+    tricks = MANY[:n]
+    runs = data.draw(st.sampled_from([r for r in (4, 8, 16) if n < r < 2**n]))
+    factor = data.draw(st.integers(0, n - 1))
+    half = make_arms("fractional", tricks, size=Size(runs=runs))
+    try:
+        arms = make_arms("fractional", tricks, size=Size(runs=runs, fold=(tricks[factor],)))
+    except UserError:
+        assert not any((factor in a) != (factor in b) for a, b in aliased_pairs(half, tricks))
+        return
+    assert arms[:runs] == half
+    assert [set(arm.tricks) ^ {tricks[factor]} for arm in half] == [set(arm.tricks) for arm in arms[runs:]]
+    assert not any((factor in a) != (factor in b) for a, b in aliased_pairs(arms, tricks))
+
+
+@given(st.integers(3, 11), st.sampled_from([4, 8, 12, 16, 20]))
+def test_a_fold_of_all_factors_makes_resolution_four_of_three(n, runs):
+    tricks = MANY[:n]
+    try:
+        arms = make_arms("fractional", tricks, size=Size(runs=runs, fold=("all",)))
+    except UserError:
+        return
+    assert len(arms) == 2 * runs
+    assert find_aliases([arm.on for arm in arms], factor_levels(tricks)).resolution >= 4
+    assert not any(len(a) + len(b) < 4 for a, b in aliased_pairs(arms, tricks))
+
+
+def test_seven_factors_in_eight_runs_are_folded_to_sixteen_and_thirty_two():
+    """2^(7-4) of resolution III; its mirror makes 2^(7-3) of resolution IV (Montgomery 2017, table 8.24)."""
+    tricks, size = MANY[:7], Size(runs=8)
+    assert len(make_arms("fractional", tricks, size=size._replace(fold=("all",)))) == 16
+    assert folds_for(tricks, size, 8) == ()
+    assert folds_for(tricks, size, 16) == ("all",)
+    first, then = folds_for(tricks, size, 32)
+    assert (first, then in tricks) == ("all", True)
+    assert folds_for(tricks, size._replace(fold=("all", then)), 32) == ("all", then)
+    with pytest.raises(UserError, match=r"runs=24: a study of 8 arms is folded to 16 or 32; give runs=16"):
+        folds_for(tricks, size, 24)
+    with pytest.raises(UserError, match=r"runs=16: no fold of these 8 arms adds any"):
+        folds_for(MANY[:3], Size(), 16)
+
+
+def test_the_best_fold_leaves_the_most_interactions_clear():
+    """2^(7-3), resolution IV: of all folds, one leaves the most of its 21 two-way interactions clear of others."""
+    tricks, size = MANY[:7], Size(runs=16)
+
+    def clear(fold):
+        pairs = aliased_pairs(make_arms("fractional", tricks, size=size._replace(fold=(fold,))), tricks)
+        return 21 - len({term for pair in pairs for term in pair})
+
+    (best,) = folds_for(tricks, size, 32)
+    assert clear(best) == max(clear(trick) for trick in tricks) > 0
+
+
+def test_notes_say_what_each_fold_added():
+    assert fold_lines(["all", "mixup"], 32) == [
+        "fold=all: 8 arms, then 8 more with every factor switched",
+        "fold=mixup: 16 arms, then 16 more with mixup switched",
+    ]
+
+
+def test_a_factor_of_several_tricks_is_folded_by_one_of_them_or_by_all():
+    tricks = ["zero_gamma+no_bias_decay", "mixup", "cosine"]
+    made = [make_arms("fractional", tricks, size=Size(runs=4, fold=(f,))) for f in (tricks[0], "no_bias_decay")]
+    assert made[0] == made[1]
+    assert len(made[0]) == 8
