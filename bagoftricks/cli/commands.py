@@ -166,7 +166,7 @@ TOPICS: Entries = (
     ("tricks", "all tricks, a line each; or one of them, as mixup"),
     ("data model preset corruptions", "what there is to choose; or one choice, as imagefolder"),
     ("settings loggers", "settings; or one of them, as lr; also runtime"),
-    ("experiments designs", "the papers' tables; or one of them, as page/ladder; designs of studies"),
+    ("experiments designs", "the papers' tables, or one, as page/ladder; designs"),
     ("completion", "of commands, tricks and settings in bash, zsh and fish"),
 )
 COMPLETION: Entries = (

@@ -16,6 +16,7 @@ from bagoftricks.cli.topics import all_settings, topic_names, trick_settings
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.folders import experiment_files
 from bagoftricks.registry import all_cards
+from bagoftricks.study.arms import DESIGNS
 from bagoftricks.tricks import FAMILIES
 from bagoftricks.tricks.catalogue import card, families
 
@@ -147,7 +148,7 @@ def _fitting(program: str, before: Sequence[str], word: str) -> Iterable[str]:
     if key == "where":
         others, blank, _ = value.rpartition(" ")
         return [f"where={others}{blank}{name}=" for name in _row_keys(before)]
-    listed = re.match(r"\[?(.*,)?", value)
+    listed = re.match(r"\[?(.*[,|+])?" if key == "tricks" else r"\[?(.*,)?", value)
     assert listed is not None
     first, start = f"{key}={listed[0]}", value[len(listed[0]) :]
     taken = set(re.findall(r"\w+", listed[0]))
@@ -214,7 +215,12 @@ def _values(program: str, key: str, start: str, before: Sequence[str]) -> Iterab
     if key == "tricks" and program == "bot-sweep":
         return families()
     if key == "design":
-        return re.findall(r"\w+", next(f.doc for f in own_settings(program) if f.name == key).replace(" or ", ", "))
+        return list(DESIGNS)
+    if key == "extend":
+        return _studies(before)
+    if key == "fold":
+        of_tricks = next((each for each in before if each.startswith("tricks=")), "")
+        return [*(name for name in families() if re.search(rf"\b{name}\b", of_tricks)), "all"]
     fields = {setting.name: setting.field for setting in all_settings()}
     fields |= {field.name: field for field in own_settings(program)}
     name = key.split(".")[1] if key.count(".") == 2 and key.startswith("tricks.") else ""

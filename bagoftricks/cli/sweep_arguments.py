@@ -38,9 +38,9 @@ class Sweep:
     scale: str = "laptop"
     """of the experiment: laptop, or paper"""
     design: str | None = None
-    """stack, one_at_a_time, leave_one_out, factorial, fractional, arms or greedy"""
+    """rule that makes the arms, as stack (--help designs)"""
     tricks: tuple[str, ...] = ()
-    """of the design: [a,b(key=value)]; for arms: sets, as [a+b]"""
+    """of the design: [a,b(key=value)]; a+b: as one; a|b: either"""
     seeds: tuple[int, ...] = (0,)
     """3: the seeds 0, 1 and 2 of every arm; [0,7]: these two"""
     max_tricks: int | None = None

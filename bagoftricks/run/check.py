@@ -72,7 +72,7 @@ Networks = dict[str, nn.Module]  # on the meta device, by what they are built fr
 def check(settings: Settings, *, train: bool = True, networks: Networks | None = None) -> Checked:
     """Return the tricks and the device of these settings, and their recipe.
 
-    ``networks`` keeps networks for further checks, each of which would otherwise take longer than all else.
+    ``networks`` keeps networks for further checks; to build one takes longer than the rest of a check.
 
     Raises ConflictError, NoEffectError or another UserError. Without ``train``, a precision in which this device
     cannot train is accepted. The network is built on the meta device, which takes no memory and next to no time.

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from bagoftricks.study.arms import Arm
 from bagoftricks.study.factors import factor_label
 
-Term = tuple[int, ...]  # numbers of factors: one is a main effect, two are an interaction, none is the mean
-Floats = NDArray[np.float64]
-ROUNDING = 1e-9
-MOST_NAMED = 6  # terms in a line on a factor with alternatives
+AliasTerm = tuple[int, ...]  # numbers of factors: one is a main effect, two are an interaction, none is the mean
+DesignColumns = NDArray[np.float64]
+NOT_ZERO = 1e-9
+MOST_ALIASES = 6  # terms in a line on a factor with alternatives
 SEPARATE = 5  # resolution of a design in which no main effect or two-way interaction is aliased with another
 
 RESOLUTIONS = {
@@ -37,20 +37,20 @@ class Aliases:
 
     labels: tuple[str, ...]  # of the factors
     single: tuple[bool, ...]  # of the factors: without alternatives
-    terms: tuple[Term, ...]
-    inner: Floats  # (terms, terms)
+    terms: tuple[AliasTerm, ...]
+    inner: DesignColumns  # (terms, terms)
 
     @property
     def resolution(self) -> int:
         """Number of factors in the shortest product that is not balanced, at most ``SEPARATE``."""
-        tied = np.argwhere(np.triu(np.abs(self.inner) > ROUNDING, 1))
+        tied = np.argwhere(np.triu(np.abs(self.inner) > NOT_ZERO, 1))
         words = [set(self.terms[i]) ^ set(self.terms[j]) for i, j in tied if self._is_word(i, j)]
         return min(map(len, words), default=SEPARATE)
 
     @property
     def clear_interactions(self) -> int:
         """Number of two-way interactions that are aliased with no main effect and no other two-way interaction."""
-        tied = (np.abs(self.inner[1:, 1:]) > ROUNDING).sum(axis=1) > 1
+        tied = (np.abs(self.inner[1:, 1:]) > NOT_ZERO).sum(axis=1) > 1
         return sum(len(term) == 2 and not t for term, t in zip(self.terms[1:], tied, strict=True))
 
     def _is_word(self, i: int, j: int) -> bool:
@@ -63,12 +63,12 @@ class Aliases:
             return []
         return [RESOLUTIONS[self.resolution], *self._full(), *self._partial(), *self._of_alternatives()]
 
-    def name(self, term: Term) -> str:
+    def name(self, term: AliasTerm) -> str:
         """Return the label of an effect; that of a factor of several tricks or alternatives is in brackets."""
         labels = (f"({label})" if " + " in label or " | " in label else label for label in self._labels(term))
         return " x ".join(labels) or "the mean"
 
-    def _labels(self, term: Term) -> list[str]:
+    def _labels(self, term: AliasTerm) -> list[str]:
         return [self.labels[factor] for factor in term]
 
     def _plain(self) -> list[int]:
@@ -79,7 +79,7 @@ class Aliases:
         """``a = -b x c``, one line for each group of terms that share a column."""
         lines, seen, plain = [], set[int](), self._plain()
         for i in plain:
-            group = [j for j in plain if j > i and abs(abs(self.inner[i, j]) - 1) < ROUNDING]
+            group = [j for j in plain if j > i and abs(abs(self.inner[i, j]) - 1) < NOT_ZERO]
             if group and i not in seen:
                 others = (f"{'-' if self.inner[i, j] < 0 else ''}{self.name(self.terms[j])}" for j in group)
                 lines.append(" = ".join([self.name(self.terms[i]), *others]))
@@ -92,13 +92,13 @@ class Aliases:
         mains, pairs = ([i for i in plain if len(self.terms[i]) == size] for size in (1, 2))
         found = {}
         for i in mains:
-            parts = [abs(r) for r in self.inner[i, pairs] if ROUNDING < abs(r) < 1 - ROUNDING]
+            parts = [abs(r) for r in self.inner[i, pairs] if NOT_ZERO < abs(r) < 1 - NOT_ZERO]
             if parts:
                 of = f"{len(parts)} of {len(pairs)} two-way interactions (correlation up to {max(parts):.2f})"
                 found[self.name(self.terms[i])] = f"partly aliased with {of}"
         if not found:
             between = np.abs(self.inner[np.ix_(pairs, pairs)])
-            between = between[(between > ROUNDING) & (between < 1 - ROUNDING)]
+            between = between[(between > NOT_ZERO) & (between < 1 - NOT_ZERO)]
             up_to = f"(correlation up to {between.max():.2f})" if between.size else ""
             return [f"two-way interactions are partly aliased with each other {up_to}"] if between.size else []
         first = "main effects are right only if there are no interactions"
@@ -110,10 +110,10 @@ class Aliases:
         """Return for each term of a factor with alternatives those that one of its contrasts is mixed with."""
         plain, lines = self._plain(), []
         for i in sorted(set(range(len(self.terms))) - set(plain)):
-            tied = [j for j in np.flatnonzero(np.abs(self.inner[i]) > ROUNDING) if j in plain or j > i]
+            tied = [j for j in np.flatnonzero(np.abs(self.inner[i]) > NOT_ZERO) if j in plain or j > i]
             if tied:
-                names = [self.name(self.terms[j]) for j in tied[:MOST_NAMED]]
-                names += [f"{len(tied) - MOST_NAMED} more"] * (len(tied) > MOST_NAMED)
+                names = [self.name(self.terms[j]) for j in tied[:MOST_ALIASES]]
+                names += [f"{len(tied) - MOST_ALIASES} more"] * (len(tied) > MOST_ALIASES)
                 lines.append(f"{self.name(self.terms[i])} is mixed with {', '.join(names)}")
         return lines
 
@@ -121,21 +121,21 @@ class Aliases:
 def find_aliases(on: Sequence[Sequence[str]], factors: Sequence[Sequence[str]]) -> Aliases:
     """Return the aliases of a design: the labels of the levels that are on in each arm, and of each factor's levels."""
     mains = [_contrasts(on, labels) for labels in factors]
-    terms: list[Term] = [term for size in (0, 1, 2) for term in combinations(range(len(factors)), size)]
+    terms: list[AliasTerm] = [term for size in (0, 1, 2) for term in combinations(range(len(factors)), size)]
     columns, owners = [], []
     for owner, term in enumerate(terms):
         for parts in product(*(mains[factor] for factor in term)):
             columns.append(np.prod(parts, axis=0) if parts else np.ones(len(on)))
             owners.append(owner)
     matrix = np.stack(columns, axis=1)
-    matrix /= np.maximum(np.linalg.norm(matrix, axis=0), ROUNDING)
+    matrix /= np.maximum(np.linalg.norm(matrix, axis=0), NOT_ZERO)
     inner, firsts = matrix.T @ matrix, np.flatnonzero(np.diff(owners, prepend=-1))
     high, low = (f.reduceat(f.reduceat(inner, firsts, axis=0), firsts, axis=1) for f in (np.maximum, np.minimum))
     labels = tuple(map(factor_label, factors))
     return Aliases(labels, tuple(len(of) == 1 for of in factors), tuple(terms), np.where(high >= -low, high, low))
 
 
-def _contrasts(on: Sequence[Sequence[str]], labels: Sequence[str]) -> list[Floats]:
+def _contrasts(on: Sequence[Sequence[str]], labels: Sequence[str]) -> list[DesignColumns]:
     """Return the columns of a factor (arms,): one of 1 and -1, or orthogonal ones of mean 0 for alternatives."""
     levels = np.array([[label in arm for label in labels] for arm in on], dtype=np.float64)
     if len(labels) == 1:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from bagoftricks.errors import UserError
 
 MOST_ALTERNATIVES = 3
-Row = tuple[int, ...]  # of a run: the level of each factor, or the bit of each column
+DesignRow = tuple[int, ...]  # of a run: the level of each factor, or the bit of each column
 Generators = list[tuple[int, ...]]  # of each factor: its one or two columns, as sets of letters (bits)
 
 
@@ -36,7 +36,7 @@ class Size(NamedTuple):
 Folds = Sequence[tuple[str, int | None]]  # as typed, and the number of the factor; None: all factors
 
 
-def fraction(alternatives: Sequence[int], size: Size, folds: Folds = ()) -> list[Row]:
+def fraction(alternatives: Sequence[int], size: Size, folds: Folds = ()) -> list[DesignRow]:
     """Return the runs of a fraction; ``alternatives`` are the numbers of levels of the factors next to off.
 
     The signs of the columns are chosen so that the first run has everything off: negating a column keeps the design's
@@ -169,14 +169,14 @@ def _turned(p: int, q: int) -> tuple[tuple[int, int], ...]:
     return (p, q), (q, p), (p ^ q, q)
 
 
-def _bits(generators: Generators, runs: int) -> list[Row]:
+def _bits(generators: Generators, runs: int) -> list[DesignRow]:
     """Return the bit of each column in each run; the first letter changes last."""
     columns = [[i for i in range(column.bit_length()) if column >> i & 1] for of in generators for column in of]
     letters = product((0, 1), repeat=runs.bit_length() - 1)
     return [tuple(sum(bits[i] for i in column) & 1 for column in columns) for bits in letters]
 
 
-def _levels(rows: Sequence[Row], alternatives: Sequence[int]) -> list[Row]:
+def _levels(rows: Sequence[DesignRow], alternatives: Sequence[int]) -> list[DesignRow]:
     """Return the level of each factor by the bits of its columns, each run once."""
 
     def levels(bits: Iterator[int]) -> Iterator[int]:
@@ -187,7 +187,7 @@ def _levels(rows: Sequence[Row], alternatives: Sequence[int]) -> list[Row]:
     return list(dict.fromkeys(tuple(levels(iter(row))) for row in rows))
 
 
-def _has_each_run_once(levels: Sequence[Row], rows: Sequence[Row], alternatives: Sequence[int]) -> bool:
+def _has_each_run_once(levels: Sequence[DesignRow], rows: Sequence[DesignRow], alternatives: Sequence[int]) -> bool:
     """Return True if no two runs are one arm, or if the arms are the full factorial: both are balanced."""
     return len(levels) == len(rows) or len(levels) == prod(count + 1 for count in alternatives)
 
@@ -195,19 +195,19 @@ def _has_each_run_once(levels: Sequence[Row], rows: Sequence[Row], alternatives:
 # Other runs
 
 
-def _plackett_burman(n: int, runs: int) -> list[Row]:
+def _plackett_burman(n: int, runs: int) -> list[DesignRow]:
     """Return the last columns: in 24, 40 or more runs they are a smaller design and its mirror, of resolution 4."""
     from pyDOE3 import pbdesign  # type: ignore[import-untyped]
 
     signs = pbdesign(runs - 1)[:, -n:]
-    rows: list[Row] = [tuple(row) for row in (signs != signs[0]).astype(int).tolist()]
+    rows: list[DesignRow] = [tuple(row) for row in (signs != signs[0]).astype(int).tolist()]
     if len(set(rows)) < len(rows):
         why = f"with {n} tricks the Plackett-Burman design of runs={runs} holds an arm twice"
         raise UserError(f"{why}; give runs={1 << runs.bit_length()}")
     return rows
 
 
-def _folded(rows: list[Row], name: str, column: int | None, max_arms: int) -> list[Row]:
+def _folded(rows: list[DesignRow], name: str, column: int | None, max_arms: int) -> list[DesignRow]:
     """Return the runs, then each with the bit of one column switched, or with all of them."""
     more = [tuple(bit ^ (column in (None, i)) for i, bit in enumerate(row)) for row in rows]
     added = len(set(more) - set(rows))

@@ -38,6 +38,8 @@ from bagoftricks.errors import UserError
         ("bot-train", ["model.widt"], ["model.widths=", "model.width="]),
         ("bot-sweep", ["experiment=page/"], ["experiment=page/ladder"]),
         ("bot-sweep", ["design=f"], ["design=factorial", "design=fractional"]),
+        ("bot-sweep", ["tricks=[cosine|big_l"], ["tricks=[cosine|big_little]", "tricks=[cosine|big_little,"]),
+        ("bot-sweep", ["tricks=[mixup|cutmix,cosine]", "fold=[c"], ["fold=[cosine", "fold=[cutmix"]),
         ("bot-sweep", ["tricks=[mixup,cutm"], ["tricks=[mixup,cutmix]", "tricks=[mixup,cutmix,"]),
         ("bot-sweep", ["plan="], ["plan=true", "plan=false"]),
         ("bot-table", ["stu"], ["study="]),
