@@ -18,8 +18,18 @@ def extend(arguments: Sequence[str]) -> list[str]:
     refuse_repeated(arguments)
     forget_plugins()
     forget_user_folders()
-    folders, plugins = _from_file(Path(FILE))
-    plugins = [*installed_plugins(), *plugins]
+    in_file = _from_file(Path(FILE))
+    folders, plugins, rest = split_extensions(arguments)
+    for folder in (*in_file[0], *folders):
+        add_user_folder(folder)
+    load_plugins([*installed_plugins(), *in_file[1], *plugins])
+    return rest
+
+
+def split_extensions(arguments: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """Return the folders and the plug-ins that arguments name, and the other arguments."""
+    folders: list[str] = []
+    plugins: list[str] = []
     rest: list[str] = []
     left = list(arguments)
     while left:
@@ -33,10 +43,7 @@ def extend(arguments: Sequence[str]) -> list[str]:
             plugins += split_list(value)
         else:
             rest.append(argument)
-    for folder in folders:
-        add_user_folder(folder)
-    load_plugins(plugins)
-    return rest
+    return folders, plugins, rest
 
 
 def hydra_arguments() -> list[str]:

@@ -62,6 +62,12 @@ def swept_study(sweep: Sweep, arguments: Sequence[str]) -> SweptStudy:
     from bagoftricks.store.store import Store
     from bagoftricks.study.plan import split_parameters, study_name
 
+    if sweep.extend is not None:
+        from bagoftricks.cli.extend import split_extensions
+        from bagoftricks.cli.folding import extended_arguments
+
+        arguments = extended_arguments(sweep, arguments)
+        sweep = parse(split_extensions(arguments)[2])
     lock = None
     if sweep.from_ is not None:
         from bagoftricks.study.lock import read_lock

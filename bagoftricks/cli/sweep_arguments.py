@@ -24,6 +24,7 @@ NUMBERS: dict[str, tuple[type, float, float]] = {  # bot-sweep's own: kind, leas
 }
 SEEDS_AT_MOST = 1000
 OF_DESIGNS = ("tricks", "max_tricks", "max_arms", "runs", "resolution", "fold", "floor")
+OF_AN_EXTENSION = ("extend", "fold", "runs", "plan", "slots", "time_limit", "retry")
 OF_THE_STUDY = ("experiment", "scale", "design", "seeds", "metric", "target", *OF_DESIGNS)
 
 
@@ -53,6 +54,8 @@ class Sweep:
     """fractional: resolution of the design"""
     fold: tuple[str, ...] = ()
     """fractional: run all again, this factor switched, or all"""
+    extend: str | None = None
+    """fractional study to add fold=, or folds up to runs=, to"""
     floor: float | None = None
     """greedy: least images per second at inference"""
     metric: str | None = None
@@ -96,8 +99,8 @@ def parse(arguments: Sequence[str]) -> Sweep:
             given[name] = _value(name, value)
         elif key == "seed":
             raise UserError("seed= is for one run: type seeds=3, or seeds=[0,7]")
-        elif key in ("extend", "restart"):
-            raise UserError(f"{key}= is for one run: type it with bot-train")
+        elif key == "restart":
+            raise UserError("restart= is for one run: type it with bot-train")
         elif key == "rerun":
             raise UserError("rerun= is for one run: a sweep trains what is missing; give bot-train the run's command")
         else:
@@ -106,7 +109,9 @@ def parse(arguments: Sequence[str]) -> Sweep:
         if made := [name for name in given if name in OF_THE_STUDY]:
             raise UserError(f"{made[0]}= is the study's own: from= has it already, leave it out")
         given["from_"] = given.pop("from")
-    if "experiment" in given and "design" in given:
+    if "extend" in given:
+        _check_extension(given, overrides)
+    elif "experiment" in given and "design" in given:
         raise UserError("experiment= has its own arms: leave design= out, or give design= and tricks= alone")
     for name in given:
         if name in OF_DESIGNS and ("experiment" in given or (name == "floor" and given.get("design") != "greedy")):
@@ -115,6 +120,18 @@ def parse(arguments: Sequence[str]) -> Sweep:
         raise UserError("scale= belongs to experiment=: without one, type preset=cifar_laptop or other settings")
     launcher = tuple(override for override in overrides if is_launcher(override))
     return Sweep(**given, launcher=launcher, overrides=tuple(o for o in overrides if o not in launcher))
+
+
+def _check_extension(given: Json, overrides: Sequence[str]) -> None:
+    """Raise UserError unless ``extend=`` comes with what to add, and with nothing that the study has."""
+    if ("fold" in given) + ("runs" in given) != 1:
+        what = "type fold=FACTOR or fold=all, or runs= as the number of arms"
+        raise UserError(f"extend={given['extend']}: {what}; for more seeds, type the study's own command with seeds=")
+    keys = [override.partition("=")[0] for override in overrides if not is_launcher(override)]
+    own = [name.rstrip("_") for name in given if name not in OF_AN_EXTENSION]
+    own += [key for key in keys if key not in ("store", "format") and not key.startswith("runtime.")]
+    if own:
+        raise UserError(f"{own[0]}= is the study's own: leave it out, or type the study's command with fold=")
 
 
 def _value(key: str, text: str) -> Any:

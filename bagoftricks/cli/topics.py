@@ -27,6 +27,12 @@ GROUPS = {
     "corruptions.": "CorruptionSettings",
 }
 
+DESIGN_EXAMPLES = (
+    ("bot-sweep design=stack 'tricks=[resnet_d,cosine,mixup(alpha=0.4)]' seeds=3", ""),
+    ("bot-sweep design=factorial 'tricks=[mixup|cutmix,cosine,zero_gamma+ema]'", ""),
+    ("bot-sweep extend=fractional fold=mixup", ""),
+)
+
 
 class Setting(NamedTuple):
     """A setting as it is typed, with its default and the choice that has it."""
@@ -256,7 +262,13 @@ def _designs() -> list[str]:
     return [
         *entry_lines((f"design={name}", about) for name, about in DESIGNS.items()),
         "",
-        *example_lines([("bot-sweep design=stack 'tricks=[resnet_d,cosine,mixup(alpha=0.4)]' seeds=3", "")]),
+        *example_lines(DESIGN_EXAMPLES),
+        "",
+        *paragraph(
+            "a+b: two tricks on together. a|b, in factorial and fractional: one factor, which is off or one of the "
+            "two; their conflicts are found before the design is made. fold=: the whole fraction again with this "
+            "factor switched, or all; with extend=STUDY, added to a study that exists (docs/designs.md)."
+        ),
     ]
 
 

@@ -27,7 +27,7 @@ DESIGNS = {
     "one_at_a_time": "each trick alone, against the baseline",
     "leave_one_out": "all tricks but one, against all of them",
     "factorial": "every subset of the tricks: main effects and interactions (max_tricks= limits the subsets)",
-    "fractional": "a part of the factorial that still tells the main effects apart (runs= or resolution=)",
+    "fractional": "a part of the factorial that still tells the main effects apart (runs=, resolution=, fold=)",
     "arms": "the sets that are typed, as 'tricks=[mixup,resnet_d+cosine]', against the baseline",
     "greedy": "the trick that gains most, then the one that adds most to it, until none gains floor=",
 }

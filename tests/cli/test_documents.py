@@ -52,6 +52,9 @@ def test_a_documented_command_composes(bot, command, monkeypatch):
     if program == "bot-bench" and arguments[0].startswith("experiment="):
         assert load_experiment(arguments[0].removeprefix("experiment="), "paper").arms
         return
+    if program == "bot-sweep" and arguments[0].startswith("extend="):
+        assert "holds no study" in bot(program, *arguments).err
+        return
     if program == "bot-sweep":
         monkeypatch.setattr("bagoftricks.study.estimate.seconds_from_steps", lambda run: 60.0)  # trains a few steps
         data = ["data=digits", "image_size=16", "data.pad=1", "batch_size=256"]

@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from bagoftricks.cli.folding import extended_arguments
 from bagoftricks.cli.sweep_arguments import parse, split_tricks
 from bagoftricks.errors import UserError
-from bagoftricks.study.plan import latest
+from bagoftricks.report.study_parts import load_study
+from bagoftricks.store.store import Store
+from bagoftricks.study.arms import Arm
+from bagoftricks.study.plan import Plan, latest, save_study
 from tests.cli.test_commands import FAST, one_line
 
+EMPTY = Plan((Arm(label="baseline"),), (0,), (), {}, {})
 SWEEP = ["design=one_at_a_time", "tricks=[mixup,cosine]", "slots=0", *FAST]
 
 
@@ -113,6 +118,79 @@ def test_a_factorial_prints_its_effects(bot):
     out = bot("bot-sweep", "design=factorial", "tricks=[mixup,cosine]", "seeds=2", "slots=0", *FAST).out
     assert "cosine x mixup" in out
     assert "Shapley share" in out
+
+
+HALF = ["design=fractional", "tricks=[mixup,cosine,label_smoothing]", "runs=4"]
+
+
+def test_a_fraction_is_folded_under_its_name_without_training_a_run_twice(bot, tmp_path):
+    made = bot("bot-sweep", *HALF, "name=half", "slots=0", *FAST)
+    assert "mixup = -cosine x label_smoothing" in made.out
+    done = bot("bot-sweep", "extend=half", "fold=all", "slots=0")
+    assert "8 runs: 4 finished before, 4 to train" in done.err
+    assert "had other arms" not in done.err
+    assert "fold=all: 4 arms, then 4 more with every factor switched" in done.out
+    assert "mixup = " not in done.out  # the full factorial
+    again = bot("bot-sweep", "extend=half", "fold=all", "slots=0")
+    assert "8 runs: 8 finished before, 0 to train" in again.err
+    assert "8 finished before" in bot("bot-sweep", "extend=half", "runs=8", "slots=0").err
+    study = load_study(Store(tmp_path / "results" / "runs"), "half")
+    assert study.seeds == (0,)
+    assert [len(arm.on) for arm in study.arms] == [0, 2, 2, 2, 3, 1, 1, 1]
+    words = shlex.split(study.command)
+    assert words[-2:] == ["fold=[all]", "name=half"]
+    planned = bot(*words, "plan=true", "format=json", "store=elsewhere")
+    assert [row["id"] for row in json.loads(planned.out)["runs"]] == [arm.runs["0"] for arm in study.arms]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (
+            ["extend=half"],
+            "extend=half: type fold=FACTOR or fold=all, or runs= as the number of arms; for more seeds, ",
+        ),
+        (["extend=half", "fold=all", "runs=8"], "extend=half: type fold=FACTOR or fold=all, or runs="),
+        (
+            ["extend=half", "fold=all", "seeds=5"],
+            "seeds= is the study's own: leave it out, or type the study's command",
+        ),
+        (["extend=half", "fold=all", "tricks=[ema]"], "tricks= is the study's own: leave it out"),
+        (["extend=half", "fold=all", "lr=0.1"], "lr= is the study's own: leave it out"),
+        (["extend=hlaf", "fold=all"], "holds no study 'hlaf'; did you mean 'half'?"),
+        (["extend=half", "fold=ema"], "fold=ema: there is no such factor (mixup, cosine, label_smoothing, all)"),
+        (["extend=half", "runs=12"], "runs=12: a study of 4 arms is folded to 8 or 16; give runs=8"),
+        (["extend=stack", "fold=all"], "extend=stack: the study has design=stack: only one of design=fractional is"),
+        (
+            ["extend=paper", "fold=all"],
+            "extend=paper: the study is that of an experiment: only one of design=fractional",
+        ),
+        (["extend=page", "fold=all"], "extend=page: the study was made by bot-sweep from=page.html: type its tricks="),
+        (["design=stack", "tricks=[mixup]", "fold=all"], "fold=[all] is for the design 'fractional', not for 'stack'"),
+    ],
+)
+def test_what_cannot_be_folded_is_refused(bot, arguments, why):
+    store = Store("results/runs")
+    for name, command in {"half": shlex.join(["bot-sweep", *HALF]), "page": "bot-sweep from=page.html"}.items():
+        save_study(store, name, EMPTY, {"design": "fractional", "command": command})
+    save_study(store, "stack", EMPTY, {"design": "stack", "command": "bot-sweep design=stack 'tricks=[mixup]'"})
+    save_study(store, "paper", EMPTY, {"command": "bot-sweep experiment=bag_of_tricks/table5"})
+    done = bot("bot-sweep", *arguments)
+    assert (done.status, done.out) == (2, "")
+    assert why in one_line(done)
+
+
+def test_the_plug_ins_of_a_folded_study_are_typed_again_and_stay_in_its_command(bot):
+    words = "bot-sweep plugins=[mine.py] --config-dir there design=fractional tricks=[mixup,cosine,sam] plan=true"
+    save_study(Store("."), "mine", EMPTY, {"design": "fractional", "command": words})
+    typed = ["extend=mine", "fold=sam", "store=.", "slots=4"]
+    assert extended_arguments(parse(typed), typed) == [
+        *shlex.split(words)[1:-1],
+        "store=.",
+        "slots=4",
+        "fold=[sam]",
+        "name=mine",
+    ]
 
 
 def test_greedy_goes_on_from_the_best_of_each_step(bot):
