@@ -1,15 +1,21 @@
-"""Effects of tricks in a two-level design, where every trick is on in some runs and off in others.
+"""Effects of tricks in a factorial design, where every trick is on in some runs and off in others.
 
 A trick's column of the design is +1 where it is on and -1 where it is off; an interaction's is the product of its
-tricks'. Ordinary least squares, with a mean per seed as block, gives each column's coefficient; the effect is twice
-that (Box, Hunter & Hunter 2005, chapter 5; Montgomery 2017, chapter 6):
+tricks'. Least squares, with a mean per seed as block, give each column's coefficient; the effect is twice that (Box,
+Hunter & Hunter 2005, chapter 5; Montgomery 2017, chapter 6):
 
 * of one trick: the mean with it minus the mean without it, over all combinations of the others;
 * of two: half of how much larger the effect of either is with the other on than with it off.
 
-A fraction of a design cannot tell some effects apart (chapter 8): they are *aliased*, and one number stands for all.
+A factor with alternatives (``mixup|cutmix``) has an effect of each alternative, against neither. A fraction of a design
+cannot tell some effects apart (chapter 8): they are *aliased*, and one number stands for all.
+
+The noise is that between runs of one arm, what means of arms and seeds leave. A design of one seed has none of it: then
+the noise is what the effects leave, if that has enough degrees of freedom, and else Lenth's pseudo standard error. All
+effects of a table are tested together, by the largest |t|; their intervals hold together, and agree with the verdicts.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
@@ -17,15 +23,31 @@ from math import comb
 
 import numpy as np
 from scipy.linalg import orth  # type: ignore[import-untyped]
-from statsmodels.regression.linear_model import OLS  # type: ignore[import-untyped]
 
 from bagoftricks.errors import UserError, did_you_mean
-from bagoftricks.statistics.paired import ROUNDING, FloatArray, holm, require_finite, t_interval, t_p_value
+from bagoftricks.statistics.layout import FloatArray, Layout
+from bagoftricks.statistics.lenth import FEWEST_EFFECTS, lenth_critical, lenth_p_value, pseudo_error
+from bagoftricks.statistics.max_t import LargestT
+from bagoftricks.statistics.noise import ROUNDING
+from bagoftricks.statistics.paired import HELPS, HURTS, RESOLVE, Interval, require_finite
+from bagoftricks.statistics.power import standard_effect
 
-ScoredRun = tuple[frozenset[str], int, float]  # the tricks that are on, the seed, the score
+ScoredRun = tuple[frozenset[str], int, float]  # the levels that are on, the seed, the score
 Term = tuple[str, ...]  # ("mixup",) is a main effect, ("cosine", "mixup") an interaction, () the mean
+Factor = tuple[str, ...]  # levels of a factor that exclude each other, next to off; most factors have one
 
 DEPENDENT = 1e-8  # entries of a projection, where they are not 0, are far larger: columns hold 1 and -1
+ENOUGH_DOF = 5  # of the noise between seeds, or of one seed's residuals; with less, the other estimate is tried
+TOGETHER, APART = "better together", "worse together"  # verdicts on an interaction
+REPLICATES, RESIDUALS, LENTH = "replicates", "residuals", "Lenth"  # where the noise was taken from
+
+
+@dataclass(frozen=True)
+class Alias:
+    """Effect that a design cannot tell from another; ``sign`` is -1 where the two are subtracted."""
+
+    tricks: Term
+    sign: int = 1
 
 
 @dataclass(frozen=True)
@@ -34,50 +56,156 @@ class Effect:
 
     With ``aliased_with``, the design cannot tell this effect from those, and the estimate is this one's only if they
     are 0; ``()`` among them is the mean of a seed. The estimate is None where no number stands for them all: the effect
-    is aliased with the mean, or partly with each of several others. Without residual degrees of freedom, or with
-    residuals of 0, there is an estimate but no interval.
+    is aliased with the mean, or partly with each of several others. Without an estimate of the noise, or with one of 0,
+    there is an estimate but no interval.
     """
 
     tricks: Term
-    estimate: float | None
-    low: float | None
-    high: float | None
-    p: float | None
-    p_holm: float | None  # corrected over all effects that have a p
-    aliased_with: tuple[Term, ...] = ()
+    estimate: float | None = None
+    low: float | None = None  # of intervals that hold together with those of the other effects
+    high: float | None = None
+    p_adjusted: float | None = None  # over all effects that have a p
+    verdict: str = ""
+    noise: str | None = None  # replicates, residuals or Lenth
+    sees: float | None = None  # smallest effect that such a study finds in 80 % of cases
+    aliased_with: tuple[Alias, ...] = ()
     shapley: float | None = None  # the trick's share of the gain of all, where every subset was run
+
+    @property
+    def stands(self) -> bool:
+        """Return True if the effect is decided for or against."""
+        return self.verdict in (HELPS, HURTS, TOGETHER, APART)
 
 
 @dataclass(frozen=True)
-class _Estimate:
-    value: float
-    low: float | None = None
-    high: float | None = None
-    p: float | None = None
+class Effects:
+    """Effects of a design, and what they rest on."""
+
+    rows: tuple[Effect, ...]
+    noise: str | None = None  # replicates, residuals or Lenth
+    dof: float | None = None  # degrees of freedom of the noise
+    main_effects_only: bool = False  # they are these effects only if there are no interactions
 
 
 def factorial_effects(
-    runs: Sequence[ScoredRun], tricks: Sequence[str], *, interactions: bool = True, confidence: float = 0.95
-) -> list[Effect]:
-    """Main effects, then two-way interactions unless they are left out, of a full or fractional two-level design.
+    runs: Sequence[ScoredRun],
+    factors: Sequence[str | Factor],
+    *,
+    interactions: bool = True,
+    higher_is_better: bool = True,
+    alpha: float = 0.05,
+    resolve: float = RESOLVE,
+    unit: str = "points",
+) -> Effects:
+    """Return main effects, then two-way interactions, of a full or fractional factorial design.
 
-    What the model leaves out (interactions of three and more; of two, without ``interactions``) counts as noise between
-    runs, or is aliased with what it holds and is not named. A design that estimates main effects alone, as Plackett and
-    Burman's, needs ``interactions=False``: with them in the model, everything is mixed with everything.
+    A design that cannot tell main effects from interactions, but estimates main effects alone, as Plackett and
+    Burman's, has those only, and says so; so does one whose ``interactions`` are left out. What the model leaves out is
+    aliased with what it holds and is not named. ``alpha``, ``resolve`` and ``unit`` are as for ``compare``.
     """
-    _require_runs(runs, tricks)
-    terms: list[Term] = [(trick,) for trick in tricks]
-    if interactions:
-        terms += combinations(tricks, 2)
-    blocks, columns = _design(runs, terms)
-    within = columns - blocks @ (blocks.T @ columns / blocks.sum(axis=0)[:, None])  # what differs within a seed
-    groups = _alias_groups(within)
-    known = [group[0] for group in groups if np.linalg.matrix_rank(within[:, group]) == 1]
-    mixed = [index for group in groups if group[0] not in known for index in group]
-    nuisance = np.hstack([blocks, orth(within[:, mixed], rcond=DEPENDENT)]) if mixed else blocks
-    scores = np.array([score for _, _, score in runs], dtype=np.float64)
-    estimates = dict(zip(known, _fit(scores, columns[:, known], nuisance, confidence), strict=True))
-    return _effects(terms, groups, estimates)
+    levels = [(factor,) if isinstance(factor, str) else tuple(factor) for factor in factors]
+    _require_runs(runs, [level for factor in levels for level in factor])
+    mains = _Model(runs, levels, interactions=False)
+    model = _Model(runs, levels, interactions=True) if interactions else mains
+    if model is not mains and len(model.known_mains) < len(mains.known_mains):
+        model = mains
+    rows = model.effects(higher_is_better, alpha, resolve, unit)
+    noise = model.noise if any(row.noise for row in rows) else None
+    return Effects(tuple(rows), noise, model.dof if noise else None, main_effects_only=model is mains)
+
+
+class _Model:
+    """Least-squares fit of the effects of a design, with a mean for each seed."""
+
+    def __init__(self, runs: Sequence[ScoredRun], factors: Sequence[Factor], *, interactions: bool) -> None:
+        self.scores = np.array([score for _, _, score in runs], dtype=np.float64)
+        self.terms: list[Term] = [(level,) for factor in factors for level in factor]
+        if interactions:
+            self.terms += [pair for one, other in combinations(factors, 2) for pair in _pairs(one, other)]
+        blocks, columns = _design(runs, factors, self.terms)
+        self.within = columns - blocks @ (blocks.T @ columns / blocks.sum(axis=0)[:, None])  # varies within a seed
+        self.groups = _alias_groups(self.within)
+        self.known = [group[0] for group in self.groups if np.linalg.matrix_rank(self.within[:, group]) == 1]
+        mixed = [index for group in self.groups if group[0] not in self.known for index in group]
+        nuisance = np.hstack([blocks, orth(self.within[:, mixed], rcond=DEPENDENT)]) if mixed else blocks
+        fitted = np.hstack([columns[:, self.known], nuisance])
+        inverse = np.linalg.pinv(fitted)
+        coefficients = inverse @ self.scores
+        self.estimates = 2 * coefficients[: len(self.known)]
+        self.covariance = 4 * (inverse @ inverse.T)[: len(self.known), : len(self.known)]  # in units of the variance
+        residuals = self.scores - fitted @ coefficients
+        self.seeds = blocks.shape[1]
+        self.noise, self.dof, self.variance = _noise(runs, residuals, len(runs) - fitted.shape[1])
+
+    @property
+    def known_mains(self) -> list[int]:
+        """Main effects that can be estimated, by index."""
+        return [index for index in self.known if len(self.terms[index]) == 1]
+
+    def effects(self, higher_is_better: bool, alpha: float, resolve: float, unit: str) -> list[Effect]:
+        intervals = dict(zip(self.known, self._intervals(alpha), strict=True))
+        rows = []
+        for first, *others in self.groups:
+            aliases = tuple(Alias(self.terms[other], self._sign(first, other)) for other in others)
+            if first not in intervals:
+                rows.append(Effect(self.terms[first], aliased_with=aliases or (Alias(()),)))
+                continue
+            term, found = self.terms[first], intervals[first]
+            if found is None:
+                estimate = float(self.estimates[self.known.index(first)])
+                rows.append(Effect(term, estimate, aliased_with=aliases))
+                continue
+            words = (HELPS, HURTS) if len(term) == 1 else (TOGETHER, APART)
+            verdict = found.verdict(words if higher_is_better else words[::-1], alpha, resolve, unit)
+            numbers = found.estimate, found.low, found.high, found.p_adjusted
+            rows.append(Effect(term, *numbers, verdict, self.noise, found.sees, aliases))
+        return rows
+
+    def _sign(self, first: int, other: int) -> int:
+        return -1 if float(self.within[:, first] @ self.within[:, other]) < 0 else 1
+
+    def _intervals(self, alpha: float) -> list[Interval | None]:
+        if self.noise is None:
+            return self._lenth_intervals(alpha)
+        if self.variance <= (ROUNDING * float(np.abs(self.scores).max())) ** 2:
+            return [None] * len(self.known)
+        errors = np.sqrt(np.diag(self.covariance) * self.variance)
+        tests = LargestT(self.covariance / np.sqrt(np.outer(np.diag(self.covariance), np.diag(self.covariance))))
+        critical = tests.critical(alpha, self.dof)
+        found = standard_effect(tests, self.dof, alpha)
+        return [
+            Interval(float(e), critical * error, tests.p_value(e / error, self.dof), found * error)
+            for e, error in zip(self.estimates, errors, strict=True)
+        ]
+
+    def _lenth_intervals(self, alpha: float) -> list[Interval | None]:
+        """Return Lenth's intervals of effects of one precision; none where they differ in it, or are too few."""
+        count, variances = len(self.known), np.diag(self.covariance)
+        nothing: list[Interval | None] = [None] * count
+        if count < FEWEST_EFFECTS or np.ptp(variances) > DEPENDENT * variances.max():
+            return nothing
+        error = float(pseudo_error(self.estimates))
+        if not error > ROUNDING * float(np.abs(self.scores).max()):
+            return nothing
+        self.noise, margin = LENTH, lenth_critical(alpha, count) * error
+        return [Interval(float(e), margin, lenth_p_value(abs(e) / error, count)) for e in self.estimates]
+
+
+def _noise(runs: Sequence[ScoredRun], residuals: FloatArray, dof: int) -> tuple[str | None, float, float]:
+    """Return where the noise is taken from, its degrees of freedom, and the variance of a run."""
+    arms = sorted({on for on, _, _ in runs}, key=sorted)
+    seeds = sorted({seed for _, seed, _ in runs})
+    values = np.full((len(arms), len(seeds)), math.nan)
+    for on, seed, score in runs:
+        values[arms.index(on), seeds.index(seed)] = score
+    layout = Layout(tuple(tuple(row) for row in np.isfinite(values).tolist()), ())
+    replicated = layout.dof
+    if replicated >= min(ENOUGH_DOF, dof) and replicated > 0.5:
+        squares = float((layout.residuals(np.nan_to_num(values - np.nanmean(values))) ** 2).sum())
+        return REPLICATES, replicated, squares / replicated
+    if dof >= (1 if replicated > 0.5 else ENOUGH_DOF):
+        return RESIDUALS, dof, float((residuals**2).sum()) / dof
+    return None, 0.0, 0.0
 
 
 def shapley(values: Mapping[frozenset[str], float], tricks: Sequence[str]) -> dict[str, float]:
@@ -124,12 +252,29 @@ def _require_runs(runs: Sequence[ScoredRun], tricks: Sequence[str]) -> None:
         raise UserError("no runs, so there are no effects: run the design first")
 
 
-def _design(runs: Sequence[ScoredRun], terms: Sequence[Term]) -> tuple[FloatArray, FloatArray]:
-    """Return one row per run: an indicator per seed, and a column of +-1 per term."""
+def _pairs(one: Factor, other: Factor) -> list[Term]:
+    return [(first, second) for first in one for second in other]
+
+
+def _design(
+    runs: Sequence[ScoredRun], factors: Sequence[Factor], terms: Sequence[Term]
+) -> tuple[FloatArray, FloatArray]:
+    """Return one row per run: an indicator per seed, and a column per term.
+
+    Levels of a factor with alternatives are centred over the arms, so that the effects of others are means over them.
+    """
     seeds = sorted({seed for _, seed, _ in runs})
     blocks = [[float(seed == block) for block in seeds] for _, seed, _ in runs]
-    columns = [[np.prod([1.0 if trick in on else -1.0 for trick in term]) for term in terms] for on, _, _ in runs]
-    return np.array(blocks, dtype=np.float64), np.array(columns, dtype=np.float64)
+    arms = {on for on, _, _ in runs}
+    centres = {
+        level: np.mean([1.0 if level in on else -1.0 for on in arms]) if len(factor) > 1 else 0.0
+        for factor in factors
+        for level in factor
+    }
+    codes = {level: np.array([1.0 if level in on else -1.0 for on, _, _ in runs]) - c for level, c in centres.items()}
+    columns = [np.prod([codes[level] for level in term], axis=0) for term in terms]
+    shape = len(runs), len(terms)
+    return np.array(blocks, dtype=np.float64), np.array(columns, dtype=np.float64).T.reshape(shape)
 
 
 def _alias_groups(columns: FloatArray) -> list[list[int]]:
@@ -143,31 +288,3 @@ def _alias_groups(columns: FloatArray) -> list[list[int]]:
         tied = [group for group in groups if (np.abs(vanishing[index, group]) > DEPENDENT).any()]
         groups = [group for group in groups if group not in tied] + [sorted([*chain(*tied), index])]
     return sorted(groups)
-
-
-def _fit(scores: FloatArray, columns: FloatArray, nuisance: FloatArray, confidence: float) -> list[_Estimate]:
-    """Twice each column's least-squares coefficient; an interval if the residuals tell of any noise."""
-    fit = OLS(scores, np.hstack([columns, nuisance])).fit()
-    count = columns.shape[1]
-    effects = [float(2 * coefficient) for coefficient in fit.params[:count]]
-    dof = int(fit.df_resid)
-    if dof < 1 or np.abs(fit.resid).max() <= ROUNDING * np.abs(scores).max():
-        return [_Estimate(effect) for effect in effects]
-    errors = [float(2 * error) for error in fit.bse[:count]]
-    return [
-        _Estimate(effect, *t_interval(effect, error, dof, confidence), t_p_value(effect, error, dof))
-        for effect, error in zip(effects, errors, strict=True)
-    ]
-
-
-def _effects(terms: Sequence[Term], groups: Sequence[list[int]], estimates: Mapping[int, _Estimate]) -> list[Effect]:
-    p_holm = dict(zip(estimates, holm([estimate.p for estimate in estimates.values()]), strict=True))
-    found = []
-    for first, *others in groups:
-        aliases = tuple(terms[other] for other in others)
-        if first in estimates:
-            known = estimates[first]
-            found.append(Effect(terms[first], known.value, known.low, known.high, known.p, p_holm[first], aliases))
-        else:
-            found.append(Effect(terms[first], None, None, None, None, None, aliases or ((),)))
-    return found

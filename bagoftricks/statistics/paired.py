@@ -1,30 +1,31 @@
-"""Conclusions from the seeds of a study: means and differences with t intervals, and verdicts in words.
+"""Conclusions from the seeds of a study: means and differences with intervals, and verdicts in words.
 
-Intervals and tests are Student's (Student 1908). Differences are paired by seed: what a seed does to both arms (its
-initial weights, its order of the data) cancels. The p-values of one table are corrected together (Holm 1979), so that
-where no trick does anything, at most ``alpha`` of all tables call any of them helpful or harmful. Intervals are each
-trick's own and not corrected: one may exclude 0 although the verdict is "not distinguishable".
+Differences are paired by seed: what a seed does to both arms (its initial weights, its order of the data) cancels. All
+comparisons of a table take their noise from the layout of arms x seeds that they share (``layout.py``), as far as a
+test of equal variances allows; arms that are noisier than the others are set aside, and compared by their own
+differences (Student 1908). What is tested is the largest |t| of the table, so p-values and intervals hold together:
+where no trick does anything, at most ``alpha`` of all tables call any of them helpful or harmful; ``1 - alpha`` of all
+tables have every truth inside its interval; and a verdict stands exactly where its interval leaves out 0.
 
 Where the values do not vary, nothing is known about their spread: no interval, no p-value.
 """
 
 import math
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats  # type: ignore[import-untyped]
-from scipy.optimize import brentq  # type: ignore[import-untyped]
-from statsmodels.stats.power import ttest_power  # type: ignore[import-untyped]
 
 from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.statistics.noise import ROUNDING, PairTest, pair_tests
+from bagoftricks.statistics.power import MOST_SEEDS
 
 FloatArray = npt.NDArray[np.float64]
 
-ROUNDING = 1e-12  # relative to the values: what subtracting, averaging or fitting them in double precision leaves
-MOST_SEEDS = 1000  # above this many, the number of seeds that are needed is not worth knowing
+HELPS, HURTS, NO_EFFECT, UNDECIDED, IDENTICAL = "helps", "hurts", "no effect", "undecided", "identical"
+RESOLVE = 0.5  # points: the difference that matters, unless the user says which does
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,19 @@ class Comparison:
     against: str
     n: int  # seeds that both arms have
     difference: float | None  # None without a shared seed
-    low: float | None
+    low: float | None  # of intervals that hold together with the others of the table
     high: float | None
-    p: float | None
-    p_holm: float | None  # corrected over all comparisons of the table that have a p
+    p_adjusted: float | None  # over all comparisons of the table that have a p
     verdict: str
+    noise: str | None = None  # whose noise it was tested against: shared, or its own differences'
+    sees: float | None = None  # smallest difference that such a study finds in 80 % of cases
+    seeds_low: int | None = None  # fewest seeds that find ``resolve``, by the low end of the noise
+    seeds_high: int | None = None  # by its high end; None above 1000
+
+    @property
+    def stands(self) -> bool:
+        """Return True if the difference is decided for or against the arm."""
+        return self.verdict in (HELPS, HURTS)
 
 
 def summarise(values: Sequence[float], confidence: float = 0.95) -> Summary:
@@ -66,32 +75,82 @@ def compare(
     *,
     higher_is_better: bool = True,
     alpha: float = 0.05,
-    resolution: float = 0.2,
+    resolve: float = RESOLVE,
     unit: str = "points",
 ) -> list[Comparison]:
-    """Compare each pair's first arm with its second: the paired t-test over the seeds that both have.
+    """Compare each pair's first arm with its second, all pairs of one table together.
 
-    ``scores`` holds label -> seed -> value; ``pairs`` are all comparisons of one table, which are corrected together.
-    ``alpha`` is the share of tables without any effect that may give a verdict, ``1 - alpha`` the confidence of the
-    intervals, and ``resolution`` (in ``unit``, that of the scores) the difference that a study should be able to see.
+    ``scores`` holds label -> seed -> value; arms of no pair tell of the noise as well. ``alpha`` is the share of tables
+    without any effect that may give a verdict, and ``resolve`` (in ``unit``, that of the scores) the difference that
+    matters: an interval within it is "no effect". Raises UserError for unknown labels and values that are not finite.
     """
-    differences = [_differences(scores, arm, other) for arm, other in pairs]
-    p_values = [_p_value(difference) for difference in differences]
-    tested = sum(p is not None for p in p_values)
+    differences = {pair: _differences(scores, *pair) for pair in pairs}
+    tests = pair_tests(scores, {pair: of for pair, of in differences.items() if len(of) > 1 and of.any()}, alpha)
     found = []
-    for (arm, other), d, p, p_holm in zip(pairs, differences, p_values, holm(p_values), strict=True):
-        mean, low, high = None, None, None
-        if len(d):
-            summary = _summary(d, 1 - alpha)
-            mean, low, high = summary.mean, summary.low, summary.high
-        if p_holm is None or not d.any():
-            verdict = _untested(d)
-        elif p_holm <= alpha:
-            verdict = "helps" if (d.mean() > 0) == higher_is_better else "hurts"
+    for pair in pairs:
+        of = differences[pair]
+        if (test := tests.get(pair)) is None:
+            p = 1.0 if len(of) > 1 and not of.any() else None
+            mean = float(of.mean()) if len(of) else None
+            found.append(Comparison(*pair, len(of), mean, None, None, p, _untested(of)))
         else:
-            verdict = f"not distinguishable ({_advice(d, resolution, alpha / tested, unit)})"
-        found.append(Comparison(arm, other, len(d), mean, low, high, p, p_holm, verdict))
+            found.append(_tested(pair, test, higher_is_better, alpha, resolve, unit))
     return found
+
+
+def _tested(
+    pair: tuple[str, str], test: PairTest, higher_is_better: bool, alpha: float, resolve: float, unit: str
+) -> Comparison:
+    fewest, most = test.power.seeds_range(resolve, test.n)
+    interval = Interval(test.estimate, test.margin, test.p_adjusted, test.power.sees(test.n))
+    words = (HELPS, HURTS) if higher_is_better else (HURTS, HELPS)
+    verdict = interval.verdict(words, alpha, resolve, unit, f"{seeds_advice(fewest, most)} would see {resolve:g}")
+    numbers = test.estimate, interval.low, interval.high, test.p_adjusted
+    return Comparison(*pair, test.n, *numbers, verdict, test.noise, interval.sees, fewest, most)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Simultaneous interval of an estimate, with its p; ``sees``: what such a study finds in 80 % of cases."""
+
+    estimate: float
+    margin: float
+    p_adjusted: float
+    sees: float | None = None
+
+    @property
+    def low(self) -> float:
+        return self.estimate - self.margin
+
+    @property
+    def high(self) -> float:
+        return self.estimate + self.margin
+
+    def verdict(self, words: tuple[str, str], alpha: float, resolve: float, unit: str, advice: str = "") -> str:
+        """Return the verdict: a word for above or below 0, no effect within ``resolve``, or what is undecided."""
+        most = max(-self.low, self.high)
+        if self.p_adjusted <= alpha:
+            return words[self.estimate < 0]
+        if most <= resolve:
+            return f"{NO_EFFECT} above {_rounded_up(most)} {unit} either way"
+        sees = [] if self.sees is None else [f"sees {self.sees:.2g} {unit}"]
+        told = ", ".join([*sees, *([advice] if advice else [])])
+        return f"{UNDECIDED}: {told}" if told else UNDECIDED
+
+
+def seeds_advice(fewest: int | None, most: int | None) -> str:
+    """Return the range of a number of seeds in words."""
+    if fewest is None:
+        return f"more than {MOST_SEEDS} seeds"
+    if most is None:
+        return f"{fewest} to more than {MOST_SEEDS} seeds"
+    return f"{fewest} seeds" if fewest == most else f"{fewest} to {most} seeds"
+
+
+def _rounded_up(value: float) -> str:
+    """Return a bound with two digits, never below it."""
+    step = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return f"{math.ceil(value / step - 1e-9) * step:.2g}"
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -105,44 +164,6 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     corrected[order] = np.maximum.accumulate(tested[order] * np.arange(len(tested), 0, -1)).clip(max=1)
     found = iter(corrected.tolist())
     return [None if p is None else next(found) for p in p_values]
-
-
-def seeds_needed(sd: float, resolution: float, alpha: float = 0.05, power: float = 0.8) -> int | None:
-    """Return the fewest seeds, None above 1000, whose paired t-test detects a difference of ``resolution``.
-
-    ``sd`` is the standard deviation of the differences between seeds. To see is to find, in ``power`` of all studies, a
-    two-sided p of at most ``alpha`` on the right side of 0: from the noncentral t distribution (Cohen 1988, chapter 2).
-    """
-
-    def reached(n: int) -> float:
-        # The test's upper half: its lower half adds next to nothing, and is nan for large effects.
-        return float(ttest_power(resolution / sd, n, alpha / 2, alternative="larger"))
-
-    n = bisect_left(range(MOST_SEEDS + 1), power, lo=2, key=reached)
-    return n if n <= MOST_SEEDS else None
-
-
-def detectable(sd: float, n: int, alpha: float = 0.05, power: float = 0.8) -> float:
-    """Return the smallest difference that a paired t-test over ``n`` seeds detects in ``power`` of all studies.
-
-    The inverse of ``seeds_needed``; ``sd`` and the result have one unit. Raises UserError for fewer than two seeds.
-    """
-    if n < 2:
-        raise UserError(f"n={n}: a test over seeds needs two or more")
-
-    def lacking(effect: float) -> float:
-        return float(ttest_power(effect, n, alpha / 2, alternative="larger")) - power
-
-    most = 2.0
-    while lacking(most) < 0:
-        most *= 2
-    return sd * float(brentq(lacking, 0.0, most, rtol=1e-10))
-
-
-def sd_interval(sd: float, dof: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the interval of a standard deviation with ``dof`` degrees of freedom: chi-squared, two-sided."""
-    low, high = stats.chi2.interval(confidence, dof)
-    return sd * math.sqrt(dof / high), sd * math.sqrt(dof / low)
 
 
 def t_interval(estimate: float, error: float, dof: int, confidence: float) -> tuple[float, float]:
@@ -192,16 +213,6 @@ def _differences(scores: Mapping[str, Mapping[int, float]], arm: str, other: str
     return differences
 
 
-def _p_value(differences: FloatArray) -> float | None:
-    """Return the p-value of the one-sample t-test on the differences; 1 if all are 0, None without a test."""
-    n = len(differences)
-    if n < 2:
-        return None
-    if np.ptp(differences) == 0:
-        return None if differences.any() else 1.0
-    return t_p_value(float(differences.mean()), _standard_error(differences), n - 1)
-
-
 def _untested(differences: FloatArray) -> str:
     n = len(differences)
     if n == 0:
@@ -209,13 +220,5 @@ def _untested(differences: FloatArray) -> str:
     if n == 1:
         return "one seed: no interval, no conclusion"
     if differences.any():
-        return f"not testable (all {n} differences are equal: no spread to judge by)"
-    return "identical"
-
-
-def _advice(differences: FloatArray, resolution: float, alpha: float, unit: str) -> str:
-    """Return how many seeds are enough at Holm's first and strictest step, whatever the other comparisons show."""
-    n, needed = len(differences), seeds_needed(float(differences.std(ddof=1)), resolution, alpha)
-    if needed is not None and needed <= n:
-        return f"{n} seeds are about enough to resolve {resolution:g} {unit}"
-    return f"needs {f'about {needed}' if needed else f'more than {MOST_SEEDS}'} seeds to resolve {resolution:g} {unit}"
+        return f"not testable: all {n} differences are equal, no spread to judge by"
+    return IDENTICAL

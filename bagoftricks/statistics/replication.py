@@ -18,7 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bagoftricks.statistics.paired import ROUNDING, holm, t_interval, t_p_value
+from bagoftricks.statistics.noise import ROUNDING
+from bagoftricks.statistics.paired import holm, t_interval, t_p_value
 
 REPEAT_ALPHA = 0.05  # of p, corrected over a table: the share of tables of true repetitions that hold a failure
 REPEATS, FAILS, UNKNOWN = "repeats", "does not repeat", "too few seeds to tell"
