@@ -102,6 +102,9 @@ class Remote(Exception):
     """Traceback of another process, as the cause of an error in this one."""
 
 
+LOSS_FAILURE = "the training loss is"  # begins the message of a run that diverged
+
+
 class LossNotFinite(ArithmeticError):
     """Loss that is infinite or not a number.
 

@@ -3,12 +3,12 @@
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from bagoftricks.report.dawnbench import NO_MEASURE
 from bagoftricks.report.study_parts import SavedArm, SavedStudy
-from bagoftricks.report.study_results import comparisons, scored
+from bagoftricks.report.study_results import StudyResults, scored
 from bagoftricks.statistics.paired import Comparison
 from bagoftricks.store.record import Record
 
@@ -113,9 +113,9 @@ class StudyProgress:
         ]
         needed = {name for arm in gained for name in (arm.label, arm.compare_to or "")}
         records = {name: self.records[name] for name in needed}
-        effects = comparisons(gained, records, self.study.measure or NO_MEASURE)
-        self.effects |= effects
-        return list(effects.values())
+        so_far = StudyResults(replace(self.study, arms=tuple(gained)), records, self.study.measure or NO_MEASURE)
+        self.effects |= so_far.comparisons
+        return list(so_far.comparisons.values())
 
     def _shared(self, arm: SavedArm) -> set[int]:
         """Return the seeds that an arm and the one it is compared with have."""

@@ -16,7 +16,7 @@ from bagoftricks.report.dawnbench import TIME
 from bagoftricks.report.labels import short_label, weights_label
 from bagoftricks.report.robustness import describe_evaluation
 from bagoftricks.report.rows import RunRow
-from bagoftricks.report.study import all_runs, draw_study, flatten
+from bagoftricks.report.study import alias_text, all_runs, draw_study, flatten
 from bagoftricks.report.study_parts import StudyRow
 from bagoftricks.report.study_results import StudyResults, load_results
 from bagoftricks.report.study_robustness import ROBUSTNESS
@@ -37,7 +37,7 @@ UNITS = {
 ENDING = re.compile("(.*?)((?:_low|_high|_published)?(?::.*)?)", re.DOTALL)
 RUN_COLUMNS = ("id", "label", "seed", "weights")
 CURVE_COLUMNS = (*RUN_COLUMNS, "epoch", "steps", "train_seconds", "top1_percent")
-EFFECT_COLUMNS = ("effect", "estimate_points", "estimate_points_low", "estimate_points_high", "p", "p_holm")
+EFFECT_COLUMNS = ("effect", "estimate_points", "estimate_points_low", "estimate_points_high", "p_adjusted", "verdict")
 FIRST_COLUMNS = ("id", "label", "preset", "model", "data", "epochs", "seed", "weights", "reported", "status", "command")
 
 
@@ -150,13 +150,13 @@ class Study:
                 "estimate_points": effect.estimate,
                 "estimate_points_low": effect.low,
                 "estimate_points_high": effect.high,
-                "p": effect.p,
-                "p_holm": effect.p_holm,
+                "p_adjusted": effect.p_adjusted,
+                "verdict": effect.verdict,
                 "shapley_points": effect.shapley,
-                "aliased_with": ", ".join(" x ".join(other) for other in effect.aliased_with),
+                "aliased_with": alias_text(effect),
                 "runs": all_runs(self.results),
             }
-            for effect in self.results.effects()
+            for effect in self.results.effects.rows
         ]
         return _frame(rows, self.store, self.notes, self.results, columns=EFFECT_COLUMNS)
 

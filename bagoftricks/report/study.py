@@ -56,7 +56,7 @@ def draw_study(
     ``caption``: of LaTeX, instead of the usual one; ``{lock}`` in it becomes the digest of the study's lock.
     """
     rows, every = selected_rows(results, query, empty=style == "json"), len(results.study.arms)
-    effects, notes = results.effects(), results.notes(rows)
+    effects, notes = results.effects.rows, results.notes(rows)
     notes += [f"{len(rows)} of {every} arms; the tests are over all of them"] if len(rows) < every else []
     lock = lock_study(results.study, results.records) if style in ("json", "latex") else None
     if style == "json":
@@ -70,17 +70,18 @@ def draw_study(
         lines = [lock_line(lock, command=False)] if lock else []  # the command is among the notes
         caption = caption.replace("{lock}", lock_digest(lock)[:DIGITS] if lock else "none")
         return latex_study(results, rows, headings, [*notes, *lines], caption)
-    cells = [shown_row(row, headings, several_devices(results.records)) for row in rows]
+    cells = [shown_row(row, headings, results) for row in rows]
     against = against_note(rows) if style != "markdown" else ""
     if style != "markdown":
         notes[:0] = [against] if against else []
         told = {"against"} if against else set()
         told |= {"n"} if all(row.n == len(results.study.seeds) for row in rows) else set()
         cells = [{key: cell for key, cell in row.items() if key not in told} for row in cells]
-    parts = [title_line(results.title, style, fit), tabulate_rows(cells, style, fit)]
+    parts = [title_line(results.title, style, fit)]
     if effects:
-        shown = [shown_effect(effect, all_runs(results)) for effect in effects]
-        parts += ["", tabulate_rows(shown, style, fit)]
+        shown = [shown_effect(effect, results) for effect in effects]
+        parts += [tabulate_rows(shown, style, fit), ""]
+    parts.append(tabulate_rows(cells, style, fit))
     return with_notes("\n".join(parts), notes, style, fit)
 
 
@@ -110,17 +111,19 @@ def study_headings(
     return [c._replace(heading=score_heading(result, name)) if c.key == scored else c for c in found]
 
 
-def shown_row(row: StudyRow, columns: Sequence[Column], several: bool) -> dict[str, str]:
+def shown_row(row: StudyRow, columns: Sequence[Column], results: StudyResults) -> dict[str, str]:
     """Return the cells of a row by heading, the most important first: a terminal may have no room for the last."""
-    first, *others = columns
+    (first, *others), several = columns, several_devices(results.records)
     cells = {"arm": row.label} | _column_cells(row, first, several, row.missing)
     compared = _comparison_cells(row.comparison, row.runs.get("comparison", ()))
-    cells |= {"difference [95 %]": compared[0], "verdict": compared[1], "p (Holm)": compared[2], "n": str(row.n)}
+    of = "" if results.score.key in ("top1", TIME) else f"{results.score.name} "
+    cells |= dict(zip((f"{of}difference [95 %]", "verdict", "p (adjusted)"), compared, strict=True))
+    cells["n"] = row.absent or str(row.n)
     for column in others:
         cells |= _column_cells(row, column, several, "")
         if column.key == "mce":
             robust = _comparison_cells(row.comparison_mce, row.runs.get("comparison_mce", ()))
-            cells |= {"mCE difference [95 %]": robust[0], "mCE verdict": robust[1], "mCE p (Holm)": robust[2]}
+            cells |= {"mCE difference [95 %]": robust[0], "mCE verdict": robust[1], "mCE p (adjusted)": robust[2]}
     return {**cells, "against": row.comparison.against if row.comparison else ""}
 
 
@@ -128,8 +131,12 @@ def _comparison_cells(of: Comparison | None, runs: tuple[str, ...]) -> tuple[str
     """Return the difference, the verdict and the corrected p of a comparison, each with the ids of its runs."""
     if of is None:
         return "", "", ""
-    p = "" if of.p_holm is None else f"{of.p_holm:.3f}"
-    return TracedText(difference(of), runs), TracedText(of.verdict, runs), TracedText(p, runs)
+    return TracedText(difference(of), runs), TracedText(of.verdict, runs), TracedText(p_text(of.p_adjusted), runs)
+
+
+def p_text(p: float | None) -> str:
+    """Return a p-value with three digits."""
+    return "" if p is None else "<0.001" if p < 0.0005 else f"{p:.3f}"
 
 
 def against_note(rows: Sequence[StudyRow]) -> str:
@@ -179,7 +186,10 @@ def difference(comparison: Comparison) -> str:
     return f"{comparison.difference:+.2f}{interval}"
 
 
-LATEX_VERDICTS = ("helps", "hurts", "identical")  # the others: neither is shown
+def latex_verdict(comparison: Comparison | None) -> str:
+    """Return the first words of a verdict; none without a test."""
+    tested = comparison is not None and comparison.p_adjusted is not None
+    return comparison.verdict.partition(":")[0] if comparison and tested else ""
 
 
 def latex_study(
@@ -190,11 +200,10 @@ def latex_study(
     own_caption: str = "",
 ) -> str:
     """Return the columns that a paper would print as a floating table with caption and label; notes are comments."""
-    several = several_devices(results.records)
     cells = []
     for row in rows:
-        own = shown_row(row, headings, several)
-        verdict = own["verdict"] if own["verdict"] in LATEX_VERDICTS else "n.d." if own["p (Holm)"] else ""
+        own = shown_row(row, headings, results)
+        verdict = latex_verdict(row.comparison)
         cells.append({**own, "verdict": TracedText(verdict, row.runs.get("comparison", ()))})
     against = against_note(rows)
     told = {"against"} if against else set()
@@ -207,8 +216,8 @@ def latex_study(
     caption = [results.title[:1].upper() + results.title[1:].rstrip("."), over]
     if any(row.comparison for row in rows):
         caption += [against[:1].upper() + against[1:]] if against else []
-        tested = any(row.comparison and row.comparison.p_holm is not None for row in rows)
-        verdicts = "; verdicts at 0.05 by Holm-corrected p (n.d.: not distinguishable)" if tested else ""
+        tested = any(row.comparison and row.comparison.noise for row in rows)
+        verdicts = "; their 95 % intervals hold together, and verdicts stand at 0.05" if tested else ""
         caption.append(f"Differences are paired by seed{verdicts}")
     if results.study.source:
         caption.append(f"Paper: {results.study.source.rstrip('.')}")
@@ -228,30 +237,52 @@ def tabulate_rows(rows: Sequence[Mapping[str, object]], style: str, fit: Fit | N
 def flatten(row: StudyRow) -> Json:
     """Return a row for CSV: one number per cell, in the units of the keys."""
     flat: Json = {"label": row.label, "n": row.n, "missing": row.missing}
+    flat |= {"absent": row.absent} if row.absent else {}
     if row.reached is not None:
         flat |= dict(zip(("reached", "reached_of"), row.reached, strict=True))
     for key, found in row.values.items():
         flat |= {key: found.mean, f"{key}_low": found.low, f"{key}_high": found.high}
     flat |= {f"{key}_published": number for key, number in row.published.items()}
-    names = ("against", "difference", "low", "high", "p", "p_holm", "verdict")
+    names = (
+        "against",
+        "difference",
+        "low",
+        "high",
+        "p_adjusted",
+        "verdict",
+        "noise",
+        "sees",
+        "seeds_low",
+        "seeds_high",
+    )
     flat |= {f"compared_{name}": getattr(row.comparison, name, None) for name in names}
     return flat | {f"compared_mce_{name}": getattr(row.comparison_mce, name, None) for name in names}
 
 
 def arm_values(row: StudyRow) -> Json:
     """Return the values of an arm by the keys of ``where=`` and ``sort=``."""
-    compared = {key: getattr(row.comparison, key, None) for key in ("difference", "p_holm", "verdict", "against")}
+    compared = {key: getattr(row.comparison, key, None) for key in ("difference", "p_adjusted", "verdict", "against")}
     return {"arm": row.label, "n": row.n, **{key: found.mean for key, found in row.values.items()}, **compared}
 
 
-def shown_effect(effect: "Effect", runs: tuple[str, ...] = ()) -> dict[str, str]:
-    """Return the cells of an effect; ``runs``: the ids of those that it is estimated from."""
+def shown_effect(effect: "Effect", results: StudyResults) -> dict[str, str]:
+    """Return the cells of an effect, with the ids of the runs that it is estimated from."""
+    runs = all_runs(results)
     estimate = "not estimable" if effect.estimate is None else f"{effect.estimate:+.2f}"
     interval = "" if effect.low is None else f" [{effect.low:+.2f}, {effect.high:+.2f}]"
     return {
         "effect": " x ".join(effect.tricks),
-        "top-1 points [95 %]": TracedText(estimate + interval, runs),
-        "p (Holm)": TracedText("" if effect.p_holm is None else f"{effect.p_holm:.3f}", runs),
+        f"{results.score.of_differences} [95 %]": TracedText(estimate + interval, runs),
+        "verdict": TracedText(effect.verdict, runs),
+        "p (adjusted)": TracedText(p_text(effect.p_adjusted), runs),
         "Shapley share": TracedText("" if effect.shapley is None else f"{effect.shapley:+.2f}", runs),
-        "aliased with": ", ".join(" x ".join(other) for other in effect.aliased_with),
+        "aliased with": alias_text(effect),
     }
+
+
+def alias_text(effect: "Effect") -> str:
+    """Return the effects that a design cannot tell from this one, with their signs: ``-a x b, c``."""
+    names = (
+        ("-" if alias.sign < 0 else "") + (" x ".join(alias.tricks) or "the mean") for alias in effect.aliased_with
+    )
+    return ", ".join(names)

@@ -42,6 +42,11 @@ class SavedArm:
                 found[int(seed)] = record
         return found
 
+    def failures(self, store: Store, finished: Mapping[int, Record]) -> dict[int, str]:
+        """Return the errors of the failed runs by seed."""
+        left = {int(seed): run_id for seed, run_id in self.runs.items() if int(seed) not in finished}
+        return {s: store.failure(r)["error"] for s, r in left.items() if store.state(r) is RunState.FAILED}
+
     def unfinished(self, store: Store) -> list[str]:
         """Return a line for each run that failed, with its error, or was interrupted."""
         lines = []
@@ -69,6 +74,8 @@ class SavedStudy:
     design: str | None = None
     factors: tuple[tuple[str, ...], ...] = ()  # factorial and fractional designs: labels of each factor's levels
     columns: tuple[str, ...] | None = None
+    score: str | None = None  # that the arms are compared in, None for the usual one
+    resolve: float | None = None  # the difference that matters, in the unit of the score
     measure: Measure | None = None
     notes: tuple[str, ...] = ()
 
@@ -80,6 +87,7 @@ class StudyRow:
     label: str
     n: int
     missing: str
+    absent: str  # which runs have no record, in words
     values: dict[str, Summary]
     reached: tuple[int, int] | None  # (runs that reach the target, runs with the times of their accuracies)
     published: dict[str, float]

@@ -1,25 +1,27 @@
 """Results of a study from records alone: summaries and comparisons of its arms, effects, and the notes on them."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import mean, median
 from typing import TYPE_CHECKING
 
-from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.errors import LOSS_FAILURE, UserError, did_you_mean
 from bagoftricks.report import dawnbench
 from bagoftricks.report.column import Column
 from bagoftricks.report.dawnbench import NO_MEASURE, TIME, Measure
+from bagoftricks.report.score import SCORES, Score, check_score, score_of
 from bagoftricks.report.study_parts import SavedArm, SavedStudy, StudyRow, load_study
 from bagoftricks.report.study_robustness import (
     ROBUSTNESS,
     measured_evaluations,
     measured_notes,
-    robust_comparisons,
     robustness,
 )
 from bagoftricks.report.table import COST, LATENCY, RESULT, TRAIN_SECONDS
 from bagoftricks.robustness.overlaps import record_overlaps
+from bagoftricks.statistics.noise import MODERATED, OWN, SHARED
 from bagoftricks.statistics.paired import Comparison, Summary, compare, summarise
 from bagoftricks.store.record import Record, Scores
 from bagoftricks.store.robustness import RobustnessResult
@@ -28,13 +30,19 @@ from bagoftricks.store.weight_sets import LAST
 from bagoftricks.study.arms import Arm
 
 if TYPE_CHECKING:
-    from bagoftricks.statistics.effects import Effect  # its libraries take a second to import
+    from bagoftricks.statistics.effects import Effects, ScoredRun
 
 COLUMNS: dict[str, Column] = {
     column.key: column for column in [*RESULT, *COST, *ROBUSTNESS.values(), TRAIN_SECONDS, LATENCY]
 }
 DEFAULT_COLUMNS = ("top1", "params", "macs", "train_images_per_s", "infer_images_per_s", "train_seconds")
-RESULTS = ("top1", "top5", "loss", "ece", *ROBUSTNESS, TIME, dawnbench.TRAIN_COST)
+RESULTS = ("top1", "top5", "loss", "ece", "soft_top1", *ROBUSTNESS, TIME, dawnbench.TRAIN_COST)
+FACTORIAL = ("factorial", "fractional")  # designs whose effects are tested, and whose arms are plain means
+NOISES = {
+    SHARED: "shared by all arms",
+    MODERATED: "each comparison's own, drawn towards the others', as the arms' noise differs",
+    OWN: "each comparison's own",
+}
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,28 @@ class StudyResults:
     records: Mapping[str, Mapping[int, Record]]  # label -> seed -> record
     measure: Measure = NO_MEASURE
     damaged: tuple[str, ...] = ()
+    failed: Mapping[str, Mapping[int, str]] = field(default_factory=dict)  # label -> seed -> error
+    chosen_score: str = ""  # other than the study's own
+    chosen_resolve: float | None = None
+
+    @cached_property
+    def score(self) -> Score:
+        """What arms are compared in: as chosen, else the study's own, else top-1 or the time to an accuracy."""
+        own = self.study.score if self.measure.target is None else ""
+        return score_of(self.chosen_score or own or "", self.measure)
+
+    @property
+    def resolve(self) -> float:
+        """Difference that matters, in the unit of the score."""
+        if self.chosen_resolve is not None:
+            return self.chosen_resolve
+        own = self.study.resolve if self.score.key == (self.study.score or "top1") else None
+        return self.score.resolve if own is None else own
+
+    @property
+    def is_factorial(self) -> bool:
+        """Return True if the effects of factors are tested, and not the arms."""
+        return self.study.design in FACTORIAL
 
     @property
     def title(self) -> str:
@@ -63,11 +93,16 @@ class StudyResults:
 
     def columns(self, wanted: Sequence[str] = ()) -> tuple[str, ...]:
         """Return the keys of the columns ``wanted``, by default the study's own, with those of the measure."""
-        return chosen_columns(wanted or self.study.columns or DEFAULT_COLUMNS, self.known_columns, self.measure)
+        found = chosen_columns(wanted or self.study.columns or DEFAULT_COLUMNS, self.known_columns, self.measure)
+        key = self.score.key
+        if key in found or key not in self.known_columns:
+            return found
+        at = 1 + found.index("top1") if "top1" in found else 0
+        return (*found[:at], key, *found[at:])
 
     def rows(self, columns: Sequence[str] = ()) -> list[StudyRow]:
         """Return a row for each arm."""
-        return study_rows(self.study.arms, self.records, columns or self.columns(), self.measure)
+        return study_rows(self, columns or self.columns())
 
     def arm(self, label: str) -> SavedArm:
         """Return the arm of that label."""
@@ -89,12 +124,63 @@ class StudyResults:
 
     @cached_property
     def comparisons(self) -> dict[str, Comparison]:
-        """Comparisons by label, corrected together: in top-1, or in the time to the measure's accuracy."""
-        return comparisons(self.study.arms, self.records, self.measure)
+        """Comparisons by label, corrected together, in the study's score; none of a factorial design."""
+        return {} if self.is_factorial else self.compared_in(self.score)
 
-    def effects(self) -> "list[Effect]":
-        """Return main effects and two-way interactions of a factorial design over two seeds or more."""
-        return effect_rows(self.study, self.records)
+    @cached_property
+    def effects(self) -> "Effects":
+        """Main effects and two-way interactions of a factorial design, with Shapley shares; none of others."""
+        from bagoftricks.statistics.effects import Effects, factorial_effects
+
+        runs = self.factor_runs() if self.is_factorial else []
+        if len(runs) < 2:
+            return Effects(())
+        score, resolve = self.score, self.resolve
+        found = factorial_effects(
+            runs, self.factors, higher_is_better=score.higher_is_better, resolve=resolve, unit=score.unit
+        )
+        shares = shapley_shares(runs, self.factors)
+        rows = (replace(effect, shapley=shares.get(" ".join(effect.tricks))) for effect in found.rows)
+        return replace(found, rows=tuple(rows))
+
+    @cached_property
+    def factors(self) -> tuple[tuple[str, ...], ...]:
+        """Levels of each factor of a factorial design. Studies of earlier versions do not say: each trick is one."""
+        if self.study.factors:
+            return self.study.factors
+        return tuple((trick,) for trick in sorted({trick for arm in self.study.arms for trick in arm.tricks}))
+
+    def factor_runs(self, seeds: Sequence[int] = ()) -> "list[ScoredRun]":
+        """Return the runs of a factorial design: levels that are on, seed and score. ``seeds``: only these."""
+        on = {arm.label: frozenset(arm.on if self.study.factors else arm.tricks) for arm in self.study.arms}
+        found = ((label, self.values(label, self.score.key)) for label in self.records)
+        return [(on[label], s, v) for label, of in found for s, v in of.items() if not seeds or s in seeds]
+
+    def compared_in(self, score: Score) -> dict[str, Comparison]:
+        """Return the comparisons by label in a score, corrected together."""
+        scores, pairs = self.paired_scores(score)
+        resolve = self.resolve if score == self.score else score.resolve
+        told = compare(scores, pairs, higher_is_better=score.higher_is_better, resolve=resolve, unit=score.unit)
+        return {comparison.label: comparison for comparison in told}
+
+    def paired_scores(self, score: Score) -> tuple[dict[str, dict[int, float]], list[tuple[str, str]]]:
+        """Return the scores by label and seed, and which arms are compared. Times need all runs of both arms."""
+        scores: dict[str, dict[int, float]] = {}
+        for label, found in self.records.items():
+            values = {seed: v for seed, v in self.values(label, score.key).items() if math.isfinite(v)}
+            if values and (score.key != TIME or len(values) == len(found)):
+                scores[label] = values
+        arms = self.study.arms
+        return scores, [(a.label, a.compare_to) for a in arms if a.compare_to in scores and a.label in scores]
+
+    def absent(self, label: str) -> str:
+        """Return which of an arm's runs have no record, in words: ``4 of 5 seeds, 1 diverged``; empty if none."""
+        wanted, found = len(self.arm(label).runs or self.study.seeds), len(self.records[label])
+        errors = [*self.failed.get(label, {}).values()]
+        diverged = sum(error.startswith(LOSS_FAILURE) for error in errors)
+        counts = {"diverged": diverged, "failed": len(errors) - diverged}
+        told = [f"{count} {what}" for what, count in counts.items() if count]
+        return ", ".join([f"{found} of {wanted} seeds", *told]) if found < wanted else ""
 
     def evaluations(self) -> dict[str, RobustnessResult]:
         """Return by name the evaluations on corrupted images behind the arms' numbers."""
@@ -106,20 +192,25 @@ class StudyResults:
         ``rows``: those whose robustness is shown.
         """
         robust = self.evaluations() if any(set(row.values) & set(ROBUSTNESS) for row in rows) else {}
-        notes = [*footer(self.study, self.every_record, self.measure), *measured_notes(robust, rows)]
+        notes = [*footer(self), *measured_notes(robust, rows)]
         notes += [f"left out: {damage}" for damage in self.damaged]
         return [*notes, f"made by: {self.study.command}"]
 
 
-def load_results(store: Store, name: str, measure: Measure | None = None) -> StudyResults:
+def load_results(
+    store: Store, name: str, measure: Measure | None = None, *, score: str = "", resolve: float | None = None
+) -> StudyResults:
     """Return the results of a study in a store. Raises UserError if it is missing or damaged.
 
-    ``measure``: another than the study's own.
+    ``measure``, ``score`` and ``resolve``: others than the study's own.
     """
     study = load_study(store, name)
+    if score:
+        check_score(score)
     records = {arm.label: arm.records(store) for arm in study.arms}
+    failed = {arm.label: arm.failures(store, records[arm.label]) for arm in study.arms}
     damaged = tuple(dict.fromkeys(store.damaged))
-    return StudyResults(study, records, measure or study.measure or NO_MEASURE, damaged)
+    return StudyResults(study, records, measure or study.measure or NO_MEASURE, damaged, failed, score, resolve)
 
 
 def columns_by_key(measure: Measure) -> dict[str, Column]:
@@ -141,18 +232,14 @@ def chosen_columns(wanted: Sequence[str], known: Mapping[str, Column], measure: 
     return (*first, *wanted, *(key for key in more if key != TIME))
 
 
-def study_rows(
-    arms: Sequence[SavedArm],
-    records: Mapping[str, Mapping[int, Record]],
-    columns: Sequence[str],
-    measure: Measure = NO_MEASURE,
-) -> list[StudyRow]:
+def study_rows(results: StudyResults, columns: Sequence[str]) -> list[StudyRow]:
     """Return one row per arm: summaries by column, published values, and comparisons, also by mCE if it is shown."""
-    compared = comparisons(arms, records, measure)
-    robust = robust_comparisons(arms, records) if "mce" in columns else {}
+    measure, compared = results.measure, results.comparisons
+    by_mce = "mce" in columns and results.score.key != "mce" and not results.is_factorial
+    robust = results.compared_in(SCORES["mce"]) if by_mce else {}
     rows = []
-    for arm in arms:
-        found = list(records[arm.label].values())
+    for arm in results.study.arms:
+        found = list(results.records[arm.label].values())
         every = {key: [(r.id, value(r, key, measure, arm.evaluation)) for r in found] for key in columns}
         values = {key: known for key, of in every.items() if (known := [(r, v) for r, v in of if v is not None])}
         compares = {"comparison": compared.get(arm.label), "comparison_mce": robust.get(arm.label)}
@@ -161,9 +248,10 @@ def study_rows(
                 label=arm.label,
                 n=len(found),
                 missing=", ".join(f"needs {what}" for what in arm.needs) or ("" if found else "not run"),
+                absent=results.absent(arm.label) if found else "",
                 values={key: summary(key, [v for _, v in known]) for key, known in values.items()},
                 runs={key: tuple(run for run, _ in known) for key, known in values.items()}
-                | {name: compared_runs(made, records) for name, made in compares.items() if made},
+                | {name: compared_runs(made, results.records) for name, made in compares.items() if made},
                 reached=None if measure.target is None else dawnbench.reached(found, measure.target),
                 published=arm.published,
                 **compares,
@@ -171,24 +259,6 @@ def study_rows(
             )
         )
     return rows
-
-
-def comparisons(
-    arms: Sequence[SavedArm], records: Mapping[str, Mapping[int, Record]], measure: Measure
-) -> dict[str, Comparison]:
-    """Return by label the arm against the one it is compared with: in top-1, or in the time to an accuracy (less is
-    better) if all runs of both arms reach it.
-    """
-    scores: dict[str, dict[int, float]] = {}
-    for label, found in records.items():
-        values = {seed: value(record, TIME if measure.target else "top1", measure) for seed, record in found.items()}
-        if values and None not in values.values():
-            scores[label] = {seed: v for seed, v in values.items() if v is not None}
-    pairs = [(a.label, a.compare_to) for a in arms if a.compare_to in scores and a.label in scores]
-    if measure.target is None:
-        return {comparison.label: comparison for comparison in compare(scores, pairs)}
-    in_seconds = compare(scores, pairs, higher_is_better=False, resolution=1.0, unit="s")
-    return {comparison.label: comparison for comparison in in_seconds}
 
 
 def scored(record: Record) -> Scores:
@@ -216,41 +286,27 @@ def summary(key: str, values: Sequence[float]) -> Summary:
     return summarise(values) if key in RESULTS else Summary(len(values), mean=median(values), low=None, high=None)
 
 
-def effect_rows(study: SavedStudy, records: Mapping[str, Mapping[int, Record]]) -> "list[Effect]":
-    """Main effects and two-way interactions of a factorial design over two seeds or more."""
-    if study.design not in ("factorial", "fractional") or len(study.seeds) < 2:
-        return []
-    from bagoftricks.statistics.effects import factorial_effects
-
-    arms = {arm.label: frozenset(arm.tricks) for arm in study.arms}
-    runs = [(arms[label], seed, scored(r).top1) for label, found in records.items() for seed, r in found.items()]
-    tricks = sorted(set().union(*arms.values()))
-    effects = factorial_effects(runs, tricks) if len(runs) > 1 else []
-    shares = shapley_shares(arms, records, tricks)
-    return [replace(effect, shapley=shares.get(" ".join(effect.tricks))) for effect in effects]
-
-
-def shapley_shares(
-    arms: Mapping[str, frozenset[str]], records: Mapping[str, Mapping[int, Record]], tricks: Sequence[str]
-) -> dict[str, float]:
-    """Return each trick's share of the whole gain in top-1, the mean over the seeds that every subset was run with."""
+def shapley_shares(runs: "Sequence[ScoredRun]", factors: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Return each trick's share of the whole gain, the mean over the seeds that every subset was run with."""
     from bagoftricks.statistics.effects import shapley
 
-    if len(arms) != 2 ** len(tricks):
+    tricks = [factor[0] for factor in factors if len(factor) == 1]
+    by_arm: dict[frozenset[str], dict[int, float]] = {}
+    for on, seed, found in runs:
+        by_arm.setdefault(on, {})[seed] = found
+    if len(by_arm) != 2 ** len(factors) or len(tricks) < len(factors):
         return {}
-    seeds = set.intersection(*map(set, records.values()))  # a seed that only some arms have would count as a gain
-    if not seeds:
-        return {}
-    means = {arms[label]: mean(scored(found[seed]).top1 for seed in seeds) for label, found in records.items()}
-    return shapley(means, tricks)
+    seeds = set.intersection(*map(set, by_arm.values()))  # a seed that only some arms have would count as a gain
+    return shapley({on: mean(of[seed] for seed in seeds) for on, of in by_arm.items()}, tricks) if seeds else {}
 
 
 def several_devices(records: Mapping[str, Mapping[int, Record]]) -> bool:
     return len({record.environment.device for found in records.values() for record in found.values()}) > 1
 
 
-def footer(study: SavedStudy, records: Sequence[Record], measure: Measure = NO_MEASURE) -> list[str]:
+def footer(results: StudyResults) -> list[str]:
     """Return the notes on data, network, device, seeds and tests."""
+    study, records = results.study, results.every_record
     notes = [f"paper's numbers: {study.source}"] if study.source else []
     if study.scale:
         notes.append(f"scale: {study.scale}" + ("" if study.scale == "paper" else ", not the paper's setting"))
@@ -263,17 +319,63 @@ def footer(study: SavedStudy, records: Sequence[Record], measure: Measure = NO_M
     for what, of in about.items():
         said = sorted({of(record) for record in records})
         notes += [f"{what}: {'; '.join(said)}"] if said else []
-    notes.append(f"seeds: {', '.join(map(str, study.seeds))}; ± and [ ]: 95 % t intervals over seeds")
-    unit = "top-1 points" if measure.target is None else "seconds, where all runs of both arms reach the target"
-    notes.append(
-        f"differences in {unit}, paired by seed; paired t-test; verdicts by Holm-corrected p over the table, "
-        "intervals each for itself"
-    )
-    notes += dawnbench.notes(records, measure)
+    notes.append(f"seeds: {', '.join(map(str, study.seeds))}; ±: 95 % t intervals of each mean over seeds")
+    notes += effect_notes(results) if results.is_factorial else comparison_notes(results)
+    if any(results.absent(arm.label) for arm in study.arms if results.records[arm.label]):
+        notes.append("means are of the runs that finished: where runs diverged or failed, they are a selection")
+    notes += dawnbench.notes(records, results.measure)
     notes.append("MACs: multiply-accumulates of convolutions and matrix products, what the papers call FLOPs")
     averaged = sorted({r.reported for r in records if r.reported != LAST})
     notes += [f"arms with {name} are scored by its averaged weights" for name in averaged]
     return [*notes, *study.notes]
+
+
+def comparison_notes(results: StudyResults) -> list[str]:
+    """Return how differences were tested."""
+    score, made = results.score, results.comparisons.values()
+    where = ", where all runs of both arms reach the target" if score.key == TIME else ""
+    notes = [f"differences in {score.of_differences}{where}, paired by seed"] if made else []
+    tested = [comparison for comparison in made if comparison.noise]
+    if tested:
+        noise = "; ".join(NOISES[noise] for noise in dict.fromkeys(str(c.noise) for c in tested))
+        notes.append(
+            f"{len(tested)} tests together: their 95 % intervals all hold at once, and a verdict stands where one "
+            f"leaves out 0; noise: {noise}"
+        )
+        notes.append(VERDICTS.format(f"{results.resolve:g} {score.unit}"))
+    return notes
+
+
+def effect_notes(results: StudyResults) -> list[str]:
+    """Return what effects are, and how they were tested."""
+    found = results.effects
+    if not found.rows:
+        return []
+    notes = [
+        f"effects in {results.score.of_differences}: of one trick, the mean with it minus the mean without it; of two, "
+        "half of what either gains by the other"
+    ]
+    if found.main_effects_only:
+        notes.append("they are these effects only if there are no interactions, which this design cannot tell apart")
+    tested = sum(effect.noise is not None for effect in found.rows)
+    if tested:
+        noise = {
+            "replicates": f"between the seeds of an arm ({found.dof:.0f} degrees of freedom)",
+            "residuals": f"what the effects leave of the runs ({found.dof:.0f} degrees of freedom)",
+            "Lenth": "Lenth's pseudo standard error, as one seed leaves nothing else: it takes most effects for small",
+        }
+        notes.append(
+            f"{tested} effects tested together: their 95 % intervals all hold at once, and a verdict stands where one "
+            f"leaves out 0; noise: {noise[str(found.noise)]}"
+        )
+        notes.append(VERDICTS.format(f"{results.resolve:g} {results.score.unit}"))
+    return notes
+
+
+VERDICTS = (
+    "no effect: an interval within {} either way (resolve=); sees: what such a study finds in 80 % of cases, and how "
+    "many seeds would be enough, as far as its noise is known"
+)
 
 
 def gains_and_speeds(

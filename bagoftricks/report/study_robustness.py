@@ -6,7 +6,6 @@ from bagoftricks.report.column import Column
 from bagoftricks.report.robustness import PERCENT, describe_evaluation, overlap_notes
 from bagoftricks.report.study_parts import SavedArm, StudyRow
 from bagoftricks.robustness.scoring import corruption_names
-from bagoftricks.statistics.paired import Comparison, compare
 from bagoftricks.store.record import Record
 from bagoftricks.store.robustness import RobustnessResult
 
@@ -22,17 +21,6 @@ def robustness(record: Record, key: str, evaluation: str | None) -> float | None
     """Return the value of a column of ``ROBUSTNESS``; ``evaluation``: the one that the run's arm requests."""
     result = robustness_result(record, evaluation)
     return result.reported.score(key) if result else None
-
-
-def robust_comparisons(arms: Sequence[SavedArm], records: Mapping[str, Mapping[int, Record]]) -> dict[str, Comparison]:
-    """Return by label the arm against the one it is compared with, by mCE (less is better), paired by seed."""
-    scores: dict[str, dict[int, float]] = {}
-    for arm in arms:
-        found = {s: robustness(r, "mce", arm.evaluation) for s, r in records[arm.label].items()}
-        if known := {seed: mce for seed, mce in found.items() if mce is not None}:
-            scores[arm.label] = known
-    pairs = [(a.label, a.compare_to) for a in arms if a.compare_to in scores and a.label in scores]
-    return {made.label: made for made in compare(scores, pairs, higher_is_better=False)}
 
 
 def robustness_result(record: Record, evaluation: str | None) -> RobustnessResult | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from bagoftricks.data.handover import describe_death, is_dead_worker
-from bagoftricks.errors import LossNotFinite, TrainingFailed
+from bagoftricks.errors import LOSS_FAILURE, LossNotFinite, TrainingFailed
 from bagoftricks.recipe.trick import Length
 from bagoftricks.settings import Settings
 from bagoftricks.store.files import DISK_FULL
@@ -52,7 +52,7 @@ def expected_failure(error: BaseException, settings: Settings) -> TrainingFailed
 def loss_failure(error: LossNotFinite, length: Length, path: Path) -> TrainingFailed:
     """Return the failure to report for a loss that is not finite; ``path`` holds the evidence."""
     return TrainingFailed(
-        f"the training loss is {error.losses[error.step]} at step {error.step:,} of {length.total_steps:,} (epoch "
+        f"{LOSS_FAILURE} {error.losses[error.step]} at step {error.step:,} of {length.total_steps:,} (epoch "
         f"{(error.step - 1) // length.steps_per_epoch + 1}): type a lower lr=, or add +efficiency=warmup; {path} has "
         "the batch and the gradients"
     )

@@ -20,7 +20,7 @@ from scipy import stats  # type: ignore[import-untyped]
 
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.statistics.noise import ROUNDING, PairTest, pair_tests
-from bagoftricks.statistics.power import MOST_SEEDS
+from bagoftricks.statistics.power import MOST_SEEDS, Power
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -84,8 +84,7 @@ def compare(
     without any effect that may give a verdict, and ``resolve`` (in ``unit``, that of the scores) the difference that
     matters: an interval within it is "no effect". Raises UserError for unknown labels and values that are not finite.
     """
-    differences = {pair: _differences(scores, *pair) for pair in pairs}
-    tests = pair_tests(scores, {pair: of for pair, of in differences.items() if len(of) > 1 and of.any()}, alpha)
+    differences, tests = _tests(scores, pairs, alpha)
     found = []
     for pair in pairs:
         of = differences[pair]
@@ -96,6 +95,22 @@ def compare(
         else:
             found.append(_tested(pair, test, higher_is_better, alpha, resolve, unit))
     return found
+
+
+def powers(
+    scores: Mapping[str, Mapping[int, float]], pairs: Sequence[tuple[str, str]], alpha: float = 0.05
+) -> dict[tuple[str, str], Power]:
+    """Return what each tested comparison would find by the number of seeds."""
+    return {pair: test.power for pair, test in _tests(scores, pairs, alpha)[1].items()}
+
+
+def _tests(
+    scores: Mapping[str, Mapping[int, float]], pairs: Sequence[tuple[str, str]], alpha: float
+) -> tuple[dict[tuple[str, str], FloatArray], dict[tuple[str, str], PairTest]]:
+    """Return the differences of the pairs by seed, and the tests of those that have one."""
+    differences = {pair: _differences(scores, *pair) for pair in pairs}
+    tested = {pair: of for pair, of in differences.items() if len(of) > 1 and of.any()}
+    return differences, pair_tests(scores, tested, alpha)
 
 
 def _tested(

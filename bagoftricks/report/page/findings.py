@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from bagoftricks.report.study import difference, shown_effect
+from bagoftricks.report.study import alias_text, difference
 from bagoftricks.report.study_parts import StudyRow
 from bagoftricks.report.study_results import StudyResults
-from bagoftricks.statistics.paired import Comparison
+from bagoftricks.statistics.paired import NO_EFFECT, Comparison
 from bagoftricks.store.record import Record
 from bagoftricks.store.store import RunState, Store
 
 if TYPE_CHECKING:
     from bagoftricks.statistics.effects import Effect
 
-ALPHA = 0.05  # of the verdicts
+DECIDED = ("helps", "better together", "hurts", "worse together")  # verdicts that stand
 LONGEST_LIST = 5  # arms in a sentence
 STATES = {
     RunState.MISSING: "not begun",
@@ -28,7 +28,7 @@ STATES = {
 
 
 OTHER_VERDICTS = {
-    "not distinguishable": "Not distinguishable with these seeds, which does not show that they do nothing",
+    "undecided": "Undecided, which does not show that they do nothing",
     "one seed: no interval, no conclusion": "Run with one shared seed, so that nothing is concluded",
     "no shared seed: no difference": "Without a seed in common with what they are compared with",
     "identical": "Identical to what they are compared with in every seed",
@@ -87,13 +87,12 @@ def findings(study: ReportedStudy) -> list[str]:
     results, rows = study.results, study.rows
     compared = [row.comparison for row in rows if row.comparison]
     robust = [row.comparison_mce for row in rows if row.comparison_mce]
-    found = [_extent(study)]
+    found = [_extent(study), *_effects(results)]
     if compared:
-        found += _verdicts(compared, "top-1 points" if results.measure.target is None else "seconds")
-    elif any(row.n for row in rows):
+        found += _verdicts(compared, results.score.of_differences)
+    elif any(row.n for row in rows) and not results.effects.rows:
         found.append("No arm can be compared with another yet: nothing is concluded.")
-    found += [f"By mCE: {sentence}" for sentence in (_verdicts(robust, "% mCE") if robust else [])]
-    return found + _effects(results)
+    return found + [f"By mCE: {sentence}" for sentence in (_verdicts(robust, "% mCE") if robust else [])]
 
 
 def _extent(study: ReportedStudy) -> str:
@@ -111,37 +110,55 @@ def _extent(study: ReportedStudy) -> str:
 
 def _verdicts(compared: Sequence[Comparison], unit: str) -> list[str]:
     """Return the comparisons by verdict; every one is in exactly one sentence."""
-    groups: dict[str, list[Comparison]] = {}
-    for each in compared:
-        groups.setdefault(each.verdict.partition(" (")[0], []).append(each)
-    tested = sum(each.p_holm is not None for each in compared)
-    tests = f"{_count(tested, 'test')}, corrected together"
-    stand = [(verdict, of) for verdict in ("helps", "hurts") if (of := groups.pop(verdict, []))]
-    said = [f"{verdict.capitalize()} ({tests}): {_named([_distance(c, unit) for c in of])}." for verdict, of in stand]
-    if not said and tested:
-        said.append(f"No difference stands ({tests}).")
-    others = [(OTHER_VERDICTS.get(verdict, verdict.capitalize()), of) for verdict, of in groups.items()]
-    return said + [f"{words}: {_named([each.label for each in of])}." for words, of in others]
-
-
-def _distance(of: Comparison, unit: str) -> str:
-    return f"{of.label} against {of.against} by {difference(of)} {unit}"
+    told = [(c.verdict, f"{c.label} against {c.against} by {difference(c)} {unit}", c.label, c.sees) for c in compared]
+    tested = sum(c.noise is not None for c in compared)
+    return _by_verdict(told, f"{_count(tested, 'test')} together", "difference", unit)
 
 
 def _effects(results: StudyResults) -> list[str]:
-    """Return the effects of a factorial that stand, and the number of those that do not."""
-    tested = [effect for effect in results.effects() if effect.p_holm is not None]
-    if not tested:
-        return []
-    stand = [_effect(effect) for effect in tested if effect.p_holm is not None and effect.p_holm <= ALPHA]
-    count = f"{_count(len(tested), 'effect')} of the factorial, corrected together"
-    return [f"Of {count}, {f'these stand: {_named(stand)} top-1 points' if stand else 'none stands'}."]
+    """Return the effects of a factorial by verdict."""
+    rows, unit = results.effects.rows, results.score.of_differences
+    tested = [effect for effect in rows if effect.noise is not None]
+    told = [(e.verdict, f"{effect_text(e)} {unit}", effect_name(e), e.sees) for e in tested]
+    found = _by_verdict(told, f"{_count(len(tested), 'effect')} tested together", "effect", unit) if told else []
+    lost = [effect_name(effect) for effect in rows if effect.estimate is None]
+    return found + ([f"Not estimable with these arms: {_named(lost)}."] if lost else [])
 
 
-def _effect(effect: "Effect") -> str:
-    cells = shown_effect(effect)
-    aliased = cells["aliased with"]
-    return f"{cells['effect']} by {cells['top-1 points [95 %]']}" + (f" (or {aliased})" if aliased else "")
+Told = tuple[str, str, str, float | None]  # verdict, what it is in words, its name alone, what the study sees of it
+
+
+def _by_verdict(told: Sequence[Told], tests: str, what: str, unit: str) -> list[str]:
+    """Return a sentence for each verdict: with numbers where one stands, and what was seen where none does."""
+    groups: dict[str, list[Told]] = {}
+    for each in told:
+        verdict = each[0].partition(":")[0]
+        groups.setdefault(NO_EFFECT if verdict.startswith(NO_EFFECT) else verdict, []).append(each)
+    stand = [(verdict, of) for verdict in DECIDED if (of := groups.pop(verdict, []))]
+    said = [f"{verdict.capitalize()} ({tests}): {_named([each[1] for each in of])}." for verdict, of in stand]
+    if not said and any(each[3] is not None or each[0].startswith(NO_EFFECT) for each in told):
+        said.append(f"No {what} stands ({tests}).")
+    for verdict, of in groups.items():
+        if verdict == NO_EFFECT:
+            listed = [f"{each[2]} ({each[0].removeprefix(NO_EFFECT).strip()})" for each in of]
+            said.append(f"No effect of a size that matters: {_named(listed)}.")
+            continue
+        seen = [each[3] for each in of if each[3] is not None]
+        sees = f" (the study sees {min(seen):.2g} to {max(seen):.2g} {unit})" if seen else ""
+        words = OTHER_VERDICTS.get(verdict, OTHER_VERDICTS.get(of[0][0], verdict.capitalize()))
+        said.append(f"{words}{sees}: {_named([each[2] for each in of])}.")
+    return said
+
+
+def effect_name(effect: "Effect") -> str:
+    """Return the tricks of an effect, with what the design cannot tell from it."""
+    aliased = alias_text(effect)
+    return " x ".join(effect.tricks) + (f" (or {aliased})" if aliased else "")
+
+
+def effect_text(effect: "Effect") -> str:
+    """Return an effect with its interval."""
+    return f"{effect_name(effect)} by {effect.estimate:+.2f} [{effect.low:+.2f}, {effect.high:+.2f}]"
 
 
 def warnings(study: ReportedStudy) -> list[str]:

@@ -7,9 +7,9 @@ from bagoftricks.escape import Html, for_html
 from bagoftricks.report.labels import label
 from bagoftricks.report.page.elements import bullets, code_block, element, joined, link, scrolled
 from bagoftricks.report.page.findings import ReportedStudy, findings, warnings
-from bagoftricks.report.study import against_note, all_runs, shown_effect, shown_row, study_headings, tabulate_rows
+from bagoftricks.report.study import against_note, shown_effect, shown_row, study_headings, tabulate_rows
 from bagoftricks.report.study_parts import SavedArm
-from bagoftricks.report.study_results import COLUMNS, several_devices
+from bagoftricks.report.study_results import COLUMNS
 from bagoftricks.report.styles import draw_table
 from bagoftricks.store.record import Record
 from bagoftricks.store.survey import SHORT_ID
@@ -41,10 +41,10 @@ def _about(study: ReportedStudy) -> list[Html]:
     return [
         bullets(findings(study), "findings"),
         _warnings(study),
+        *_effects_table(study),
         element("h3", "Results", id=f"{study.anchor}-results"),
         scrolled(_results_table(study, bool(against)), f"Results of {results.title}", data_table="arms"),
         element("p", f"{against[:1].upper()}{against[1:]}.", class_="small") if against else Html(""),
-        *_effects_table(study),
     ]
 
 
@@ -84,18 +84,17 @@ def _results_table(study: ReportedStudy, told: bool) -> str:
     """
     results = study.results
     headings = study_headings(results.columns(), results.known_columns, results.evaluations())
-    several = several_devices(results.records)
-    rows = [shown_row(row, headings, several) for row in study.rows]
+    rows = [shown_row(row, headings, results) for row in study.rows]
     arms = [link(arm_anchor(study, at), row.label) for at, row in enumerate(study.rows)]
     without = {"against": ""} if told else {}
     return tabulate_rows([{**row, **without, "arm": arm} for row, arm in zip(rows, arms, strict=True)], "html")
 
 
 def _effects_table(study: ReportedStudy) -> list[Html]:
-    effects = study.results.effects()
+    effects = study.results.effects.rows
     if not effects:
         return []
-    rows = [shown_effect(effect, all_runs(study.results)) for effect in effects]
+    rows = [shown_effect(effect, study.results) for effect in effects]
     return [element("h3", "Effects"), scrolled(tabulate_rows(rows, "html"), f"Effects of {study.results.title}")]
 
 

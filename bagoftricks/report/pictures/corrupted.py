@@ -27,7 +27,8 @@ from bagoftricks.report.pictures.style import (
     new_figure,
 )
 from bagoftricks.report.robustness import describe_evaluation
-from bagoftricks.report.study_robustness import robust_comparisons, robustness_result
+from bagoftricks.report.score import SCORES
+from bagoftricks.report.study_robustness import robustness_result
 from bagoftricks.statistics.paired import Comparison, Summary, summarise
 from bagoftricks.store.robustness import SEVERITY_LEVELS, RobustnessScores
 
@@ -61,7 +62,7 @@ def _scores(of: Material) -> ByArmAndSeed:
 def draw_corruptions(of: Material, width: float) -> Drawing:
     """Draw the error by severity, the errors by corruption, and next to these the mean error with its interval."""
     scores = _scores(of)
-    compared = robust_comparisons(of.arms, of.results.records)
+    compared = of.results.compared_in(SCORES["mce"])
     rows = arm_rows(list(scores), 18)
     beside = width >= SIDE_BY_SIDE
     tall, legend = rows.inches + 0.5, 0.17 * (1 + min(len(scores), MOST_TOGETHER) / 2)
@@ -167,13 +168,13 @@ def _description(summaries: Mapping[str, Summary], compared: Mapping[str, Compar
 
 def _caption(of: Material, scores: ByArmAndSeed, compared: Mapping[str, Comparison]) -> str:
     ((name, result),) = of.results.evaluations().items()
-    tested = sum(made.p_holm is not None for made in compared.values())
+    tested = sum(made.noise is not None for made in compared.values())
     return (
         f"Errors on corrupted images, {seeds_text([len(found) for found in scores.values()])}. Top: mean over the "
         "corruptions at each severity, a line for each run. Heat map: mean over seeds and severities; the intervals "
         "next to it are those of the mean over all corruptions (95 % t over seeds; small dots are single seeds). A "
-        f"filled triangle is a verdict on the protocol's score, paired by seed, after Holm's correction over {tested} "
-        f"comparisons; those of each cell are in the numbers. {describe_evaluation(result, name)}. {of.setting()}"
+        f"filled triangle is a verdict on the protocol's score, paired by seed, of {tested} tests together; those of each "
+        f"cell are in the numbers. {describe_evaluation(result, name)}. {of.setting()}"
     )
 
 

@@ -12,7 +12,6 @@ from bagoftricks.report.pictures.style import (
     GREY,
     HELPS,
     HURTS,
-    LEVEL,
     SEED,
     SIDE_BY_SIDE,
     SMALL,
@@ -26,7 +25,7 @@ from bagoftricks.report.pictures.style import (
     new_figure,
     signed,
 )
-from bagoftricks.report.study_results import scored
+from bagoftricks.report.study import alias_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,19 +38,19 @@ SIZE_OF_MATRIX = 8  # tricks, above which the cells have no numbers
 
 def lacks_effects(of: Material) -> str:
     """Return why there are no effects, an empty text if there are."""
-    if of.results.study.design not in ("factorial", "fractional"):
+    if not of.results.is_factorial:
         return "the study is no factorial design (design=factorial or fractional)"
-    if not any(effect.estimate is not None for effect in of.results.effects()):
-        return "no effect can be estimated: factorial effects need two seeds or more, and the arms' runs"
+    if not any(effect.estimate is not None for effect in of.results.effects.rows):
+        return "no effect can be estimated: factorial effects need the arms' runs"
     return ""
 
 
 def draw_effects(of: Material, width: float) -> Drawing:
     """Draw the effects with intervals and single seeds, and their matrix if there are interactions."""
-    effects = of.results.effects()
+    effects = of.results.effects.rows
     drawn = [effect for effect in effects if effect.estimate is not None]
-    tricks = sorted({trick for effect in effects for trick in effect.tricks})
-    seeds = _of_seeds(of, tricks)
+    tricks = [effect.tricks[0] for effect in effects if len(effect.tricks) == 1]
+    seeds = _of_seeds(of)
     rows = arm_rows([_name(effect) for effect in drawn])
     paired = any(len(effect.tricks) > 1 for effect in drawn)
     side = 0.9 + 0.36 * len(tricks)
@@ -68,40 +67,38 @@ def draw_effects(of: Material, width: float) -> Drawing:
         draw_seeds(axes, list(seeds.get(effect.tricks, {}).values()), y)
         draw_interval(axes, effect.low, effect.high, y, mark.colour)
         draw_mark(axes, float(effect.estimate or 0), y, mark)
-    axes.set_xlabel("effect on top-1 (percentage points)")
+    axes.set_xlabel(f"effect on {of.name} ({of.unit})")
     if paired:
         _draw_matrix(grid.flat[-1], effects, tricks)
     draw_legend(figure, [*dict.fromkeys(effect_mark(effect) for effect in drawn), SEED])
     return Drawing(
         figure=figure,
         title=of.title("effects"),
-        description=_description(drawn),
+        description=_description(of, drawn),
         caption=_caption(of, effects, paired),
         numbers=_numbers(of, effects, seeds),
     )
 
 
 def effect_mark(effect: "Effect") -> Mark:
-    """Return the mark of an effect: a filled one if its corrected p stands."""
-    if effect.p_holm is None or effect.p_holm > LEVEL or effect.estimate is None:
+    """Return the mark of an effect: a filled one if its verdict stands."""
+    if not effect.stands:
         return UNDECIDED
-    return HELPS if effect.estimate > 0 else HURTS
+    return HELPS if effect.verdict in ("helps", "better together") else HURTS
 
 
 def _name(effect: "Effect") -> str:
     return " x ".join(effect.tricks) + (" *" if effect.aliased_with else "")
 
 
-def _of_seeds(of: Material, tricks: Sequence[str]) -> dict[tuple[str, ...], dict[int, float]]:
-    """Return each effect as every seed has it alone."""
+def _of_seeds(of: Material) -> dict[tuple[str, ...], dict[int, float]]:
+    """Return each effect as every seed has it alone; none where there is only one seed."""
     from bagoftricks.statistics.effects import factorial_effects
 
-    arms = {arm.label: frozenset(arm.tricks) for arm in of.arms}
     found: dict[tuple[str, ...], dict[int, float]] = {}
-    for seed in of.seeds:
-        records = of.results.records
-        runs = [(arms[label], seed, scored(of_arm[seed]).top1) for label, of_arm in records.items() if seed in of_arm]
-        for effect in factorial_effects(runs, tricks) if len(runs) > 1 else []:
+    for seed in of.seeds if len(of.seeds) > 1 else ():
+        runs = of.results.factor_runs([seed])
+        for effect in factorial_effects(runs, of.results.factors).rows if len(runs) > 1 else ():
             if effect.estimate is not None:
                 found.setdefault(effect.tricks, {})[seed] = effect.estimate
     return found
@@ -138,10 +135,10 @@ def _draw_matrix(axes: "Axes", effects: "Sequence[Effect]", tricks: Sequence[str
             )
 
 
-def _description(drawn: "Sequence[Effect]") -> str:
+def _description(of: Material, drawn: "Sequence[Effect]") -> str:
     stands = [effect for effect in drawn if effect_mark(effect).filled]
     named = "; ".join(f"{' x '.join(e.tricks)} {_interval(e)}" for e in stands[:5]) or "none"
-    return f"{len(drawn)} effects on top-1 with 95 % intervals. Effects that stand after the correction: {named}."
+    return f"{len(drawn)} effects on {of.name} with 95 % intervals that hold together. Effects that stand: {named}."
 
 
 def _interval(effect: "Effect") -> str:
@@ -152,12 +149,13 @@ def _interval(effect: "Effect") -> str:
 def _caption(of: Material, effects: "Sequence[Effect]", paired: bool) -> str:
     aliased = [effect for effect in effects if effect.aliased_with]
     lost = [" x ".join(effect.tricks) for effect in effects if effect.estimate is None]
-    tested = sum(effect.p_holm is not None for effect in effects)
+    tested = sum(effect.noise is not None for effect in effects)
+    dots = "; small dots are the effects in single seeds" if len(of.seeds) > 1 else ""
     parts = [
-        "Effects on top-1 (percentage points; of one trick: the mean with it minus the mean without it; of two: half "
-        "of how much either gains by the other) by least squares with a mean per seed, with 95 % t intervals, each for "
-        f"itself; n = {len(of.results.every_record)} runs over {len(of.seeds)} seeds; small dots are the effects in "
-        f"single seeds. A filled triangle stands after Holm's correction over {tested} effects (p \u2264 0.05).",
+        f"Effects on {of.name} ({of.unit}; of one trick: the mean with it minus the mean without it; of two: half of "
+        f"how much either gains by the other) by least squares with a mean per seed; n = {len(of.results.every_record)}"
+        f" runs over {seeds_count(of)}{dots}. The 95 % intervals of {tested} effects hold together; a filled "
+        "triangle is a verdict that stands.",
         "Matrix: main effects on the diagonal, interactions under it; bold if it stands." if paired else "",
         f"* aliased: the design cannot tell {_name(aliased[0])[:-2]} and {len(aliased) - 1} more effects from the ones "
         "that the numbers name." if aliased else "",
@@ -167,12 +165,17 @@ def _caption(of: Material, effects: "Sequence[Effect]", paired: bool) -> str:
     return " ".join(part for part in parts if part)
 
 
+def seeds_count(of: Material) -> str:
+    """Return the number of seeds in words."""
+    return f"{len(of.seeds)} seed{'' if len(of.seeds) == 1 else 's'}"
+
+
 def _numbers(of: Material, effects: "Sequence[Effect]", seeds: dict[tuple[str, ...], dict[int, float]]) -> DrawnNumbers:
     rows = []
     for effect in effects:
-        aliases = ", ".join(" x ".join(other) or "the mean" for other in effect.aliased_with) or None
+        aliases = alias_text(effect) or None
         own = seeds.get(effect.tricks, {}) if effect.estimate is not None else {}
-        values = (effect.estimate, effect.low, effect.high, effect.p_holm, aliases)
+        values = (effect.estimate, effect.low, effect.high, effect.p_adjusted, effect.verdict, aliases)
         rows.append((" x ".join(effect.tricks), *values, *(own.get(seed) for seed in of.seeds)))
-    headings = ("effect", "top-1 (percentage points)", "from", "to", "p (Holm)", "aliased with")
+    headings = ("effect", f"{of.name} ({of.unit})", "from", "to", "p (adjusted)", "verdict", "aliased with")
     return DrawnNumbers((*headings, *(f"seed {seed}" for seed in of.seeds)), tuple(rows))

@@ -95,11 +95,11 @@ def differences_caption(of: Material) -> str:
     """Return how differences were made and judged."""
     compared = of.comparisons
     counts = [made.n for made in compared.values()]
-    tested = sum(made.p_holm is not None for made in compared.values())
+    tested = sum(made.noise is not None for made in compared.values())
     return (
-        f"paired by seed, {seeds_text(counts)}: means with 95 % t intervals, each for itself; small dots are single "
-        f"seeds. A filled triangle is a verdict that stands after Holm's correction over {tested} paired t-tests "
-        "(p \u2264 0.05), an open circle is no verdict."
+        f"paired by seed, {seeds_text(counts)}: means with 95 % intervals of {tested} tests, which hold together; "
+        "small dots are single seeds. A filled triangle is a verdict that stands: its interval leaves out 0. An open circle "
+        "is no verdict."
     )
 
 
@@ -125,8 +125,8 @@ def difference_numbers(of: Material, arms: Sequence[SavedArm]) -> DrawnNumbers:
             )
             continue
         found = of.differences(arm.label)
-        numbers = (made.n, made.difference, made.low, made.high, made.p_holm, made.verdict)
+        numbers = (made.n, made.difference, made.low, made.high, made.p_adjusted, made.verdict)
         rows.append((arm.label, made.against, *numbers, *(found.get(seed) for seed in seeds)))
     unit = f"difference ({of.unit_in_words})"
-    headings = ("arm", "against", "n", unit, "low", "high", "p (Holm)", "verdict")
+    headings = ("arm", "against", "n", unit, "low", "high", "p (adjusted)", "verdict")
     return DrawnNumbers((*headings, *(f"seed {seed}" for seed in seeds)), tuple(rows))

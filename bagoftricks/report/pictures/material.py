@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from bagoftricks.report.dawnbench import NO_MEASURE, TIME, Measure
+from bagoftricks.report.dawnbench import NO_MEASURE, Measure
 from bagoftricks.report.differences import differing
 from bagoftricks.report.study_parts import SavedArm, SavedStudy
 from bagoftricks.report.study_results import StudyResults, scored
@@ -42,25 +42,27 @@ class Material:
     @property
     def key(self) -> str:
         """Key of what arms are compared in."""
-        return "top1" if self.target is None else TIME
+        return self.results.score.key
 
     @property
     def unit(self) -> str:
-        return "percentage points" if self.target is None else "seconds"
+        """Unit of differences."""
+        found = self.results.score.unit
+        return {"points": "percentage points", "s": "seconds"}.get(found, found)
 
     @property
     def unit_in_words(self) -> str:
-        return self.unit if self.target is None else f"{self.unit}; less is better"
+        return self.unit if self.results.score.higher_is_better else f"{self.unit}; less is better"
 
     @property
     def name(self) -> str:
         """Name of what arms are compared in, without its unit."""
-        return "top-1" if self.target is None else f"time to {100 * self.target:g} % top-1"
+        return self.results.score.name
 
     @property
     def axis(self) -> str:
         """Name with the unit, for an axis."""
-        return f"{self.name} ({'%' if self.target is None else 'seconds'})"
+        return f"{self.name} ({'%' if self.results.score.unit == 'points' else self.unit})"
 
     def values(self, label: str, key: str = "") -> dict[int, float]:
         """Return a result or cost of an arm by seed, as far as it is known and finite; by default what is compared."""

@@ -1,57 +1,45 @@
 """Resolution of a study: the smallest difference that it finds in 80 % of all cases, by the number of seeds."""
 
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import mean
 
 from bagoftricks.report.pictures.drawing import Drawing, DrawnNumbers
 from bagoftricks.report.pictures.material import Material
-from bagoftricks.report.pictures.style import BLACK, BLUE, GREY, LEVEL, ORANGE, PALE, SMALL, drawn_text, new_figure
-from bagoftricks.statistics.paired import detectable, sd_interval
+from bagoftricks.report.pictures.style import BLACK, BLUE, GREY, ORANGE, PALE, SMALL, drawn_text, new_figure
+from bagoftricks.statistics.paired import powers
+from bagoftricks.statistics.power import Power, one_test, sd_interval
 
 MOST_SEEDS_DRAWN = (10, 20, 50)  # the first that is twice today's number or more
 
 
 @dataclass(frozen=True)
 class SeedNoise:
-    """Standard deviation of the paired differences between seeds, pooled over the comparisons."""
+    """Standard deviation of the paired differences between seeds, and what tests against it find."""
 
-    by_arm: dict[str, float]
-    sd: float
+    by_arm: dict[str, Power]
+    power: Power
     low: float
     high: float
     n: int  # seeds of most comparisons
-    comparisons: int
+
+    @property
+    def sd(self) -> float:
+        return self.power.sd
 
 
 def noise_of(of: Material) -> SeedNoise | None:
     """Return the noise of a study's differences, None without a comparison over two seeds that differ."""
-    compared = {label: made for label, made in of.comparisons.items() if made.n > 1}
-    by_arm = {label: float(np.std(list(of.differences(label).values()), ddof=1)) for label in compared}
-    squares, dof = _residual(of, {name for made in compared.values() for name in (made.label, made.against)})
-    if not any(by_arm.values()) or dof < 1:
+    scores, pairs = of.results.paired_scores(of.results.score)
+    found = {} if of.results.is_factorial else powers(scores, pairs)
+    if not found:
         return None
-    sd = math.sqrt(2 * squares / dof)
-    n = max(made.n for made in compared.values())
-    return SeedNoise(by_arm, sd, *sd_interval(sd, dof), n, len(of.comparisons))
-
-
-def _residual(of: Material, labels: Collection[str]) -> tuple[float, int]:
-    """Return the sum of squares that means of arms and of seeds leave, and its degrees of freedom.
-
-    All arms share the seeds, so that differences from one arm are not independent of each other; these residuals are
-    what is left of each run alone.
-    """
-    runs = [(label, seed, top) for label in sorted(labels) for seed, top in of.values(label).items()]
-    names, seeds = sorted({label for label, _, _ in runs}), sorted({seed for _, seed, _ in runs})
-    design = np.array([[*(label == n for n in names), *(seed == s for s in seeds)] for label, seed, _ in runs], float)
-    scores = np.array([score for _, _, score in runs])
-    if not runs:
-        return 0.0, 0
-    fit, _, rank, _ = np.linalg.lstsq(design, scores, rcond=None)
-    return float(((scores - design @ fit) ** 2).sum()), len(runs) - int(rank)
+    n = max(of.comparisons[label].n for label, _ in found)
+    sd = math.sqrt(mean(power.sd**2 for power in found.values()))
+    power = replace(next(iter(found.values())), sd=sd)
+    by_arm = {label: power for (label, _), power in found.items()}
+    return SeedNoise(by_arm, power, *sd_interval(sd, power.dof * (n - 1)), n)
 
 
 def lacks_resolution(of: Material) -> str:
@@ -73,16 +61,15 @@ def draw_resolution(of: Material, width: float) -> Drawing:
     figure = new_figure(width, 3.1)
     axes = figure.add_subplot()
     axes.fill_between(seeds, low, high, color=BLUE, alpha=0.18, linewidth=0, label="95 % interval of the noise")
-    axes.plot(seeds, found, "-o", color=BLUE, markersize=2.5, label=f"first of {noise.comparisons} (Holm)")
+    axes.plot(seeds, found, "-o", color=BLUE, markersize=2.5, label=f"{len(noise.by_arm)} tests together")
     axes.plot(seeds, single, "--", color=ORANGE, label="a single comparison")
     axes.axvline(noise.n, color=BLACK, linewidth=0.8, linestyle=":")
     today = found[noise.n - 2]
     axes.annotate(
         f"n = {noise.n}: {_figure(today)}", (noise.n, today), (5, 6), textcoords="offset points", fontsize=SMALL
     )
-    alpha = LEVEL / noise.comparisons
-    own = [detectable(sd, noise.n, alpha) for sd in noise.by_arm.values() if sd > 0]
-    axes.plot([noise.n] * len(own), own, ".", color=GREY, markersize=4, markeredgewidth=0, label="by one arm's noise")
+    own = [power.sees(noise.n) for power in noise.by_arm.values()]
+    axes.plot([noise.n] * len(own), own, ".", color=GREY, markersize=4, markeredgewidth=0, label="single comparisons")
     if floor := image_floor(of):
         axes.axhspan(*floor, facecolor="none", edgecolor=PALE, hatch="////", label="noise of the test images")
     axes.set_yscale("log")
@@ -106,9 +93,7 @@ def draw_resolution(of: Material, width: float) -> Drawing:
 def _numbers(of: Material, noise: SeedNoise, lines: Sequence[Sequence[float]]) -> DrawnNumbers:
     """Return the lines by the number of seeds, the dots of single arms, and the band of the test images."""
     rows: list[tuple[str | float | None, ...]] = [("lines", *line) for line in lines]
-    for arm, sd in noise.by_arm.items():
-        if sd > 0:
-            rows.append((arm, noise.n, detectable(sd, noise.n, LEVEL / noise.comparisons), None, None, None))
+    rows += [(arm, noise.n, power.sees(noise.n), None, None, None) for arm, power in noise.by_arm.items()]
     if floor := image_floor(of):
         rows.append(("test images", None, None, *floor, None))
     unit = f"difference ({of.unit})"
@@ -116,11 +101,12 @@ def _numbers(of: Material, noise: SeedNoise, lines: Sequence[Sequence[float]]) -
 
 
 def _rows(noise: SeedNoise, most: int) -> list[tuple[int, float, float, float, float]]:
-    """Return for each number of seeds the difference at Holm's first step, its ends, and that of one comparison."""
+    """Return for each number of seeds the difference that is found, its ends, and that of one comparison alone."""
+    alone = Power(one_test(), noise.sd, noise.power.dof)
     rows = []
     for seeds in range(2, most + 1):
-        unit = detectable(1.0, seeds, LEVEL / noise.comparisons)
-        rows.append((seeds, unit * noise.sd, unit * noise.low, unit * noise.high, detectable(noise.sd, seeds, LEVEL)))
+        found, low, high = (noise.power.sees(seeds, sd) for sd in (noise.sd, noise.low, noise.high))
+        rows.append((seeds, found, low, high, alone.sees(seeds)))
     return rows
 
 
@@ -143,11 +129,10 @@ def _caption(of: Material, noise: SeedNoise) -> str:
         f"{floor[1]:.2g} points (measured at 10,000 images of CIFAR-10, scaled by the root of their number)."
     )  # fmt: skip
     return (
-        f"Smallest true difference in {of.name} ({of.unit}) that a two-sided paired t-test finds in 80 % of all "
-        f"studies, by the number of seeds: at Holm's first and strictest step over {noise.comparisons} comparisons, "
-        "and for one alone. Noise: the standard deviation of the paired differences, from what the means of arms and "
-        f"seeds leave of all runs, {_figure(noise.sd)} with a 95 % interval from {_figure(noise.low)} to "
-        f"{_figure(noise.high)} (n = {noise.n} seeds); grey dots: by each arm's own.{images} {of.setting()}"
+        f"Smallest true difference in {of.name} ({of.unit}) that the study's tests find in 80 % of all studies, by the "
+        f"number of seeds: {len(noise.by_arm)} tests together, and one alone. Noise: the standard deviation of the "
+        f"paired differences, {_figure(noise.sd)} with a 95 % interval from {_figure(noise.low)} to "
+        f"{_figure(noise.high)} (n = {noise.n} seeds); grey dots: each comparison.{images} {of.setting()}"
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bagoftricks.errors import UserError, printable
 from bagoftricks.report.text_table import fold
-from bagoftricks.statistics.paired import Comparison
+from bagoftricks.statistics.paired import NO_EFFECT, Comparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,6 @@ SIDE_BY_SIDE = 5.5  # inches from which on panels stand next to each other
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 GREY, PALE = "#767676", "#D9D9D9"
-LEVEL = 0.05  # of the tests, corrected
 PALETTE = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, BLACK)
 SHAPES = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
 DASHES = ("-", "--", "-.", ":")
@@ -133,8 +132,10 @@ def mark_of(comparison: Comparison | None) -> Mark:
     if comparison is None:
         return REFERENCE
     known = {mark.word: mark for mark in (HELPS, HURTS)}
-    word = comparison.verdict.partition(" (")[0]
-    return known.get(word.partition(":")[0], Mark("o", GREY, False, word.replace("no interval, ", "")))
+    word = comparison.verdict.partition(":")[0]
+    if word.startswith(NO_EFFECT):
+        return Mark("o", BLACK, True, NO_EFFECT)
+    return known.get(word, Mark("o", GREY, False, comparison.verdict if "no interval" in comparison.verdict else word))
 
 
 def draw_mark(axes: "Axes", x: float, y: float, mark: Mark) -> None:

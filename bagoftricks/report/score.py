@@ -1,0 +1,61 @@
+"""What the arms of a study are compared in: any score or cost of a run, with its unit and its better end."""
+
+from dataclasses import dataclass
+
+from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.report.dawnbench import TIME, Measure
+from bagoftricks.report.study_robustness import ROBUSTNESS
+from bagoftricks.statistics.paired import RESOLVE
+
+TOP1 = "top1"
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score or cost by its key in the records; differences of percentages are in points."""
+
+    key: str
+    name: str
+    unit: str = "points"
+    higher_is_better: bool = True
+    resolve: float = RESOLVE  # the difference that matters, unless the user says which does
+
+    @property
+    def of_differences(self) -> str:
+        """Return the unit of differences with the score's name: top-1 points."""
+        return f"{self.name} points" if self.unit == "points" else f"{self.unit} of {self.name}"
+
+
+SCORES = {
+    score.key: score
+    for score in [
+        Score(TOP1, "top-1"),
+        Score("top5", "top-5"),
+        Score("soft_top1", "soft top-1"),
+        Score("loss", "cross entropy", "nats", higher_is_better=False, resolve=0.01),
+        Score("ece", "calibration error", higher_is_better=False),
+        *(Score(key, column.heading.removesuffix(" %"), "points", False) for key, column in ROBUSTNESS.items()),
+        Score("train_images_per_s", "training speed", "images/s", resolve=1.0),
+        Score("infer_images_per_s", "inference speed", "images/s", resolve=1.0),
+        Score("latency_ms", "latency", "ms", higher_is_better=False, resolve=0.1),
+        Score("train_seconds", "training time", "s", higher_is_better=False, resolve=1.0),
+        Score("peak_memory_mib", "peak memory", "MiB", higher_is_better=False, resolve=1.0),
+    ]
+}
+
+
+def check_score(key: str) -> None:
+    """Raise UserError unless runs can be compared in what ``key`` names."""
+    if key not in SCORES:
+        near = did_you_mean(key, SCORES)
+        raise UserError(f"score={key}: runs are not compared in that{near} (one of {', '.join(SCORES)})")
+
+
+def score_of(key: str, measure: Measure) -> Score:
+    """Return the score of a key; without one, top-1, or the time to the measure's accuracy."""
+    if key:
+        return SCORES[key]
+    if measure.target is None:
+        return SCORES[TOP1]
+    name = f"time to {100 * measure.target:g} % top-1"
+    return Score(TIME, name, "s", higher_is_better=False, resolve=1.0)
