@@ -22,6 +22,7 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.floating[Any]]
 
 BORROWED = 0.45  # over the seeds: weight of the shared variance in that of an arm that is in every comparison
+SINGULAR = 1e-9  # eigenvalues of normal equations, relative to the largest, and degrees of freedom below this are 0
 LEAST_VARIANCE = 0.02  # of an arm in the test of equal variances, relative to the shared one: ties are no evidence
 STUDIES = 40_000  # simulated, for small layouts; large ones have half
 LARGE_LAYOUT = 200  # runs
@@ -55,7 +56,7 @@ class Layout:
     def _seeds_inverse(self) -> FloatArray:
         """Inverse of the normal equations of the seeds' shifts, once the arms' means are taken out."""
         within = self.mask / self.mask.sum(1, keepdims=True)
-        return np.linalg.pinv(np.diag(self.mask.sum(0)) - self.mask.T @ within)
+        return np.linalg.pinv(np.diag(self.mask.sum(0)) - self.mask.T @ within, rcond=SINGULAR, hermitian=True)
 
     @cached_property
     def arm_dof(self) -> FloatArray:
@@ -89,10 +90,14 @@ class Layout:
         return np.asarray(apart.sum(-1) / self.shared.sum(-1))
 
     def variances(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the variance of each mean paired difference (..., comparisons), and of one run in each arm."""
+        """Return the variance of each mean paired difference (..., comparisons), and of one run in each arm.
+
+        An arm that shares no seed with another tells nothing of its noise: it has the shared one.
+        """
         squares = (self.residuals(values) ** 2).sum(-1)
         shared = squares.sum(-1, keepdims=True) / self.dof
-        own = squares / self.arm_dof
+        known = self.arm_dof > SINGULAR
+        own = np.where(known, squares / np.where(known, self.arm_dof, 1), shared)
         first, second = self._sides
         blended = shared + self._own_weights * (own - shared)
         return np.asarray((blended[..., first] + blended[..., second]) / self.shared.sum(-1)), np.asarray(own)

@@ -1,16 +1,17 @@
-import gc
+"""Comparisons and verdicts of one table: which intervals, which words, and what cannot be tested."""
+
 import subprocess
 import sys
 from dataclasses import astuple
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from bagoftricks.errors import UserError
-from bagoftricks.statistics import paired as statistics
-from bagoftricks.statistics.paired import Summary, compare, holm, seeds_needed, summarise
+from bagoftricks.statistics.paired import Comparison, Interval, Summary, compare, holm, seeds_advice, summarise
 
 # Top-1 % by seed; the seeds are out of order on purpose.
 SCORES = {
@@ -21,12 +22,14 @@ SCORES = {
 }
 PAIRS = [("mixup", "baseline"), ("cosine", "baseline"), ("ema", "baseline")]
 
-
-@pytest.fixture
-def quick(monkeypatch):
-    """Thousands of studies: without the advice on seeds, which no verdict depends on, and statsmodels' gc.collect."""
-    monkeypatch.setattr(statistics, "seeds_needed", lambda *_: None)
-    monkeypatch.setattr(gc, "collect", lambda: 0)
+# Twelve real runs of three epochs on 4,000 images of CIFAR-10.
+REAL = {
+    "baseline": {0: 36.65, 1: 35.20, 2: 36.83},
+    "cosine": {0: 42.30, 1: 39.30, 2: 39.70},
+    "label smoothing": {0: 37.15, 1: 36.95, 2: 35.20},
+    "mixup": {0: 34.73, 1: 37.25, 2: 34.17},
+}
+REAL_PAIRS = [(arm, "baseline") for arm in list(REAL)[1:]]
 
 
 def by_seed(values):
@@ -36,12 +39,6 @@ def by_seed(values):
 def one(arm, other, **options):
     """The comparison of two arms given as lists of values, seeds 0, 1, ..."""
     return compare({"arm": by_seed(arm), "other": by_seed(other)}, [("arm", "other")], **options)[0]
-
-
-def paired(arm, other):
-    """Values of both arms over the seeds of both."""
-    seeds = SCORES[arm].keys() & SCORES[other].keys()
-    return [[SCORES[label][seed] for seed in seeds] for label in (arm, other)]
 
 
 def test_a_mean_has_a_t_interval():
@@ -58,17 +55,35 @@ def test_without_spread_a_mean_has_no_interval(values):
     assert summarise(values) == Summary(len(values), float(np.mean(values)), None, None)
 
 
-def test_differences_are_the_paired_t_test_of_scipy():
-    compared = compare(SCORES, PAIRS)
-    for found, pair in zip(compared, PAIRS, strict=True):
-        arm, other = paired(*pair)
-        expected = stats.ttest_rel(arm, other)
-        interval = expected.confidence_interval(0.95)
-        assert (found.label, found.against, found.n) == (*pair, len(arm))
-        assert found.difference == pytest.approx(np.mean(arm) - np.mean(other))
-        assert (found.low, found.high, found.p) == pytest.approx((interval.low, interval.high, expected.pvalue))
-    raw = [found.p for found in compared]
-    assert [found.p_holm for found in compared] == pytest.approx(multipletests(raw, method="holm")[1].tolist())
+def test_one_comparison_of_two_arms_is_the_paired_t_test_of_scipy():
+    arm, other = SCORES["mixup"], SCORES["baseline"]
+    expected = stats.ttest_rel([arm[seed] for seed in range(5)], [other[seed] for seed in range(5)])
+    interval = expected.confidence_interval(0.95)
+    (found,) = compare({"mixup": arm, "baseline": other}, PAIRS[:1])
+    assert (found.label, found.against, found.n, found.noise) == ("mixup", "baseline", 5, "own")
+    assert found.difference == pytest.approx(1.14 - 0.16)
+    assert (found.low, found.high, found.p_adjusted) == pytest.approx((interval.low, interval.high, expected.pvalue))
+
+
+def test_twelve_real_runs_show_what_they_hold():
+    cosine, smoothing, mixup = compare(REAL, REAL_PAIRS)
+    assert (cosine.verdict, cosine.noise) == ("helps", "shared")
+    assert cosine.difference == pytest.approx((5.65 + 4.10 + 2.87) / 3)
+    assert 0 < cosine.low < 1
+    assert cosine.p_adjusted == pytest.approx(0.03, abs=0.003)
+    # Close to one variance for all and the largest of three |t|: two-way residuals, 6 degrees of freedom.
+    values = np.array([list(of.values()) for of in REAL.values()])
+    left = values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
+    error = np.sqrt((left**2).sum() / 6 * 2 / 3)
+    assert 2 * stats.t.sf(cosine.difference / error, 6) == pytest.approx(0.0099, abs=1e-4)
+    assert [found.verdict.split(":")[0] for found in (smoothing, mixup)] == ["undecided"] * 2
+    assert {found.stands for found in (smoothing, mixup)} == {False}
+
+
+def test_differences_and_seeds_are_those_that_both_arms_have():
+    found = compare(SCORES, PAIRS)
+    assert [(each.label, each.n) for each in found] == [("mixup", 5), ("cosine", 5), ("ema", 2)]
+    assert [each.difference for each in found] == pytest.approx([0.98, 0.12, -0.5])
 
 
 def test_holm_multiplies_the_smallest_by_all_and_passes_over_what_was_not_tested():
@@ -76,17 +91,18 @@ def test_holm_multiplies_the_smallest_by_all_and_passes_over_what_was_not_tested
     assert holm([None]) == [None]
 
 
-def test_the_verdict_follows_the_corrected_p_value():
+def test_a_verdict_among_many_needs_more_than_one_alone():
     arm, other = [1.0, 2.2, 3.1], [0.0, 1.0, 2.4]
     alone = one(arm, other)
-    assert alone.p == alone.p_holm == pytest.approx(0.0219, abs=1e-4)
-    assert alone.verdict == "helps"
-    null = {"null": by_seed([0.1, 0.8, 2.6])}
-    scores = {"arm": by_seed(arm), "other": by_seed(other), **null}
-    among = compare(scores, [("arm", "other"), ("null", "other"), ("null", "other")])[0]
-    assert (among.p, among.p_holm) == pytest.approx((alone.p, 3 * alone.p))
-    assert among.low > 0
-    assert among.verdict.startswith("not distinguishable")
+    assert alone.p_adjusted == pytest.approx(0.0219, abs=1e-4)
+    assert (alone.verdict, alone.stands) == ("helps", True)
+    rng = np.random.default_rng(1)
+    scores = {"arm": by_seed(arm), "other": by_seed(other)}
+    scores |= {f"null{index}": by_seed(rng.normal(size=3)) for index in range(9)}
+    among = compare(scores, [("arm", "other"), *((f"null{index}", "other") for index in range(9))])[0]
+    assert among.p_adjusted > 0.05
+    assert among.low < 0 < among.high
+    assert (among.verdict.split(":")[0], among.stands) == ("undecided", False)
 
 
 def test_higher_or_lower_is_better():
@@ -101,7 +117,7 @@ def test_alpha_sets_the_interval_and_the_verdict():
     interval = stats.ttest_rel(arm, other).confidence_interval(0.99)
     strict = one(arm, other, alpha=0.01)
     assert (strict.low, strict.high) == pytest.approx((interval.low, interval.high))
-    assert strict.verdict.startswith("not distinguishable")
+    assert strict.verdict.startswith("undecided")
 
 
 def test_seeds_are_paired_by_number_and_not_by_position():
@@ -109,50 +125,48 @@ def test_seeds_are_paired_by_number_and_not_by_position():
     assert compare(shuffled, PAIRS) == compare(SCORES, PAIRS)
 
 
-def test_what_a_seed_does_to_both_arms_cancels():
+def test_what_a_seed_does_to_all_arms_cancels():
     offset = {seed: 10.0 * seed for seed in range(8)}
     moved = {label: {seed: v + offset[seed] for seed, v in values.items()} for label, values in SCORES.items()}
     for found, before in zip(compare(moved, PAIRS), compare(SCORES, PAIRS), strict=True):
-        assert (found.difference, found.low, found.high, found.p_holm) == pytest.approx(
-            (before.difference, before.low, before.high, before.p_holm), rel=1e-9
+        assert (found.difference, found.low, found.high) == pytest.approx(
+            (before.difference, before.low, before.high), rel=1e-9
         )
-        assert found.verdict == before.verdict
+        assert (found.verdict, found.noise) == (before.verdict, before.noise)
 
 
 def test_one_shared_seed_allows_no_conclusion():
     found = compare({"arm": {0: 80.0, 1: 81.0}, "other": {1: 70.0, 2: 71.0}}, [("arm", "other")])[0]
-    assert (found.n, found.difference, found.low, found.high, found.p, found.p_holm) == (1, 11.0, *[None] * 4)
-    assert found.verdict == "one seed: no interval, no conclusion"
+    expected = Comparison("arm", "other", 1, 11.0, None, None, None, "one seed: no interval, no conclusion")
+    assert found == expected
     equal = one([80.0], [80.0])
-    assert (equal.difference, equal.p, equal.verdict) == (0.0, None, found.verdict)
+    assert (equal.difference, equal.p_adjusted, equal.verdict) == (0.0, None, found.verdict)
 
 
 def test_no_shared_seed_gives_no_difference():
     found = compare({"arm": {0: 80.0}, "other": {1: 70.0}}, [("arm", "other")])[0]
-    assert (found.n, found.difference, found.p, found.verdict) == (0, None, None, "no shared seed: no difference")
+    assert found == Comparison("arm", "other", 0, None, None, None, None, "no shared seed: no difference")
 
 
 def test_equal_scores_are_identical():
     found = one([76.1, 76.5, 75.9], [76.1, 76.5, 75.9])
-    assert (found.difference, found.low, found.p, found.p_holm, found.verdict) == (0.0, None, 1.0, 1.0, "identical")
-
+    assert found == Comparison("arm", "other", 3, 0.0, None, None, 1.0, "identical")
     assert one([0.1 + 0.2, 0.5], [0.3, 0.5]).verdict == "identical"  # but for rounding: 0.1 + 0.2 > 0.3
 
 
-def test_a_constant_difference_proves_nothing():
+def test_a_constant_difference_of_two_arms_proves_nothing():
     assert 70.1 - 70.0 != 0.3 - 0.2  # in double precision the differences are not equal
     found = one([70.1, 71.1, 0.3], [70.0, 71.0, 0.2])
     assert found.difference == pytest.approx(0.1)
-    assert (found.low, found.high, found.p, found.p_holm) == (None,) * 4
-    assert found.verdict == "not testable (all 3 differences are equal: no spread to judge by)"
+    assert (found.low, found.high, found.p_adjusted) == (None,) * 3
+    assert found.verdict == "not testable: all 3 differences are equal, no spread to judge by"
 
 
 def test_what_cannot_be_tested_is_not_corrected_for():
-    scores = {**SCORES, "constant": {s: v + 1 for s, v in SCORES["baseline"].items()}, "single": {0: 70.0}}
-    pairs = [("constant", "baseline"), ("single", "baseline"), ("cosine", "baseline")]
-    found = compare(scores, pairs)[-1]
-    assert found.p_holm == found.p
-    assert found.verdict == compare(scores, pairs[-1:])[0].verdict
+    scores = {**SCORES, "identical": SCORES["baseline"], "single": {0: 70.0}}
+    pairs = [("identical", "baseline"), ("single", "baseline"), ("cosine", "baseline")]
+    only = {label: scores[label] for label in ("baseline", "cosine", "identical")}
+    assert compare({**only, "single": {0: 70.0}}, pairs)[-1] == compare(only, pairs[-1:])[0]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
@@ -170,74 +184,62 @@ def test_an_arm_without_scores_and_an_empty_mean_are_refused():
         summarise([])
 
 
-def spread(sd):
-    """Three differences around 0.05 with this standard deviation."""
-    return [0.05 - sd, 0.05, 0.05 + sd], [0.0, 0.0, 0.0]
+WORDS = ("helps", "hurts")
 
 
 @pytest.mark.parametrize(
-    ("sd", "advice"),
+    ("interval", "verdict"),
     [
-        (0.1, "needs about 5 seeds to resolve 0.2 points"),
-        (0.3, "needs about 20 seeds to resolve 0.2 points"),
-        (3.0, "needs more than 1000 seeds to resolve 0.2 points"),
-        (0.05, "3 seeds are about enough to resolve 0.2 points"),
+        (Interval(1.0, 0.9, 0.03), "helps"),
+        (Interval(-1.0, 0.9, 0.05), "hurts"),
+        (Interval(0.1, 0.3, 0.6), "no effect above 0.4 points either way"),
+        (Interval(-0.1, 0.4, 0.6), "no effect above 0.5 points either way"),
+        (Interval(0.02, 0.3421, 0.6), "no effect above 0.37 points either way"),  # never below the bound
+        (Interval(0.1, 0.5, 0.6, 0.8), "undecided: sees 0.8 points"),
+        (Interval(0.1, 0.5, 0.6), "undecided"),
+        (Interval(0.4, 0.3, 0.01), "helps"),  # within the resolution, and above 0: that is said first
     ],
 )
-def test_the_verdict_says_how_many_seeds_would_do(sd, advice):
-    assert one(*spread(sd)).verdict == f"not distinguishable ({advice})"
+def test_verdicts(interval, verdict):
+    assert interval.verdict(WORDS, 0.05, 0.5, "points") == verdict
 
 
-def test_a_larger_table_needs_more_seeds():
-    arm, other = spread(0.3)
-    scores = {"arm": by_seed(arm), "other": by_seed(other)}
-    needed = seeds_needed(0.3, 0.2, alpha=0.05 / 8)
-    assert needed > seeds_needed(0.3, 0.2)
-    assert f"about {needed} seeds" in compare(scores, [("arm", "other")] * 8)[0].verdict
+def test_an_undecided_verdict_has_the_advice():
+    found = Interval(0.1, 0.7, 0.6, 1.234).verdict(WORDS, 0.05, 0.5, "s", "4 to 9 seeds would see 0.5")
+    assert found == "undecided: sees 1.2 s, 4 to 9 seeds would see 0.5"
 
 
-@pytest.mark.parametrize(("sd", "resolution"), [(0.1, 0.2), (0.3, 0.2), (0.5, 0.25)])
-def test_the_seeds_that_are_needed_give_a_power_of_80_percent(sd, resolution):
-    n = seeds_needed(sd, resolution)
-    studies = np.random.default_rng(0).normal(resolution, sd, size=(20_000, n))
-    seen = [(stats.ttest_1samp(studies[:, :k], 0, axis=1).pvalue <= 0.05).mean() for k in (n - 1, n)]
-    assert seen[0] < 0.8 + 0.01  # four standard errors of a share of 20,000
-    assert seen[1] > 0.8 - 0.01
-    assert seen[1] - seen[0] < 0.15
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [((4, 9), "4 to 9 seeds"), ((4, 4), "4 seeds"), ((4, None), "4 to more than 1000 seeds"), ((None, None), None)],
+)
+def test_advice_in_words(seeds, words):
+    assert seeds_advice(*seeds) == (words or "more than 1000 seeds")
 
 
-def test_there_is_a_limit_to_the_seeds_that_are_needed():
-    assert seeds_needed(1e-6, 0.2) == 2
-    assert seeds_needed(1e6, 0.2) is None
+def test_the_advice_of_a_comparison_is_in_its_verdict():
+    _, smoothing, _ = compare(REAL, REAL_PAIRS, resolve=2.0, unit="%")
+    assert smoothing.seeds_low < smoothing.seeds_high
+    told = f"{smoothing.seeds_low} to {smoothing.seeds_high} seeds would see 2"
+    assert smoothing.verdict == f"undecided: sees {smoothing.sees:.2g} %, {told}"
+    less = compare(REAL, REAL_PAIRS, resolve=4.0)[1]
+    assert less.seeds_high < smoothing.seeds_high
+    wide = compare(REAL, REAL_PAIRS, resolve=6.0)[1]
+    assert wide.verdict == "no effect above 3.7 points either way"
 
 
-def studies(n, arms, count=2000):
-    """Scores [study, arm, seed]: a seed moves all arms together, and each run has noise of its own."""
-    rng = np.random.default_rng(n)
-    return 76 + rng.normal(0, 1.0, (count, 1, n)) + rng.normal(0, 0.3, (count, arms, n))
-
-
-@pytest.mark.parametrize("n", [3, 5])
-def test_the_interval_covers_the_truth_in_95_percent_of_studies(n, quick):
-    truth = 0.4
-    scores, pairs = {}, []
-    for index, (other, arm) in enumerate(studies(n, arms=2)):
-        scores |= {f"arm{index}": by_seed(arm + truth), f"other{index}": by_seed(other)}
-        pairs.append((f"arm{index}", f"other{index}"))
-    covered = np.mean([found.low <= truth <= found.high for found in compare(scores, pairs)])
-    print(f"n={n}: {covered:.4f} of 2000 intervals cover the truth")
-    assert 0.93 <= covered <= 0.97
-
-
-@pytest.mark.parametrize("n", [3, pytest.param(5, marks=pytest.mark.slow)])
-def test_tricks_that_do_nothing_get_a_verdict_in_5_percent_of_tables(n, quick):
-    pairs = [(f"arm{index}", "arm0") for index in range(1, 9)]
-    false = 0
-    for study in studies(n, arms=9, count=600):
-        found = compare({f"arm{index}": by_seed(values) for index, values in enumerate(study)}, pairs)
-        false += any(comparison.verdict in ("helps", "hurts") for comparison in found)
-    print(f"n={n}: {false / 600:.4f} of 600 tables without any effect call one")
-    assert 0.01 <= false / 600 <= 0.06
+@settings(max_examples=40, deadline=None)
+@given(
+    *(st.integers(0, 10**6), st.integers(2, 6), st.integers(2, 5)),
+    *(st.sampled_from([0.0, 1.0, 8.0]), st.sampled_from([1.0, 20.0])),
+)
+def test_a_verdict_stands_exactly_where_its_interval_leaves_out_0(seed, arms, seeds, effect, factor):
+    values = np.random.default_rng(seed).normal(size=(arms, seeds))
+    values[-1] = factor * values[-1] + effect
+    scores = {f"arm{index}": by_seed(row) for index, row in enumerate(values)}
+    for found in compare(scores, [(f"arm{index}", "arm0") for index in range(1, arms)]):
+        assert found.stands == (found.low > 0 or found.high < 0) == (found.p_adjusted <= 0.05)
+        assert not found.stands or found.verdict == ("helps" if found.difference > 0 else "hurts")
 
 
 def test_importing_the_statistics_does_not_import_torch():
