@@ -27,7 +27,7 @@ from scipy.linalg import orth  # type: ignore[import-untyped]
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.statistics.layout import FloatArray, Layout
 from bagoftricks.statistics.lenth import FEWEST_EFFECTS, lenth_critical, lenth_p_value, pseudo_error
-from bagoftricks.statistics.max_t import LargestT
+from bagoftricks.statistics.max_t import largest_of
 from bagoftricks.statistics.noise import ROUNDING
 from bagoftricks.statistics.paired import HELPS, HURTS, RESOLVE, Interval, require_finite
 from bagoftricks.statistics.power import standard_effect
@@ -170,7 +170,7 @@ class _Model:
         if self.variance <= (ROUNDING * float(np.abs(self.scores).max())) ** 2:
             return [None] * len(self.known)
         errors = np.sqrt(np.diag(self.covariance) * self.variance)
-        tests = LargestT(self.covariance / np.sqrt(np.outer(np.diag(self.covariance), np.diag(self.covariance))))
+        tests = largest_of(self.covariance / np.sqrt(np.outer(np.diag(self.covariance), np.diag(self.covariance))))
         critical = tests.critical(alpha, self.dof)
         found = standard_effect(tests, self.dof, alpha)
         return [

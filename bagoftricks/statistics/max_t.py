@@ -32,6 +32,7 @@ class LargestT:
         reach = np.sort(np.abs(directions @ root.T).max(1) ** 2 * self.rank)
         self._reach = reach.reshape(GROUPS, -1).mean(1)
         self._tests = tests
+        self._critical: dict[tuple[float, float], float] = {}
 
     def p_value(self, t: float, dof: float) -> float:
         """Return the chance that the largest |t| is at least |t|, with noise of ``dof`` degrees of freedom."""
@@ -42,9 +43,11 @@ class LargestT:
 
     def critical(self, alpha: float, dof: float) -> float:
         """Return the |t| whose p-value is ``alpha``."""
-        most = float(stats.t.isf(alpha / (2 * self._tests), dof))
-        found: float = optimize.brentq(lambda t: self.p_value(t, dof) - alpha, 0.0, most * (1 + 1e-9))
-        return found
+        if (alpha, dof) not in self._critical:
+            most = float(stats.t.isf(alpha / (2 * self._tests), dof))
+            found = optimize.brentq(lambda t: self.p_value(t, dof) - alpha, 0.0, most * (1 + 1e-9))
+            self._critical[alpha, dof] = float(found)
+        return self._critical[alpha, dof]
 
 
 def pairs_correlation(pairs: Sequence[tuple[int, int]]) -> FloatArray:
@@ -53,6 +56,16 @@ def pairs_correlation(pairs: Sequence[tuple[int, int]]) -> FloatArray:
     for row, (first, second) in enumerate(pairs):
         sides[row, first], sides[row, second] = 1.0, -1.0
     return np.asarray(sides @ sides.T / 2)
+
+
+def largest_of(correlation: FloatArray) -> LargestT:
+    """Return the law of the largest |t| of estimates with that correlation: one object for all alike to rounding."""
+    return _largest_of((correlation.round(9) + 0.0).tobytes(), len(correlation))  # -0.0 is 0.0
+
+
+@lru_cache(maxsize=64)
+def _largest_of(correlation: bytes, tests: int) -> LargestT:
+    return LargestT(np.frombuffer(correlation).reshape(tests, tests))
 
 
 @lru_cache(maxsize=16)

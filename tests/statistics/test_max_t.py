@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bagoftricks.statistics.max_t import LargestT, largest_of_pairs, pairs_correlation
+from bagoftricks.statistics.max_t import LargestT, largest_of, largest_of_pairs, pairs_correlation
 
 
 def against_first(arms):
@@ -64,3 +64,10 @@ def test_two_comparisons_that_share_an_arm_are_correlated_by_a_half():
     assert pairs_correlation([(1, 0), (2, 0), (2, 1), (3, 2)]) == pytest.approx(
         np.array([[1, 0.5, -0.5, 0], [0.5, 1, 0.5, -0.5], [-0.5, 0.5, 1, -0.5], [0, -0.5, -0.5, 1]])
     )
+
+
+def test_one_law_stands_for_correlations_that_are_alike_but_for_rounding():
+    signs = np.random.default_rng(0).choice([-1e-13, -1e-17, 1e-13], (4, 4))
+    assert largest_of(np.eye(4) + signs) is largest_of(np.eye(4))
+    assert largest_of(np.eye(4)) is not largest_of(np.eye(5))
+    assert largest_of(np.eye(4)).critical(0.05, 9) == LargestT(np.eye(4)).critical(0.05, 9)
