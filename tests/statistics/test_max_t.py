@@ -50,6 +50,8 @@ def test_far_out_the_p_value_is_that_of_bonferroni_and_never_beyond_it():
     assert all(p <= most * (1 + 1e-9) for p, most in far)
     assert far[-1][0] == pytest.approx(far[-1][1], rel=0.15)
     assert law.p_value(0.0, dof) == 1.0
+    # Simulated directions alone would be 3 % beyond it here.
+    assert LargestT(np.eye(4)).p_value(8.0, 200) == pytest.approx(4 * 2 * stats.t.sf(8.0, 200))
 
 
 @pytest.mark.parametrize("tests", [3, 150])

@@ -84,6 +84,13 @@ def test_a_moderated_variance_borrows_at_most_twice_its_own_degrees_of_freedom_a
     assert max(test.power.dof * 2 for test in run_tests(three).values()) <= 6
 
 
+def test_a_moderated_variance_has_no_more_degrees_of_freedom_than_the_layout():
+    # Three arms x 12 seeds have 22, one difference has 11; all pairs hold the noisy arm, so their variances are alike.
+    values = unequal(3, seeds=12, factor=100.0)
+    tests = run_tests(values, [("arm2", "arm0"), ("arm2", "arm1"), ("arm0", "arm2")])
+    assert {(test.noise, round(test.power.dof * 11, 6)) for test in tests.values()} == {(MODERATED, 22)}
+
+
 @pytest.mark.parametrize("arms", [2, 3])
 def test_few_comparisons_of_unequal_noise_are_paired_t_tests(arms):
     values = unequal(arms, seeds=12, factor=100.0)
