@@ -15,11 +15,12 @@ the noise is what the effects leave, if that has enough degrees of freedom, and 
 effects of a table are tested together, by the largest |t|; their intervals hold together, and agree with the verdicts.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain, combinations
 from math import comb
+from typing import Any
 
 import numpy as np
 from scipy.linalg import orth  # type: ignore[import-untyped]
@@ -114,11 +115,12 @@ def factorial_effects(
     return Effects(tuple(rows), noise, model.dof if noise else None, main_effects_only=model is mains)
 
 
-class _Model:
-    """Least-squares fit of the effects of a design, with a mean for each seed."""
+class _Design:
+    """Runs and the effects that they tell apart, whatever the scores: a mean for each seed, a column for each term."""
 
-    def __init__(self, runs: Sequence[ScoredRun], factors: Sequence[Factor], *, interactions: bool) -> None:
-        self.scores = np.array([score for _, _, score in runs], dtype=np.float64)
+    def __init__(
+        self, runs: Sequence[tuple[frozenset[str], int]], factors: Sequence[Factor], interactions: bool
+    ) -> None:
         self.terms: list[Term] = [(level,) for factor in factors for level in factor]
         if interactions:
             self.terms += [pair for one, other in combinations(factors, 2) for pair in _pairs(one, other)]
@@ -128,14 +130,31 @@ class _Model:
         self.known = [group[0] for group in self.groups if np.linalg.matrix_rank(self.within[:, group]) == 1]
         mixed = [index for group in self.groups if group[0] not in self.known for index in group]
         nuisance = np.hstack([blocks, orth(self.within[:, mixed], rcond=DEPENDENT)]) if mixed else blocks
-        fitted = np.hstack([columns[:, self.known], nuisance])
-        inverse = np.linalg.pinv(fitted)
-        coefficients = inverse @ self.scores
+        self.fitted = np.hstack([columns[:, self.known], nuisance])
+        self.inverse = np.linalg.pinv(self.fitted)
+        covariance = 4 * (self.inverse @ self.inverse.T)[: len(self.known), : len(self.known)]
+        self.variances = np.diag(covariance)  # of the effects, in units of a run's
+        self.correlation = covariance / np.sqrt(np.outer(self.variances, self.variances))
+        self.arms = _codes([tuple(sorted(on)) for on, _ in runs])
+        self.seeds = _codes([seed for _, seed in runs])
+        seen = np.zeros((max(self.arms) + 1, blocks.shape[1]), dtype=bool)
+        seen[self.arms, self.seeds] = True
+        self.layout = Layout(tuple(map(tuple, seen.tolist())), ())
+
+
+_cached_design = lru_cache(maxsize=16)(_Design)
+
+
+class _Model:
+    """Least-squares fit of the effects of a design, with a mean for each seed."""
+
+    def __init__(self, runs: Sequence[ScoredRun], factors: Sequence[Factor], *, interactions: bool) -> None:
+        self.scores = np.array([score for _, _, score in runs], dtype=np.float64)
+        design = _cached_design(tuple((on, seed) for on, seed, _ in runs), tuple(factors), interactions)
+        self.design, self.terms, self.groups, self.known = design, design.terms, design.groups, design.known
+        coefficients = design.inverse @ self.scores
         self.estimates = 2 * coefficients[: len(self.known)]
-        self.covariance = 4 * (inverse @ inverse.T)[: len(self.known), : len(self.known)]  # in units of the variance
-        residuals = self.scores - fitted @ coefficients
-        self.seeds = blocks.shape[1]
-        self.noise, self.dof, self.variance = _noise(runs, residuals, len(runs) - fitted.shape[1])
+        self.noise, self.dof, self.variance = _noise(design, self.scores, self.scores - design.fitted @ coefficients)
 
     @property
     def known_mains(self) -> list[int]:
@@ -162,15 +181,15 @@ class _Model:
         return rows
 
     def _sign(self, first: int, other: int) -> int:
-        return -1 if float(self.within[:, first] @ self.within[:, other]) < 0 else 1
+        return -1 if float(self.design.within[:, first] @ self.design.within[:, other]) < 0 else 1
 
     def _intervals(self, alpha: float) -> list[Interval | None]:
         if self.noise is None:
             return self._lenth_intervals(alpha)
         if self.variance <= (ROUNDING * float(np.abs(self.scores).max())) ** 2:
             return [None] * len(self.known)
-        errors = np.sqrt(np.diag(self.covariance) * self.variance)
-        tests = largest_of(self.covariance / np.sqrt(np.outer(np.diag(self.covariance), np.diag(self.covariance))))
+        errors = np.sqrt(self.design.variances * self.variance)
+        tests = largest_of(self.design.correlation)
         critical = tests.critical(alpha, self.dof)
         found = standard_effect(tests, self.dof, alpha)
         return [
@@ -180,7 +199,7 @@ class _Model:
 
     def _lenth_intervals(self, alpha: float) -> list[Interval | None]:
         """Return Lenth's intervals of effects of one precision; none where they differ in it, or are too few."""
-        count, variances = len(self.known), np.diag(self.covariance)
+        count, variances = len(self.known), self.design.variances
         nothing: list[Interval | None] = [None] * count
         if count < FEWEST_EFFECTS or np.ptp(variances) > DEPENDENT * variances.max():
             return nothing
@@ -191,21 +210,22 @@ class _Model:
         return [Interval(float(e), margin, lenth_p_value(abs(e) / error, count)) for e in self.estimates]
 
 
-def _noise(runs: Sequence[ScoredRun], residuals: FloatArray, dof: int) -> tuple[str | None, float, float]:
+def _noise(design: _Design, scores: FloatArray, residuals: FloatArray) -> tuple[str | None, float, float]:
     """Return where the noise is taken from, its degrees of freedom, and the variance of a run."""
-    arms = sorted({on for on, _, _ in runs}, key=sorted)
-    seeds = sorted({seed for _, seed, _ in runs})
-    values = np.full((len(arms), len(seeds)), math.nan)
-    for on, seed, score in runs:
-        values[arms.index(on), seeds.index(seed)] = score
-    layout = Layout(tuple(tuple(row) for row in np.isfinite(values).tolist()), ())
-    replicated = layout.dof
+    replicated, dof = design.layout.dof, len(scores) - design.fitted.shape[1]
     if replicated >= min(ENOUGH_DOF, dof) and replicated > 0.5:
-        squares = float((layout.residuals(np.nan_to_num(values - np.nanmean(values))) ** 2).sum())
-        return REPLICATES, replicated, squares / replicated
+        values = np.zeros(design.layout.mask.shape)
+        values[design.arms, design.seeds] = scores - scores.mean()
+        return REPLICATES, replicated, float((design.layout.residuals(values) ** 2).sum()) / replicated
     if dof >= (1 if replicated > 0.5 else ENOUGH_DOF):
         return RESIDUALS, dof, float((residuals**2).sum()) / dof
     return None, 0.0, 0.0
+
+
+def _codes(values: Sequence[Any]) -> list[int]:
+    """Return the position of each value among the sorted ones."""
+    order = {value: index for index, value in enumerate(sorted(set(values)))}
+    return [order[value] for value in values]
 
 
 def shapley(values: Mapping[frozenset[str], float], tricks: Sequence[str]) -> dict[str, float]:
@@ -257,21 +277,21 @@ def _pairs(one: Factor, other: Factor) -> list[Term]:
 
 
 def _design(
-    runs: Sequence[ScoredRun], factors: Sequence[Factor], terms: Sequence[Term]
+    runs: Sequence[tuple[frozenset[str], int]], factors: Sequence[Factor], terms: Sequence[Term]
 ) -> tuple[FloatArray, FloatArray]:
     """Return one row per run: an indicator per seed, and a column per term.
 
     Levels of a factor with alternatives are centred over the arms, so that the effects of others are means over them.
     """
-    seeds = sorted({seed for _, seed, _ in runs})
-    blocks = [[float(seed == block) for block in seeds] for _, seed, _ in runs]
-    arms = {on for on, _, _ in runs}
+    seeds = sorted({seed for _, seed in runs})
+    blocks = [[float(seed == block) for block in seeds] for _, seed in runs]
+    arms = {on for on, _ in runs}
     centres = {
         level: np.mean([1.0 if level in on else -1.0 for on in arms]) if len(factor) > 1 else 0.0
         for factor in factors
         for level in factor
     }
-    codes = {level: np.array([1.0 if level in on else -1.0 for on, _, _ in runs]) - c for level, c in centres.items()}
+    codes = {level: np.array([1.0 if level in on else -1.0 for on, _ in runs]) - c for level, c in centres.items()}
     columns = [np.prod([codes[level] for level in term], axis=0) for term in terms]
     shape = len(runs), len(terms)
     return np.array(blocks, dtype=np.float64), np.array(columns, dtype=np.float64).T.reshape(shape)

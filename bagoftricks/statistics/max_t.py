@@ -10,12 +10,12 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, stats  # type: ignore[import-untyped]
+from scipy import optimize, special, stats  # type: ignore[import-untyped]
 
 FloatArray = npt.NDArray[np.float64]
 
 DIRECTIONS = 20_000
-GROUPS = 1000  # of directions of nearly one reach, which are looked up as one
+GROUPS = 200  # of directions of nearly one reach, which are looked up as one: small ones where the reach is large
 MANY = 100  # tests; for more of them, a fifth of the directions
 SAME = 1e-9  # eigenvalues of a correlation below this are 0
 
@@ -29,15 +29,17 @@ class LargestT:
         tests, self.rank = root.shape
         directions = np.random.default_rng(0).standard_normal((DIRECTIONS // (5 if tests > MANY else 1), self.rank))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        reach = np.sort(np.abs(directions @ root.T).max(1) ** 2 * self.rank)
-        self._reach = reach.reshape(GROUPS, -1).mean(1)
+        reach = np.sort(np.abs(directions @ root.T).max(1) ** 2 * self.rank)[::-1]
+        starts = np.unique(np.geomspace(1, len(reach), GROUPS).astype(int)) - 1
+        sizes = np.diff(starts, append=len(reach))
+        self._reach, self._weights = np.add.reduceat(reach, starts) / sizes, sizes / len(reach)
         self._tests = tests
         self._critical: dict[tuple[float, float], float] = {}
 
     def p_value(self, t: float, dof: float) -> float:
         """Return the chance that the largest |t| is at least |t|, with noise of ``dof`` degrees of freedom."""
-        alone = float(2 * stats.t.sf(abs(t), dof))
-        largest = float(stats.f.sf(t * t / self._reach, self.rank, dof).mean())
+        alone = float(2 * special.stdtr(dof, -abs(t)))
+        largest = float(self._weights @ special.fdtrc(self.rank, dof, t * t / self._reach))
         at_most: float = min(1.0, self._tests * alone, max(alone, largest))
         return at_most
 
