@@ -1,8 +1,9 @@
 """bot-table: the records of a store as a table. Trains nothing, needs neither Hydra nor torch."""
 
+import math
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from bagoftricks.cli.app import run_command
 from bagoftricks.cli.key_values import set_texts
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from bagoftricks.report.rows import RunRow
     from bagoftricks.report.text_table import Fit
     from bagoftricks.store.store import Store
+
+
+class Judged(TypedDict):
+    """What the arms of a study are compared in, and the difference that matters."""
+
+    score: str
+    resolve: float | None
+
 
 NO_PLOT = "none"  # an empty plot= asks for the list of kinds
 OF_ROWS = "curves"  # the picture of rows without a study
@@ -61,6 +70,10 @@ class TableArguments:
     """share of right answers for time_to_accuracy"""
     price_per_hour: str = ""
     """of the device: what training and 10,000 predictions cost"""
+    score: str = ""
+    """of a study: what its arms are compared in, any score or cost (soft_top1, loss, ece, mce, train_seconds ...)"""
+    resolve: str = ""
+    """of a study: the difference that matters, in the score's unit (default: 0.5 points)"""
     compare: str = ""
     """page or JSON of a study: what repeats here (docs/travel.md)"""
     plot: str = NO_PLOT
@@ -95,7 +108,23 @@ class TableArguments:
             raise UserError("width= is of a picture: add plot=forest (plot= alone lists the kinds)")
         if self.experiment and self.study:
             raise UserError("experiment= and study= are two tables: type one of them")
-        for key in ("where", "sort", "limit", "columns", "metric", "target", "price_per_hour", "caption"):
+        for key in ("score", "resolve"):
+            if getattr(self, key) and not (self.experiment or self.study):
+                raise UserError(f"{key}={getattr(self, key)}: is of a study: add study=NAME")
+        if self.score and (self.target or self.metric):
+            raise UserError("score= and metric= are two ways to compare: type one of them")
+        for key in (
+            "where",
+            "sort",
+            "limit",
+            "columns",
+            "metric",
+            "target",
+            "price_per_hour",
+            "caption",
+            "score",
+            "resolve",
+        ):
             if self.compare and getattr(self, key):
                 raise UserError(f"{key}={getattr(self, key)}: has no meaning with compare=: leave it out")
         if self.compare and self.plot != NO_PLOT:
@@ -145,7 +174,7 @@ def picture(chosen: TableArguments) -> str:
         if query != Query():
             raise UserError("where=, sort=, limit= and columns= are a table's: a picture of a study shows all its arms")
         study = chosen.study or study_name(chosen.experiment, chosen.scale)
-        return request.of_study(load_results(store, study, measure))
+        return request.of_study(load_results(store, study, measure, **judged_by(chosen)))
     if chosen.plot not in ("", OF_ROWS):
         raise UserError(f"plot={chosen.plot} is of a study: add study=NAME (without one there is plot={OF_ROWS})")
     records = {record.id: record for record in store.records()}
@@ -175,7 +204,7 @@ def draw(chosen: TableArguments) -> "str | DataFrame":
     from bagoftricks.study.plan import study_name
 
     study = chosen.study or study_name(chosen.experiment, chosen.scale)
-    results = load_results(store, study, measure)
+    results = load_results(store, study, measure, **judged_by(chosen))
     if chosen.format in ("csv", "parquet"):  # the others have notes
         name_left_out("bot-table", store.damaged)
     if chosen.format == "parquet":
@@ -183,6 +212,17 @@ def draw(chosen: TableArguments) -> "str | DataFrame":
 
         return Study(results, store).frame_of(selected_rows(results, query))
     return draw_study(results, chosen.format, query, fit, caption=chosen.caption)
+
+
+def judged_by(chosen: TableArguments) -> "Judged":
+    """Return the score and the difference that matters, as far as they are typed."""
+    try:
+        resolve = float(chosen.resolve) if chosen.resolve else None
+    except ValueError as error:
+        raise UserError(f"resolve={chosen.resolve}: must be a number") from error
+    if resolve is not None and not 0 < resolve < math.inf:
+        raise UserError(f"resolve={chosen.resolve}: must be above 0")
+    return {"score": chosen.score, "resolve": resolve}
 
 
 def compared(chosen: TableArguments, store: "Store", fit: "Fit | None") -> str:

@@ -173,8 +173,8 @@ def _caption(of: Material, scores: ByArmAndSeed, compared: Mapping[str, Comparis
         f"Errors on corrupted images, {seeds_text([len(found) for found in scores.values()])}. Top: mean over the "
         "corruptions at each severity, a line for each run. Heat map: mean over seeds and severities; the intervals "
         "next to it are those of the mean over all corruptions (95 % t over seeds; small dots are single seeds). A "
-        f"filled triangle is a verdict on the protocol's score, paired by seed, of {tested} tests together; those of each "
-        f"cell are in the numbers. {describe_evaluation(result, name)}. {of.setting()}"
+        f"filled triangle is a verdict on the protocol's score, paired by seed, of {tested} tests together; "
+        f"those of each cell are in the numbers. {describe_evaluation(result, name)}. {of.setting()}"
     )
 
 

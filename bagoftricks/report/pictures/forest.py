@@ -98,8 +98,8 @@ def differences_caption(of: Material) -> str:
     tested = sum(made.noise is not None for made in compared.values())
     return (
         f"paired by seed, {seeds_text(counts)}: means with 95 % intervals of {tested} tests, which hold together; "
-        "small dots are single seeds. A filled triangle is a verdict that stands: its interval leaves out 0. An open circle "
-        "is no verdict."
+        "small dots are single seeds. A filled triangle is a verdict that stands: its interval leaves out 0. An open "
+        "circle is no verdict."
     )
 
 
