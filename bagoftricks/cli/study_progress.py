@@ -9,7 +9,7 @@ from enum import Enum
 from bagoftricks.report.dawnbench import NO_MEASURE
 from bagoftricks.report.study_parts import SavedArm, SavedStudy
 from bagoftricks.report.study_results import StudyResults, scored
-from bagoftricks.statistics.paired import Comparison
+from bagoftricks.statistics.paired import Comparison, compare
 from bagoftricks.store.record import Record
 
 ENOUGH = 0.05  # share of a run from which on its own speed tells how long it takes
@@ -103,19 +103,23 @@ class StudyProgress:
     def update_effects(self, run_ids: Iterable[str]) -> list[Comparison]:
         """Return the effects that gained a seed with these runs: of their arms, and of arms compared with those.
 
-        They are computed together: a comparison of one arm takes nearly as long as that of fifty.
+        Each is judged by its own differences alone: the law of a whole table takes seconds for each number of runs.
         """
         ended = {place for run_id in run_ids for place in self.places[run_id]}
-        gained = [
-            arm
+        gained = {
+            arm.label
             for arm in self.arms.values()
             if any((name, seed) in ended for name in (arm.label, arm.compare_to) for seed in self._shared(arm))
+        }
+        study = replace(self.study, arms=tuple(self.arms.values()))
+        results = StudyResults(study, self.records, self.study.measure or NO_MEASURE)
+        scores, pairs = results.paired_scores(results.score)
+        better = results.score.higher_is_better
+        found = [
+            compare({arm: scores[arm] for arm in p}, [p], higher_is_better=better)[0] for p in pairs if p[0] in gained
         ]
-        needed = {name for arm in gained for name in (arm.label, arm.compare_to or "")}
-        records = {name: self.records[name] for name in needed}
-        so_far = StudyResults(replace(self.study, arms=tuple(gained)), records, self.study.measure or NO_MEASURE)
-        self.effects |= so_far.comparisons
-        return list(so_far.comparisons.values())
+        self.effects |= {made.label: made for made in found}
+        return found
 
     def _shared(self, arm: SavedArm) -> set[int]:
         """Return the seeds that an arm and the one it is compared with have."""

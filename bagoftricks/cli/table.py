@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from bagoftricks.store.store import Store
 
 
-class Judged(TypedDict):
-    """What the arms of a study are compared in, and the difference that matters."""
+class ScoreChoice(TypedDict):
+    """Score that the arms of a study are compared in, and the difference that matters."""
 
     score: str
     resolve: float | None
@@ -71,14 +71,13 @@ class TableArguments:
     price_per_hour: str = ""
     """of the device: what training and 10,000 predictions cost"""
     score: str = ""
-    """of a study: what its arms are compared in, any score or cost (soft_top1, loss, ece, mce, train_seconds ...)"""
+    """of a study: compare its arms in soft_top1, loss, ece, mce ..."""
     resolve: str = ""
-    """of a study: the difference that matters, in the score's unit (default: 0.5 points)"""
+    """the difference that matters, in the score's unit (0.5 points)"""
     compare: str = ""
     """page or JSON of a study: what repeats here (docs/travel.md)"""
     plot: str = NO_PLOT
-    """a picture instead: forest, ladder, curves, pareto, effects, resolution or corruptions; plot= alone lists them
-    with what is lacking"""
+    """picture: forest, ladder, curves, pareto, effects, resolution or corruptions; plot= alone tells what is lacking"""
     width: str = "3.5"
     """of the picture in inches: 3.5 is a column of a paper"""
 
@@ -214,7 +213,7 @@ def draw(chosen: TableArguments) -> "str | DataFrame":
     return draw_study(results, chosen.format, query, fit, caption=chosen.caption)
 
 
-def judged_by(chosen: TableArguments) -> "Judged":
+def judged_by(chosen: TableArguments) -> "ScoreChoice":
     """Return the score and the difference that matters, as far as they are typed."""
     try:
         resolve = float(chosen.resolve) if chosen.resolve else None

@@ -143,16 +143,17 @@ class Study:
 
     @cached_property
     def effects(self) -> pd.DataFrame:
-        """A row for each main effect and interaction, in points of top-1; empty unless the design is factorial."""
+        """A row for each main effect and interaction, in the score's unit; empty unless the design is factorial."""
+        of = f"estimate_{_unit(self.results)}"
         rows = [
             {
                 "effect": " x ".join(effect.tricks),
-                "estimate_points": effect.estimate,
-                "estimate_points_low": effect.low,
-                "estimate_points_high": effect.high,
+                of: effect.estimate,
+                f"{of}_low": effect.low,
+                f"{of}_high": effect.high,
                 "p_adjusted": effect.p_adjusted,
                 "verdict": effect.verdict,
-                "shapley_points": effect.shapley,
+                f"shapley_{_unit(self.results)}": effect.shapley,
                 "aliased_with": alias_text(effect),
                 "runs": all_runs(self.results),
             }
@@ -221,9 +222,15 @@ def _base(key: str) -> str:
     return key.partition(":")[0]
 
 
+def _unit(results: StudyResults) -> str:
+    """Return the unit of the study's score as names of columns have it."""
+    unit = results.score.unit
+    return "seconds" if unit == "s" else unit.replace("/", "_per_").lower()
+
+
 def _arm_values(row: Mapping[str, Any], results: StudyResults) -> Json:
     """Return a row of an arm whose comparisons have the names of columns: ``difference_points_low``."""
-    unit = "points" if results.measure.target is None else "seconds"
+    unit = _unit(results)
     found: Json = {"arm": row["label"]}
     for key, value in row.items():
         _, compared, name = key.partition("compared_")

@@ -1,4 +1,4 @@
-"""What the arms of a study are compared in: any score or cost of a run, with its unit and its better end."""
+"""Scores and costs that the arms of a study are compared in, each with its unit and its better end."""
 
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ class Score:
         return f"{self.name} points" if self.unit == "points" else f"{self.unit} of {self.name}"
 
 
-SCORES = {
+COMPARED = {
     score.key: score
     for score in [
         Score(TOP1, "top-1"),
@@ -46,16 +46,16 @@ SCORES = {
 
 def check_score(key: str) -> None:
     """Raise UserError unless runs can be compared in what ``key`` names."""
-    if key not in SCORES:
-        near = did_you_mean(key, SCORES)
-        raise UserError(f"score={key}: runs are not compared in that{near} (one of {', '.join(SCORES)})")
+    if key not in COMPARED:
+        near = did_you_mean(key, COMPARED)
+        raise UserError(f"score={key}: runs are not compared in that{near} (one of {', '.join(COMPARED)})")
 
 
 def score_of(key: str, measure: Measure) -> Score:
     """Return the score of a key; without one, top-1, or the time to the measure's accuracy."""
     if key:
-        return SCORES[key]
+        return COMPARED[key]
     if measure.target is None:
-        return SCORES[TOP1]
+        return COMPARED[TOP1]
     name = f"time to {100 * measure.target:g} % top-1"
     return Score(TIME, name, "s", higher_is_better=False, resolve=1.0)

@@ -11,7 +11,7 @@ from bagoftricks.errors import LOSS_FAILURE, UserError, did_you_mean
 from bagoftricks.report import dawnbench
 from bagoftricks.report.column import Column
 from bagoftricks.report.dawnbench import NO_MEASURE, TIME, Measure
-from bagoftricks.report.score import SCORES, Score, check_score, score_of
+from bagoftricks.report.score import COMPARED, Score, check_score, score_of
 from bagoftricks.report.study_parts import SavedArm, SavedStudy, StudyRow, load_study
 from bagoftricks.report.study_robustness import (
     ROBUSTNESS,
@@ -59,7 +59,7 @@ class StudyResults:
 
     @cached_property
     def score(self) -> Score:
-        """What arms are compared in: as chosen, else the study's own, else top-1 or the time to an accuracy."""
+        """Score that arms are compared in: as chosen, else the study's own, else top-1 or the time to an accuracy."""
         own = self.study.score if self.measure.target is None else ""
         return score_of(self.chosen_score or own or "", self.measure)
 
@@ -176,11 +176,17 @@ class StudyResults:
     def absent(self, label: str) -> str:
         """Return which of an arm's runs have no record, in words: ``4 of 5 seeds, 1 diverged``; empty if none."""
         wanted, found = len(self.arm(label).runs or self.study.seeds), len(self.records[label])
+        return ", ".join([f"{found} of {wanted} seeds", *self._lost(label)]) if found < wanted else ""
+
+    def unrun(self, label: str) -> str:
+        """Return what became of an arm without a finished run: ``not run``, or ``5 diverged``."""
+        return ", ".join(self._lost(label)) or "not run"
+
+    def _lost(self, label: str) -> list[str]:
         errors = [*self.failed.get(label, {}).values()]
         diverged = sum(error.startswith(LOSS_FAILURE) for error in errors)
         counts = {"diverged": diverged, "failed": len(errors) - diverged}
-        told = [f"{count} {what}" for what, count in counts.items() if count]
-        return ", ".join([f"{found} of {wanted} seeds", *told]) if found < wanted else ""
+        return [f"{count} {what}" for what, count in counts.items() if count]
 
     def evaluations(self) -> dict[str, RobustnessResult]:
         """Return by name the evaluations on corrupted images behind the arms' numbers."""
@@ -236,7 +242,7 @@ def study_rows(results: StudyResults, columns: Sequence[str]) -> list[StudyRow]:
     """Return one row per arm: summaries by column, published values, and comparisons, also by mCE if it is shown."""
     measure, compared = results.measure, results.comparisons
     by_mce = "mce" in columns and results.score.key != "mce" and not results.is_factorial
-    robust = results.compared_in(SCORES["mce"]) if by_mce else {}
+    robust = results.compared_in(COMPARED["mce"]) if by_mce else {}
     rows = []
     for arm in results.study.arms:
         found = list(results.records[arm.label].values())
@@ -247,7 +253,7 @@ def study_rows(results: StudyResults, columns: Sequence[str]) -> list[StudyRow]:
             StudyRow(
                 label=arm.label,
                 n=len(found),
-                missing=", ".join(f"needs {what}" for what in arm.needs) or ("" if found else "not run"),
+                missing=", ".join(f"needs {what}" for what in arm.needs) or ("" if found else results.unrun(arm.label)),
                 absent=results.absent(arm.label) if found else "",
                 values={key: summary(key, [v for _, v in known]) for key, known in values.items()},
                 runs={key: tuple(run for run, _ in known) for key, known in values.items()}
@@ -330,6 +336,11 @@ def footer(results: StudyResults) -> list[str]:
     return [*notes, *study.notes]
 
 
+def counted(number: int, of: str) -> str:
+    """Return a number of things in words: ``1 test``, ``2 tests``."""
+    return f"{number} {of}{'' if number == 1 else 's'}"
+
+
 def comparison_notes(results: StudyResults) -> list[str]:
     """Return how differences were tested."""
     score, made = results.score, results.comparisons.values()
@@ -338,10 +349,7 @@ def comparison_notes(results: StudyResults) -> list[str]:
     tested = [comparison for comparison in made if comparison.noise]
     if tested:
         noise = "; ".join(NOISES[noise] for noise in dict.fromkeys(str(c.noise) for c in tested))
-        notes.append(
-            f"{len(tested)} tests together: their 95 % intervals all hold at once, and a verdict stands where one "
-            f"leaves out 0; noise: {noise}"
-        )
+        notes.append(f"{_together(len(tested), 'difference')}; noise: {noise}")
         notes.append(VERDICTS.format(f"{results.resolve:g} {score.unit}"))
     return notes
 
@@ -358,18 +366,26 @@ def effect_notes(results: StudyResults) -> list[str]:
     if found.main_effects_only:
         notes.append("they are these effects only if there are no interactions, which this design cannot tell apart")
     tested = sum(effect.noise is not None for effect in found.rows)
-    if tested:
+    if not tested:
+        notes.append("nothing tells the noise of these effects: no interval, no conclusion; more seeds= do")
+    else:
         noise = {
             "replicates": f"between the seeds of an arm ({found.dof:.0f} degrees of freedom)",
             "residuals": f"what the effects leave of the runs ({found.dof:.0f} degrees of freedom)",
             "Lenth": "Lenth's pseudo standard error, as one seed leaves nothing else: it takes most effects for small",
         }
-        notes.append(
-            f"{tested} effects tested together: their 95 % intervals all hold at once, and a verdict stands where one "
-            f"leaves out 0; noise: {noise[str(found.noise)]}"
-        )
+        notes.append(f"{_together(tested, 'effect')}; noise: {noise[str(found.noise)]}")
         notes.append(VERDICTS.format(f"{results.resolve:g} {results.score.unit}"))
     return notes
+
+
+def _together(count: int, what: str) -> str:
+    if count == 1:
+        return f"1 {what} with its 95 % interval: a verdict stands where it leaves out 0"
+    return (
+        f"{count} {what}s tested together: their 95 % intervals all hold at once, and a verdict stands where one "
+        "leaves out 0"
+    )
 
 
 VERDICTS = (

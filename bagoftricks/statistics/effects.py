@@ -26,17 +26,18 @@ import numpy as np
 from scipy.linalg import orth  # type: ignore[import-untyped]
 
 from bagoftricks.errors import UserError, did_you_mean
-from bagoftricks.statistics.layout import FloatArray, Layout
+from bagoftricks.statistics.layout import Layout
 from bagoftricks.statistics.lenth import FEWEST_EFFECTS, lenth_critical, lenth_p_value, pseudo_error
-from bagoftricks.statistics.max_t import largest_of
+from bagoftricks.statistics.max_t import FloatArray, largest_of
 from bagoftricks.statistics.noise import ROUNDING
 from bagoftricks.statistics.paired import HELPS, HURTS, RESOLVE, Interval, require_finite
 from bagoftricks.statistics.power import standard_effect
 
 ScoredRun = tuple[frozenset[str], int, float]  # the levels that are on, the seed, the score
 Term = tuple[str, ...]  # ("mixup",) is a main effect, ("cosine", "mixup") an interaction, () the mean
-Factor = tuple[str, ...]  # levels of a factor that exclude each other, next to off; most factors have one
+FactorLevels = tuple[str, ...]  # levels of a factor that exclude each other, next to off; most factors have one
 
+ALPHA = 0.05  # share of designs without any effect that may give a verdict
 DEPENDENT = 1e-8  # entries of a projection, where they are not 0, are far larger: columns hold 1 and -1
 ENOUGH_DOF = 5  # of the noise between seeds, or of one seed's residuals; with less, the other estimate is tried
 TOGETHER, APART = "better together", "worse together"  # verdicts on an interaction
@@ -90,11 +91,10 @@ class Effects:
 
 def factorial_effects(
     runs: Sequence[ScoredRun],
-    factors: Sequence[str | Factor],
+    factors: Sequence[str | FactorLevels],
     *,
     interactions: bool = True,
     higher_is_better: bool = True,
-    alpha: float = 0.05,
     resolve: float = RESOLVE,
     unit: str = "points",
 ) -> Effects:
@@ -102,7 +102,7 @@ def factorial_effects(
 
     A design that cannot tell main effects from interactions, but estimates main effects alone, as Plackett and
     Burman's, has those only, and says so; so does one whose ``interactions`` are left out. What the model leaves out is
-    aliased with what it holds and is not named. ``alpha``, ``resolve`` and ``unit`` are as for ``compare``.
+    aliased with what it holds and is not named. ``resolve`` and ``unit`` are as for ``compare``.
     """
     levels = [(factor,) if isinstance(factor, str) else tuple(factor) for factor in factors]
     _require_runs(runs, [level for factor in levels for level in factor])
@@ -110,7 +110,7 @@ def factorial_effects(
     model = _Model(runs, levels, interactions=True) if interactions else mains
     if model is not mains and len(model.known_mains) < len(mains.known_mains):
         model = mains
-    rows = model.effects(higher_is_better, alpha, resolve, unit)
+    rows = model.effects(higher_is_better, ALPHA, resolve, unit)
     noise = model.noise if any(row.noise for row in rows) else None
     return Effects(tuple(rows), noise, model.dof if noise else None, main_effects_only=model is mains)
 
@@ -119,7 +119,7 @@ class _Design:
     """Runs and the effects that they tell apart, whatever the scores: a mean for each seed, a column for each term."""
 
     def __init__(
-        self, runs: Sequence[tuple[frozenset[str], int]], factors: Sequence[Factor], interactions: bool
+        self, runs: Sequence[tuple[frozenset[str], int]], factors: Sequence[FactorLevels], interactions: bool
     ) -> None:
         self.terms: list[Term] = [(level,) for factor in factors for level in factor]
         if interactions:
@@ -148,7 +148,7 @@ _cached_design = lru_cache(maxsize=16)(_Design)
 class _Model:
     """Least-squares fit of the effects of a design, with a mean for each seed."""
 
-    def __init__(self, runs: Sequence[ScoredRun], factors: Sequence[Factor], *, interactions: bool) -> None:
+    def __init__(self, runs: Sequence[ScoredRun], factors: Sequence[FactorLevels], *, interactions: bool) -> None:
         self.scores = np.array([score for _, _, score in runs], dtype=np.float64)
         design = _cached_design(tuple((on, seed) for on, seed, _ in runs), tuple(factors), interactions)
         self.design, self.terms, self.groups, self.known = design, design.terms, design.groups, design.known
@@ -193,7 +193,7 @@ class _Model:
         critical = tests.critical(alpha, self.dof)
         found = standard_effect(tests, self.dof, alpha)
         return [
-            Interval(float(e), critical * error, tests.p_value(e / error, self.dof), found * error)
+            Interval(float(e), float(critical * error), tests.p_value(e / error, self.dof), float(found * error))
             for e, error in zip(self.estimates, errors, strict=True)
         ]
 
@@ -272,12 +272,12 @@ def _require_runs(runs: Sequence[ScoredRun], tricks: Sequence[str]) -> None:
         raise UserError("no runs, so there are no effects: run the design first")
 
 
-def _pairs(one: Factor, other: Factor) -> list[Term]:
+def _pairs(one: FactorLevels, other: FactorLevels) -> list[Term]:
     return [(first, second) for first in one for second in other]
 
 
 def _design(
-    runs: Sequence[tuple[frozenset[str], int]], factors: Sequence[Factor], terms: Sequence[Term]
+    runs: Sequence[tuple[frozenset[str], int]], factors: Sequence[FactorLevels], terms: Sequence[Term]
 ) -> tuple[FloatArray, FloatArray]:
     """Return one row per run: an indicator per seed, and a column per term.
 

@@ -14,12 +14,11 @@ seed: normal noise, equal in all arms.
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.floating[Any]]
+from bagoftricks.statistics.max_t import FloatArray
 
 BORROWED = 0.45  # over the seeds: weight of the shared variance in that of an arm that is in every comparison
 SINGULAR = 1e-9  # eigenvalues of normal equations, relative to the largest, and degrees of freedom below this are 0
@@ -31,7 +30,7 @@ CHUNK = 2**21  # numbers at a time
 
 @dataclass(frozen=True)
 class Layout:
-    """Which arm has a run of which seed, and which arms are compared, by their positions."""
+    """Runs that arms have of seeds, and the pairs of arms that are compared, by their positions."""
 
     seen: tuple[tuple[bool, ...], ...]
     pairs: tuple[tuple[int, int], ...]

@@ -6,15 +6,13 @@ effects (as Ye & Hamada 2000 do), from a fixed seed.
 """
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.floating[Any]]
+from bagoftricks.statistics.max_t import FloatArray
 
 FEWEST_EFFECTS = 5  # of which a median is taken
-STUDIES = 40_000
+LENTH_STUDIES = 40_000
 
 
 def pseudo_error(effects: FloatArray) -> FloatArray:
@@ -39,5 +37,5 @@ def lenth_critical(alpha: float, effects: int) -> float:
 
 @lru_cache(maxsize=16)
 def _largest(effects: int) -> FloatArray:
-    values = np.random.default_rng(0).standard_normal((STUDIES, effects))
+    values = np.random.default_rng(0).standard_normal((LENTH_STUDIES, effects))
     return np.sort(np.abs(values).max(1) / pseudo_error(values))

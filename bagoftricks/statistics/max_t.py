@@ -7,15 +7,16 @@ directions of F tails (Genz & Bretz 2009, chapter 4, use the same split): smooth
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import optimize, special, stats  # type: ignore[import-untyped]
 
-FloatArray = npt.NDArray[np.float64]
+FloatArray = npt.NDArray[np.floating[Any]]
 
-DIRECTIONS = 20_000
-GROUPS = 200  # of directions of nearly one reach, which are looked up as one: small ones where the reach is large
+_DIRECTIONS = 20_000
+_GROUPS = 200  # of directions of nearly one reach, which are looked up as one: small ones where the reach is large
 MANY = 100  # tests; for more of them, a fifth of the directions
 SAME = 1e-9  # eigenvalues of a correlation below this are 0
 
@@ -27,10 +28,10 @@ class LargestT:
         values, vectors = np.linalg.eigh(correlation)
         root = (vectors * np.sqrt(values.clip(0)))[:, values > SAME]
         tests, self.rank = root.shape
-        directions = np.random.default_rng(0).standard_normal((DIRECTIONS // (5 if tests > MANY else 1), self.rank))
+        directions = np.random.default_rng(0).standard_normal((_DIRECTIONS // (5 if tests > MANY else 1), self.rank))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         reach = np.sort(np.abs(directions @ root.T).max(1) ** 2 * self.rank)[::-1]
-        starts = np.unique(np.geomspace(1, len(reach), GROUPS).astype(int)) - 1
+        starts = np.unique(np.geomspace(1, len(reach), _GROUPS).astype(int)) - 1
         sizes = np.diff(starts, append=len(reach))
         self._reach, self._weights = np.add.reduceat(reach, starts) / sizes, sizes / len(reach)
         self._tests = tests

@@ -13,16 +13,16 @@ import numpy as np
 from scipy import special, stats  # type: ignore[import-untyped]
 from scipy.optimize import brentq  # type: ignore[import-untyped]
 
-from bagoftricks.statistics.layout import Chance, FloatArray, Layout, chance
-from bagoftricks.statistics.max_t import largest_of_pairs
+from bagoftricks.statistics.layout import Chance, Layout, chance
+from bagoftricks.statistics.max_t import FloatArray, largest_of_pairs
 from bagoftricks.statistics.power import Power, one_test
 
-Pair = tuple[str, str]
+TwoArms = tuple[str, str]
 Scored = Mapping[str, Mapping[int, float]]  # label -> seed -> value
 
 SHARED, MODERATED, OWN = "shared", "moderated", "own"  # whose noise a comparison is tested against
 EQUALITY_ALPHA = 0.05  # of the test that all arms have one variance
-FEWEST = 3  # arms that share their noise, and comparisons whose variances are moderated
+FEWEST_ALIKE = 3  # arms that share their noise, and comparisons whose variances are moderated
 MOST_BORROWED = 2  # degrees of freedom that a moderated variance borrows, over its own: variances are known to differ
 ROUNDING = 1e-12  # relative to the values: what subtracting, averaging or fitting them in double precision leaves
 
@@ -39,26 +39,26 @@ class PairTest:
     power: Power
 
 
-def pair_tests(scores: Scored, differences: Mapping[Pair, FloatArray], alpha: float) -> dict[Pair, PairTest]:
+def pair_tests(scores: Scored, differences: Mapping[TwoArms, FloatArray], alpha: float) -> dict[TwoArms, PairTest]:
     """Return the tests of pairs of arms, corrected together. Without any spread, a pair has none.
 
     ``scores``: of arms of no pair as well, which tell of the noise; ``differences``: of each pair, seed by seed.
     """
     labels = [label for label, of in scores.items() if len(of) > 1]
     layout = _layout(scores, labels, list(differences))
-    if len(labels) >= FEWEST and layout.pairs and layout.dof >= 1:
+    if len(labels) >= FEWEST_ALIKE and layout.pairs and layout.dof >= 1:
         values = _values(scores, labels, layout)
         own = layout.variances(values)[1]
         law = chance(layout) if math.sqrt(own.max()) > ROUNDING * _largest(scores) else None
         if law is not None and law.equality(float(layout.inequality(own))) >= EQUALITY_ALPHA:
             return dict(zip(differences, _shared_tests(values, layout, law, alpha), strict=True))
     vary = {pair: of for pair, of in differences.items() if np.ptp(of) > 0}
-    if len(vary) >= FEWEST:
+    if len(vary) >= FEWEST_ALIKE:
         return _moderated_tests(vary, layout.dof, alpha)
     return {pair: _t_test(of, float(of.var(ddof=1)), 0.0, OWN, alpha, len(vary)) for pair, of in vary.items()}
 
 
-def _layout(scores: Scored, labels: Sequence[str], pairs: Sequence[Pair]) -> Layout:
+def _layout(scores: Scored, labels: Sequence[str], pairs: Sequence[TwoArms]) -> Layout:
     seeds, at = _seeds(scores, labels), {label: index for index, label in enumerate(labels)}
     seen = tuple(tuple(seed in scores[label] for seed in seeds) for label in labels)
     return Layout(seen, tuple((at[one], at[other]) for one, other in pairs))
@@ -91,7 +91,9 @@ def _shared_tests(values: FloatArray, layout: Layout, law: Chance, alpha: float)
     return found
 
 
-def _moderated_tests(differences: Mapping[Pair, FloatArray], most_dof: float, alpha: float) -> dict[Pair, PairTest]:
+def _moderated_tests(
+    differences: Mapping[TwoArms, FloatArray], most_dof: float, alpha: float
+) -> dict[TwoArms, PairTest]:
     variances = np.array([of.var(ddof=1) for of in differences.values()])
     dofs = np.array([len(of) - 1 for of in differences.values()])
     prior, typical = prior_variance(variances, dofs)

@@ -15,14 +15,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats  # type: ignore[import-untyped]
 
 from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.statistics.max_t import FloatArray
 from bagoftricks.statistics.noise import ROUNDING, PairTest, pair_tests
 from bagoftricks.statistics.power import MOST_SEEDS, Power
-
-FloatArray = npt.NDArray[np.float64]
 
 HELPS, HURTS, NO_EFFECT, UNDECIDED, IDENTICAL = "helps", "hurts", "no effect", "undecided", "identical"
 RESOLVE = 0.5  # points: the difference that matters, unless the user says which does

@@ -1,4 +1,4 @@
-"""What a number of seeds is able to find, and how many are enough, from the noncentral t distribution (Cohen 1988)."""
+"""Differences that a number of seeds is able to find, and the seeds that are enough (noncentral t; Cohen 1988)."""
 
 import math
 from bisect import bisect_left

@@ -31,7 +31,7 @@ def stored(tmp_path, monkeypatch):
 def test_a_picture_of_a_study_is_written_and_its_words_are_printed(bot, stored):
     done = bot("bot-table", "study=pair", "plot=forest", "file=a/forest.svg")
     assert done.out.startswith("a/forest.svg: pair: paired differences")
-    assert "95 % t intervals" in done.out
+    assert "paired by seed, n = 2 seeds" in done.out
     assert "<svg" in (stored / "a/forest.svg").read_text()
     found = json.loads(bot("bot-table", "study=pair", "plot=forest", "file=forest.png", "format=json").out)
     assert found["numbers"][0]["difference (percentage points)"] == 2.5

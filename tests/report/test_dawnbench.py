@@ -5,9 +5,9 @@ import pytest
 from bagoftricks.errors import UserError
 from bagoftricks.report.dawnbench import Measure, make_measure, measure_values, notes, reached, seconds_to
 from bagoftricks.report.study import shown_row
-from bagoftricks.report.study_results import chosen_columns, columns_by_key, study_rows
+from bagoftricks.report.study_results import chosen_columns, columns_by_key
 from bagoftricks.store.record import CurvePoint
-from tests.report.test_study import arm
+from tests.report.test_study import arm, study_of
 from tests.store.test_store import record
 
 
@@ -30,12 +30,16 @@ def trained(*accuracies, seconds=10.0, weights="last", seed=0, **cost):
 def rows(runs, target=0.6, compare_to=None):
     records = {label: dict(enumerate(found)) for label, found in runs.items()}
     arms = [arm(label, compare_to if label != compare_to else None) for label in runs]
-    return study_rows(arms, records, ["time_to_accuracy"], Measure(target))
+    return measured(arms, records, target).rows(["time_to_accuracy"])
+
+
+def measured(arms, records, target=0.6):
+    return replace(study_of(*arms, **records), measure=Measure(target))
 
 
 def cells(row, target=0.6):
-    shown = shown_row(row, [columns_by_key(Measure(target))["time_to_accuracy"]], several=False)
-    return shown["s to 60 %"]
+    results = measured([arm(row.label)], {row.label: {}}, target)
+    return shown_row(row, [columns_by_key(Measure(target))["time_to_accuracy"]], results)["s to 60 %"]
 
 
 def test_it_is_the_training_time_of_the_first_evaluation_at_the_target_or_above():

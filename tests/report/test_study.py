@@ -1,4 +1,7 @@
+import csv
+import io
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -8,12 +11,21 @@ import pytest
 
 from bagoftricks.errors import UserError
 from bagoftricks.report.locking import lock_study
-from bagoftricks.report.study import against_note, draw_study, shown_row, study_headings, tabulate_rows
+from bagoftricks.report.study import (
+    against_note,
+    alias_text,
+    draw_study,
+    shown_effect,
+    shown_row,
+    study_headings,
+    tabulate_rows,
+)
 from bagoftricks.report.study_parts import SavedArm, SavedStudy, load_study
-from bagoftricks.report.study_results import COLUMNS, StudyResults, shapley_shares, study_rows, value
+from bagoftricks.report.study_results import COLUMNS, StudyResults, load_results, shapley_shares, value
 from bagoftricks.report.study_robustness import measured_evaluations
 from bagoftricks.store.store import Store
 from bagoftricks.study.lock import lock_digest, lock_line, read_lock
+from tests.report.page.studies import make_study, run_id
 from tests.store.test_store import record, robustness
 
 
@@ -38,7 +50,7 @@ def test_an_arm_is_scored_by_its_average_where_there_is_one(metrics, expected):
 def test_an_average_is_compared_with_the_weights_that_the_other_arm_is_scored_by():
     plain = {seed: record(metrics=scores(70.0 + seed), seed=seed) for seed in range(3)}
     averaged = {seed: record(metrics=scores(0.0, ema=71.0 + seed), seed=seed) for seed in range(3)}
-    rows = study_rows([arm("plain"), arm("ema", "plain")], {"plain": plain, "ema": averaged}, ["top1"])
+    rows = study_of(arm("plain"), arm("ema", "plain"), plain=plain, ema=averaged).rows(["top1"])
     assert rows[1].comparison.difference == pytest.approx(1.0)
 
 
@@ -48,17 +60,17 @@ def test_a_number_that_only_some_rows_have_leaves_the_others_empty():
 
 
 def test_shapley_shares_are_of_the_seeds_that_every_subset_has():
-    arms = {"none": frozenset(), "a": frozenset("a"), "b": frozenset("b"), "ab": frozenset("ab")}
-    gain = {"none": 0.0, "a": 1.0, "b": 2.0, "ab": 3.0}
-    records = {
-        label: {seed: record(metrics=scores(50.0 + 10 * seed + gain[label]), seed=seed) for seed in range(2)}
-        for label in arms
-    }
-    assert shapley_shares(arms, records, ["a", "b"]) == pytest.approx({"a": 1.0, "b": 2.0})
-    del records["none"][0]
-    assert shapley_shares(arms, records, ["a", "b"]) == pytest.approx({"a": 1.0, "b": 2.0})
-    del records["a"][1]
-    assert shapley_shares(arms, records, ["a", "b"]) == {}
+    gain = {frozenset(): 0.0, frozenset("a"): 1.0, frozenset("b"): 2.0, frozenset("ab"): 3.0}
+    runs = {(on, seed): (on, seed, 50.0 + 10 * seed + gained) for on, gained in gain.items() for seed in range(2)}
+
+    def shares():
+        return shapley_shares(list(runs.values()), [("a",), ("b",)])
+
+    assert shares() == pytest.approx({"a": 1.0, "b": 2.0})
+    del runs[frozenset(), 0]
+    assert shares() == pytest.approx({"a": 1.0, "b": 2.0})
+    del runs[frozenset("a"), 1]
+    assert shares() == {}
 
 
 def robust(record_seed: int, error: float, **tricks: dict) -> dict:
@@ -72,7 +84,8 @@ def test_corruption_errors_have_their_mean_interval_and_paired_difference():
     few = {seed: robust(seed, 30.0 + seed, randaugment={}) for seed in range(3)}
     many = {seed: robust(seed, 40.0 + 1.1 * seed) for seed in range(3)}
     arms = [arm("plain", evaluation="small_c"), arm("aug", "plain", "small_c")]
-    plain, aug = study_rows(arms, {"plain": many, "aug": few}, ["top1", "mce", "fog"])
+    results = study_of(*arms, plain=many, aug=few)
+    plain, aug = results.rows(["top1", "mce", "fog"])
     assert aug.values["mce"].mean == pytest.approx(32.0)
     assert aug.values["fog"].mean == pytest.approx(31.0)
     assert aug.values["mce"].low is not None
@@ -81,7 +94,7 @@ def test_corruption_errors_have_their_mean_interval_and_paired_difference():
     assert (plain.overlaps, len(aug.overlaps)) == ([], 1)
     headed = study_headings(["top1", "mce"], COLUMNS, measured_evaluations(arms, {"plain": many, "aug": few}))
     assert [column.heading for column in headed] == ["top-1 %", "corruption error % (small_c)"]
-    cells = shown_row(aug, headed, several=False)
+    cells = shown_row(aug, headed, results)
     assert cells["corruption error % (small_c)"] == "32.00 ± 2.48†"
     assert cells["mCE difference [95 %]"].startswith("-10.10 [")
 
@@ -164,7 +177,7 @@ def test_latex_is_a_float_with_caption_label_and_the_columns_of_a_paper():
     assert r"\caption{A study. Mean ± half of the 95 \% t interval over n seeds." in shown
     assert r"\label{tab:s}" in shown
     assert "$-$0.85 {[}$-$1.49, $-$0.21{]} & hurts" in shown
-    assert "needs about" not in shown.replace("% ", "")
+    assert "95 % intervals hold together" in shown.replace(r"\%", "%")
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
@@ -197,4 +210,146 @@ def test_latex_of_one_seed_says_that_nothing_follows():
     shown = draw_study(study_of(arm("plain"), arm("cosine", "plain"), **arms), "latex")
     assert "One seed: no interval, no conclusion." in shown
     assert "t interval over 1" not in shown.partition(r"\begin{table}")[2]
-    assert "n.d." not in shown
+    assert "verdicts" not in shown.partition(r"\begin{table}")[2]
+
+
+def design(gains, *, kind="factorial", runs=((),), seeds=(0, 1), score="top1", noise=0.1, factors=None, **about):
+    """Results of a factorial design: each arm the tricks that are on, each trick's gain added, and a little noise."""
+    tricks = sorted({trick for on in runs for trick in on}) if factors is None else factors
+    arms = [
+        SavedArm(label=" + ".join(on) or "baseline", on=tuple(on), compare_to="baseline" if on else None) for on in runs
+    ]
+    records = {}
+    for at, (own, on) in enumerate(zip(arms, runs, strict=True)):
+        values = {s: 60 + s + sum(gains.get(t, 0) for t in on) + noise * ((at * 7 + s * 5) % 11 - 5) / 5 for s in seeds}
+        records[own.label] = {
+            seed: record(id=f"{at}-{seed}", metrics={score: found, "top1": found}, seed=seed)
+            for seed, found in values.items()
+        }
+    study = SavedStudy(
+        name="s", command="bot-sweep", seeds=tuple(seeds), arms=tuple(arms), whole={}, design=kind,
+        factors=tuple((trick,) for trick in tricks), **about,
+    )  # fmt: skip
+    return StudyResults(study, records)
+
+
+def subsets(*tricks):
+    return [tuple(t for at, t in enumerate(tricks) if n >> at & 1) for n in range(2 ** len(tricks))]
+
+
+def test_a_factorial_table_leads_with_effects_and_verdicts_and_its_arms_are_plain_means():
+    results = design({"cosine": 4.0, "ema": -3.0}, runs=subsets("cosine", "ema", "sam"))
+    assert results.comparisons == {}
+    assert all(row.comparison is None for row in results.rows())
+    text = draw_study(results, "text")
+    effects, arms, *_ = text.split("\n\n")
+    heading, _, cosine, ema, *_ = effects.splitlines()[1:]
+    assert heading.split()[:3] == ["effect", "top-1", "points"]
+    assert re.search(r"cosine +\+\d\.\d\d \[.*\] +helps +<0\.001", cosine)
+    assert re.search(r"ema +-\d\.\d\d \[.*\] +hurts +<0\.001", ema)
+    assert arms.splitlines()[0].split()[:3] == ["arm", "top-1", "%"]
+    assert "difference" not in arms
+    assert "effects tested together: their 95 % intervals all hold at once" in text
+    assert "noise: between the seeds of an arm (7 degrees of freedom)" in text
+
+
+def test_one_seed_of_many_arms_has_effects_with_the_noise_of_what_they_leave_or_of_lenth():
+    runs = subsets("a", "b", "c", "d", "e")
+    residuals = design({"a": 4.0}, runs=runs, seeds=(0,))
+    assert (residuals.effects.noise, residuals.effects.dof) == ("residuals", 16)  # 32 runs - mean - 5 - 10
+    assert "noise: what the effects leave of the runs (16 degrees of freedom)" in draw_study(residuals, "text")
+    half = design({"a": 4.0}, kind="fractional", runs=[on for on in runs if len(on) % 2], seeds=(0,), noise=1.0)
+    assert half.effects.noise == "Lenth"  # 16 runs, 15 effects: nothing is left
+    assert half.effects.rows[0].verdict == "helps"
+    assert "Lenth's pseudo standard error" in draw_study(half, "text")
+
+
+def test_few_runs_of_one_seed_say_why_there_is_no_verdict():
+    shown = draw_study(design({"a": 4.0}, runs=subsets("a", "b"), seeds=(0,)), "text")
+    assert "nothing tells the noise of these effects: no interval, no conclusion" in shown
+    assert "helps" not in shown
+
+
+def plackett_burman():
+    """Five tricks in the first columns of Plackett and Burman's twelve runs."""
+    first = "++-+++---+-"
+    rows = [first[-at:] + first[:-at] if at else first for at in range(11)] + ["-" * 11]
+    return [tuple(trick for trick, sign in zip("abcde", row, strict=False) if sign == "+") for row in rows]
+
+
+def test_plackett_burmans_effects_hold_only_if_there_are_no_interactions():
+    results = design({"a": 4.0}, kind="fractional", runs=plackett_burman())
+    assert [(effect.tricks, effect.aliased_with) for effect in results.effects.rows] == [((t,), ()) for t in "abcde"]
+    assert results.effects.rows[0].verdict == "helps"
+    assert "they are these effects only if there are no interactions" in draw_study(results, "text")
+    assert "no interactions" not in draw_study(design({}, runs=subsets("a", "b")), "text")
+
+
+def test_aliases_have_their_signs():
+    """Half of 2^3 with a b c = -1: each trick stands for minus the product of the others."""
+    results = design({"a": 4.0}, kind="fractional", runs=[on for on in subsets("a", "b", "c") if len(on) % 2 == 0])
+    shown = [shown_effect(effect, results) for effect in results.effects.rows]
+    assert [(cells["effect"], cells["aliased with"]) for cells in shown] == [
+        ("a", "-b x c"),
+        ("b", "-a x c"),
+        ("c", "-a x b"),
+    ]
+    odd = design({}, kind="fractional", runs=[on for on in subsets("a", "b", "c") if len(on) % 2])
+    assert alias_text(odd.effects.rows[0]) == "b x c"
+
+
+def compared(key, plain, other, **about):
+    records = {
+        label: {s: record(id=f"{label}{s}", metrics={"top1": 70.0 + s, key: v}, seed=s) for s, v in enumerate(values)}
+        for label, values in (("plain", plain), ("other", other))
+    }
+    return replace(study_of(arm("plain"), arm("other", "plain"), **records), chosen_score=key, **about)
+
+
+def test_a_chosen_score_has_its_column_beside_top1_and_is_what_arms_are_compared_in():
+    results = compared("soft_top1", [70.0, 71.0, 72.0], [72.0, 73.1, 74.2])
+    assert results.columns()[:2] == ("top1", "soft_top1")
+    assert results.rows()[1].comparison.difference == pytest.approx(2.1)  # of top-1, it is 0
+    shown = draw_study(results, "text")
+    assert shown.splitlines()[1].split("  ")[0] == "arm"
+    assert re.search(r"top-1 % +soft top-1 difference \[95 %\] +verdict +p \(adjusted\) +soft top-1 %", shown)
+    assert "differences in soft top-1 points, paired by seed" in shown
+
+
+def test_a_lower_loss_is_better():
+    down = compared("loss", [1.0, 1.1, 1.2], [0.8, 0.91, 1.0]).rows()[1].comparison
+    assert (down.difference, down.verdict) == (pytest.approx(-0.59 / 3), "helps")
+    assert compared("loss", [0.8, 0.91, 1.0], [1.0, 1.1, 1.2]).rows()[1].comparison.verdict == "hurts"
+
+
+def test_an_unknown_score_is_refused_with_the_near_one(tmp_path):
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies/s.json").write_text('{"name": "s", "command": "c", "seeds": [0], "arms": []}')
+    with pytest.raises(UserError, match=r"^score=soft_top: runs are not compared in that; did you mean 'soft_top1'"):
+        load_results(Store(tmp_path), "s", score="soft_top")
+
+
+def test_what_matters_decides_between_undecided_and_no_effect():
+    values = [70.0, 71.0, 72.0], [70.1, 71.0, 72.1]
+    narrow, wide = (compared("top1", *values, chosen_resolve=r).rows()[1].comparison.verdict for r in (0.01, 5.0))
+    assert narrow.startswith("undecided: sees 0.")
+    assert re.fullmatch(r"no effect above 0\.\d+ points either way", wide)
+
+
+def test_a_seed_that_diverged_is_counted_and_named(tmp_path):
+    tops = {"baseline": [70.0, 71.0, 72.0, 70.5, 71.5], "big": [72.0, 73.0, None, 72.6, 73.4], "lost": [None] * 5}
+    store = make_study(tmp_path, tops, seeds=range(5))
+    why = "the training loss is nan at step 3 of 40 (epoch 1): type a lower lr="
+    store.mark_failed(run_id("made", "big", 2), why, "")
+    for seed in range(5):
+        store.mark_failed(run_id("made", "lost", seed), why if seed else "killed", "")
+    results = load_results(store, "made")
+    rows = {row.label: row for row in results.rows()}
+    assert [row.absent for row in rows.values()] == ["", "4 of 5 seeds, 1 diverged", ""]
+    assert rows["lost"].missing == "4 diverged, 1 failed"
+    text = draw_study(results, "text")
+    assert "4 of 5 seeds, 1 diverged" in text
+    assert "means are of the runs that finished: where runs diverged or failed, they are a selection" in text
+    lines = {line["label"]: line for line in csv.DictReader(io.StringIO(draw_study(results, "csv")))}
+    assert lines["big"]["absent"] == "4 of 5 seeds, 1 diverged"
+    assert lines["baseline"]["absent"] == ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bagoftricks.report.study import alias_text, difference
 from bagoftricks.report.study_parts import StudyRow
-from bagoftricks.report.study_results import StudyResults
+from bagoftricks.report.study_results import StudyResults, counted
 from bagoftricks.statistics.paired import NO_EFFECT, Comparison
 from bagoftricks.store.record import Record
 from bagoftricks.store.store import RunState, Store
@@ -102,8 +102,8 @@ def _extent(study: ReportedStudy) -> str:
     seeds = len(study.results.study.seeds)
     about = sorted({f"{r.data.name} with {r.model['name']}" for r in records})
     where = f" on {_named(about)}" if about else ""
-    finished = f"{'all' if done == study.wanted else f'{done} of'} {_count(study.wanted, 'run')} finished"
-    text = f"{_count(len(arms), 'arm')}, {_count(seeds, 'seed')}{where}: {finished}."
+    finished = f"{'all' if done == study.wanted else f'{done} of'} {counted(study.wanted, 'run')} finished"
+    text = f"{counted(len(arms), 'arm')}, {counted(seeds, 'seed')}{where}: {finished}."
     without = [row.label for row in study.rows if not row.n]
     return f"{text} Without any run: {_named(without)}." if without else text
 
@@ -112,15 +112,16 @@ def _verdicts(compared: Sequence[Comparison], unit: str) -> list[str]:
     """Return the comparisons by verdict; every one is in exactly one sentence."""
     told = [(c.verdict, f"{c.label} against {c.against} by {difference(c)} {unit}", c.label, c.sees) for c in compared]
     tested = sum(c.noise is not None for c in compared)
-    return _by_verdict(told, f"{_count(tested, 'test')} together", "difference", unit)
+    return _by_verdict(told, counted(tested, "test") + " together" * (tested > 1), "difference", unit)
 
 
 def _effects(results: StudyResults) -> list[str]:
     """Return the effects of a factorial by verdict."""
     rows, unit = results.effects.rows, results.score.of_differences
     tested = [effect for effect in rows if effect.noise is not None]
-    told = [(e.verdict, f"{effect_text(e)} {unit}", effect_name(e), e.sees) for e in tested]
-    found = _by_verdict(told, f"{_count(len(tested), 'effect')} tested together", "effect", unit) if told else []
+    told = [(e.verdict, f"{told_effect(e)} {unit}", effect_name(e), e.sees) for e in tested]
+    tests = counted(len(tested), "effect") + " tested together" * (len(tested) > 1)
+    found = _by_verdict(told, tests, "effect", unit) if told else []
     lost = [effect_name(effect) for effect in rows if effect.estimate is None]
     return found + ([f"Not estimable with these arms: {_named(lost)}."] if lost else [])
 
@@ -144,7 +145,8 @@ def _by_verdict(told: Sequence[Told], tests: str, what: str, unit: str) -> list[
             said.append(f"No effect of a size that matters: {_named(listed)}.")
             continue
         seen = [each[3] for each in of if each[3] is not None]
-        sees = f" (the study sees {min(seen):.2g} to {max(seen):.2g} {unit})" if seen else ""
+        ends = dict.fromkeys(f"{end:.2g}" for end in (min(seen), max(seen))) if seen else ()
+        sees = f" (the study sees {' to '.join(ends)} {unit})" if seen else ""
         words = OTHER_VERDICTS.get(verdict, OTHER_VERDICTS.get(of[0][0], verdict.capitalize()))
         said.append(f"{words}{sees}: {_named([each[2] for each in of])}.")
     return said
@@ -156,7 +158,7 @@ def effect_name(effect: "Effect") -> str:
     return " x ".join(effect.tricks) + (f" (or {aliased})" if aliased else "")
 
 
-def effect_text(effect: "Effect") -> str:
+def told_effect(effect: "Effect") -> str:
     """Return an effect with its interval."""
     return f"{effect_name(effect)} by {effect.estimate:+.2f} [{effect.low:+.2f}, {effect.high:+.2f}]"
 
@@ -209,9 +211,9 @@ def _of_records(results: StudyResults, records: Sequence[Record]) -> list[str]:
     }
     found += [f"Several {what}: {_named(sorted(of))}." for what, of in several.items() if len(of) > 1]
     dirty = sum(bool(record.environment.git_dirty) for record in records)
-    found += [f"{_count(dirty, 'run')} with changes that no revision has."] if dirty else []
+    found += [f"{counted(dirty, 'run')} with changes that no revision has."] if dirty else []
     skipped = max((len(record.data.skipped) for record in records), default=0)
-    found += [f"Up to {_count(skipped, 'image')} could not be read and had no part in a run."] if skipped else []
+    found += [f"Up to {counted(skipped, 'image')} could not be read and had no part in a run."] if skipped else []
     if results.study.scale not in (None, "paper") and any(arm.published for arm in results.study.arms):
         found.append(
             f"The published numbers are of the paper's setting, ours of the scale {results.study.scale}: "
@@ -225,7 +227,3 @@ def _named(names: Iterable[str]) -> str:
     names = list(names)
     more = len(names) - LONGEST_LIST
     return "; ".join(names[:LONGEST_LIST]) + (f"; and {more} more (table)" if more > 0 else "")
-
-
-def _count(number: int, of: str) -> str:
-    return f"{number} {of}{'' if number == 1 else 's'}"

@@ -12,6 +12,7 @@ from bagoftricks.report.pictures.style import (
     GREY,
     HELPS,
     HURTS,
+    NOTHING,
     SEED,
     SIDE_BY_SIDE,
     SMALL,
@@ -26,6 +27,7 @@ from bagoftricks.report.pictures.style import (
     signed,
 )
 from bagoftricks.report.study import alias_text
+from bagoftricks.report.study_results import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +83,9 @@ def draw_effects(of: Material, width: float) -> Drawing:
 
 
 def effect_mark(effect: "Effect") -> Mark:
-    """Return the mark of an effect: a filled one if its verdict stands."""
+    """Return the mark of an effect: a filled one if its verdict stands, or if it is too small to matter."""
+    if effect.verdict.startswith(NOTHING.word):
+        return NOTHING
     if not effect.stands:
         return UNDECIDED
     return HELPS if effect.verdict in ("helps", "better together") else HURTS
@@ -112,7 +116,7 @@ def _draw_matrix(axes: "Axes", effects: "Sequence[Effect]", tricks: Sequence[str
         first, *other = sorted(tricks.index(trick) for trick in effect.tricks)
         at = (other[0] if other else first, first)
         cells[at] = np.nan if effect.estimate is None else effect.estimate
-        stands[at] = effect_mark(effect).filled
+        stands[at] = effect.stands
     most = float(np.nanmax(np.abs(cells))) or 1.0
     axes.pcolormesh(np.ma.masked_invalid(cells), cmap="RdBu", vmin=-most, vmax=most, edgecolors="white")
     axes.set_aspect("equal")
@@ -136,7 +140,7 @@ def _draw_matrix(axes: "Axes", effects: "Sequence[Effect]", tricks: Sequence[str
 
 
 def _description(of: Material, drawn: "Sequence[Effect]") -> str:
-    stands = [effect for effect in drawn if effect_mark(effect).filled]
+    stands = [effect for effect in drawn if effect.stands]
     named = "; ".join(f"{' x '.join(e.tricks)} {_interval(e)}" for e in stands[:5]) or "none"
     return f"{len(drawn)} effects on {of.name} with 95 % intervals that hold together. Effects that stand: {named}."
 
@@ -154,8 +158,9 @@ def _caption(of: Material, effects: "Sequence[Effect]", paired: bool) -> str:
     parts = [
         f"Effects on {of.name} ({of.unit}; of one trick: the mean with it minus the mean without it; of two: half of "
         f"how much either gains by the other) by least squares with a mean per seed; n = {len(of.results.every_record)}"
-        f" runs over {seeds_count(of)}{dots}. The 95 % intervals of {tested} effects hold together; a filled "
-        "triangle is a verdict that stands.",
+        f" runs over {counted(len(of.seeds), 'seed')}{dots}.",
+        f"The 95 % intervals of {counted(tested, 'effect')} hold together; a filled triangle is a verdict that stands, "
+        "a filled circle no effect of a size that matters." if tested else "Nothing tells their noise: no intervals.",
         "Matrix: main effects on the diagonal, interactions under it; bold if it stands." if paired else "",
         f"* aliased: the design cannot tell {_name(aliased[0])[:-2]} and {len(aliased) - 1} more effects from the ones "
         "that the numbers name." if aliased else "",
@@ -163,11 +168,6 @@ def _caption(of: Material, effects: "Sequence[Effect]", paired: bool) -> str:
         of.setting(),
     ]  # fmt: skip
     return " ".join(part for part in parts if part)
-
-
-def seeds_count(of: Material) -> str:
-    """Return the number of seeds in words."""
-    return f"{len(of.seeds)} seed{'' if len(of.seeds) == 1 else 's'}"
 
 
 def _numbers(of: Material, effects: "Sequence[Effect]", seeds: dict[tuple[str, ...], dict[int, float]]) -> DrawnNumbers:

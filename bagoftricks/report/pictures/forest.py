@@ -20,6 +20,7 @@ from bagoftricks.report.pictures.style import (
     new_figure,
 )
 from bagoftricks.report.study_parts import SavedArm
+from bagoftricks.report.study_results import counted
 from bagoftricks.statistics.paired import Comparison
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _verdict(of: Material, arm: SavedArm, made: Comparison | None) -> tuple[str,
 def found_text(of: Material) -> str:
     """Return in a sentence which arms have a verdict that stands, with their numbers."""
     compared = of.comparisons
-    stands = [made for made in compared.values() if mark_of(made).filled]
+    stands = [made for made in compared.values() if made.stands]
     rest = len(compared) - len(stands)
     named = ", ".join(f"{made.label} {made.verdict} ({interval_text(made)})" for made in stands[:MOST_NAMED])
     named += f" and {len(stands) - MOST_NAMED} more verdicts stand" if len(stands) > MOST_NAMED else ""
@@ -96,10 +97,11 @@ def differences_caption(of: Material) -> str:
     compared = of.comparisons
     counts = [made.n for made in compared.values()]
     tested = sum(made.noise is not None for made in compared.values())
+    intervals = f" with 95 % intervals of {counted(tested, 'test')}, which hold together" if tested else ""
     return (
-        f"paired by seed, {seeds_text(counts)}: means with 95 % intervals of {tested} tests, which hold together; "
-        "small dots are single seeds. A filled triangle is a verdict that stands: its interval leaves out 0. An open "
-        "circle is no verdict."
+        f"paired by seed, {seeds_text(counts)}: means{intervals}; "
+        "small dots are single seeds. A filled triangle is a verdict that stands: its interval leaves out 0. A "
+        "filled circle is no effect of a size that matters, an open circle no verdict."
     )
 
 

@@ -79,7 +79,8 @@ class Material:
             return f"needs {', '.join(arm.needs)}"
         for label in (arm.label, arm.compare_to or ""):
             if not self.results.records.get(label):
-                return "not run" if label == arm.label else f"{label}: not run"
+                why = self.results.unrun(label)
+                return why if label == arm.label else f"{label}: {why}"
         return "not reached by all runs" if self.target is not None else "no comparison"
 
     def title(self, kind: str) -> str:

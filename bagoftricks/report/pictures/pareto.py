@@ -155,7 +155,7 @@ def _caption(of: Material, costs: Sequence[CostAxis], scores: Mapping[str, Summa
     counts = [found.n for found in scores.values()]
     return (
         f"Top-1 (mean, bar: 95 % t interval over seeds) against cost (median), {seeds_text(counts)}; small "
-        "dots are single seeds, marks the verdicts (filled: it stands). In brackets: "
+        "dots are single seeds, marks the verdicts (a filled triangle: it stands). In brackets: "
         "dominated, which is said only where the 95 % intervals of both paired differences exclude 0, each for itself. "
         "The steps go through each arm that no other can dominate: against each one such an interval is in its "
         f"favour ({'; '.join(lines)}). {of.setting()}"

@@ -54,7 +54,7 @@ LABEL_COLUMNS, LABEL_LINES = 24, 4  # of the name of an arm
 
 
 class Mark(NamedTuple):
-    """Mark of a verdict: a filled one only for a verdict that stands."""
+    """Mark of a verdict: a filled one for a verdict that stands, and for no effect of a size that matters."""
 
     shape: str
     colour: str
@@ -69,6 +69,7 @@ class Mark(NamedTuple):
 
 HELPS, HURTS = Mark("^", BLUE, True, "helps"), Mark("v", VERMILLION, True, "hurts")
 REFERENCE = Mark("s", BLACK, False, "no comparison")
+NOTHING = Mark("o", BLACK, True, NO_EFFECT)
 SEED = Mark(".", GREY, True, "single seeds")
 
 
@@ -134,8 +135,9 @@ def mark_of(comparison: Comparison | None) -> Mark:
     known = {mark.word: mark for mark in (HELPS, HURTS)}
     word = comparison.verdict.partition(":")[0]
     if word.startswith(NO_EFFECT):
-        return Mark("o", BLACK, True, NO_EFFECT)
-    return known.get(word, Mark("o", GREY, False, comparison.verdict if "no interval" in comparison.verdict else word))
+        return NOTHING
+    short = comparison.verdict.replace("no interval, ", "") if comparison.n == 1 else word
+    return known.get(word, Mark("o", GREY, False, short))
 
 
 def draw_mark(axes: "Axes", x: float, y: float, mark: Mark) -> None:
@@ -199,9 +201,9 @@ def row_panels(rows: ArmRows, count: int, width: float) -> "tuple[Figure, list[A
 def legend_of(compared: Iterable[Comparison | None]) -> list[Mark]:
     """Return the marks to explain: those of the verdicts that are drawn, then the dots of seeds."""
     verdicts = dict.fromkeys(mark_of(made)._replace(word="") for made in compared if made is None or made.n)
-    words = {HELPS.shape: "helps", HURTS.shape: "hurts", REFERENCE.shape: REFERENCE.word}
-    ordered = sorted(verdicts, key=lambda mark: [*words, ""].index(mark.shape if mark.shape in words else ""))
-    return [*(mark._replace(word=words.get(mark.shape, "no verdict")) for mark in ordered), SEED]
+    words = {mark[:3]: mark.word for mark in (HELPS, HURTS, REFERENCE, NOTHING)}
+    ordered = sorted(verdicts, key=lambda mark: [*words, mark[:3]].index(mark[:3]))
+    return [*(mark._replace(word=words.get(mark[:3], "no verdict")) for mark in ordered), SEED]
 
 
 def draw_legend(figure: "Figure", marks: Sequence[Mark], columns: int = 0) -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from bagoftricks.report.pictures.registry import PICTURES, study_picture
@@ -9,10 +11,13 @@ CELLS = {"baseline": 0.0, "cosine": 8.0, "mixup": 2.0, "cosine + mixup": 12.0}
 NOISE = {"baseline": (0.1, -0.1, 0.0), "cosine": (0.0, 0.1, -0.1), "mixup": (-0.1, 0.0, 0.1)}
 
 
-def factorial(design="factorial", seeds=3, noise=1, **about):
+def factorial(design="factorial", seeds=3, noise=1, gains=1.0, chosen_resolve=None, **about):
     arms = [SavedArm(label=k, tricks={t: {} for t in k.split(" + ") if t != "baseline"}) for k in CELLS]
-    tops = {k: [60 + cell + noise * NOISE.get(k, (0, 0, 0))[s] + s for s in range(seeds)] for k, cell in CELLS.items()}
-    return study(tops, arms=arms, design=design, **about)
+    tops = {
+        k: [60 + gains * cell + noise * NOISE.get(k, (0, 0, 0))[s] + s for s in range(seeds)]
+        for k, cell in CELLS.items()
+    }
+    return replace(study(tops, arms=arms, design=design, **about), chosen_resolve=chosen_resolve)
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +48,8 @@ def test_the_matrix_has_interactions_under_main_effects_and_stands_next_to_the_i
 
 def test_an_effect_that_does_not_stand_has_an_open_mark():
     drawing = study_picture("effects", factorial(noise=20))
-    rows = {row[0]: row[4] for row in drawing.numbers.rows}
-    stands = {name for name, p in rows.items() if p <= 0.05}
+    rows = {row[0]: row[5] for row in drawing.numbers.rows}
+    stands = {name for name, verdict in rows.items() if verdict in ("helps", "hurts")}
     axes = drawing.figure.axes[0]
     assert len(marks(axes, "^", filled=True)) == len(stands)
     assert len(marks(axes, "o", filled=False)) == 3 - len(stands) > 0
@@ -57,9 +62,24 @@ def test_aliased_effects_are_marked_and_explained():
     drawing = study_picture("effects", half)
     assert any(text.startswith("cosine *") for text in texts(drawing))
     assert "* aliased" in drawing.caption
-    assert drawing.numbers.rows[0][5] == "mixup"
+    assert drawing.numbers.rows[0][6] == "mixup"
 
 
 def test_other_studies_have_no_effects():
     assert PICTURES["effects"].lacking(study({"plain": [1.0, 2.0]})).startswith("the study is no factorial design")
-    assert "two seeds or more" in PICTURES["effects"].lacking(factorial(seeds=1))
+
+
+def test_one_seed_that_leaves_nothing_over_has_effects_without_intervals():
+    drawing = study_picture("effects", factorial(seeds=1))
+    assert drawing.numbers.rows[0][1:4] == (pytest.approx(9.0), None, None)
+    assert "Nothing tells their noise: no intervals." in drawing.caption
+
+
+def test_an_effect_too_small_to_matter_has_a_filled_circle():
+    drawing = study_picture("effects", factorial(chosen_resolve=2.0))
+    row = {row[0]: row[5] for row in drawing.numbers.rows}
+    assert row["cosine x mixup"] == "better together"  # it stands, so it is told as such
+    small = study_picture("effects", factorial(gains=0.01, chosen_resolve=2.0))
+    assert {row[5].partition(" above")[0] for row in small.numbers.rows} == {"no effect"}
+    assert len(marks(small.figure.axes[0], "o", filled=True)) == 3
+    assert "no effect" in texts(small)
