@@ -26,7 +26,7 @@ class Score:
         return f"{self.name} points" if self.unit == "points" else f"{self.unit} of {self.name}"
 
 
-COMPARED = {
+SCORES_BY_KEY = {
     score.key: score
     for score in [
         Score(TOP1, "top-1"),
@@ -46,16 +46,16 @@ COMPARED = {
 
 def check_score(key: str) -> None:
     """Raise UserError unless runs can be compared in what ``key`` names."""
-    if key not in COMPARED:
-        near = did_you_mean(key, COMPARED)
-        raise UserError(f"score={key}: runs are not compared in that{near} (one of {', '.join(COMPARED)})")
+    if key not in SCORES_BY_KEY:
+        near = did_you_mean(key, SCORES_BY_KEY)
+        raise UserError(f"score={key}: runs are not compared in that{near} (one of {', '.join(SCORES_BY_KEY)})")
 
 
 def score_of(key: str, measure: Measure) -> Score:
     """Return the score of a key; without one, top-1, or the time to the measure's accuracy."""
     if key:
-        return COMPARED[key]
+        return SCORES_BY_KEY[key]
     if measure.target is None:
-        return COMPARED[TOP1]
+        return SCORES_BY_KEY[TOP1]
     name = f"time to {100 * measure.target:g} % top-1"
     return Score(TIME, name, "s", higher_is_better=False, resolve=1.0)

@@ -11,7 +11,7 @@ from bagoftricks.errors import LOSS_FAILURE, UserError, did_you_mean
 from bagoftricks.report import dawnbench
 from bagoftricks.report.column import Column
 from bagoftricks.report.dawnbench import NO_MEASURE, TIME, Measure
-from bagoftricks.report.score import COMPARED, Score, check_score, score_of
+from bagoftricks.report.score import SCORES_BY_KEY, Score, check_score, score_of
 from bagoftricks.report.study_parts import SavedArm, SavedStudy, StudyRow, load_study
 from bagoftricks.report.study_robustness import (
     ROBUSTNESS,
@@ -242,7 +242,7 @@ def study_rows(results: StudyResults, columns: Sequence[str]) -> list[StudyRow]:
     """Return one row per arm: summaries by column, published values, and comparisons, also by mCE if it is shown."""
     measure, compared = results.measure, results.comparisons
     by_mce = "mce" in columns and results.score.key != "mce" and not results.is_factorial
-    robust = results.compared_in(COMPARED["mce"]) if by_mce else {}
+    robust = results.compared_in(SCORES_BY_KEY["mce"]) if by_mce else {}
     rows = []
     for arm in results.study.arms:
         found = list(results.records[arm.label].values())

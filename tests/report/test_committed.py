@@ -1,5 +1,6 @@
 """The committed studies: their tables are those of their records, and so is the table that the README opens with."""
 
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ STORES = sorted(path.parent for path in (ROOT / "results").glob("*/*/runs/studie
 
 
 def cells(line):
-    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+    return [unescape(cell.strip()) for cell in line.strip().strip("|").split("|")]
 
 
 @pytest.mark.parametrize("runs", STORES, ids=lambda path: path.parent.name)

@@ -27,7 +27,7 @@ from bagoftricks.report.pictures.style import (
     new_figure,
 )
 from bagoftricks.report.robustness import describe_evaluation
-from bagoftricks.report.score import COMPARED
+from bagoftricks.report.score import SCORES_BY_KEY
 from bagoftricks.report.study_robustness import robustness_result
 from bagoftricks.statistics.paired import Comparison, Summary, summarise
 from bagoftricks.store.robustness import SEVERITY_LEVELS, RobustnessScores
@@ -62,7 +62,7 @@ def _scores(of: Material) -> ByArmAndSeed:
 def draw_corruptions(of: Material, width: float) -> Drawing:
     """Draw the error by severity, the errors by corruption, and next to these the mean error with its interval."""
     scores = _scores(of)
-    compared = of.results.compared_in(COMPARED["mce"])
+    compared = of.results.compared_in(SCORES_BY_KEY["mce"])
     rows = arm_rows(list(scores), 18)
     beside = width >= SIDE_BY_SIDE
     tall, legend = rows.inches + 0.5, 0.17 * (1 + min(len(scores), MOST_TOGETHER) / 2)
