@@ -111,7 +111,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Chance:
-    """Chance alone where no arm of a layout differs: law of the largest |t| and of the inequality, and the variance's dof."""
+    """Chance alone where no arm differs: the laws of the largest |t| and of the inequality, and the variance's dof."""
 
     largest: FloatArray  # |t| of the largest comparison, ascending
     inequality: FloatArray  # ascending

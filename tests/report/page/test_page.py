@@ -1,6 +1,8 @@
 """The page of a study: what it says, that nothing breaks out of it, and its size."""
 
+import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bagoftricks.report.page.elements import element
-from bagoftricks.report.page.findings import findings, warnings
+from bagoftricks.report.page.findings import ReportedStudy, findings, warnings
 from bagoftricks.report.page.sections import run_anchor
 from bagoftricks.report.page.whole_page import is_ours, load_report, whole_page
 from bagoftricks.study.lock import read_lock
@@ -212,3 +214,40 @@ def test_a_page_carries_the_locks_of_its_studies(tmp_path):
 def test_a_live_page_may_ask_its_own_server_alone(store):
     outline = Outline(whole_page(load_report(store, ["made"], ""), live=True, pictures=False))
     assert [value for value in outline.values("content") if "connect-src 'self'" in value]
+
+
+def factorial_store(root, tops):
+    """A 2 x 2 study of cosine and ema: the mean of each arm over three seeds, with a little noise."""
+    noise = (0.1, -0.1, 0.0)
+    arms = {
+        label: [top + seed + noise[(at + seed) % 3] for seed in range(3)]
+        for at, (label, top) in enumerate(tops.items())
+    }
+    store = make_study(root, arms, design="factorial", factors=[["cosine"], ["ema"]])
+    path = root / "studies/made.json"
+    saved = json.loads(path.read_text())
+    for one in saved["arms"]:
+        one["on"] = [] if one["label"] == "baseline" else one["label"].split("+")
+    path.write_text(json.dumps(saved))
+    return store
+
+
+def test_a_factorials_sentences_and_page_have_its_effects_first(tmp_path):
+    store = factorial_store(tmp_path, {"baseline": 70.0, "cosine": 74.0, "ema": 70.0, "cosine+ema": 74.1})
+    found, _ = said(store)
+    assert "Helps (3 effects tested together): cosine by +4." in found
+    assert "against baseline" not in found  # arms are plain means
+    assert "No effect of a size that matters: ema (above 0." in found
+    text = page_of(store, "made")
+    assert text.index(">Effects<") < text.index('id="s1-results"')
+    assert "better together" not in text
+
+
+def test_an_undecided_effect_is_told_with_what_the_study_sees(tmp_path):
+    store = factorial_store(tmp_path, {"baseline": 70.0, "cosine": 70.1, "ema": 70.0, "cosine+ema": 70.0})
+    results = replace(load_report(store, ["made"], "").studies[0].results, chosen_resolve=0.01)
+    found = " ".join(findings(ReportedStudy(results)))
+    assert "No effect stands (3 effects tested together)." in found
+    assert re.search(
+        r"Undecided, which does not show that they do nothing \(the study sees 0\.\d+ top-1 points\): ", found
+    )
