@@ -8,9 +8,10 @@ All arms share their noise (``layout.py``) if a test of equal variances allows. 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from scipy import special, stats  # type: ignore[import-untyped]
+from scipy import special  # type: ignore[import-untyped]
 from scipy.optimize import brentq  # type: ignore[import-untyped]
 
 from bagoftricks.statistics.layout import Chance, Layout, chance
@@ -61,7 +62,10 @@ def pair_tests(scores: Scored, differences: Mapping[TwoArms, FloatArray], alpha:
 def _layout(scores: Scored, labels: Sequence[str], pairs: Sequence[TwoArms]) -> Layout:
     seeds, at = _seeds(scores, labels), {label: index for index, label in enumerate(labels)}
     seen = tuple(tuple(seed in scores[label] for seed in seeds) for label in labels)
-    return Layout(seen, tuple((at[one], at[other]) for one, other in pairs))
+    return _cached_layout(seen, tuple((at[one], at[other]) for one, other in pairs))
+
+
+_cached_layout = lru_cache(maxsize=64)(Layout)
 
 
 def _values(scores: Scored, labels: Sequence[str], layout: Layout) -> FloatArray:
@@ -125,7 +129,7 @@ def _t_test(
     """Return the paired t-test with that variance, corrected for the number of tests (Bonferroni)."""
     n, estimate = len(differences), float(differences.mean())
     dof, error = n - 1 + borrowed, math.sqrt(variance / n)
-    p = min(1.0, tested * float(2 * stats.t.sf(abs(estimate) / error, dof)))
-    margin = error * float(stats.t.isf(alpha / (2 * tested), dof))
+    p = min(1.0, tested * float(2 * special.stdtr(dof, -abs(estimate) / error)))
+    margin = -error * float(special.stdtrit(dof, alpha / (2 * tested)))
     power = Power(one_test(), math.sqrt(variance), dof / (n - 1), alpha / tested)
     return PairTest(estimate, margin, p, noise, n, power)

@@ -161,6 +161,19 @@ def test_one_seed_that_the_effects_use_up_is_judged_by_lenths_pseudo_error():
     assert {effect.noise for effect in effects.rows} == {"Lenth"}
 
 
+def test_one_degree_of_freedom_of_one_seed_is_no_noise_to_judge_by():
+    # 2^3: six effects and a mean of eight runs.
+    assert factorial_effects(runs(subsets(TRICKS[:3]), noise(), seeds=[0]), TRICKS[:3]).noise == "Lenth"
+
+
+def test_effects_of_different_precision_have_no_pseudo_error_in_common():
+    # 3 x 2 x 2 runs of one seed leave two degrees of freedom; a factor of two levels is known better than alternatives.
+    sets = [frozenset({*on, *more}) for on in subsets(["cosine", "ema"]) for more in ((), ("mixup",), ("cutmix",))]
+    found = factorial_effects(runs(sets, noise(), seeds=[0]), [("mixup", "cutmix"), "cosine", "ema"])
+    assert (found.noise, len(found.rows)) == (None, 9)
+    assert {(row.low, row.verdict) for row in found.rows} == {(None, "")}
+
+
 def test_too_few_effects_of_one_seed_have_no_noise():
     scores = runs(design(fracfact("a b ab"), TRICKS[:3]), noise(), seeds=[0])
     effects = factorial_effects(scores, TRICKS[:3])
@@ -280,6 +293,22 @@ def test_what_is_partly_aliased_gets_no_number_and_leaves_the_rest_alone():
     # With a pair of others that is never off, neither model has all: the larger one is shown.
     always = [(on | {"cosine"}, seed, score) for on, seed, score in scores]
     assert factorial_effects(always, [*tricks, "cosine"]).main_effects_only
+
+
+def test_interactions_that_cannot_be_told_apart_are_no_noise_of_the_rest():
+    # Plackett and Burman's twelve runs and their mirror images: main effects are clear of pairs; 15 pairs, 11 means.
+    six, rows = EIGHT[:6], pbdesign(11)[:, :6]
+    draw = noise(sd=0.01)
+    sets = design(np.vstack([rows, -rows]), six)
+    scores = runs(sets, lambda on, s: draw(on, s) + 9 * ({"trick0", "trick1"} <= on) + ("trick2" in on), seeds=[0])
+    found = factorial_effects(scores, six)
+    assert (found.noise, found.main_effects_only) == ("residuals", False)
+    mains = by_tricks(found)
+    assert [mains[trick,].estimate for trick in six] == pytest.approx([4.5, 4.5, 1, 0, 0, 0], abs=0.05)
+    assert mains["trick2",].high - mains["trick2",].low < 0.1
+    # Pairs get no number, as none stands for them all.
+    assert [row.estimate for row in found.rows[6:]] == [None]
+    assert len(found.rows[6].aliased_with) == 14
 
 
 def test_plackett_and_burman_give_main_effects_alone_and_say_so():
