@@ -1,0 +1,1 @@
+"""Simulated studies whose truth is known, through the functions that make the tables: ``scripts/simulate``."""
