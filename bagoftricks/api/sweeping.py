@@ -36,9 +36,9 @@ def sweep(*overrides: str, plan: bool = False, **settings: Any) -> "Study | pd.D
     """Train the runs of a study that are missing, as ``bot-sweep`` does; return the study.
 
     Its own settings are those of the command: ``design=`` with ``tricks=[...]``, ``experiment=`` or ``from_=FILE``;
-    ``seeds=3`` or ``seeds=[0, 7]``; ``name=``, ``slots=``, ``retry=``. All others, and ``overrides``, are those of
-    ``train`` and hold for each run. With ``plan=True`` nothing is trained: the result is a frame of the runs and their
-    states; its ``attrs`` estimate the ``seconds`` of those that are missing.
+    ``seeds=3``, ``seeds=[0, 7]`` or, until decided, ``seeds="3..20"``; ``name=``, ``slots=``, ``retry=``. All others,
+    and ``overrides``, are those of ``train`` and hold for each run. With ``plan=True`` nothing is trained: the result
+    is a frame of the runs and their states; its ``attrs`` estimate the ``seconds`` of those that are missing.
 
     A run that fails raises nothing: ``notes`` of the study name it. Raises ``errors.UserError`` for what cannot be
     planned as given.

@@ -35,14 +35,10 @@ COMMANDS = {
         "train the runs of a study that are missing, then print its table",
         (
             ("bot-sweep experiment=bag_of_tricks/table5 scale=laptop seeds=3", ""),
-            ("bot-sweep design=stack 'tricks=[resnet_d,mixup]' seeds=3 data=cifar10", ""),
-            ("bot-sweep design=factorial 'tricks=[cosine,mixup]' plan=true", ""),
+            ("bot-sweep design=stack 'tricks=[resnet_d,mixup]' seeds=3..20 data=cifar10", ""),
             ("bot-sweep from=page.html data.root=FOLDER", "the runs of a page, here"),
         ),
-        (
-            "Any setting of bot-train holds for all arms. hydra/launcher=joblib, submitit_slurm, submitit_local or ray "
-            "starts jobs, slots= at a time.",
-        ),
+        ("Any setting of bot-train holds for all arms. hydra/launcher=NAME starts jobs.",),
         ("sweep_arguments.py", "Sweep"),
     ),
     "bot-eval": Command(

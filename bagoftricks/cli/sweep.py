@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bagoftricks.cli.app import DONE, FAILED, INTERRUPTED, explain, is_users, run_command
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from bagoftricks.store.store import Store
     from bagoftricks.study.arms import Arm
     from bagoftricks.study.lock import Lock
+    from bagoftricks.study.look_history import Looks
     from bagoftricks.study.plan import Plan, PlannedRun
 
 
@@ -82,6 +84,7 @@ def swept_study(sweep: Sweep, arguments: Sequence[str]) -> SweptStudy:
         raise UserError(f"no arm of {sweep.experiment or sweep.from_} can run yet (above)")
     base = compose_settings(split_parameters(overrides)[0])
     about = {**about, "command": shlex.join(["bot-sweep", *arguments])}
+    about |= {} if sweep.resolve is None else {"resolve": sweep.resolve}
     name = sweep.name or (study_name(sweep.experiment, sweep.scale) if sweep.experiment else str(sweep.design))
     if base.logger and base.log_group is None:
         overrides = (*overrides, f"log_group={name}")
@@ -197,6 +200,10 @@ def show_plan(plan: "Plan", study: SweptStudy) -> None:
 
     seconds = seconds_each(plan, study.store)
     show_result(plan_table(plan, study.store, seconds, study.sweep.slots, study.base.format, terminal_fit()))
+    if study.sweep.looks:
+        from bagoftricks.cli.sweep_looks import plan_line
+
+        say("bot-sweep", plan_line(plan, study.sweep.looks))
 
 
 def seconds_each(plan: "Plan", store: "Store") -> float | None:
@@ -221,21 +228,35 @@ def run_missing(plan: "Plan", study: SweptStudy) -> int:
 
 
 def train_missing(plan: "Plan", study: SweptStudy) -> "list[PlannedRun]":
-    """Train what is missing; return the runs of the plan, each once."""
-    from bagoftricks.cli.sweep_view import StudyView
-    from bagoftricks.report.study_parts import load_study
-    from bagoftricks.store.checkpoints import remove_leftovers
-    from bagoftricks.store.store import RunState
-    from bagoftricks.study.estimate import seconds_from_records
-    from bagoftricks.study.launch import run_here, run_in_workers
-    from bagoftricks.study.plan import replaced_arms, save_study, states
+    """Train what is missing, look by look if seeds are planned so; return the runs, each once."""
+    from bagoftricks.study.look_history import former_looks
+    from bagoftricks.study.plan import replaced_arms
 
     store, name, sweep = study.store, study.name, study.sweep
     store.writable()
     lost = replaced_arms(store, name, plan)
     if lost and sweep.design != "greedy":  # whose arms are made step by step
         say("bot-sweep", f"the study {name} had other arms ({', '.join(lost)}): it is replaced; name=NAME keeps both")
-    save_study(store, name, plan, study.about)
+    looks = former_looks(store, name, plan).planned(sweep.looks or [len(plan.seeds)])
+    if sweep.looks:
+        from bagoftricks.cli.sweep_looks import train_in_looks
+
+        return train_in_looks(plan, looks, store, name, partial(train_planned, study), stop=sweep.stop)
+    return train_planned(study, plan, looks)
+
+
+def train_planned(study: SweptStudy, plan: "Plan", looks: "Looks") -> "list[PlannedRun]":
+    """Save the study, train the runs of the plan that are missing, and count that as a look; return them, each once."""
+    from bagoftricks.cli.sweep_view import StudyView
+    from bagoftricks.report.study_parts import load_study
+    from bagoftricks.store.checkpoints import remove_leftovers
+    from bagoftricks.store.store import RunState
+    from bagoftricks.study.estimate import seconds_from_records
+    from bagoftricks.study.launch import run_here, run_in_workers
+    from bagoftricks.study.plan import save_study, states, stopped_runs
+
+    store, name, sweep = study.store, study.name, study.sweep
+    save_study(store, name, plan, {**study.about, **asdict(looks)})
     before = states(plan, store)
     if sweep.retry == "failed":
         for run_id in [run_id for run_id, state in before.items() if state is RunState.FAILED]:
@@ -254,13 +275,15 @@ def train_missing(plan: "Plan", study: SweptStudy) -> "list[PlannedRun]":
             run_here(todo, view)
         else:
             run_in_workers(todo, view, slots=sweep.slots, time_limit=sweep.time_limit)
+    if not stopped_runs(first.values(), store):
+        save_study(store, name, plan, {**study.about, **asdict(looks.after(len(plan.seeds)))})
     return list(first.values())
 
 
 def how_it_ended(runs: "Sequence[PlannedRun]", store: "Store") -> int:
     """Say which runs failed, were interrupted, or lack their evaluation; the exit status."""
     from bagoftricks.store.store import RunState
-    from bagoftricks.study.plan import state_of
+    from bagoftricks.study.plan import state_of, stopped_runs
 
     at = {run.id: state_of(run, store) for run in runs}
     failed = [run for run in runs if at[run.id] is RunState.FAILED]
@@ -272,8 +295,7 @@ def how_it_ended(runs: "Sequence[PlannedRun]", store: "Store") -> int:
         say("bot-sweep", f"{len(failed)} runs failed; retry=failed trains them again")
     if unevaluated:
         say("bot-sweep", f"{len(unevaluated)} evaluations failed; the same command tries them again")
-    stopped = [run for run in runs if at[run.id] not in (RunState.DONE, RunState.FAILED) and run not in unevaluated]
-    if stopped:
+    if stopped := stopped_runs(runs, store):
         say("bot-sweep", f"{len(stopped)} runs were interrupted: type the same command again to resume")
     name_left_out("bot-sweep", store.damaged)
     return INTERRUPTED if stopped else FAILED if failed or unevaluated or store.damaged else DONE

@@ -19,10 +19,12 @@ NUMBERS: dict[str, tuple[type, float, float]] = {  # bot-sweep's own: kind, leas
     "slots": (int, 0, 1024),
     "time_limit": (float, 0.001, 1e9),
     "floor": (float, 0.0, 1e9),
+    "resolve": (float, 1e-6, 1e9),
     "target": (float, 0.0, 1.0),
     "price_per_hour": (float, 0.0, 1e9),
 }
 SEEDS_AT_MOST = 1000
+STOPS = ("arm", "study")  # what ends once it is decided
 OF_DESIGNS = ("tricks", "max_tricks", "max_arms", "runs", "resolution", "fold", "floor")
 OF_AN_EXTENSION = ("extend", "fold", "runs", "plan", "slots", "time_limit", "retry")
 OF_THE_STUDY = ("experiment", "scale", "design", "seeds", "metric", "target", *OF_DESIGNS)
@@ -43,7 +45,11 @@ class Sweep:
     tricks: tuple[str, ...] = ()
     """of the design: [a,b(key=value)]; a+b: as one; a|b: either"""
     seeds: tuple[int, ...] = (0,)
-    """3: the seeds 0, 1 and 2 of every arm; [0,7]: these two"""
+    """3: seeds 0, 1, 2; [0,7]: these two; 3..20: until decided"""
+    resolve: float | None = None
+    """difference that matters, in points; below it: no effect"""
+    stop: str | None = None
+    """seeds=3..20: arm, once it is decided; study, once all are"""
     max_tricks: int | None = None
     """factorial: only sets of up to this many tricks"""
     max_arms: int = 512
@@ -76,6 +82,7 @@ class Sweep:
     """failed: train failed runs again"""
     skip: bool = False
     """true: leave out arms that cannot run, instead of stopping"""
+    looks: tuple[int, ...] = ()  # numbers of seeds at which seeds=3..20 is judged
     launcher: tuple[str, ...] = ()  # overrides of hydra/launcher
     overrides: tuple[str, ...] = ()
 
@@ -87,7 +94,7 @@ class Sweep:
 
 def parse(arguments: Sequence[str]) -> Sweep:
     """bot-sweep's own settings; the others go to the runs."""
-    own = {f.name.rstrip("_") for f in fields(Sweep)} - {"overrides", "launcher"}
+    own = {f.name.rstrip("_") for f in fields(Sweep)} - {"overrides", "launcher", "looks"}
     given: Json = {}
     overrides = []
     for argument in arguments:
@@ -96,7 +103,7 @@ def parse(arguments: Sequence[str]) -> Sweep:
             meant = did_you_mean(argument.lstrip("-"), [f"{name}=" for name in own])
             raise UserError(f"'{argument}' is not key=value{meant} (bot-sweep --help)")
         if (name := key.lstrip("+")) in own:
-            given[name] = _value(name, value)
+            given |= _looks(value) if name == "seeds" and ".." in value else {name: _value(name, value)}
         elif key == "seed":
             raise UserError("seed= is for one run: type seeds=3, or seeds=[0,7]")
         elif key == "restart":
@@ -116,6 +123,10 @@ def parse(arguments: Sequence[str]) -> Sweep:
     for name in given:
         if name in OF_DESIGNS and ("experiment" in given or (name == "floor" and given.get("design") != "greedy")):
             raise UserError(f"{name}= belongs to {'design=greedy' if name == 'floor' else 'design='}: leave it out")
+    if "looks" in given and given.get("design") == "greedy":
+        raise UserError("seeds=A..B is for arms that are known beforehand: with design=greedy, type seeds=3")
+    if "stop" in given and "looks" not in given:
+        raise UserError("stop= is for a study that ends by itself: add seeds=3..20, or leave stop= out")
     if "experiment" not in given and "scale" in given:
         raise UserError("scale= belongs to experiment=: without one, type preset=cifar_laptop or other settings")
     launcher = tuple(override for override in overrides if is_launcher(override))
@@ -146,6 +157,8 @@ def _value(key: str, text: str) -> Any:
         return text.lower() == "true"
     if key == "retry" and text not in ("failed", "none"):
         raise UserError(f"retry={text}: must be failed or none")
+    if key == "stop" and text not in STOPS:
+        raise UserError(f"stop={text}: must be {' or '.join(STOPS)}{did_you_mean(text, STOPS)}")
     if key not in NUMBERS:
         return text
     kind, least, most = NUMBERS[key]
@@ -155,6 +168,19 @@ def _value(key: str, text: str) -> Any:
         raise UserError(f"{key}={text}: must be a {'whole ' if kind is int else ''}number") from None
     check_range(key, number, least, most)
     return number
+
+
+def _looks(text: str) -> Json:
+    """Return the seeds and the looks of ``3..20``."""
+    fewest, _, most = (part.strip() for part in text.partition(".."))
+    if not (fewest.isdecimal() and most.isdecimal()):
+        raise UserError(f"seeds={text}: must be the fewest and the most seeds, as seeds=3..20")
+    check_range("seeds", int(most), 0, SEEDS_AT_MOST)
+    if not 2 <= int(fewest) < int(most):
+        raise UserError(f"seeds={text}: must go up, from 2 seeds or more (one has no spread), as seeds=3..20")
+    from bagoftricks.study.look_history import planned_looks
+
+    return {"seeds": tuple(range(int(most))), "looks": planned_looks(int(fewest), int(most))}
 
 
 def _seeds(text: str) -> tuple[int, ...]:

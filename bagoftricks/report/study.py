@@ -217,7 +217,7 @@ def latex_study(
     if any(row.comparison for row in rows):
         caption += [against[:1].upper() + against[1:]] if against else []
         tested = any(row.comparison and row.comparison.noise for row in rows)
-        verdicts = "; their 95 % intervals hold together, and verdicts stand at 0.05" if tested else ""
+        verdicts = f"; their 95 % intervals hold together, and verdicts stand at {results.alpha:.3g}" if tested else ""
         caption.append(f"Differences are paired by seed{verdicts}")
     if results.study.source:
         caption.append(f"Paper: {results.study.source.rstrip('.')}")

@@ -13,6 +13,7 @@ from bagoftricks.store.record import Record
 from bagoftricks.store.store import STUDY_BYTES, RunState, Store
 from bagoftricks.study.plan import study_names, study_path
 
+MOST_LOOKED_AT = 10_000  # seeds: what more looks cost takes too long to simulate
 T = TypeVar("T")
 
 
@@ -77,6 +78,8 @@ class SavedStudy:
     score: str | None = None  # that the arms are compared in, None for the usual one
     resolve: float | None = None  # the difference that matters, in the unit of the score
     measure: Measure | None = None
+    looks: tuple[int, ...] = ()  # numbers of seeds at which it is judged, also those to come
+    judged: int = 0  # the last of them that it was judged at
     notes: tuple[str, ...] = ()
 
 
@@ -117,6 +120,8 @@ def read_study(whole: Json) -> SavedStudy:
     """Return the study of the fields of its file."""
     arms = [_known(SavedArm, arm) for arm in from_json(tuple[Json, ...], whole["arms"], "arms")]
     study = from_json(SavedStudy, {**_known(SavedStudy, whole), "arms": arms, "whole": whole})
+    if list(study.looks) != sorted({*study.looks}) or not all(0 < n <= MOST_LOOKED_AT for n in study.looks):
+        raise ValueError(f"looks must ascend, from 1 to {MOST_LOOKED_AT}")
     for seed in {seed for arm in study.arms for seed in arm.runs}:
         int(seed)
     return study

@@ -4,8 +4,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import combinations
 from statistics import mean, median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from bagoftricks.errors import LOSS_FAILURE, UserError, did_you_mean
 from bagoftricks.report import dawnbench
@@ -22,7 +23,7 @@ from bagoftricks.report.study_robustness import (
 from bagoftricks.report.table import COST, LATENCY, RESULT, TRAIN_SECONDS
 from bagoftricks.robustness.overlaps import record_overlaps
 from bagoftricks.statistics.noise import MODERATED, OWN, SHARED
-from bagoftricks.statistics.paired import Comparison, Summary, compare, summarise
+from bagoftricks.statistics.paired import ALPHA, Comparison, Summary, compare, summarise
 from bagoftricks.store.record import Record, Scores
 from bagoftricks.store.robustness import RobustnessResult
 from bagoftricks.store.store import Store
@@ -43,6 +44,15 @@ NOISES = {
     MODERATED: "each comparison's own, drawn towards the others', as the arms' noise differs",
     OWN: "each comparison's own",
 }
+
+
+class TestSettings(TypedDict):
+    """Settings of the tests of differences in a score."""
+
+    higher_is_better: bool
+    alpha: float
+    resolve: float
+    unit: str
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,22 @@ class StudyResults:
             return self.chosen_resolve
         own = self.study.resolve if self.score.key == (self.study.score or "top1") else None
         return self.score.resolve if own is None else own
+
+    @cached_property
+    def alpha(self) -> float:
+        """Largest p of a verdict: 0.05, or less if the study is judged at several looks, which share the error."""
+        looks, arms = self.study.looks, [arm for arm in self.study.arms if arm.runs]
+        if len(looks) < 2:
+            return ALPHA
+        from bagoftricks.statistics.looks import comparisons_alpha, effects_alpha
+
+        if self.is_factorial:
+            sizes = [len(levels) for levels in self.factors]
+            effects = sum(sizes) + sum(one * other for one, other in combinations(sizes, 2))
+            return effects_alpha(len(arms), min(effects, len(arms) - 1), looks, ALPHA)
+        at = {arm.label: position for position, arm in enumerate(arms)}
+        pairs = tuple((at[arm.label], at[str(arm.compare_to)]) for arm in arms if arm.compare_to in at)
+        return comparisons_alpha(len(arms), pairs, looks, ALPHA)
 
     @property
     def is_factorial(self) -> bool:
@@ -135,10 +161,7 @@ class StudyResults:
         runs = self.factor_runs() if self.is_factorial else []
         if len(runs) < 2:
             return Effects(())
-        score, resolve = self.score, self.resolve
-        found = factorial_effects(
-            runs, self.factors, higher_is_better=score.higher_is_better, resolve=resolve, unit=score.unit
-        )
+        found = factorial_effects(runs, self.factors, **self._test_settings(self.score))
         shares = shapley_shares(runs, self.factors)
         rows = (replace(effect, shapley=shares.get(" ".join(effect.tricks))) for effect in found.rows)
         return replace(found, rows=tuple(rows))
@@ -159,9 +182,13 @@ class StudyResults:
     def compared_in(self, score: Score) -> dict[str, Comparison]:
         """Return the comparisons by label in a score, corrected together."""
         scores, pairs = self.paired_scores(score)
+        return {comparison.label: comparison for comparison in compare(scores, pairs, **self._test_settings(score))}
+
+    def _test_settings(self, score: Score) -> TestSettings:
+        """Return the settings of the tests of differences in a score."""
         resolve = self.resolve if score == self.score else score.resolve
-        told = compare(scores, pairs, higher_is_better=score.higher_is_better, resolve=resolve, unit=score.unit)
-        return {comparison.label: comparison for comparison in told}
+        better, unit = score.higher_is_better, score.unit
+        return {"higher_is_better": better, "alpha": self.alpha, "resolve": resolve, "unit": unit}
 
     def paired_scores(self, score: Score) -> tuple[dict[str, dict[int, float]], list[tuple[str, str]]]:
         """Return the scores by label and seed, and which arms are compared. Times need all runs of both arms."""
@@ -327,6 +354,7 @@ def footer(results: StudyResults) -> list[str]:
         notes += [f"{what}: {'; '.join(said)}"] if said else []
     notes.append(f"seeds: {', '.join(map(str, study.seeds))}; ±: 95 % t intervals of each mean over seeds")
     notes += effect_notes(results) if results.is_factorial else comparison_notes(results)
+    notes += look_notes(results)
     if any(results.absent(arm.label) for arm in study.arms if results.records[arm.label]):
         notes.append("means are of the runs that finished: where runs diverged or failed, they are a selection")
     notes += dawnbench.notes(records, results.measure)
@@ -386,6 +414,23 @@ def _together(count: int, what: str) -> str:
         f"{count} {what}s tested together: their 95 % intervals all hold at once, and a verdict stands where one "
         "leaves out 0"
     )
+
+
+def look_notes(results: StudyResults) -> list[str]:
+    """Return at which numbers of seeds the study is judged, and what that costs; nothing if it costs nothing."""
+    if results.alpha == ALPHA:
+        return []
+    looks, judged = results.study.looks, results.study.judged
+    past, ahead = [n for n in looks if n <= judged], [n for n in looks if n > judged]
+    told = [f"{what} with {seeds_in_words(of)} seeds" for what, of in (("judged", past), ("planned", ahead)) if of]
+    need = f"a verdict needs p <= {results.alpha:.3g} in place of {ALPHA:g}"
+    return [f"looks: {', '.join(told)}: {need}, and 95 % intervals hold at all looks together"]
+
+
+def seeds_in_words(numbers: Sequence[int]) -> str:
+    """Return numbers as they are spoken: ``3, 5 and 8``."""
+    *others, last = map(str, numbers)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 VERDICTS = (

@@ -30,14 +30,13 @@ from bagoftricks.statistics.layout import Layout
 from bagoftricks.statistics.lenth import FEWEST_EFFECTS, lenth_critical, lenth_p_value, pseudo_error
 from bagoftricks.statistics.max_t import FloatArray, largest_of
 from bagoftricks.statistics.noise import ROUNDING
-from bagoftricks.statistics.paired import HELPS, HURTS, RESOLVE, Interval, require_finite
+from bagoftricks.statistics.paired import ALPHA, HELPS, HURTS, RESOLVE, Interval, require_finite
 from bagoftricks.statistics.power import standard_effect
 
 ScoredRun = tuple[frozenset[str], int, float]  # the levels that are on, the seed, the score
 Term = tuple[str, ...]  # ("mixup",) is a main effect, ("cosine", "mixup") an interaction, () the mean
 FactorLevels = tuple[str, ...]  # levels of a factor that exclude each other, next to off; most factors have one
 
-ALPHA = 0.05  # share of designs without any effect that may give a verdict
 DEPENDENT = 1e-8  # entries of a projection, where they are not 0, are far larger: columns hold 1 and -1
 ENOUGH_DOF = 5  # of the noise between seeds, or of one seed's residuals; with less, the other estimate is tried
 TOGETHER, APART = "better together", "worse together"  # verdicts on an interaction
@@ -93,26 +92,39 @@ def factorial_effects(
     runs: Sequence[ScoredRun],
     factors: Sequence[str | FactorLevels],
     *,
-    interactions: bool = True,
     higher_is_better: bool = True,
+    alpha: float = ALPHA,
     resolve: float = RESOLVE,
     unit: str = "points",
 ) -> Effects:
     """Return main effects, then two-way interactions, of a full or fractional factorial design.
 
     A design that cannot tell main effects from interactions, but estimates main effects alone, as Plackett and
-    Burman's, has those only, and says so; so does one whose ``interactions`` are left out. What the model leaves out is
-    aliased with what it holds and is not named. ``resolve`` and ``unit`` are as for ``compare``.
+    Burman's, has those only, and says so. What the model leaves out is aliased with what it holds and is not named.
+    ``alpha``, ``resolve`` and ``unit`` are as for ``compare``.
     """
+    levels = _levels(runs, factors)
+    mains, both = (_Model(runs, levels, interactions=interactions) for interactions in (False, True))
+    model = mains if len(both.known_mains) < len(mains.known_mains) else both
+    return _told(model, model is mains, higher_is_better, alpha, resolve, unit)
+
+
+def main_effects(runs: Sequence[ScoredRun], factors: Sequence[str | FactorLevels]) -> Effects:
+    """Return the main effects alone, of a design whose interactions are taken for nothing; more is better."""
+    model = _Model(runs, _levels(runs, factors), interactions=False)
+    return _told(model, True, True, ALPHA, RESOLVE, "points")
+
+
+def _levels(runs: Sequence[ScoredRun], factors: Sequence[str | FactorLevels]) -> list[FactorLevels]:
     levels = [(factor,) if isinstance(factor, str) else tuple(factor) for factor in factors]
     _require_runs(runs, [level for factor in levels for level in factor])
-    mains = _Model(runs, levels, interactions=False)
-    model = _Model(runs, levels, interactions=True) if interactions else mains
-    if model is not mains and len(model.known_mains) < len(mains.known_mains):
-        model = mains
-    rows = model.effects(higher_is_better, ALPHA, resolve, unit)
+    return levels
+
+
+def _told(model: "_Model", only: bool, higher_is_better: bool, alpha: float, resolve: float, unit: str) -> Effects:
+    rows = model.effects(higher_is_better, alpha, resolve, unit)
     noise = model.noise if any(row.noise for row in rows) else None
-    return Effects(tuple(rows), noise, model.dof if noise else None, main_effects_only=model is mains)
+    return Effects(tuple(rows), noise, model.dof if noise else None, main_effects_only=only)
 
 
 class _Design:

@@ -93,7 +93,10 @@ class Layout:
 
         An arm that shares no seed with another tells nothing of its noise: it has the shared one.
         """
-        squares = (self.residuals(values) ** 2).sum(-1)
+        return self.variances_of((self.residuals(values) ** 2).sum(-1))
+
+    def variances_of(self, squares: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the same from the sum of squared residuals of each arm: (..., arms)."""
         shared = squares.sum(-1, keepdims=True) / self.dof
         known = self.arm_dof > SINGULAR
         own = np.where(known, squares / np.where(known, self.arm_dof, 1), shared)

@@ -23,6 +23,7 @@ from bagoftricks.statistics.noise import ROUNDING, PairTest, pair_tests
 from bagoftricks.statistics.power import MOST_SEEDS, Power
 
 HELPS, HURTS, NO_EFFECT, UNDECIDED, IDENTICAL = "helps", "hurts", "no effect", "undecided", "identical"
+ALPHA = 0.05  # share of tables without any effect that may give a verdict
 RESOLVE = 0.5  # points: the difference that matters, unless the user says which does
 
 
@@ -72,7 +73,7 @@ def compare(
     pairs: Sequence[tuple[str, str]],
     *,
     higher_is_better: bool = True,
-    alpha: float = 0.05,
+    alpha: float = ALPHA,
     resolve: float = RESOLVE,
     unit: str = "points",
 ) -> list[Comparison]:
@@ -96,7 +97,7 @@ def compare(
 
 
 def powers(
-    scores: Mapping[str, Mapping[int, float]], pairs: Sequence[tuple[str, str]], alpha: float = 0.05
+    scores: Mapping[str, Mapping[int, float]], pairs: Sequence[tuple[str, str]], alpha: float = ALPHA
 ) -> dict[tuple[str, str], Power]:
     """Return what each tested comparison would find by the number of seeds."""
     return {pair: test.power for pair, test in _tests(scores, pairs, alpha)[1].items()}

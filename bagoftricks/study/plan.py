@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -222,6 +222,13 @@ def state_of(run: PlannedRun, store: Store) -> RunState:
     if record is not None and record.evaluation(run.evaluation) is not None:
         return state
     return RunState.RUNNING if is_live(store.folder(run.id) / LEASE) else RunState.UNEVALUATED
+
+
+def stopped_runs(runs: Iterable[PlannedRun], store: Store) -> list[PlannedRun]:
+    """Return the runs that are neither done nor failed: they were interrupted, or are trained elsewhere."""
+    at = [(run, state_of(run, store)) for run in runs]
+    left = [(run, state) for run, state in at if state not in (RunState.DONE, RunState.FAILED)]
+    return [run for run, state in left if not (state is RunState.UNEVALUATED and store.failed(run.id))]
 
 
 def replaced_arms(store: Store, name: str, plan: Plan) -> list[str]:

@@ -11,7 +11,7 @@ from pyDOE3 import fracfact, pbdesign
 from scipy import stats
 
 from bagoftricks.errors import UserError
-from bagoftricks.statistics.effects import Alias, factorial_effects, shapley
+from bagoftricks.statistics.effects import Alias, factorial_effects, main_effects, shapley
 from bagoftricks.statistics.lenth import lenth_critical, pseudo_error
 from bagoftricks.statistics.max_t import LargestT
 
@@ -142,7 +142,7 @@ def test_few_replicates_give_way_to_residuals_that_are_more():
     scores = runs(subsets(TRICKS[:2]), noise())
     assert (factorial_effects(scores, TRICKS[:2]).noise, factorial_effects(scores, TRICKS[:2]).dof) == ("replicates", 3)
     # Main effects leave one more: 4 degrees of freedom.
-    mains = factorial_effects(scores, TRICKS[:2], interactions=False)
+    mains = main_effects(scores, TRICKS[:2])
     assert (mains.noise, mains.dof) == ("residuals", 4)
 
 
@@ -266,14 +266,14 @@ def test_the_smallest_fraction_aliases_main_effects_with_interactions():
         (("cosine",), (Alias(("mixup", "ema")),)),
         (("ema",), (Alias(("mixup", "cosine")),)),
     ]
-    mains = factorial_effects(runs(sets, additive), TRICKS[:3], interactions=False)
+    mains = main_effects(runs(sets, additive), TRICKS[:3])
     assert [(e.tricks, e.aliased_with) for e in mains.rows] == [((trick,), ()) for trick in TRICKS[:3]]
     assert (effects.main_effects_only, mains.main_effects_only) == (False, True)
 
 
 def test_a_trick_that_is_never_off_or_goes_with_the_seed_is_aliased_with_the_mean():
     always = [(frozenset({"sam"} | on), seed, score) for on, seed, score in runs(subsets(["ema"]), additive)]
-    ema, sam = factorial_effects(always, ["ema", "sam"], interactions=False).rows
+    ema, sam = main_effects(always, ["ema", "sam"]).rows
     assert (ema.estimate, ema.aliased_with) == (pytest.approx(0.0), ())
     assert (sam.estimate, sam.p_adjusted, sam.aliased_with) == (None, None, (Alias(()),))
     by_seed = [(frozenset({"sam"} if seed else ()), seed, 1.0 * seed) for seed in (0, 1)]
@@ -317,7 +317,7 @@ def test_plackett_and_burman_give_main_effects_alone_and_say_so():
     rng = np.random.default_rng(0)
     scores = runs(sets, lambda on, seed: len(on & {"trick3"}) + rng.normal(0, 0.01))
     mains = factorial_effects(scores, tricks)
-    assert mains == factorial_effects(scores, tricks, interactions=False)
+    assert mains == main_effects(scores, tricks)
     assert mains.main_effects_only
     assert [e.estimate for e in mains.rows] == pytest.approx([0.0] * 3 + [1.0] + [0.0] * 7, abs=0.05)
     assert [e.tricks for e in mains.rows if e.stands] == [("trick3",)]
@@ -358,7 +358,7 @@ def test_effects_of_others_are_means_over_the_alternatives():
 
 def test_intervals_of_alternatives_are_those_of_differences_of_their_means():
     scores = runs(alternative_sets(), noise(), seeds=range(3))
-    effects = factorial_effects(scores, ALTERNATIVES, interactions=False)
+    effects = main_effects(scores, ALTERNATIVES)
     variance, dof = residual_variance(scores)
     assert (effects.noise, effects.dof) == ("replicates", pytest.approx(dof))
     # mixup and cutmix are each 6 runs against the 6 of neither, correlated by a half; cosine is 9 runs against 9.
@@ -379,7 +379,7 @@ def test_an_entry_of_two_tricks_is_one_level():
 def test_a_missing_run_leaves_effects_that_add_up_exact():
     scores = runs(subsets(TRICKS), additive)
     del scores[5]
-    found = factorial_effects(scores, TRICKS, interactions=False)
+    found = main_effects(scores, TRICKS)
     assert [effect.estimate for effect in found.rows] == pytest.approx(list(GAIN.values()), abs=1e-9)
     draws = np.random.default_rng(0).normal(size=31)
     rest = [(on, seed, score + draw) for (on, seed, score), draw in zip(scores, draws, strict=True)]

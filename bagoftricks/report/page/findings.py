@@ -100,10 +100,11 @@ def _extent(study: ReportedStudy) -> str:
     arms, records = study.results.study.arms, study.results.every_record
     done = sum(len(found) for found in study.results.records.values())
     seeds = len(study.results.study.seeds)
+    up_to = "up to " if any(0 < len(arm.runs) < seeds for arm in arms) else ""
     about = sorted({f"{r.data.name} with {r.model['name']}" for r in records})
     where = f" on {_named(about)}" if about else ""
     finished = f"{'all' if done == study.wanted else f'{done} of'} {counted(study.wanted, 'run')} finished"
-    text = f"{counted(len(arms), 'arm')}, {counted(seeds, 'seed')}{where}: {finished}."
+    text = f"{counted(len(arms), 'arm')}, {up_to}{counted(seeds, 'seed')}{where}: {finished}."
     without = [row.label for row in study.rows if not row.n]
     return f"{text} Without any run: {_named(without)}." if without else text
 
@@ -173,8 +174,9 @@ def warnings(study: ReportedStudy) -> list[str]:
         found.append("One seed only for every arm, so no interval and no conclusion.")
     elif single:
         found.append(f"One seed only, so no interval and no conclusion: {_named(single)}.")
-    seeds = len(results.study.seeds)
-    short = [f"{row.label} ({row.n} of {seeds})" for row in study.rows if 1 < row.n < seeds]
+    planned = {arm.label: len(arm.runs or results.study.seeds) for arm in results.study.arms}
+    rows = [(row.label, row.n, planned[row.label]) for row in study.rows]
+    short = [f"{label} ({n} of {wanted})" for label, n, wanted in rows if 1 < n < wanted]
     found += [f"Not with all seeds: {_named(short)}."] if short else []
     states = Counter(run.state for run in study.unfinished)
     if states:

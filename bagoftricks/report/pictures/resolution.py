@@ -32,7 +32,7 @@ class SeedNoise:
 def noise_of(of: Material) -> SeedNoise | None:
     """Return the noise of a study's differences, None without a comparison over two seeds that differ."""
     scores, pairs = of.results.paired_scores(of.results.score)
-    found = {} if of.results.is_factorial else powers(scores, pairs)
+    found = {} if of.results.is_factorial else powers(scores, pairs, of.results.alpha)
     if not found:
         return None
     n = max(of.comparisons[label].n for label, _ in found)
@@ -56,7 +56,7 @@ def draw_resolution(of: Material, width: float) -> Drawing:
     noise = noise_of(of)
     assert noise is not None  # lacks_resolution has looked
     most = next((seeds for seeds in MOST_SEEDS_DRAWN if seeds >= 2 * noise.n), 2 * noise.n)
-    rows = _rows(noise, most)
+    rows = _rows(noise, most, of.results.alpha)
     seeds, found, low, high, single = (list(column) for column in zip(*rows, strict=True))
     figure = new_figure(width, 3.1)
     axes = figure.add_subplot()
@@ -100,9 +100,9 @@ def _numbers(of: Material, noise: SeedNoise, lines: Sequence[Sequence[float]]) -
     return DrawnNumbers(("drawn", "seeds", unit, "from", "to", "single comparison"), tuple(rows))
 
 
-def _rows(noise: SeedNoise, most: int) -> list[tuple[int, float, float, float, float]]:
+def _rows(noise: SeedNoise, most: int, alpha: float) -> list[tuple[int, float, float, float, float]]:
     """Return for each number of seeds the difference that is found, its ends, and that of one comparison alone."""
-    alone = Power(one_test(), noise.sd, noise.power.dof)
+    alone = Power(one_test(), noise.sd, noise.power.dof, alpha)
     rows = []
     for seeds in range(2, most + 1):
         found, low, high = (noise.power.sees(seeds, sd) for sd in (noise.sd, noise.low, noise.high))
