@@ -10,7 +10,9 @@ from bagoftricks.statistics.effects import ScoredRun, factorial_effects
 from bagoftricks.statistics.noise import PairTest, pair_tests
 from bagoftricks.statistics.paired import compare
 from bagoftricks.study.designs import Size, make_arms
+from bagoftricks.study.look_history import planned_looks
 from tests.simulation.cells import TRUTHS, Cell, Counts, FloatArray, add, draws, kind
+from tests.statistics.growing import grow
 
 ALPHA = 0.05
 PILOT_RESOLVE = 1.5  # of the advice: some 12 to 20 seeds are needed to see it
@@ -168,4 +170,14 @@ def advice(cell: Cell, rng: Generator, studies: int) -> Counts:
         add(counts, "upper end is enough", reached[1] >= 0.8)
         add(counts, "lower end is enough", reached[0] >= 0.8)
         add(counts, "found by its upper end", rng.random() < reached[1])
+    return counts
+
+
+@kind
+def looks(cell: Cell, rng: Generator, studies: int) -> Counts:
+    """Count false verdicts at any look of studies without effects, whose arms stop once they are decided."""
+    grown = grow(cell.arms, planned_looks(3, cell.seeds), studies, seed=int(rng.integers(2**32)))
+    counts: Counts = Counter()
+    for measure, found in (("false verdict at any look", grown.claimed), ("all last intervals", grown.covered)):
+        counts[f"{measure}: hits"], counts[f"{measure}: of"] = round(found * studies), studies
     return counts

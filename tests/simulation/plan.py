@@ -17,17 +17,18 @@ SOME_RUNS = {("one_at_a_time", 6, 3), ("one_at_a_time", 11, 5), ("stack", 6, 3)}
 
 def all_cells() -> list[Cell]:
     """Return every cell, those of most interest first."""
-    return [cell for cell in [*_comparisons(), *_effects(), *_advice()] if cell.kind in KINDS]
+    return [cell for cell in [*_comparisons(), *_effects(), *_advice(), *_looks()] if cell.kind in KINDS]
 
 
 def quick_cells() -> list[Cell]:
-    """Return the cells of the quick form: the example's size, with each noise; the designs; the advice."""
+    """Return the cells of the quick form: the example's size, with each noise; the designs; the advice; looks."""
     few = {("one_at_a_time", 6, 3), ("one_at_a_time", 2, 3), ("stack", 6, 3), ("one_at_a_time", 31, 3)}
     return [
         cell
         for cell in all_cells()
         if (cell.kind == "comparisons" and (cell.design, cell.arms, cell.seeds) in few)
         or (cell.kind != "comparisons" and cell.noise == "normal" and cell.seeds in (1, 3))
+        or (cell.kind == "looks" and (cell.arms, cell.seeds) == (2, 8))
     ]
 
 
@@ -62,6 +63,10 @@ def _advice() -> list[Cell]:
         for arms, seeds, noise in product((2, 6), (3, 5), ("normal", "half the arms x2"))
         if arms > 2 or noise == "normal"
     ]
+
+
+def _looks() -> list[Cell]:
+    return [Cell("looks", "one_at_a_time", arms, seeds) for arms, seeds in product((2, 6, 11), (8, 20))]
 
 
 def _has_verdicts(*noises: str) -> Callable[[Cell], bool]:
@@ -114,6 +119,18 @@ PROMISES = (
         "found 4 sd",
         lambda cell: (cell.kind, cell.arms, cell.seeds, cell.noise, cell.missing) == ("comparisons", 6, 3, "normal", 0),
         0.9,
+    ),
+    Promise(
+        "false verdicts at any look in at most 5.5 % of studies that stop what is decided",
+        "false verdict at any look",
+        lambda cell: cell.kind == "looks",
+        high=0.055,
+    ),
+    Promise(
+        "all intervals hold after the last look, in 95 % of studies or more",
+        "all last intervals",
+        lambda cell: cell.kind == "looks",
+        0.95,
     ),
     Promise("no verdict contradicts its interval", "contradiction", lambda cell: cell.kind != "advice", high=0.0),
     Promise(

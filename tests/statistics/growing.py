@@ -1,9 +1,5 @@
-"""Simulation of studies that grow look by look and stop what is decided, with the tests of the package.
+"""Simulation of studies that grow look by look and stop what is decided, with the tests of the package."""
 
-``python -m tests.statistics.growing`` simulates the cells of ``CELLS`` in full and prints a table.
-"""
-
-import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -21,23 +17,6 @@ class Grown(NamedTuple):
     covered: float  # whose last intervals hold all truths
     found: float  # mean share of the real effects that were found
     seeds: float  # mean over arms and studies, but for the baseline
-
-
-class Cell(NamedTuple):
-    """Studies to simulate; effects are in the sd of a run, of the first arms after the baseline."""
-
-    arms: int
-    looks: tuple[int, ...]
-    effects: tuple[float, ...] = ()
-    resolve: float = 1.0
-
-
-CELLS = (
-    *(Cell(arms, looks) for arms in (2, 6, 11) for looks in ((3, 5), (3, 5, 8), (3, 5, 10, 20), (3, 5, 8, 12, 20))),
-    *(Cell(arms, (3, 5, 8, 12, 20), effects) for arms in (2, 6, 11) for effects in ((1.0,), (2.0,), (4.0,))),
-    Cell(6, (3, 5, 8, 12, 20), (4.0, 2.0)),
-    Cell(6, (2, 3, 5, 8, 12)),
-)
 
 
 def grow(
@@ -93,17 +72,3 @@ def _intervals(values: FloatArray, counts: FloatArray, pairs: tuple[tuple[int, i
     seen = values[..., :most] * layout.mask
     estimates, margins = layout.differences(seen), chance(layout).critical(alpha) * np.sqrt(layout.variances(seen)[0])
     return np.array([estimates - margins, estimates + margins])
-
-
-def main(studies: int) -> None:
-    """Print a row for each cell."""
-    print("| arms | looks | effects | false verdicts | coverage | found | seeds |\n|--:|---|---|--:|--:|--:|--:|")
-    for cell in CELLS:
-        grown = grow(cell.arms, cell.looks, studies, effects=cell.effects, resolve=cell.resolve)
-        found = "" if np.isnan(grown.found) else f"{grown.found:.3f}"
-        row = cell.arms, cell.looks, cell.effects or "none", f"{grown.claimed:.4f}", f"{grown.covered:.4f}", found
-        print("|", " | ".join(map(str, row)), f"| {grown.seeds:.1f} |", flush=True)
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000)
