@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from bagoftricks.api.session import callers_state, require_none, typed_request, user_errors
 from bagoftricks.cli.sweep import (
     SweptStudy,
-    greedy,
     how_it_ended,
     planned,
     seconds_each,
     swept_study,
-    train_missing,
+    train_study,
 )
 from bagoftricks.cli.sweep_arguments import parse
 from bagoftricks.errors import UserError
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bagoftricks.report.frames import Study
-    from bagoftricks.study.plan import Plan
 
 
 @overload
@@ -56,10 +54,7 @@ def sweep(*overrides: str, plan: bool = False, **settings: Any) -> "Study | pd.D
             raise UserError(f"{asked.sweep.launcher[0]}: starts jobs of the command alone: type slots=, or bot-sweep")
         if plan:
             return plan_frame(asked)
-        if asked.sweep.design == "greedy":
-            greedy(asked, train_quietly)
-        else:
-            train_quietly(planned(asked, asked.arms), asked)
+        how_it_ended(train_study(asked), asked.store)
         from bagoftricks.report.frames import study
 
         return study(asked.name, asked.store.root)
@@ -74,26 +69,16 @@ def sweep_arguments(overrides: tuple[str, ...], settings: Mapping[str, Any]) -> 
     return typed_request("bot-sweep", overrides, values)
 
 
-def train_quietly(plan: "Plan", study: SweptStudy) -> int:
-    """Train what is missing, and name what failed; return the exit status of the command."""
-    return how_it_ended(train_missing(plan, study), study.store)
-
-
 def plan_frame(study: SweptStudy) -> "pd.DataFrame":
-    """Return the runs of a plan; of a greedy design, those of its first step."""
+    """Return the runs of a plan; of a design that selects, those of its first round."""
     import pandas as pd
 
     from bagoftricks.report.plan import plan_rows
     from bagoftricks.store.store import RunState
-    from bagoftricks.study.designs import greedy_first, make_arms
 
-    sweep, arms = study.sweep, study.arms
-    if sweep.design == "greedy":
-        first = [*make_arms("greedy", sweep.tricks), *greedy_first(sweep.tricks).candidates]
-        arms = list({arm.label: arm for arm in first}.values())
-    made = planned(study, arms)
+    made = planned(study, study.arms)
     each, rows = seconds_each(made, study.store), plan_rows(made, study.store)
     missing = len({row.id for row in rows if row.id is not None and row.state != RunState.DONE.value})
     frame = pd.DataFrame([vars(row) for row in rows])
-    frame.attrs |= {"missing": missing, "seconds": None if each is None else each * missing / max(1, sweep.slots)}
+    frame.attrs |= {"missing": missing, "seconds": None if each is None else each * missing / max(1, study.sweep.slots)}
     return frame

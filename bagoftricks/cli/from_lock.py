@@ -88,7 +88,7 @@ def arms_of(lock: Lock, overrides: Sequence[str]) -> tuple[list[Arm], list[str]]
         if not any(_key(word) == group for word in common):
             common = {word: None for word in common if not _key(word).startswith(f"{group}.")}
     typed = {_key(override) for override in overrides}
-    known = _known_tricks(lock)
+    known, seeds = _known_tricks(lock), lock.ids()
     arms = []
     for arm in there:
         words = [word for word in made.get(arm.label, _checked(arm.typed)) if word not in common]
@@ -101,6 +101,7 @@ def arms_of(lock: Lock, overrides: Sequence[str]) -> tuple[list[Arm], list[str]]
                 published=arm.published,
                 needs=arm.needs,
                 on=arm.on,
+                seeds=() if set(seeds[arm.label]) == set(lock.seeds) else tuple(seeds[arm.label]),
             )
         )
     return arms, list(common)

@@ -6,6 +6,7 @@ from pathlib import Path
 from bagoftricks.cli.commands import COMMANDS, SYNTAX, TOPICS
 from bagoftricks.cli.layout import entry_lines, example_lines, paragraph
 from bagoftricks.registry import HyperParameter, fields_of
+from bagoftricks.study.arms import DESIGNS
 
 ABOUT = "ablation tables for image classifiers: compose tricks, run what is missing, tabulate what was measured"
 
@@ -32,7 +33,8 @@ def page(program: str) -> str:
         lines += [*entry_lines(command.words), ""]
     own = command.arguments[0]
     if own:
-        lines += [*entry_lines((f"{field.name}=", field.doc) for field in own_settings(program)), ""]
+        shown = [field for field in own_settings(program) if not is_of_designs(field)]
+        lines += [*entry_lines((f"{field.name}=", field.doc) for field in shown), ""]
     elif command.settings:
         lines += [*entry_lines(SYNTAX), ""]
     topics = TOPICS if command.settings else TOPICS[3:]
@@ -40,6 +42,11 @@ def page(program: str) -> str:
     for note in command.notes:
         lines += ["", *paragraph(note)]
     return "\n".join(lines)
+
+
+def is_of_designs(field: HyperParameter) -> bool:
+    """Return True for an argument of single designs, which its text names first: the topic designs has it."""
+    return {name.strip() for name in field.doc.partition(":")[0].split(",")} <= DESIGNS.keys()
 
 
 def own_settings(program: str) -> list[HyperParameter]:

@@ -2,14 +2,14 @@
 
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from statistics import mean
 
 from bagoftricks.cli.study_progress import CellState, RunCell, StudyProgress
 from bagoftricks.errors import printable
 from bagoftricks.report.curve_text import BARS
 from bagoftricks.report.plan import show_duration
-from bagoftricks.report.study import difference
+from bagoftricks.report.study_results import difference
 from bagoftricks.report.text_table import Fit, fold, text_table, text_width
 from bagoftricks.statistics.paired import Comparison
 
@@ -83,10 +83,12 @@ def _table(progress: StudyProgress, shown: Collection[str], width: int, *, block
     words = (column + 1) * len(seeds) - 1 <= room
     signs = not words and len(seeds) + MEAN <= min(room, MOST_SIGNS)
 
-    def runs(cells: Collection[RunCell]) -> list[str]:
+    def runs(of: Mapping[int, RunCell]) -> list[str]:
+        cells = [of.get(seed) for seed in progress.study.seeds]  # an arm may have seeds of its own
         if words:
-            return [" ".join(_word(cell).rjust(column) for cell in cells)]
-        return ["".join(_sign(cell, blocks=blocks) for cell in cells) if signs else _counted(cells), _mean(cells)]
+            return [" ".join((_word(cell) if cell else "").rjust(column) for cell in cells)]
+        signed = "".join(_sign(cell, blocks=blocks) if cell else " " for cell in cells)
+        return [signed if signs else _counted(of.values()), _mean(of.values())]
 
     named = [f"seed {seeds[0]}"[-column:], *seeds[1:]] if len(seeds[0]) == 1 else seeds
     middle = [" ".join(seed.rjust(column) for seed in named)] if words else ["seeds", "top-1"]
@@ -97,7 +99,7 @@ def _table(progress: StudyProgress, shown: Collection[str], width: int, *, block
     else:  # aligned left, and as wide as the widest
         pad = max(map(len, [against, *effects.values()]))
         against, effects = against.ljust(pad), {label: text.ljust(pad) for label, text in effects.items()}
-    rows = [[labels[label], *runs(progress.cells[label].values()), effect] for label, effect in effects.items()]
+    rows = [[labels[label], *runs(progress.cells[label]), effect] for label, effect in effects.items()]
     heads = ["arm".ljust(longest), *middle, against]
     lines = text_table(heads, rows, foldable, Fit(width, "a wider terminal shows all")).split("\n")
     legend = f"{BARS[blocks][-1]} done, 0-9 tenths of a running one, x failed, o elsewhere, . waiting"

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,7 +15,8 @@ from bagoftricks.cli.streams import name_left_out, say, show_result
 from bagoftricks.cli.sweep_arguments import Sweep, parse
 from bagoftricks.errors import UserError
 from bagoftricks.settings import METRICS
-from bagoftricks.store.json_fields import Json
+from bagoftricks.store.json_fields import Json, to_json
+from bagoftricks.study.arms import SELECTING
 
 OF_A_LOCK = ("title", "source", "scale", "design", "factors", "columns", "notes")  # facts for the table
 
@@ -50,13 +51,14 @@ class SweptStudy:
 def run(sweep: Sweep, arguments: Sequence[str]) -> int:
     """Plan, train what is missing, print the table; the exit status is 1 when a run failed."""
     study = swept_study(sweep, arguments)
-    if sweep.design == "greedy":
-        return greedy(study, run_missing)
-    plan = planned(study, study.arms)
     if sweep.plan:
-        show_plan(plan, study)
+        show_plan(planned(study, study.arms), study)
         return 0
-    return run_missing(plan, study)
+    from bagoftricks.report.study import study_report
+
+    runs = train_study(study)
+    show_result(study_report(study.store, study.name, study.base.format, fit=terminal_fit()))
+    return how_it_ended(runs, study.store)
 
 
 def swept_study(sweep: Sweep, arguments: Sequence[str]) -> SweptStudy:
@@ -115,8 +117,10 @@ def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], Json]":
         "tricks": list(sweep.tricks),
         "measure": sweep_measure(sweep, None),
     }
-    if sweep.design == "greedy":
-        return (), sweep.overrides, about
+    if sweep.design in SELECTING:
+        from bagoftricks.cli.sweep_selection import start_selection
+
+        return start_selection(sweep).arms, sweep.overrides, about
     from bagoftricks.study.aliases import alias_lines
     from bagoftricks.study.arms import CROSSED
     from bagoftricks.study.designs import fold_lines, make_arms
@@ -148,7 +152,7 @@ def study_of_lock(lock: "Lock", sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str
         raise UserError(f"from={sweep.from_}: {explain(error)}") from error
     for label in {arm.label for arm in lock.arms} - {arm.label for arm in arms}:
         say("bot-sweep", f"arm '{label}' could not run there: left out")
-    about = {key: getattr(lock, key) for key in OF_A_LOCK}
+    about = {key: getattr(lock, key) for key in OF_A_LOCK} | {"selection": to_json(lock.selection)}
     measure = {"target": lock.target, "price_per_hour": sweep.price_per_hour or lock.price_per_hour}
     about = {key: value for key, value in about.items() if value is not None}
     return arms, (*overrides, *sweep.overrides), {**about, "measure": measure}
@@ -204,6 +208,10 @@ def show_plan(plan: "Plan", study: SweptStudy) -> None:
         from bagoftricks.cli.sweep_looks import plan_line
 
         say("bot-sweep", plan_line(plan, study.sweep.looks))
+    if study.sweep.design in SELECTING:
+        from bagoftricks.cli.sweep_selection import start_selection
+
+        say("bot-sweep", start_selection(study.sweep).later())
 
 
 def seconds_each(plan: "Plan", store: "Store") -> float | None:
@@ -218,26 +226,31 @@ def seconds_each(plan: "Plan", store: "Store") -> float | None:
     return seconds_from_steps(missing[0]) if seconds is None and missing else seconds
 
 
-def run_missing(plan: "Plan", study: SweptStudy) -> int:
-    """Train what is missing, print the table, name what failed; the exit status."""
-    from bagoftricks.report.study import study_report
+def train_study(study: SweptStudy) -> "list[PlannedRun]":
+    """Train what is missing of a study, of one that selects round by round; return its runs, each once."""
+    if study.sweep.design not in SELECTING:
+        return train_missing(planned(study, study.arms), study)
+    from bagoftricks.cli.sweep_selection import train_selected
 
-    runs = train_missing(plan, study)
-    show_result(study_report(study.store, study.name, study.base.format, fit=terminal_fit()))
-    return how_it_ended(runs, study.store)
+    def train(plan: "Plan", facts: Json) -> "list[PlannedRun]":
+        return train_missing(plan, replace(study, about={**study.about, **facts}))
+
+    return train_selected(study.sweep, study.store, study.name, partial(planned, study), train)
 
 
 def train_missing(plan: "Plan", study: SweptStudy) -> "list[PlannedRun]":
     """Train what is missing, look by look if seeds are planned so; return the runs, each once."""
-    from bagoftricks.study.look_history import former_looks
+    from bagoftricks.study.look_history import Looks, former_looks
     from bagoftricks.study.plan import replaced_arms
 
     store, name, sweep = study.store, study.name, study.sweep
     store.writable()
     lost = replaced_arms(store, name, plan)
-    if lost and sweep.design != "greedy":  # whose arms are made step by step
+    if lost and sweep.design not in SELECTING:  # whose arms are made step by step
         say("bot-sweep", f"the study {name} had other arms ({', '.join(lost)}): it is replaced; name=NAME keeps both")
-    looks = former_looks(store, name, plan).planned(sweep.looks or [len(plan.seeds)])
+    # The rounds of a selection are no looks: its result is of seeds that none of them saw.
+    former = Looks() if sweep.design in SELECTING else former_looks(store, name, plan)
+    looks = former.planned(sweep.looks or [len(plan.seeds)])
     if sweep.looks:
         from bagoftricks.cli.sweep_looks import train_in_looks
 
@@ -299,34 +312,6 @@ def how_it_ended(runs: "Sequence[PlannedRun]", store: "Store") -> int:
         say("bot-sweep", f"{len(stopped)} runs were interrupted: type the same command again to resume")
     name_left_out("bot-sweep", store.damaged)
     return INTERRUPTED if stopped else FAILED if failed or unevaluated or store.damaged else DONE
-
-
-def greedy(study: SweptStudy, finish: "Callable[[Plan, SweptStudy], int]") -> int:
-    """Forward selection: train each step's candidates, keep the one that gains most, until none gains.
-
-    ``finish`` trains what is missing and returns the exit status.
-    """
-    from bagoftricks.report.study_results import gains_and_speeds
-    from bagoftricks.study.designs import GreedyStep, greedy_first, greedy_next, make_arms
-
-    sweep = study.sweep
-    arms = make_arms("greedy", sweep.tricks)
-    step: GreedyStep | None = greedy_first(sweep.tricks)
-    status = 0
-    while step is not None and step.candidates:
-        arms += [arm for arm in step.candidates if arm.label not in {known.label for known in arms}]
-        plan = planned(study, arms)
-        if sweep.plan:
-            show_plan(plan, study)
-            say("bot-sweep", "the later steps depend on what the first one measures")
-            return 0
-        status = max(status, finish(plan, study))
-        gains, speeds = gains_and_speeds(study.store, study.name, step.candidates)
-        following = greedy_next(step, sweep.tricks, gains, speeds, sweep.floor)
-        chosen = following.chosen if following else step.chosen
-        say("bot-sweep", f"chosen so far: {' + '.join(chosen) or 'nothing'}")
-        step = following
-    return status
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.plugins import split_list
 from bagoftricks.registry import MOST, check_range
 from bagoftricks.store.json_fields import Json
+from bagoftricks.study.arms import SELECTING
 from bagoftricks.study.fractions import Size
 
 NUMBERS: dict[str, tuple[type, float, float]] = {  # bot-sweep's own: kind, least and most
@@ -20,12 +21,15 @@ NUMBERS: dict[str, tuple[type, float, float]] = {  # bot-sweep's own: kind, leas
     "time_limit": (float, 0.001, 1e9),
     "floor": (float, 0.0, 1e9),
     "resolve": (float, 1e-6, 1e9),
+    "confirm": (int, 0, 1000),
+    "eta": (int, 2, 64),
     "target": (float, 0.0, 1.0),
     "price_per_hour": (float, 0.0, 1e9),
 }
 SEEDS_AT_MOST = 1000
 STOPS = ("arm", "study")  # what ends once it is decided
-OF_DESIGNS = ("tricks", "max_tricks", "max_arms", "runs", "resolution", "fold", "floor")
+OF_DESIGNS = ("tricks", "max_tricks", "max_arms", "runs", "resolution", "fold", "floor", "confirm", "eta")
+OWNERS = {"floor": ("greedy",), "eta": ("halving",), "confirm": SELECTING}  # designs of a setting
 OF_AN_EXTENSION = ("extend", "fold", "runs", "plan", "slots", "time_limit", "retry")
 OF_THE_STUDY = ("experiment", "scale", "design", "seeds", "metric", "target", *OF_DESIGNS)
 
@@ -64,6 +68,10 @@ class Sweep:
     """fractional study to add fold=, or folds up to runs=, to"""
     floor: float | None = None
     """greedy: least images per second at inference"""
+    confirm: int = 5
+    """greedy, halving: fresh seeds that measure what was chosen"""
+    eta: int = 2
+    """halving: one in eta arms goes on"""
     metric: str | None = None
     """judge by top1, or by time_to_accuracy as DAWNBench does"""
     target: float | None = None
@@ -121,16 +129,30 @@ def parse(arguments: Sequence[str]) -> Sweep:
     elif "experiment" in given and "design" in given:
         raise UserError("experiment= has its own arms: leave design= out, or give design= and tricks= alone")
     for name in given:
-        if name in OF_DESIGNS and ("experiment" in given or (name == "floor" and given.get("design") != "greedy")):
-            raise UserError(f"{name}= belongs to {'design=greedy' if name == 'floor' else 'design='}: leave it out")
-    if "looks" in given and given.get("design") == "greedy":
-        raise UserError("seeds=A..B is for arms that are known beforehand: with design=greedy, type seeds=3")
+        owners = OWNERS.get(name, ())
+        if name in OF_DESIGNS and ("experiment" in given or (owners and given.get("design") not in owners)):
+            whose = " or ".join(f"design={owner}" for owner in owners) or "design="
+            raise UserError(f"{name}= belongs to {whose}: leave it out")
+    _require_several_seeds(given.get("design"), given.get("seeds", Sweep.seeds), given.get("confirm", Sweep.confirm))
+    if "looks" in given and given.get("design") in SELECTING:
+        how = "seeds=3" if given["design"] == "greedy" else "seeds=8"
+        raise UserError(f"seeds=A..B is for arms that are known beforehand: with design={given['design']}, type {how}")
     if "stop" in given and "looks" not in given:
         raise UserError("stop= is for a study that ends by itself: add seeds=3..20, or leave stop= out")
     if "experiment" not in given and "scale" in given:
         raise UserError("scale= belongs to experiment=: without one, type preset=cifar_laptop or other settings")
     launcher = tuple(override for override in overrides if is_launcher(override))
     return Sweep(**given, launcher=launcher, overrides=tuple(o for o in overrides if o not in launcher))
+
+
+def _require_several_seeds(design: str | None, seeds: Sequence[int], confirm: int) -> None:
+    """Raise UserError for a selection with one seed, which tells no gain from noise."""
+    if design not in SELECTING:
+        return
+    if len(seeds) < 2:
+        why = "tests gains, and one seed has no spread" if design == "greedy" else "gives good arms more seeds"
+        raise UserError(f"design={design}: {why}: type seeds={3 if design == 'greedy' else 8} (2 or more)")
+    check_range("seeds", max(seeds) + confirm, 0, MOST[int])  # the fresh ones come after the largest
 
 
 def _check_extension(given: Json, overrides: Sequence[str]) -> None:

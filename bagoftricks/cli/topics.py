@@ -11,7 +11,7 @@ from bagoftricks import settings
 from bagoftricks.cli.commands import COMMANDS, COMPLETION
 from bagoftricks.cli.conf import CARDS, YAML_GROUPS, options
 from bagoftricks.cli.layout import entry_lines, example_lines, paragraph
-from bagoftricks.cli.pages import own_settings, page
+from bagoftricks.cli.pages import is_of_designs, own_settings, page
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.folders import experiment_files, yaml_files
 from bagoftricks.plugins import typed_text
@@ -31,6 +31,7 @@ DESIGN_EXAMPLES = (
     ("bot-sweep design=stack 'tricks=[resnet_d,cosine,mixup(alpha=0.4)]' seeds=3", ""),
     ("bot-sweep design=factorial 'tricks=[mixup|cutmix,cosine,zero_gamma+ema]'", ""),
     ("bot-sweep extend=fractional fold=mixup", ""),
+    ("bot-sweep design=greedy 'tricks=[cosine,mixup,ema]' seeds=5 confirm=5", ""),
 )
 
 
@@ -262,12 +263,15 @@ def _designs() -> list[str]:
     return [
         *entry_lines((f"design={name}", about) for name, about in DESIGNS.items()),
         "",
+        *entry_lines((f"{field.name}=", field.doc) for field in own_settings("bot-sweep") if is_of_designs(field)),
+        "",
         *example_lines(DESIGN_EXAMPLES),
         "",
         *paragraph(
             "a+b: two tricks on together. a|b, in factorial and fractional: one factor, which is off or one of the "
             "two; their conflicts are found before the design is made. fold=: the whole fraction again with this "
-            "factor switched, or all; with extend=STUDY, added to a study that exists (docs/designs.md)."
+            "factor switched, or all; with extend=STUDY, added to a study that exists (docs/designs.md). greedy and "
+            "halving: the result is the gain on fresh seeds; what chose an arm is too high (docs/evidence.md)."
         ),
     ]
 

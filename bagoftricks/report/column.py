@@ -13,11 +13,12 @@ class Column(NamedTuple):
 
 
 class TracedText(str):
-    """Text of a cell that knows the ids of the runs that it is made of."""
+    """Text of a cell that knows the ids of its runs; ``struck``: it is no result, and is crossed out."""
 
     runs: tuple[str, ...]
+    struck: bool
 
-    def __new__(cls, text: str, runs: tuple[str, ...] = ()) -> "TracedText":
+    def __new__(cls, text: str, runs: tuple[str, ...] = (), *, struck: bool = False) -> "TracedText":
         cell = super().__new__(cls, text)
-        cell.runs = runs
+        cell.runs, cell.struck = runs, struck and bool(text)
         return cell

@@ -45,6 +45,7 @@ def lock_study(study: SavedStudy, records: Records) -> Lock | None:
         scale=study.scale,
         design=study.design,
         factors=study.factors,
+        selection=study.selection,
         columns=study.columns,
         target=measure.target if measure else None,
         price_per_hour=measure.price_per_hour if measure else None,

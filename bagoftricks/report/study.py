@@ -12,10 +12,11 @@ from bagoftricks.report.locking import lock_study
 from bagoftricks.report.query import Query
 from bagoftricks.report.robustness import score_heading
 from bagoftricks.report.rows import ScoredRow
+from bagoftricks.report.selection_result import selection_line
 from bagoftricks.report.study_parts import StudyRow
-from bagoftricks.report.study_results import COLUMNS, StudyResults, load_results, several_devices
+from bagoftricks.report.study_results import COLUMNS, StudyResults, difference, load_results, several_devices
 from bagoftricks.report.study_robustness import ROBUSTNESS
-from bagoftricks.report.styles import draw_table, latex_float, title_line, with_notes
+from bagoftricks.report.styles import draw_table, latex_float, note_line, title_line, with_notes
 from bagoftricks.report.text_table import Fit
 from bagoftricks.statistics.paired import Comparison, Summary
 from bagoftricks.store.json_fields import Json, to_json
@@ -78,6 +79,8 @@ def draw_study(
         told |= {"n"} if all(row.n == len(results.study.seeds) for row in rows) else set()
         cells = [{key: cell for key, cell in row.items() if key not in told} for row in cells]
     parts = [title_line(results.title, style, fit)]
+    if line := selection_line(results):
+        parts += [note_line(line, style, fit), ""]
     if effects:
         shown = [shown_effect(effect, results) for effect in effects]
         parts += [tabulate_rows(shown, style, fit), ""]
@@ -114,24 +117,32 @@ def study_headings(
 def shown_row(row: StudyRow, columns: Sequence[Column], results: StudyResults) -> dict[str, str]:
     """Return the cells of a row by heading, the most important first: a terminal may have no room for the last."""
     (first, *others), several = columns, several_devices(results.records)
-    cells = {"arm": row.label} | _column_cells(row, first, several, row.missing)
-    compared = _comparison_cells(row.comparison, row.runs.get("comparison", ()))
+    by_mean = row.struck and row.comparison is None  # it was chosen by its mean
+    cells = {"arm": row.label} | _column_cells(
+        row, first, several, row.missing, struck=by_mean and first.key == results.score.key
+    )
+    compared = _comparison_cells(row.comparison, row.runs.get("comparison", ()), struck=row.struck)
     of = "" if results.score.key in ("top1", TIME) else f"{results.score.name} "
     cells |= dict(zip((f"{of}difference [95 %]", "verdict", "p (adjusted)"), compared, strict=True))
+    cells["selection"] = row.selection
     cells["n"] = row.absent or str(row.n)
     for column in others:
-        cells |= _column_cells(row, column, several, "")
+        cells |= _column_cells(row, column, several, "", struck=by_mean and column.key == results.score.key)
         if column.key == "mce":
             robust = _comparison_cells(row.comparison_mce, row.runs.get("comparison_mce", ()))
             cells |= {"mCE difference [95 %]": robust[0], "mCE verdict": robust[1], "mCE p (adjusted)": robust[2]}
     return {**cells, "against": row.comparison.against if row.comparison else ""}
 
 
-def _comparison_cells(of: Comparison | None, runs: tuple[str, ...]) -> tuple[str, str, str]:
-    """Return the difference, the verdict and the corrected p of a comparison, each with the ids of its runs."""
+def _comparison_cells(of: Comparison | None, runs: tuple[str, ...], *, struck: bool = False) -> tuple[str, str, str]:
+    """Return the difference, the verdict and the corrected p of a comparison, each with the ids of its runs.
+
+    ``struck``: the difference chose its arm, so it is no result.
+    """
     if of is None:
         return "", "", ""
-    return TracedText(difference(of), runs), TracedText(of.verdict, runs), TracedText(p_text(of.p_adjusted), runs)
+    gain = TracedText(difference(of), runs, struck=struck)
+    return gain, TracedText(of.verdict, runs), TracedText(p_text(of.p_adjusted), runs)
 
 
 def p_text(p: float | None) -> str:
@@ -150,7 +161,9 @@ def against_note(rows: Sequence[StudyRow]) -> str:
     )
 
 
-def _column_cells(row: StudyRow, column: Column, several: bool, missing: str) -> dict[str, str]:
+def _column_cells(
+    row: StudyRow, column: Column, several: bool, missing: str, *, struck: bool = False
+) -> dict[str, str]:
     """Return the cell of a result or a cost, ``missing`` without one, and that of the paper's value."""
     key, found = column.key, row.values.get(column.key)
     where = " (several devices)" if several and key in MEASURED_ON_DEVICE else ""
@@ -159,7 +172,7 @@ def _column_cells(row: StudyRow, column: Column, several: bool, missing: str) ->
     shown = f"{cell} {share(row)}".strip() if key == TIME and row.n else cell
     published = row.published.get(key)
     return {
-        column.heading + where: TracedText(shown, row.runs.get(key, ())),
+        column.heading + where: TracedText(shown, row.runs.get(key, ()), struck=struck),
         f"{COLUMNS.get(key, column).heading} (paper)": "" if published is None else column.show(published),
     }
 
@@ -176,14 +189,6 @@ def share(row: StudyRow) -> str:
     """Return the share of the runs with a learning curve that reach the target."""
     how_many, runs = row.reached or (0, 0)
     return f"({how_many} of {runs})" if how_many else f"not reached (0 of {runs})" if runs else ""
-
-
-def difference(comparison: Comparison) -> str:
-    """Return the difference, with its interval if it has one."""
-    if comparison.difference is None:
-        return ""
-    interval = "" if comparison.low is None else f" [{comparison.low:+.2f}, {comparison.high:+.2f}]"
-    return f"{comparison.difference:+.2f}{interval}"
 
 
 def latex_verdict(comparison: Comparison | None) -> str:
@@ -217,8 +222,12 @@ def latex_study(
     if any(row.comparison for row in rows):
         caption += [against[:1].upper() + against[1:]] if against else []
         tested = any(row.comparison and row.comparison.noise for row in rows)
-        verdicts = f"; their 95 % intervals hold together, and verdicts stand at {results.alpha:.3g}" if tested else ""
+        where = "" if results.study.selection is None else " in each step"
+        verdicts = f"; their 95 % intervals hold together{where}, and verdicts stand at {results.alpha:.3g}"
+        verdicts = verdicts if tested else ""
         caption.append(f"Differences are paired by seed{verdicts}")
+    if line := selection_line(results):
+        caption.insert(1, line.rstrip("."))
     if results.study.source:
         caption.append(f"Paper: {results.study.source.rstrip('.')}")
     table = tabulate_rows([{key: cell for key, cell in row.items() if key not in told} for row in cells], "latex")
@@ -237,7 +246,7 @@ def tabulate_rows(rows: Sequence[Mapping[str, object]], style: str, fit: Fit | N
 def flatten(row: StudyRow) -> Json:
     """Return a row for CSV: one number per cell, in the units of the keys."""
     flat: Json = {"label": row.label, "n": row.n, "missing": row.missing}
-    flat |= {"absent": row.absent} if row.absent else {}
+    flat |= {name: value for name in ("absent", "selection") if (value := getattr(row, name))}
     if row.reached is not None:
         flat |= dict(zip(("reached", "reached_of"), row.reached, strict=True))
     for key, found in row.values.items():

@@ -12,6 +12,7 @@ from bagoftricks.store.json_fields import SEAL, Json, from_json, parse_json, uns
 from bagoftricks.store.record import Record
 from bagoftricks.store.store import STUDY_BYTES, RunState, Store
 from bagoftricks.study.plan import study_names, study_path
+from bagoftricks.study.selection import Selection
 
 MOST_LOOKED_AT = 10_000  # seeds: what more looks cost takes too long to simulate
 T = TypeVar("T")
@@ -80,6 +81,7 @@ class SavedStudy:
     measure: Measure | None = None
     looks: tuple[int, ...] = ()  # numbers of seeds at which it is judged, also those to come
     judged: int = 0  # the last of them that it was judged at
+    selection: Selection | None = None  # of designs that choose among their arms
     notes: tuple[str, ...] = ()
 
 
@@ -91,6 +93,8 @@ class StudyRow:
     n: int
     missing: str
     absent: str  # which runs have no record, in words
+    selection: str  # part of the arm in a selection, in words
+    struck: bool  # what it was chosen by is too high to be a result
     values: dict[str, Summary]
     reached: tuple[int, int] | None  # (runs that reach the target, runs with the times of their accuracies)
     published: dict[str, float]

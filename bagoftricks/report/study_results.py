@@ -13,6 +13,7 @@ from bagoftricks.report import dawnbench
 from bagoftricks.report.column import Column
 from bagoftricks.report.dawnbench import NO_MEASURE, TIME, Measure
 from bagoftricks.report.score import SCORES_BY_KEY, Score, check_score, score_of
+from bagoftricks.report.selection import TOO_HIGH, chosen_labels, part_of, selection_notes
 from bagoftricks.report.study_parts import SavedArm, SavedStudy, StudyRow, load_study
 from bagoftricks.report.study_robustness import (
     ROBUSTNESS,
@@ -28,7 +29,8 @@ from bagoftricks.store.record import Record, Scores
 from bagoftricks.store.robustness import RobustnessResult
 from bagoftricks.store.store import Store
 from bagoftricks.store.weight_sets import LAST
-from bagoftricks.study.arms import Arm
+from bagoftricks.study.arms import SELECTING
+from bagoftricks.study.selection import Selection
 
 if TYPE_CHECKING:
     from bagoftricks.statistics.effects import Effects, ScoredRun
@@ -182,7 +184,12 @@ class StudyResults:
     def compared_in(self, score: Score) -> dict[str, Comparison]:
         """Return the comparisons by label in a score, corrected together."""
         scores, pairs = self.paired_scores(score)
-        return {comparison.label: comparison for comparison in compare(scores, pairs, **self._test_settings(score))}
+        selects, told = self.study.design in SELECTING, []
+        for of in by_step(pairs) if selects else [pairs]:
+            own = {label: scores[label] for pair in of for label in pair} if selects else scores
+            told += compare(own, of, **self._test_settings(score))
+        high = chosen_labels(self.study)
+        return {c.label: replace(c, verdict=TOO_HIGH) if c.label in high else c for c in told}
 
     def _test_settings(self, score: Score) -> TestSettings:
         """Return the settings of the tests of differences in a score."""
@@ -228,6 +235,12 @@ class StudyResults:
         notes = [*footer(self), *measured_notes(robust, rows)]
         notes += [f"left out: {damage}" for damage in self.damaged]
         return [*notes, f"made by: {self.study.command}"]
+
+
+def by_step(pairs: Sequence[tuple[str, str]]) -> list[list[tuple[str, str]]]:
+    """Return the comparisons by the arm that they are against: each step of a selection is tested on its own."""
+    against = dict.fromkeys(other for _, other in pairs)
+    return [[pair for pair in pairs if pair[1] == other] for other in against]
 
 
 def load_results(
@@ -282,6 +295,8 @@ def study_rows(results: StudyResults, columns: Sequence[str]) -> list[StudyRow]:
                 n=len(found),
                 missing=", ".join(f"needs {what}" for what in arm.needs) or ("" if found else results.unrun(arm.label)),
                 absent=results.absent(arm.label) if found else "",
+                selection=part_of(results.study, arm.label),
+                struck=arm.label in chosen_labels(results.study),
                 values={key: summary(key, [v for _, v in known]) for key, known in values.items()},
                 runs={key: tuple(run for run, _ in known) for key, known in values.items()}
                 | {name: compared_runs(made, results.records) for name, made in compares.items() if made},
@@ -355,6 +370,7 @@ def footer(results: StudyResults) -> list[str]:
     notes.append(f"seeds: {', '.join(map(str, study.seeds))}; ±: 95 % t intervals of each mean over seeds")
     notes += effect_notes(results) if results.is_factorial else comparison_notes(results)
     notes += look_notes(results)
+    notes += selection_notes(study)
     if any(results.absent(arm.label) for arm in study.arms if results.records[arm.label]):
         notes.append("means are of the runs that finished: where runs diverged or failed, they are a selection")
     notes += dawnbench.notes(records, results.measure)
@@ -369,6 +385,14 @@ def counted(number: int, of: str) -> str:
     return f"{number} {of}{'' if number == 1 else 's'}"
 
 
+def difference(comparison: Comparison) -> str:
+    """Return the difference, with its interval if it has one."""
+    if comparison.difference is None:
+        return ""
+    interval = "" if comparison.low is None else f" [{comparison.low:+.2f}, {comparison.high:+.2f}]"
+    return f"{comparison.difference:+.2f}{interval}"
+
+
 def comparison_notes(results: StudyResults) -> list[str]:
     """Return how differences were tested."""
     score, made = results.score, results.comparisons.values()
@@ -377,7 +401,7 @@ def comparison_notes(results: StudyResults) -> list[str]:
     tested = [comparison for comparison in made if comparison.noise]
     if tested:
         noise = "; ".join(NOISES[noise] for noise in dict.fromkeys(str(c.noise) for c in tested))
-        notes.append(f"{_together(len(tested), 'difference')}; noise: {noise}")
+        notes.append(f"{_together(len(tested), 'difference', results.study.selection)}; noise: {noise}")
         notes.append(VERDICTS.format(f"{results.resolve:g} {score.unit}"))
     return notes
 
@@ -407,12 +431,12 @@ def effect_notes(results: StudyResults) -> list[str]:
     return notes
 
 
-def _together(count: int, what: str) -> str:
+def _together(count: int, what: str, selection: Selection | None = None) -> str:
     if count == 1:
         return f"1 {what} with its 95 % interval: a verdict stands where it leaves out 0"
+    tested = "tested together" if selection is None else "tested, those of each step together"
     return (
-        f"{count} {what}s tested together: their 95 % intervals all hold at once, and a verdict stands where one "
-        "leaves out 0"
+        f"{count} {what}s {tested}: their 95 % intervals all hold at once, and a verdict stands where one leaves out 0"
     )
 
 
@@ -437,24 +461,3 @@ VERDICTS = (
     "no effect: an interval within {} either way (resolve=); sees: what such a study finds in 80 % of cases, and how "
     "many seeds would be enough, as far as its noise is known"
 )
-
-
-def gains_and_speeds(
-    store: Store, name: str, candidates: Sequence[Arm]
-) -> tuple[dict[str, float | None], dict[str, float]]:
-    """Mean gain in top-1, paired by seed, of each candidate over its comparison arm, and median inference throughput.
-
-    The gain of a candidate without a finished run is None.
-    """
-    study = load_study(store, name)
-    records = {arm.label: arm.records(store) for arm in study.arms}
-    gains: dict[str, float | None] = {}
-    speeds: dict[str, float] = {}
-    for arm in candidates:
-        found, against = records[arm.label], records[str(arm.compare_to)]
-        shared = sorted(set(found) & set(against))
-        gained = [scored(found[seed]).top1 - scored(against[seed]).top1 for seed in shared]
-        gains[arm.label] = mean(gained) if gained else None
-        if found:
-            speeds[arm.label] = median(record.cost.infer_images_per_s for record in found.values())
-    return gains, speeds

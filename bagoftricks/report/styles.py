@@ -19,6 +19,7 @@ ESCAPES: dict[str, Callable[[object], str]] = {
     "latex": for_latex,
     "html": for_html,
 }
+STRUCK = {"text": "({})", "markdown": "~~{}~~", "latex": "({})", "html": "<s>{}</s>"}
 
 
 def draw_table(
@@ -37,8 +38,7 @@ def draw_table(
         return "\n".join(",".join(map(for_csv, line)) for line in lines)
     if style == "html":
         return html_table(headings, lines[1:], left)
-    escape = ESCAPES[style]
-    head, *cells = [["" if cell is None else escape(cell) for cell in line] for line in lines]
+    head, *cells = [["" if cell is None else shown_cell(cell, style) for cell in line] for line in lines]
     if style == "text":
         return text_table(head, cells, left, fit)
     from tabulate import tabulate  # takes a moment that text does without
@@ -52,6 +52,12 @@ def draw_table(
     return f"\\begin{{tabular}}{{{columns}}}\n{table}\n\\end{{tabular}}"
 
 
+def shown_cell(cell: object, style: str) -> str:
+    """Return a cell made safe for its place, crossed out if it is no result; in plain text and LaTeX in parentheses."""
+    text = ESCAPES[style](cell)
+    return STRUCK[style].format(text) if isinstance(cell, TracedText) and cell.struck else text
+
+
 def html_table(headings: Sequence[str], rows: Iterable[Sequence[object]], left: Collection[int]) -> str:
     """Return a table whose cells name the runs that they are made of; numbers have the class ``number``."""
     head = "".join(f'<th scope="col"{_html_class(at, left)}>{for_html(cell)}</th>' for at, cell in enumerate(headings))
@@ -60,7 +66,7 @@ def html_table(headings: Sequence[str], rows: Iterable[Sequence[object]], left: 
 
 
 def _html_cell(at: int, cell: object, left: Collection[int]) -> str:
-    text = "" if cell is None else for_html(cell)
+    text = "" if cell is None else shown_cell(cell, "html")
     if at == 0:
         return f'<th scope="row"{_html_class(at, left)}>{text}</th>'
     runs = f' data-runs="{for_html(" ".join(cell.runs))}"' if isinstance(cell, TracedText) and cell.runs else ""

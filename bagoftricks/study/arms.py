@@ -19,9 +19,11 @@ class Arm:
     published: Mapping[str, float] = field(default_factory=dict)  # the paper's values by column: {"top1": 77.16}
     needs: tuple[str, ...] = ()  # tricks of the row that do not exist yet; such an arm cannot run
     on: tuple[str, ...] = ()  # factorial and fractional designs: labels of the levels that are switched on
+    seeds: tuple[int, ...] = ()  # its own; none: those of the study
 
 
 CROSSED = ("factorial", "fractional")  # designs of factors: each is on in some arms and off in the others
+SELECTING = ("greedy", "halving")  # designs that choose among their arms while they run
 DESIGNS = {
     "stack": "tricks added one by one, each row against the one above, as in the papers' tables",
     "one_at_a_time": "each trick alone, against the baseline",
@@ -29,5 +31,6 @@ DESIGNS = {
     "factorial": "every subset of the tricks: main effects and interactions (max_tricks= limits the subsets)",
     "fractional": "a part of the factorial that still tells the main effects apart (runs=, resolution=, fold=)",
     "arms": "the sets that are typed, as 'tricks=[mixup,resnet_d+cosine]', against the baseline",
-    "greedy": "the trick that gains most, then the one that adds most to it, until none gains floor=",
+    "greedy": "the trick that helps most, then the one that adds most to it, until none stands (floor=, confirm=)",
+    "halving": "the sets that are typed: the better half goes on with more seeds, until one is left (eta=, confirm=)",
 }

@@ -1,6 +1,6 @@
 """Designs: which sets of tricks a study runs, made from one list of tricks. Nothing here runs or imports a trick."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
 
@@ -15,7 +15,7 @@ EVERY_FACTOR = "all"  # fold=all
 
 
 def make_arms(design: str, tricks: Sequence[str], *, base: Tricks = NO_TRICKS, size: Size = ANY_SIZE) -> list[Arm]:
-    """Return the rows of a study; ``base`` is in each of them. Greedy: the baseline and the first batch."""
+    """Return the rows of a study; ``base`` is in each of them. Of those that select: the arms of the first round."""
     _check_options(design, size)
     factors = read_factors(design, tricks, base)
     if design == "factorial":
@@ -29,6 +29,8 @@ def make_arms(design: str, tricks: Sequence[str], *, base: Tricks = NO_TRICKS, s
     if design == "leave_one_out":
         return _leave_one_out(levels, base)
     singles = [[level] for level in levels]
+    if design == "halving":  # the means of its arms choose, they are no result
+        return [replace(arm, compare_to=None) for arm in _compared([[], *singles], base)]
     return _compared(singles if design == "arms" else [[], *singles], base)
 
 
@@ -185,26 +187,9 @@ def greedy_first(tricks: Sequence[str], base: Tricks = NO_TRICKS) -> GreedyStep:
     return _step([], _levels_of(tricks, base), base)
 
 
-def greedy_next(
-    step: GreedyStep,
-    tricks: Sequence[str],
-    gains: Mapping[str, float | None],
-    throughput: Mapping[str, float] | None = None,
-    floor: float | None = None,
-) -> GreedyStep | None:
-    """Choose the candidate that gains most over the set chosen so far and list the next ones; None when none gains.
-
-    ``gains`` and ``throughput`` are by the label of the candidate's arm; a gain of None is a run that failed. Of equal
-    gains the first in the list wins.
-    """
-    if floor is not None and throughput is None:
-        raise UserError(f"a floor of {floor:g} images/s on inference needs the throughput of each arm; measure it")
-    gained = [(arm, gain) for arm in step.candidates if (gain := gains[arm.label]) is not None and gain > 0]
-    if floor is not None and throughput is not None:
-        gained = [(arm, gain) for arm, gain in gained if throughput[arm.label] >= floor]
-    if not gained:
-        return None
-    best = max(gained, key=lambda pair: pair[1])[0]
+def greedy_next(step: GreedyStep, tricks: Sequence[str], label: str) -> GreedyStep:
+    """Return the step after the candidate of that label was chosen."""
+    best = next(arm for arm in step.candidates if arm.label == label)
     factors = _levels_of(tricks, NO_TRICKS)
     chosen = [read_level(entry) for entry in step.chosen]
     won = next(f for f in _left(chosen, factors) if _set_label([*chosen, f]) == best.label)

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, get_args, get_origin
 from bagoftricks.errors import UserError
 from bagoftricks.plugins import split_items, split_list, typed_text
 from bagoftricks.registry import HyperParameter, Values
-from bagoftricks.study.arms import CROSSED, Tricks
+from bagoftricks.study.arms import CROSSED, SELECTING, Tricks
 from bagoftricks.tricks.catalogue import card, family_of, hyper_parameter
 
-APART = ("one_at_a_time", "arms", "greedy")  # designs that put no two entries in one arm if they share a trick
+APART = ("one_at_a_time", "arms", *SELECTING)  # designs that put no two entries in one arm if they share a trick
 NO_TRICKS: Tricks = MappingProxyType({})
 BASELINE = "baseline"
 

@@ -19,6 +19,7 @@ from bagoftricks.store.json_fields import SEAL, Json, from_json, parse_json, sea
 from bagoftricks.store.record import Scores, safe_name
 from bagoftricks.store.secrets import HIDDEN
 from bagoftricks.store.weight_sets import LAST
+from bagoftricks.study.selection import Selection
 
 LOCK_FORMAT = 1  # raise it when an older version could misread a newer lock
 LOCK_TAG = '<script type="application/json" id="lock">'  # in a page, in front of the lock
@@ -127,6 +128,7 @@ class Lock:
     scale: str | None = None
     design: str | None = None
     factors: tuple[tuple[str, ...], ...] = ()  # labels of each factor's levels
+    selection: Selection | None = None  # of designs that choose among their arms
     columns: tuple[str, ...] | None = None
     target: float | None = None  # share of right answers of time_to_accuracy
     price_per_hour: float | None = None

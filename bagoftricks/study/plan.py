@@ -92,20 +92,22 @@ class Planner:
         return prepare(composed, checked, self._datasets[data]), typed
 
     def plan(self, arms: Sequence[Arm], seeds: Sequence[int]) -> Plan:
-        """Cross the arms with the seeds; an arm that cannot run is in ``impossible`` with the reason."""
+        """Cross the arms with their seeds, or these; an arm that cannot run is in ``impossible`` with the reason."""
         for name, key, value in self.parameters:
             if name not in self.base.tricks and all(name not in arm.tricks for arm in arms):
                 raise UserError(f"tricks.{name}.{key}={typed_text(value)}: no arm has the trick '{name}'; leave it out")
         runs: list[PlannedRun] = []
         impossible: dict[str, str] = {}
+        seeds_of = {arm.label: arm.seeds or tuple(seeds) for arm in arms}
         for arm in arms:
             if arm.needs:
                 continue
+            own = seeds_of[arm.label]
             try:
                 of_arm, typed = self.prepare(arm)
                 evaluation = of_arm.evaluation.name if of_arm.evaluation else None
-                require_another_run(of_arm.with_seed(seeds[0]).id, runs)
-                for seed in seeds:
+                require_another_run(of_arm.with_seed(own[0]).id, runs)
+                for seed in own:
                     prepared = of_arm.with_seed(seed)
                     command = bot_train([*typed, f"seed={seed}"])
                     made = prepared.id, prepared.settings, command, evaluation, prepared.identity
@@ -113,7 +115,8 @@ class Planner:
             except UserError as error:
                 impossible[arm.label] = str(error)
         needs = {arm.label: ", ".join(arm.needs) for arm in arms if arm.needs}
-        return Plan(tuple(arms), tuple(seeds), tuple(runs), impossible, needs)
+        every = {seed for own in seeds_of.values() for seed in own}
+        return Plan(tuple(arms), _in_order(every, seeds), tuple(runs), impossible, needs)
 
     def _check(self, settings: Settings) -> "Checked":
         from bagoftricks.run.check import check  # here, so that tables of studies need no torch
@@ -126,6 +129,11 @@ class Planner:
         tricks = with_parameters(arm.tricks, self.base, [*self.parameters, *own])
         typed = latest([*self.plain, *trick_overrides(tricks, self.base), *settings_only])
         return self.compose(typed) if settings_only else with_tricks(self.base, tricks), typed
+
+
+def _in_order(every: set[int], seeds: Sequence[int]) -> tuple[int, ...]:
+    """Return the seeds that arms have: first those of the study as typed, then others."""
+    return (*(seed for seed in seeds if seed in every), *sorted(every.difference(seeds)))
 
 
 def make_plan(arms: Sequence[Arm], seeds: Sequence[int], overrides: Sequence[str], compose: Compose) -> Plan:

@@ -38,7 +38,7 @@ def test_a_study_has_its_runs_its_failures_in_the_notes_and_the_command_of_the_s
     words = shlex.split(study.results.study.command)
     assert (words[0], command.main(words[1:])) == ("bot-sweep", 0)
     assert "4 runs: 4 finished before" in capsys.readouterr().err
-    assert len(bot.sweep(design="greedy", tricks=["mixup", "label_smoothing"], **FAST, plan=True)) == 3
+    assert len(bot.sweep(design="greedy", tricks=["mixup", "label_smoothing"], seeds=2, **FAST, plan=True)) == 6
 
 
 def test_bad_input_is_one_line(here):

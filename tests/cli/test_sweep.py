@@ -193,12 +193,6 @@ def test_the_plug_ins_of_a_folded_study_are_typed_again_and_stay_in_its_command(
     ]
 
 
-def test_greedy_goes_on_from_the_best_of_each_step(bot):
-    done = bot("bot-sweep", "design=greedy", "tricks=[mixup,cosine]", "slots=0", *FAST)
-    assert done.status == 0
-    assert "chosen so far:" in done.err
-
-
 def test_an_experiment_shows_the_papers_numbers_beside_ours(bot):
     small = ["epochs=1", "data=digits", "image_size=8", "data.pad=1", "model.width=4", "batch_size=256", "slots=0"]
     done = bot("bot-sweep", "experiment=bag_of_tricks/table5", "scale=laptop", *small)

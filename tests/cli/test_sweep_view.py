@@ -1,6 +1,7 @@
 """A study's live view: the grid on a terminal, lines elsewhere."""
 
 import io
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -60,6 +61,18 @@ def test_a_grid_has_a_word_for_each_run_and_the_effect_so_far():
         "mixup      72.00  74.00  +2.50 [-3.85, +8.85], n = 2",
         "sam         e7.5 failed",
     ]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "row"), [(3, "mixup                    72.00"), (12, "mixup                █  72.00")]
+)
+def test_an_arm_with_a_seed_of_its_own_has_it_below_the_others_of_that_seed(seeds, row):
+    saved = study("baseline", "mixup", seeds=seeds)
+    first, second = saved.arms
+    last = str(seeds - 1)
+    progress = started(replace(saved, arms=(first, replace(second, runs={last: f"mixup-{last}"}))))
+    done(progress, f"mixup-{last}", 72.0)
+    assert row in shown(progress)
 
 
 def test_one_seed_has_no_interval_and_says_so():

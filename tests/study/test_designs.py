@@ -271,14 +271,15 @@ def test_an_unbalanced_design_is_called_so():
 GAIN = {"mixup": 0.3, "cosine": 0.5, "warmup": 0.1, "zero_gamma": -0.2}
 
 
-def play(tricks=tuple(GAIN), speed=None, floor=None, gain=GAIN, **base):
-    """Run an additive game to its end: the gain of a trick does not depend on the others, nor does its cost."""
-    step, steps = greedy_first(tricks, **base), []
-    while step is not None:
-        steps.append(step)
-        added = {arm.label: arm.label.split(" + ")[-1] for arm in step.candidates}
-        throughput = speed and {label: 100 - sum(speed[t] for t in label.split(" + ")) for label in added}
-        step = greedy_next(step, tricks, {label: gain[t] for label, t in added.items()}, throughput, floor)
+def play(tricks=tuple(GAIN), gain=GAIN, **base):
+    """Play an additive game to its end, where the gain of a trick does not depend on the others."""
+    steps = [greedy_first(tricks, **base)]
+    while steps[-1].candidates:
+        gains = {arm.label: gain[arm.label.split(" + ")[-1]] for arm in steps[-1].candidates}
+        best = max(gains, key=gains.__getitem__)
+        if gains[best] < 0:
+            break
+        steps.append(greedy_next(steps[-1], tricks, best))
     return steps
 
 
@@ -306,25 +307,19 @@ def test_greedy_ends_with_every_trick_chosen_and_no_candidate():
     assert play(["mixup", "cosine"])[-1] == GreedyStep(("cosine", "mixup"), [])
 
 
-def test_greedy_honours_the_floor():
-    """cosine is too slow at once, warmup after mixup."""
-    speed = {"mixup": 20, "cosine": 50, "warmup": 15, "zero_gamma": 0}
-    assert play(speed=speed, floor=70.0)[-1].chosen == ("mixup",)
-    assert play(speed=speed, floor=65.0)[-1].chosen == ("mixup", "warmup")
-    with pytest.raises(UserError, match=r"a floor of 70 images/s on inference needs the throughput"):
-        play(floor=70.0)
-
-
-def test_greedy_passes_over_what_failed_and_takes_the_first_of_equals():
-    step = greedy_first(ABC)
-    assert greedy_next(step, ABC, {"mixup": 1.0, "cosine": None, "warmup": 1.0}).chosen == ("mixup",)
-    assert greedy_next(step, ABC, {"mixup": None, "cosine": 0.0, "warmup": float("nan")}) is None
-
-
 def test_greedy_chooses_one_of_two_values_of_a_hyper_parameter():
     tricks = ["mixup", "mixup(alpha=0.5)", "cosine"]
-    step = greedy_next(greedy_first(tricks), tricks, {"mixup": 1.0, "mixup(alpha=0.5)": 2.0, "cosine": 0.0})
+    step = greedy_next(greedy_first(tricks), tricks, "mixup(alpha=0.5)")
     assert [arm.label for arm in step.candidates] == ["mixup(alpha=0.5) + cosine"]
+
+
+def test_halving_has_the_typed_sets_and_the_baseline_and_compares_none():
+    arms = make_arms("halving", ["mixup", "mixup+cosine"])
+    assert [(arm.label, arm.compare_to) for arm in arms] == [
+        ("baseline", None),
+        ("mixup", None),
+        ("mixup + cosine", None),
+    ]
 
 
 # What is typed

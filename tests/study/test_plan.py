@@ -49,6 +49,23 @@ def test_arms_are_crossed_with_seeds_and_composed_once(compose):
     assert len(compose.calls) == 1
 
 
+def test_an_arm_may_have_seeds_of_its_own(compose):
+    own = arm("fresh", tricks={"mixup": {}}, seeds=(5, 2))
+    plan = make_plan([own, *ARMS], [1, 0], [], compose)
+    assert plan.seeds == (1, 0, 2, 5)
+    assert [(run.label, run.seed) for run in plan.runs][:4] == [
+        ("fresh", 5),
+        ("fresh", 2),
+        ("baseline", 1),
+        ("baseline", 0),
+    ]
+    assert plan.impossible == {}  # mixup is the same arm with other seeds
+    alone = make_plan([arm("fresh", seeds=(5, 2))], [1, 0], [], compose)
+    assert alone.seeds == (2, 5)
+    same = make_plan([ARMS[1], arm("again", tricks={"mixup": {}}, seeds=(0,))], [0], [], compose)
+    assert "it is the run of 'mixup'" in same.impossible["again"]
+
+
 def test_the_planned_id_is_the_id_of_the_run(compose):
     (run,) = make_plan(ARMS[1:2], [3], [], compose).runs
     assert execute(run.settings, Quiet(), run.command).id == run.id

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from bagoftricks.report.study import alias_text, difference
+from bagoftricks.report.selection import TOO_HIGH
+from bagoftricks.report.selection_result import selection_line
+from bagoftricks.report.study import alias_text
 from bagoftricks.report.study_parts import StudyRow
-from bagoftricks.report.study_results import StudyResults, counted
+from bagoftricks.report.study_results import StudyResults, counted, difference
 from bagoftricks.statistics.paired import NO_EFFECT, Comparison
 from bagoftricks.store.record import Record
 from bagoftricks.store.store import RunState, Store
@@ -31,6 +33,7 @@ OTHER_VERDICTS = {
     "undecided": "Undecided, which does not show that they do nothing",
     "one seed: no interval, no conclusion": "Run with one shared seed, so that nothing is concluded",
     "no shared seed: no difference": "Without a seed in common with what they are compared with",
+    TOO_HIGH.partition(":")[0]: "Selected by numbers that are too high to be a result",
     "identical": "Identical to what they are compared with in every seed",
     "not testable": "Not testable, for the seeds all differ by the same",
 }
@@ -87,9 +90,10 @@ def findings(study: ReportedStudy) -> list[str]:
     results, rows = study.results, study.rows
     compared = [row.comparison for row in rows if row.comparison]
     robust = [row.comparison_mce for row in rows if row.comparison_mce]
-    found = [_extent(study), *_effects(results)]
+    result = selection_line(results)
+    found = [*([result] if result else []), _extent(study), *_effects(results)]
     if compared:
-        found += _verdicts(compared, results.score.of_differences)
+        found += _verdicts(compared, results.score.of_differences, by_step=results.study.selection is not None)
     elif any(row.n for row in rows) and not results.effects.rows:
         found.append("No arm can be compared with another yet: nothing is concluded.")
     return found + [f"By mCE: {sentence}" for sentence in (_verdicts(robust, "% mCE") if robust else [])]
@@ -109,11 +113,12 @@ def _extent(study: ReportedStudy) -> str:
     return f"{text} Without any run: {_named(without)}." if without else text
 
 
-def _verdicts(compared: Sequence[Comparison], unit: str) -> list[str]:
+def _verdicts(compared: Sequence[Comparison], unit: str, *, by_step: bool = False) -> list[str]:
     """Return the comparisons by verdict; every one is in exactly one sentence."""
     told = [(c.verdict, f"{c.label} against {c.against} by {difference(c)} {unit}", c.label, c.sees) for c in compared]
     tested = sum(c.noise is not None for c in compared)
-    return _by_verdict(told, counted(tested, "test") + " together" * (tested > 1), "difference", unit)
+    together = ", those of each step together" if by_step else " together"
+    return _by_verdict(told, counted(tested, "test") + together * (tested > 1), "difference", unit)
 
 
 def _effects(results: StudyResults) -> list[str]:

@@ -97,7 +97,8 @@ def differences_caption(of: Material) -> str:
     compared = of.comparisons
     counts = [made.n for made in compared.values()]
     tested = sum(made.noise is not None for made in compared.values())
-    intervals = f" with 95 % intervals of {counted(tested, 'test')}, which hold together" if tested else ""
+    where = "" if of.results.study.selection is None else " in each step"
+    intervals = f" with 95 % intervals of {counted(tested, 'test')}, which hold together{where}" if tested else ""
     return (
         f"paired by seed, {seeds_text(counts)}: means{intervals}; "
         "small dots are single seeds. A filled triangle is a verdict that stands: its interval leaves out 0. A "
