@@ -245,6 +245,7 @@ def table_of_runs(
 ) -> "str | DataFrame":
     """Return the table of the finished runs of a store."""
     from bagoftricks.report.differences import in_common
+    from bagoftricks.report.objective import best_of_note
     from bagoftricks.report.robustness import robustness_notes
     from bagoftricks.report.styles import with_notes
     from bagoftricks.report.table import record_rows, render, run_columns
@@ -258,6 +259,7 @@ def table_of_runs(
     shown = render(rows, run_columns(rows, style, query.columns, measure=measure), style, fit)
     notes = [in_common([row.facts for row in rows]), *robustness_notes(rows)]
     notes += [f"{len(rows):,} of {len(every):,} rows"] if len(rows) < len(every) else []
+    notes += best_of_note(query.sort[0], len({row.id for row in every})) if query.sort else []
     return with_notes(shown, [note for note in notes if note], style, fit)
 
 

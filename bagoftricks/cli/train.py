@@ -112,6 +112,7 @@ def show(finished: list[Finished], *, searched: bool = False) -> None:
     from bagoftricks.errors import printable
     from bagoftricks.escape import for_json
     from bagoftricks.report.dawnbench import TIME, make_measure
+    from bagoftricks.report.objective import best_of_note, better_if_higher
     from bagoftricks.report.robustness import robustness_notes, score_keys
     from bagoftricks.report.styles import with_notes
     from bagoftricks.report.table import record_rows, render, run_columns
@@ -133,7 +134,11 @@ def show(finished: list[Finished], *, searched: bool = False) -> None:
     if searched:  # what the trials are sorted by stands next to their names
         columns[1:] = sorted(columns[1:], key=lambda column: column.key != settings.objective)
     fit = terminal_fit()
-    show_result(with_notes(render(rows, columns, style, fit), robustness_notes(rows), style, fit))
+    notes = robustness_notes(rows)
+    if searched:
+        sign = "-" if better_if_higher(settings.objective) else ""
+        notes += best_of_note(sign + settings.objective, len(finished))
+    show_result(with_notes(render(rows, columns, style, fit), notes, style, fit))
     if measure.target is not None and style == "text":
         for row in [row for row in rows if TIME not in row.measured]:
             print(f"{printable(row.label)}: never at {100 * measure.target:g} %")

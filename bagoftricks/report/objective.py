@@ -41,6 +41,21 @@ def depends_on_images(objective: str) -> bool:
     return objective not in COSTS
 
 
+def best_of_note(sort: str, count: int) -> list[str]:
+    """Return that the first of ``count`` runs sorted by ``sort`` (``-top1``) is too good, if the best one stands first.
+
+    A cost is no matter of luck, and nothing is chosen by the worse end of a score.
+    """
+    key = sort.removeprefix("-")
+    best_is_first = sort.startswith("-") == (key in BETTER_IF_HIGHER)
+    if count < 2 or key not in objectives() or not depends_on_images(key) or not best_is_first:
+        return []
+    return [
+        f"the best of {count:,} by {key} is partly luck: its number is too good; confirm it with fresh seeds next to "
+        "the baseline (bot-sweep design=arms 'tricks=[baseline,BEST]' seeds=[100,101,102])"
+    ]
+
+
 def require_objective(settings: Settings) -> None:
     """Raise UserError, before the training, for an objective that the run will not have."""
     better_if_higher(settings.objective)

@@ -168,6 +168,7 @@ def test_optuna_searches_the_best_trial_on_the_digits(bot, tmp_path):
     best = yaml.safe_load((tmp_path / "results/runs/multirun/optimization_results.yaml").read_text())
     assert best["best_value"] == losses[0]
     again = bot("bot-train", *search, "objective=loss")
+    assert (f"the best of {len(rows)} by loss is partly luck" in again.out) == (len(rows) > 1)
     assert again.err.count("is finished: this is its record") == len(rows)
     last = again.out.splitlines()[-1]
     assert last.startswith(f"best loss: {losses[0]:g} (last): bot-train lr={best['best_params']['lr']} batch_size=64")

@@ -3,6 +3,7 @@ import io
 import json
 
 from bagoftricks.report.labels import label
+from bagoftricks.report.objective import best_of_note
 from bagoftricks.report.table import record_rows, render, run_columns
 from tests.store.test_store import record
 
@@ -51,3 +52,11 @@ def test_an_average_has_a_row_of_its_own():
     scores = {"last": {"top1": 70.0, "top5": 90.0, "loss": 1.0}, "ema": {"top1": 71.0, "top5": 91.0, "loss": 0.9}}
     rows = record_rows(record(metrics=scores, model={"name": "r"}, data={"name": "d"}))
     assert [(row.label, row.scores.top1) for row in rows] == [("baseline", 70.0), ("baseline [ema]", 71.0)]
+
+
+def test_the_best_of_several_runs_is_called_too_high_where_luck_chose_it():
+    (note,) = best_of_note("-top1", 12)
+    assert note.startswith("the best of 12 by top1 is partly luck: its number is too good; confirm it with fresh seeds")
+    assert best_of_note("loss", 2)
+    for sort, count in (("-top1", 1), ("top1", 12), ("-loss", 12), ("-infer_images_per_s", 12), ("-lr", 12)):
+        assert best_of_note(sort, count) == []

@@ -6,6 +6,7 @@ from itertools import product
 
 from tests.simulation.cells import KINDS, Cell, Share, share
 from tests.simulation.kinds import FACTORIALS, factorial_arms
+from tests.simulation.selection import selection
 
 EQUAL = ("normal", "heavy tails", "skewed")
 TWICE = ("baseline x2", "half the arms x2", "one arm x2")
@@ -17,7 +18,7 @@ SOME_RUNS = {("one_at_a_time", 6, 3), ("one_at_a_time", 11, 5), ("stack", 6, 3)}
 
 def all_cells() -> list[Cell]:
     """Return every cell, those of most interest first."""
-    return [cell for cell in [*_comparisons(), *_effects(), *_advice(), *_looks()] if cell.kind in KINDS]
+    return [cell for cell in [*_comparisons(), *_effects(), *_advice(), *_looks(), *_selection()] if cell.kind in KINDS]
 
 
 def quick_cells() -> list[Cell]:
@@ -67,6 +68,10 @@ def _advice() -> list[Cell]:
 
 def _looks() -> list[Cell]:
     return [Cell("looks", "one_at_a_time", arms, seeds) for arms, seeds in product((2, 6, 11), (8, 20))]
+
+
+def _selection() -> list[Cell]:
+    return [Cell(selection.__name__, "greedy", 9, seeds, studies=50) for seeds in (2, 3, 5)]
 
 
 def _has_verdicts(*noises: str) -> Callable[[Cell], bool]:
@@ -133,6 +138,18 @@ PROMISES = (
         0.95,
     ),
     Promise("no verdict contradicts its interval", "contradiction", lambda cell: cell.kind != "advice", high=0.0),
+    Promise(
+        "greedy chooses any of eight useless tricks in at most 6 % of studies",
+        "any of eight useless ones",
+        lambda cell: cell.kind == "selection",
+        high=0.06,
+    ),
+    Promise(
+        "the gain on fresh seeds is above the truth in as many studies as below it",
+        "gain on fresh seeds above the truth",
+        lambda cell: cell.kind == "selection",
+        *(0.47, 0.53),
+    ),
     Promise(
         "the advice's upper end gives 80 % power in 78 % of studies",
         "upper end is enough",

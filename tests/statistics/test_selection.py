@@ -5,7 +5,7 @@ import pytest
 
 from bagoftricks.statistics.paired import Comparison
 from bagoftricks.statistics.selection import best_by_mean, best_that_helps
-from tests.statistics.selecting import greedy, halving
+from tests.simulation.selection import greedy, halving
 
 REAL = {"cosine": 4.0, "mixup": 2.0}
 FAR = 3.0  # Monte Carlo standard errors that a simulation may be beyond a limit

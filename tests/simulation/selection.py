@@ -3,6 +3,7 @@
 All numbers are in sds of the noise between seeds of one arm; gains of tricks add up.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,11 +12,14 @@ from numpy.random import Generator
 
 from bagoftricks.statistics.paired import compare
 from bagoftricks.statistics.selection import best_by_mean, best_that_helps
+from bagoftricks.study.arms import Arm
 from bagoftricks.study.designs import greedy_first, greedy_next, make_arms
 from bagoftricks.study.selection import confirming_arms, halving_rungs
+from tests.simulation.cells import Cell, Counts, add, kind
 
 TRICKS = ("cosine", "label_smoothing", "mixup", "zero_gamma", "no_bias_decay", "warmup", "resnet_d", "ema")
 SEED_SD = 2.0  # what a seed does to all arms
+REAL = {"cosine": 4.0, "mixup": 2.0}
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,23 @@ def halving(rng: Generator, gains: dict[str, float], seeds: int, confirm: int = 
     return _confirmed(runs, arms[left[0]], arms[baseline], by, seeds, confirm)
 
 
-def _confirmed(runs: Runs, chosen, baseline, by: float, seeds: int, confirm: int) -> Selected:
+def _confirmed(runs: Runs, chosen: Arm, baseline: Arm, by: float, seeds: int, confirm: int) -> Selected:
     fresh = confirming_arms(chosen, baseline, range(seeds), confirm)
     scores = {arm.label: runs.of(list(arm.tricks), arm.seeds) for arm in fresh}
     (made,) = compare(scores, [(fresh[0].label, str(fresh[0].compare_to))])
     return Selected(tuple(chosen.tricks), runs.truth(list(chosen.tricks)), by, made.difference, made.stands)
+
+
+@kind
+def selection(cell: Cell, rng: Generator, studies: int) -> Counts:
+    """Count what greedy chooses of useless tricks, and of two real ones among them."""
+    counts: Counts = Counter()
+    for gains in ({}, REAL):
+        for _ in range(studies):
+            made = greedy(rng, gains, cell.seeds)
+            useless = not set(made.tricks) <= gains.keys()
+            add(counts, "a useless one next to real ones" if gains else "any of eight useless ones", useless)
+            add(counts, "gain on fresh seeds above the truth", [] if made.bias is None else made.bias > 0)
+            for trick, size in gains.items():
+                add(counts, f"chosen {size:g} sd", trick in made.tricks)
+    return counts
