@@ -87,6 +87,11 @@ def swept_study(sweep: Sweep, arguments: Sequence[str]) -> SweptStudy:
     base = compose_settings(split_parameters(overrides)[0])
     about = {**about, "command": shlex.join(["bot-sweep", *arguments])}
     about |= {} if sweep.resolve is None else {"resolve": sweep.resolve}
+    if sweep.score is not None:
+        from bagoftricks.report.score import check_score
+
+        check_score(sweep.score)
+        about["score"] = sweep.score
     name = sweep.name or (study_name(sweep.experiment, sweep.scale) if sweep.experiment else str(sweep.design))
     if base.logger and base.log_group is None:
         overrides = (*overrides, f"log_group={name}")
@@ -200,10 +205,18 @@ def planned(study: SweptStudy, arms: "Sequence[Arm]") -> "Plan":
 
 def show_plan(plan: "Plan", study: SweptStudy) -> None:
     """Print every run with its state, and an estimate of the time."""
-    from bagoftricks.report.plan import plan_table
+    from bagoftricks.report.dawnbench import NO_MEASURE
+    from bagoftricks.report.foresight import foresee
+    from bagoftricks.report.plan import Outlook, plan_table
+    from bagoftricks.report.score import score_of
+    from bagoftricks.study.estimate import like_records
 
-    seconds = seconds_each(plan, study.store)
-    show_result(plan_table(plan, study.store, seconds, study.sweep.slots, study.base.format, terminal_fit()))
+    sweep, store = study.sweep, study.store
+    score = score_of(study.about.get("score") or "top1", NO_MEASURE)
+    resolve = study.sweep.resolve or score.resolve
+    seen = foresee(sweep.design, plan.arms, len(plan.seeds), like_records(plan, store), score, resolve)
+    outlook = Outlook(seconds_each(plan, store), seen)
+    show_result(plan_table(plan, store, outlook, sweep.slots, study.base.format, terminal_fit()))
     if study.sweep.looks:
         from bagoftricks.cli.sweep_looks import plan_line
 

@@ -31,7 +31,7 @@ STOPS = ("arm", "study")  # what ends once it is decided
 OF_DESIGNS = ("tricks", "max_tricks", "max_arms", "runs", "resolution", "fold", "floor", "confirm", "eta")
 OWNERS = {"floor": ("greedy",), "eta": ("halving",), "confirm": SELECTING}  # designs of a setting
 OF_AN_EXTENSION = ("extend", "fold", "runs", "plan", "slots", "time_limit", "retry")
-OF_THE_STUDY = ("experiment", "scale", "design", "seeds", "metric", "target", *OF_DESIGNS)
+OF_THE_STUDY = ("experiment", "scale", "design", "seeds", "score", "metric", "target", *OF_DESIGNS)
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ class Sweep:
     """greedy, halving: fresh seeds that measure what was chosen"""
     eta: int = 2
     """halving: one in eta arms goes on"""
+    score: str | None = None
+    """compare arms in it: soft_top1, loss, mce ...; default: top1"""
     metric: str | None = None
     """judge by top1, or by time_to_accuracy as DAWNBench does"""
     target: float | None = None
@@ -139,6 +141,8 @@ def parse(arguments: Sequence[str]) -> Sweep:
         raise UserError(f"seeds=A..B is for arms that are known beforehand: with design={given['design']}, type {how}")
     if "stop" in given and "looks" not in given:
         raise UserError("stop= is for a study that ends by itself: add seeds=3..20, or leave stop= out")
+    if "score" in given and ("metric" in given or "target" in given):
+        raise UserError("score= and metric= are two ways to compare: type one of them")
     if "experiment" not in given and "scale" in given:
         raise UserError("scale= belongs to experiment=: without one, type preset=cifar_laptop or other settings")
     launcher = tuple(override for override in overrides if is_launcher(override))

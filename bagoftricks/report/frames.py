@@ -86,6 +86,11 @@ def corruptions(store: str | Path = "results/runs") -> pd.DataFrame:
     return _frame(rows, source, notes, columns=(*RUN_COLUMNS, "evaluation", "corruption", "severity", "error_percent"))
 
 
+def _share_values(results: StudyResults, tricks: tuple[str, ...]) -> Json:
+    found, of = results.shares.get(tricks[0]) if len(tricks) == 1 else None, f"share_{_unit(results)}"
+    return {of: found and found.value, f"{of}_low": found and found.low, f"{of}_high": found and found.high}
+
+
 def study(name: str, store: str | Path = "results/runs") -> "Study":
     """Return a study of a store. Raises UserError if it is missing or damaged."""
     source = Store(store)
@@ -153,7 +158,7 @@ class Study:
                 f"{of}_high": effect.high,
                 "p_adjusted": effect.p_adjusted,
                 "verdict": effect.verdict,
-                f"shapley_{_unit(self.results)}": effect.shapley,
+                **_share_values(self.results, effect.tricks),
                 "aliased_with": alias_text(effect),
                 "runs": all_runs(self.results),
             }

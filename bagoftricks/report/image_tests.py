@@ -1,15 +1,76 @@
 """Tests over the single images of two arms, from the files that their runs have left next to their records."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bagoftricks.errors import UserError
+from bagoftricks.statistics.images import image_error, mcnemar
+from bagoftricks.statistics.paired import NOT_TESTABLE, Comparison
 from bagoftricks.store.correctness import Bits, read_correct
 from bagoftricks.store.files import note_once
 from bagoftricks.store.record import Record
 from bagoftricks.store.store import Store
+
+ByArm = Mapping[str, Mapping[int, Record]]  # label -> seed -> record
+USUAL_FLOOR = (0.03, 0.07)  # points, measured at USUAL_IMAGES of CIFAR-10: of differences between trained networks
+USUAL_IMAGES = 10_000
+
+
+@dataclass(frozen=True)
+class ImageFloor:
+    """Standard error in points that the test images leave in a study's differences or effects: least and most."""
+
+    images: int
+    low: float
+    high: float
+    measured: bool  # on these runs; otherwise as on CIFAR-10, scaled by the root of the number of images
+
+    def __str__(self) -> str:
+        size = f"{self.low:.2g}" if f"{self.low:.2g}" == f"{self.high:.2g}" else f"{self.low:.2g} to {self.high:.2g}"
+        how = "" if self.measured else ", as measured on CIFAR-10"
+        return f"the {self.images:,} test images alone leave a standard error of {size} points{how}"
+
+
+def image_floor(pairs: "Iterable[PairedImages]", images: int) -> ImageFloor:
+    """Return the noise of the test images, which no number of seeds removes, in pairs of several seeds."""
+    errors = [image_error(pair.arm, pair.other) for pair in pairs if len(pair.arm) > 1]
+    if errors:
+        return ImageFloor(images, min(errors), max(errors), measured=True)
+    scale = math.sqrt(USUAL_IMAGES / images)
+    return ImageFloor(images, USUAL_FLOOR[0] * scale, USUAL_FLOOR[1] * scale, measured=False)
+
+
+def with_image_tests(made: Mapping[str, Comparison], store: Store, records: ByArm) -> dict[str, Comparison]:
+    """Return the comparisons; where the seeds tie, with the p of a test over the images, corrected for their number.
+
+    It judges the trained networks on these images, not what other seeds would give, so it is no verdict.
+    """
+    tied = [found for found in made.values() if found.verdict.startswith(NOT_TESTABLE)]
+    tested = dict(made)
+    for found in tied:
+        pair = paired_correctness(store, records[found.label], records[found.against])
+        if pair is not None and len(pair.seeds) == found.n:
+            p = min(1.0, len(tied) * mcnemar(pair.arm, pair.other))
+            over = f"{found.verdict}; over the {pair.arm.shape[1]:,} images p {p:.3f}"
+            tested[found.label] = replace(found, verdict=over, p_images=p)
+    return tested
+
+
+def factor_images(
+    store: Store, records: ByArm, on: Mapping[str, Collection[str]], levels: Sequence[str]
+) -> "Iterator[PairedImages]":
+    """Yield the images that runs with a level, and runs without it, got right. ``on``: the levels of each arm."""
+    found = {label: [correct_images(store, r) for r in of.values()] for label, of in records.items()}
+    right = {label: [bits for bits in of if bits is not None] for label, of in found.items()}
+    sizes = {len(bits) for of in right.values() for bits in of}
+    for level in levels if len(sizes) == 1 else ():
+        with_it = [bits for label, of in right.items() if level in on[label] for bits in of]
+        without = [bits for label, of in right.items() if level not in on[label] for bits in of]
+        if len(with_it) == len(without) > 0:
+            yield PairedImages((), np.stack(with_it), np.stack(without))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from bagoftricks.escape import for_json
+from bagoftricks.report.foresight import Foresight
 from bagoftricks.report.study import tabulate_rows
 from bagoftricks.report.styles import with_notes
 from bagoftricks.report.text_table import Fit
@@ -23,18 +24,29 @@ class PlanRow:
     command: str | None = None
 
 
-def plan_table(plan: Plan, store: Store, seconds: float | None, slots: int, style: str, fit: Fit | None = None) -> str:
-    """Return every run with its state, and the time of the missing ones at ``seconds`` each, ``slots`` at a time."""
+@dataclass(frozen=True)
+class Outlook:
+    """Time of a run in seconds, and what the study will be able to see, as far as they are known."""
+
+    seconds: float | None = None
+    foresight: Foresight | None = None
+
+
+def plan_table(plan: Plan, store: Store, outlook: Outlook, slots: int, style: str, fit: Fit | None = None) -> str:
+    """Return every run with its state, the time of the missing ones, ``slots`` at a time, and what will be seen."""
     at, rows = states(plan, store), plan_rows(plan, store)
     missing = len([run_id for run_id, state in at.items() if state is not RunState.DONE])
-    total = None if seconds is None else seconds * missing / max(1, slots)
+    total = None if outlook.seconds is None else outlook.seconds * missing / max(1, slots)
+    foresight = outlook.foresight
     if style == "json":
-        return for_json({"runs": to_json(rows), "missing": missing, "seconds": total})
+        foreseen = None if foresight is None else to_json(foresight)
+        return for_json({"runs": to_json(rows), "missing": missing, "seconds": total, "foresight": foreseen})
     shown = tabulate_rows([{k: v for k, v in vars(row).items() if k != "command"} for row in rows], style, fit)
     if style == "csv":
         return shown
     about = "" if total is None else f", about {show_duration(total)}"
-    return with_notes(shown, [f"{len(at)} runs, {missing} to train{about}"], style, fit)
+    seen = [] if foresight is None else [str(foresight)]
+    return with_notes(shown, [f"{len(at)} runs, {missing} to train{about}", *seen], style, fit)
 
 
 def plan_rows(plan: Plan, store: Store) -> list[PlanRow]:

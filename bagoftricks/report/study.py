@@ -61,7 +61,7 @@ def draw_study(
     notes += [f"{len(rows)} of {every} arms; the tests are over all of them"] if len(rows) < every else []
     lock = lock_study(results.study, results.records) if style in ("json", "latex") else None
     if style == "json":
-        made = [{**to_json(effect), "runs": all_runs(results)} for effect in effects]
+        made = [effect_values(effect, results) for effect in effects]
         sealed = lock_values(lock) if lock else None
         return for_json({"study": results.study.whole, "rows": rows, "effects": made, "notes": notes, "lock": sealed})
     if style == "csv":
@@ -81,11 +81,17 @@ def draw_study(
     parts = [title_line(results.title, style, fit)]
     if line := selection_line(results):
         parts += [note_line(line, style, fit), ""]
-    if effects:
+    if any(effect.estimate is not None for effect in effects):
         shown = [shown_effect(effect, results) for effect in effects]
         parts += [tabulate_rows(shown, style, fit), ""]
     parts.append(tabulate_rows(cells, style, fit))
     return with_notes("\n".join(parts), notes, style, fit)
+
+
+def effect_values(effect: "Effect", results: StudyResults) -> Json:
+    """Return an effect for JSON, with its share of the whole gain and the runs that it is estimated from."""
+    share = results.shares.get(effect.tricks[0]) if len(effect.tricks) == 1 else None
+    return {**to_json(effect), "share": None if share is None else to_json(share), "runs": all_runs(results)}
 
 
 def selected_rows(results: StudyResults, query: Query, *, empty: bool = False) -> list[StudyRow]:
@@ -284,9 +290,18 @@ def shown_effect(effect: "Effect", results: StudyResults) -> dict[str, str]:
         f"{results.score.of_differences} [95 %]": TracedText(estimate + interval, runs),
         "verdict": TracedText(effect.verdict, runs),
         "p (adjusted)": TracedText(p_text(effect.p_adjusted), runs),
-        "Shapley share": TracedText("" if effect.shapley is None else f"{effect.shapley:+.2f}", runs),
+        "share of the whole gain [95 %]": TracedText(share_text(results, effect.tricks), runs),
         "aliased with": alias_text(effect),
     }
+
+
+def share_text(results: StudyResults, tricks: Sequence[str]) -> str:
+    """Return a trick's share of the gain of all; none in a fraction, whose shares are the main effects."""
+    found = results.shares.get(tricks[0]) if len(tricks) == 1 else None
+    if found is None or len(results.study.arms) < 2 ** len(results.factors):
+        return ""
+    interval = "" if found.low is None else f" [{found.low:+.2f}, {found.high:+.2f}]"
+    return f"{found.value:+.2f}{interval}"
 
 
 def alias_text(effect: "Effect") -> str:

@@ -1,18 +1,26 @@
 """Results of a study from records alone: summaries and comparisons of its arms, effects, and the notes on them."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
-from statistics import mean, median
+from statistics import median
 from typing import TYPE_CHECKING, TypedDict
 
 from bagoftricks.errors import LOSS_FAILURE, UserError, did_you_mean
 from bagoftricks.report import dawnbench
 from bagoftricks.report.column import Column
 from bagoftricks.report.dawnbench import NO_MEASURE, TIME, Measure
-from bagoftricks.report.score import SCORES_BY_KEY, Score, check_score, score_of
+from bagoftricks.report.image_tests import (
+    ImageFloor,
+    PairedImages,
+    factor_images,
+    image_floor,
+    paired_correctness,
+    with_image_tests,
+)
+from bagoftricks.report.score import SCORES_BY_KEY, TOP1, Score, check_score, score_of
 from bagoftricks.report.selection import TOO_HIGH, chosen_labels, part_of, selection_notes
 from bagoftricks.report.study_parts import SavedArm, SavedStudy, StudyRow, load_study
 from bagoftricks.report.study_robustness import (
@@ -29,18 +37,18 @@ from bagoftricks.store.record import Record, Scores
 from bagoftricks.store.robustness import RobustnessResult
 from bagoftricks.store.store import Store
 from bagoftricks.store.weight_sets import LAST
-from bagoftricks.study.arms import SELECTING
+from bagoftricks.study.arms import CROSSED, SELECTING
 from bagoftricks.study.selection import Selection
 
 if TYPE_CHECKING:
     from bagoftricks.statistics.effects import Effects, ScoredRun
+    from bagoftricks.statistics.shares import Share
 
 COLUMNS: dict[str, Column] = {
     column.key: column for column in [*RESULT, *COST, *ROBUSTNESS.values(), TRAIN_SECONDS, LATENCY]
 }
 DEFAULT_COLUMNS = ("top1", "params", "macs", "train_images_per_s", "infer_images_per_s", "train_seconds")
 RESULTS = ("top1", "top5", "loss", "ece", "soft_top1", *ROBUSTNESS, TIME, dawnbench.TRAIN_COST)
-FACTORIAL = ("factorial", "fractional")  # designs whose effects are tested, and whose arms are plain means
 NOISES = {
     SHARED: "shared by all arms",
     MODERATED: "each comparison's own, drawn towards the others', as the arms' noise differs",
@@ -68,6 +76,7 @@ class StudyResults:
     failed: Mapping[str, Mapping[int, str]] = field(default_factory=dict)  # label -> seed -> error
     chosen_score: str = ""  # other than the study's own
     chosen_resolve: float | None = None
+    store: Store | None = None  # where the files of the runs are
 
     @cached_property
     def score(self) -> Score:
@@ -102,7 +111,7 @@ class StudyResults:
     @property
     def is_factorial(self) -> bool:
         """Return True if the effects of factors are tested, and not the arms."""
-        return self.study.design in FACTORIAL
+        return self.study.design in CROSSED
 
     @property
     def title(self) -> str:
@@ -153,7 +162,12 @@ class StudyResults:
     @cached_property
     def comparisons(self) -> dict[str, Comparison]:
         """Comparisons by label, corrected together, in the study's score; none of a factorial design."""
-        return {} if self.is_factorial else self.compared_in(self.score)
+        if self.is_factorial:
+            return {}
+        made = self.compared_in(self.score)
+        if self.store is None or self.score.key != TOP1:
+            return made
+        return with_image_tests(made, self.store, self.records)
 
     @cached_property
     def effects(self) -> "Effects":
@@ -163,10 +177,14 @@ class StudyResults:
         runs = self.factor_runs() if self.is_factorial else []
         if len(runs) < 2:
             return Effects(())
-        found = factorial_effects(runs, self.factors, **self._test_settings(self.score))
-        shares = shapley_shares(runs, self.factors)
-        rows = (replace(effect, shapley=shares.get(" ".join(effect.tricks))) for effect in found.rows)
-        return replace(found, rows=tuple(rows))
+        return factorial_effects(runs, self.factors, **self._test_settings(self.score))
+
+    @cached_property
+    def shares(self) -> "dict[str, Share]":
+        """Share of each trick of a factorial design in the gain of all; empty where it is not known."""
+        from bagoftricks.statistics.shares import shares_of
+
+        return shares_of(self.factor_runs(), self.factors, self.effects) if self.is_factorial else {}
 
     @cached_property
     def factors(self) -> tuple[tuple[str, ...], ...]:
@@ -177,9 +195,13 @@ class StudyResults:
 
     def factor_runs(self, seeds: Sequence[int] = ()) -> "list[ScoredRun]":
         """Return the runs of a factorial design: levels that are on, seed and score. ``seeds``: only these."""
-        on = {arm.label: frozenset(arm.on if self.study.factors else arm.tricks) for arm in self.study.arms}
-        found = ((label, self.values(label, self.score.key)) for label in self.records)
-        return [(on[label], s, v) for label, of in found for s, v in of.items() if not seeds or s in seeds]
+        found = ((frozenset(self.levels_on(label)), self.values(label, self.score.key)) for label in self.records)
+        return [(on, seed, v) for on, of in found for seed, v in of.items() if not seeds or seed in seeds]
+
+    def levels_on(self, label: str) -> Collection[str]:
+        """Return the levels of factors that an arm of a factorial design has on."""
+        arm = self.arm(label)
+        return arm.on if self.study.factors else arm.tricks
 
     def compared_in(self, score: Score) -> dict[str, Comparison]:
         """Return the comparisons by label in a score, corrected together."""
@@ -206,6 +228,24 @@ class StudyResults:
                 scores[label] = values
         arms = self.study.arms
         return scores, [(a.label, a.compare_to) for a in arms if a.compare_to in scores and a.label in scores]
+
+    @cached_property
+    def image_floor(self) -> ImageFloor | None:
+        """Noise of the test images in differences or effects, None for scores that are no accuracies."""
+        counts = [record.data.val_images for record in self.every_record]
+        if self.score.key not in (TOP1, "soft_top1") or not counts:
+            return None
+        return image_floor(self._paired_images(), min(counts))
+
+    def _paired_images(self) -> Iterable[PairedImages]:
+        if self.store is None:
+            return ()
+        if self.is_factorial:
+            on = {label: self.levels_on(label) for label in self.records}
+            return factor_images(self.store, self.records, on, [factor[0] for factor in self.factors])
+        compared = [(self.records[made.label], self.records[made.against]) for made in self.comparisons.values()]
+        pairs = (paired_correctness(self.store, *both) for both in compared)
+        return (pair for pair in pairs if pair is not None)
 
     def absent(self, label: str) -> str:
         """Return which of an arm's runs have no record, in words: ``4 of 5 seeds, 1 diverged``; empty if none."""
@@ -256,7 +296,8 @@ def load_results(
     records = {arm.label: arm.records(store) for arm in study.arms}
     failed = {arm.label: arm.failures(store, records[arm.label]) for arm in study.arms}
     damaged = tuple(dict.fromkeys(store.damaged))
-    return StudyResults(study, records, measure or study.measure or NO_MEASURE, damaged, failed, score, resolve)
+    chosen = measure or study.measure or NO_MEASURE
+    return StudyResults(study, records, chosen, damaged, failed, score, resolve, store)
 
 
 def columns_by_key(measure: Measure) -> dict[str, Column]:
@@ -334,20 +375,6 @@ def summary(key: str, values: Sequence[float]) -> Summary:
     return summarise(values) if key in RESULTS else Summary(len(values), mean=median(values), low=None, high=None)
 
 
-def shapley_shares(runs: "Sequence[ScoredRun]", factors: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Return each trick's share of the whole gain, the mean over the seeds that every subset was run with."""
-    from bagoftricks.statistics.effects import shapley
-
-    tricks = [factor[0] for factor in factors if len(factor) == 1]
-    by_arm: dict[frozenset[str], dict[int, float]] = {}
-    for on, seed, found in runs:
-        by_arm.setdefault(on, {})[seed] = found
-    if len(by_arm) != 2 ** len(factors) or len(tricks) < len(factors):
-        return {}
-    seeds = set.intersection(*map(set, by_arm.values()))  # a seed that only some arms have would count as a gain
-    return shapley({on: mean(of[seed] for seed in seeds) for on, of in by_arm.items()}, tricks) if seeds else {}
-
-
 def several_devices(records: Mapping[str, Mapping[int, Record]]) -> bool:
     return len({record.environment.device for found in records.values() for record in found.values()}) > 1
 
@@ -371,6 +398,8 @@ def footer(results: StudyResults) -> list[str]:
     notes += effect_notes(results) if results.is_factorial else comparison_notes(results)
     notes += look_notes(results)
     notes += selection_notes(study)
+    if floor := results.image_floor:
+        notes.append(f"{floor}, which no number of seeds removes")
     if any(results.absent(arm.label) for arm in study.arms if results.records[arm.label]):
         notes.append("means are of the runs that finished: where runs diverged or failed, they are a selection")
     notes += dawnbench.notes(records, results.measure)
@@ -409,8 +438,8 @@ def comparison_notes(results: StudyResults) -> list[str]:
 def effect_notes(results: StudyResults) -> list[str]:
     """Return what effects are, and how they were tested."""
     found = results.effects
-    if not found.rows:
-        return []
+    if all(effect.estimate is None for effect in found.rows):
+        return ["no effect can be estimated yet: too few of the arms have run"] if found.rows else []
     notes = [
         f"effects in {results.score.of_differences}: of one trick, the mean with it minus the mean without it; of two, "
         "half of what either gains by the other"
@@ -422,8 +451,8 @@ def effect_notes(results: StudyResults) -> list[str]:
         notes.append("nothing tells the noise of these effects: no interval, no conclusion; more seeds= do")
     else:
         noise = {
-            "replicates": f"between the seeds of an arm ({found.dof:.0f} degrees of freedom)",
-            "residuals": f"what the effects leave of the runs ({found.dof:.0f} degrees of freedom)",
+            "replicates": f"between the seeds of an arm ({found.dof or 0:.0f} degrees of freedom)",
+            "residuals": f"what the effects leave of the runs ({found.dof or 0:.0f} degrees of freedom)",
             "Lenth": "Lenth's pseudo standard error, as one seed leaves nothing else: it takes most effects for small",
         }
         notes.append(f"{_together(tested, 'effect')}; noise: {noise[str(found.noise)]}")

@@ -15,11 +15,11 @@ the noise is what the effects leave, if that has enough degrees of freedom, and 
 effects of a table are tested together, by the largest |t|; their intervals hold together, and agree with the verdicts.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, combinations
-from math import comb
 from typing import Any
 
 import numpy as np
@@ -30,8 +30,8 @@ from bagoftricks.statistics.layout import Layout
 from bagoftricks.statistics.lenth import FEWEST_EFFECTS, lenth_critical, lenth_p_value, pseudo_error
 from bagoftricks.statistics.max_t import FloatArray, largest_of
 from bagoftricks.statistics.noise import ROUNDING
-from bagoftricks.statistics.paired import ALPHA, HELPS, HURTS, RESOLVE, Interval, require_finite
-from bagoftricks.statistics.power import standard_effect
+from bagoftricks.statistics.paired import ALPHA, HELPS, HURTS, RESOLVE, Interval, require_finite, seeds_advice
+from bagoftricks.statistics.power import Power, standard_effect
 
 ScoredRun = tuple[frozenset[str], int, float]  # the levels that are on, the seed, the score
 Term = tuple[str, ...]  # ("mixup",) is a main effect, ("cosine", "mixup") an interaction, () the mean
@@ -69,8 +69,9 @@ class Effect:
     verdict: str = ""
     noise: str | None = None  # replicates, residuals or Lenth
     sees: float | None = None  # smallest effect that such a study finds in 80 % of cases
+    seeds_low: int | None = None  # fewest seeds of each arm that find ``resolve``, by the low end of the noise
+    seeds_high: int | None = None  # by its high end; None above 1000, and for one seed
     aliased_with: tuple[Alias, ...] = ()
-    shapley: float | None = None  # the trick's share of the gain of all, where every subset was run
 
     @property
     def stands(self) -> bool:
@@ -85,6 +86,7 @@ class Effects:
     rows: tuple[Effect, ...]
     noise: str | None = None  # replicates, residuals or Lenth
     dof: float | None = None  # degrees of freedom of the noise
+    variance: float | None = None  # of a run
     main_effects_only: bool = False  # they are these effects only if there are no interactions
 
 
@@ -124,7 +126,8 @@ def _levels(runs: Sequence[ScoredRun], factors: Sequence[str | FactorLevels]) ->
 def _told(model: "_Model", only: bool, higher_is_better: bool, alpha: float, resolve: float, unit: str) -> Effects:
     rows = model.effects(higher_is_better, alpha, resolve, unit)
     noise = model.noise if any(row.noise for row in rows) else None
-    return Effects(tuple(rows), noise, model.dof if noise else None, main_effects_only=only)
+    dof, variance = (model.dof, model.variance) if noise in (REPLICATES, RESIDUALS) else (None, None)
+    return Effects(tuple(rows), noise, dof, variance, main_effects_only=only)
 
 
 class _Design:
@@ -187,15 +190,29 @@ class _Model:
                 rows.append(Effect(term, estimate, aliased_with=aliases))
                 continue
             words = (HELPS, HURTS) if len(term) == 1 else (TOGETHER, APART)
-            verdict = found.verdict(words if higher_is_better else words[::-1], alpha, resolve, unit)
+            needed = self._seeds(self.known.index(first), alpha, resolve)
+            advice = f"{seeds_advice(*needed)} would see {resolve:g}" if needed else ""
+            verdict = found.verdict(words if higher_is_better else words[::-1], alpha, resolve, unit, advice)
             numbers = found.estimate, found.low, found.high, found.p_adjusted
-            rows.append(Effect(term, *numbers, verdict, self.noise, found.sees, aliases))
+            seeds_low, seeds_high = needed or (None, None)
+            rows.append(Effect(term, *numbers, verdict, self.noise, found.sees, seeds_low, seeds_high, aliases))
         return rows
+
+    def _seeds(self, index: int, alpha: float, resolve: float) -> tuple[int | None, int | None] | None:
+        """Return the range of seeds of each arm that find ``resolve``; None where one seed tells nothing of others."""
+        seeds = self.design.layout.mask.shape[1]
+        if self.noise != REPLICATES or seeds < 2:
+            return None
+        sd = math.sqrt(self.design.variances[index] * self.variance * seeds)
+        power = Power(largest_of(self.design.correlation), sd, self.dof / (seeds - 1), alpha)
+        return power.seeds_range(resolve, seeds)
 
     def _sign(self, first: int, other: int) -> int:
         return -1 if float(self.design.within[:, first] @ self.design.within[:, other]) < 0 else 1
 
     def _intervals(self, alpha: float) -> list[Interval | None]:
+        if not self.known:  # of the first runs of a study
+            return []
         if self.noise is None:
             return self._lenth_intervals(alpha)
         if self.variance <= (ROUNDING * float(np.abs(self.scores).max())) ** 2:
@@ -238,32 +255,6 @@ def _codes(values: Sequence[Any]) -> list[int]:
     """Return the position of each value among the sorted ones."""
     order = {value: index for index, value in enumerate(sorted(set(values)))}
     return [order[value] for value in values]
-
-
-def shapley(values: Mapping[frozenset[str], float], tricks: Sequence[str]) -> dict[str, float]:
-    """Return each trick's share of the gain of all tricks, from the mean scores of all subsets (Shapley 1953).
-
-    The share is the trick's gain averaged over all orders in which the tricks can be added one by one. The shares sum
-    to the score of all minus the score of none, in the scores' unit.
-    """
-    for subset in _subsets(tricks):
-        if frozenset(subset) not in values:
-            raise UserError(f"no score for {_name(subset)}: Shapley shares need all {2 ** len(tricks)} subsets")
-        require_finite({_name(subset): values[frozenset(subset)]})
-    return {trick: _share(values, trick, [other for other in tricks if other != trick]) for trick in tricks}
-
-
-def _share(values: Mapping[frozenset[str], float], trick: str, others: Sequence[str]) -> float:
-    """Return the mean over sizes of what is there already, for each size over the subsets of that size."""
-    gains = (
-        (values[frozenset({trick, *subset})] - values[frozenset(subset)]) / comb(len(others), len(subset))
-        for subset in _subsets(others)
-    )
-    return float(sum(gains) / (len(others) + 1))
-
-
-def _subsets(tricks: Sequence[str]) -> Iterator[Term]:
-    return chain.from_iterable(combinations(tricks, size) for size in range(len(tricks) + 1))
 
 
 def _name(tricks: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from bagoftricks.statistics.max_t import FloatArray
 from bagoftricks.statistics.noise import ROUNDING, PairTest, pair_tests
 from bagoftricks.statistics.power import MOST_SEEDS, Power
 
+NOT_TESTABLE = "not testable"
 HELPS, HURTS, NO_EFFECT, UNDECIDED, IDENTICAL = "helps", "hurts", "no effect", "undecided", "identical"
 ALPHA = 0.05  # share of tables without any effect that may give a verdict
 RESOLVE = 0.5  # points: the difference that matters, unless the user says which does
@@ -53,6 +54,7 @@ class Comparison:
     sees: float | None = None  # smallest difference that such a study finds in 80 % of cases
     seeds_low: int | None = None  # fewest seeds that find ``resolve``, by the low end of the noise
     seeds_high: int | None = None  # by its high end; None above 1000
+    p_images: float | None = None  # over the test images, where all seeds differ by the same
 
     @property
     def stands(self) -> bool:
@@ -234,5 +236,5 @@ def _untested(differences: FloatArray) -> str:
     if n == 1:
         return "one seed: no interval, no conclusion"
     if differences.any():
-        return f"not testable: all {n} differences are equal, no spread to judge by"
+        return f"{NOT_TESTABLE}: all {n} differences are equal, no spread to judge by"
     return IDENTICAL

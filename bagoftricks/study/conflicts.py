@@ -6,7 +6,7 @@ from itertools import chain, combinations, product
 
 from bagoftricks.errors import ConflictError, NoEffectError, UserError
 from bagoftricks.study.arms import Arm
-from bagoftricks.study.factors import BASELINE, NO_TRICKS, Factor, Level, read_factors
+from bagoftricks.study.factors import BASELINE, NO_TRICKS, Factor, Level, level_arm, read_factors
 from bagoftricks.study.fractions import MOST_ALTERNATIVES
 from bagoftricks.study.plan import Planner
 
@@ -33,7 +33,7 @@ def require_compatible(design: str, tricks: Sequence[str], planner: Planner, *, 
 def _error(check: Callable[[Arm], object], *levels: Level) -> UserError | None:
     """Return why these levels cannot be on together, None if they can."""
     try:
-        check(Arm(label=BASELINE, tricks=dict(chain.from_iterable(level.tricks.items() for level in levels))))
+        check(level_arm(BASELINE, levels))
     except UserError as error:
         return error
     return None

@@ -7,7 +7,16 @@ from itertools import combinations, product
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.study.aliases import find_aliases
 from bagoftricks.study.arms import DESIGNS, Arm, Tricks
-from bagoftricks.study.factors import BASELINE, NO_TRICKS, Factor, Level, factor_label, read_factors, read_level
+from bagoftricks.study.factors import (
+    BASELINE,
+    NO_TRICKS,
+    Factor,
+    Level,
+    factor_label,
+    level_arm,
+    read_factors,
+    read_level,
+)
 from bagoftricks.study.fractions import Folds, Size, fraction
 
 ANY_SIZE = Size()
@@ -56,7 +65,7 @@ def _folds(typed: Sequence[str], factors: Sequence[Factor]) -> Folds:
             found.append((name, None))
             continue
         of = [
-            i for i, factor in enumerate(factors) if name in (labels[i], *(t for level in factor for t in level.tricks))
+            i for i, factor in enumerate(factors) if name in (labels[i], *(t for level in factor for t in level.names))
         ]
         of = of or [i for i, label in enumerate(labels) if label.replace(" ", "") == name.replace(" ", "")]
         if name == EVERY_FACTOR or (of and len(factors[of[0]]) > 1):
@@ -119,8 +128,7 @@ def folds_for(tricks: Sequence[str], size: Size, runs: int) -> tuple[str, ...]:
 
 
 def _arm(chosen: Sequence[Level], base: Tricks, label: str | None = None, compare_to: str | None = None) -> Arm:
-    tricks = {name: dict(params) for part in (base, *(f.tricks for f in chosen)) for name, params in part.items()}
-    return Arm(label=_set_label(chosen) if label is None else label, tricks=tricks, compare_to=compare_to)
+    return level_arm(_set_label(chosen) if label is None else label, chosen, base, compare_to)
 
 
 def _set_label(chosen: Sequence[Level]) -> str:
@@ -202,12 +210,12 @@ def _levels_of(tricks: Sequence[str], base: Tricks) -> list[Level]:
 
 def _left(chosen: Sequence[Level], factors: Sequence[Level]) -> list[Level]:
     """Return the factors that share no trick with the chosen ones: neither these, nor the same with other values."""
-    taken = {name for factor in chosen for name in factor.tricks}
-    return [factor for factor in factors if taken.isdisjoint(factor.tricks)]
+    taken = {name for factor in chosen for name in factor.names}
+    return [factor for factor in factors if taken.isdisjoint(factor.names)]
 
 
 def _step(chosen: Sequence[Level], factors: Sequence[Level], base: Tricks) -> GreedyStep:
-    """Return the step after ``chosen``, whose tricks ``base`` holds already."""
+    """Return the step after ``chosen``; ``base`` may hold their tricks."""
     so_far = _set_label(chosen)
-    arms = [_arm([f], base, _set_label([*chosen, f]), so_far) for f in _left(chosen, factors)]
+    arms = [_arm([*chosen, f], base, _set_label([*chosen, f]), so_far) for f in _left(chosen, factors)]
     return GreedyStep(tuple(factor.label for factor in chosen), arms)

@@ -24,9 +24,14 @@ SAMPLE = 64  # images for what is made of training images
 
 def seconds_from_records(plan: Plan, store: Store) -> float | None:
     """Return the median wall time of stored runs of one network, data, size, batch and epochs; None without any."""
-    wanted = {_kind(run.settings.model.name, asdict(run.settings)) for run in plan.runs}
-    known = [record.cost.wall_seconds for record in _records(store) if _kind_of(record) in wanted]
+    known = [record.cost.wall_seconds for record in like_records(plan, store)]
     return median(known) if known else None
+
+
+def like_records(plan: Plan, store: Store) -> list[Record]:
+    """Return the stored runs of the network, data, size, batch and epochs of a plan's runs."""
+    wanted = {_kind(run.settings.model.name, asdict(run.settings)) for run in plan.runs}
+    return [record for record in _records(store) if _kind_of(record) in wanted]
 
 
 def seconds_from_steps(run: PlannedRun) -> float:

@@ -1,12 +1,13 @@
 """Factors: what a list of tricks names. Nothing here runs or imports a trick.
 
 An entry of the list is a trick as it is typed, ``mixup`` or ``mixup(alpha=0.5, partner=batch)``, or several joined by
-"+", which are then switched on and off together. In designs that cross their factors, alternatives are joined by "|":
-``mixup|cutmix`` is one factor, which is off or one of the two.
+"+", which are then switched on and off together. A setting as it is typed, ``epochs=16`` or ``model=resnet9``, is an
+entry like a trick: effects by budget, network or data set are those of one factor among others. In designs that cross
+their factors, alternatives are joined by "|": ``mixup|cutmix`` is one factor, which is off or one of the two.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from types import MappingProxyType
 from typing import Any, NamedTuple, get_args, get_origin
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple, get_args, get_origin
 from bagoftricks.errors import UserError
 from bagoftricks.plugins import split_items, split_list, typed_text
 from bagoftricks.registry import HyperParameter, Values
-from bagoftricks.study.arms import CROSSED, SELECTING, Tricks
+from bagoftricks.study.arms import CROSSED, SELECTING, Arm, Tricks
 from bagoftricks.tricks.catalogue import card, family_of, hyper_parameter
 
 APART = ("one_at_a_time", "arms", *SELECTING)  # designs that put no two entries in one arm if they share a trick
@@ -25,18 +26,36 @@ TRICK = re.compile(r"(?P<name>\w+)\s*(?:\((?P<params>[^()]*)\))?")
 PLUS, BAR = (re.compile(rf"\{sign}(?![^(]*\))") for sign in "+|")  # not the + in mixup(alpha=1e+2)
 
 
+SETTING = re.compile(r"(?P<key>[A-Za-z_][\w.]*)\s*=\s*(?P<value>[^\s=].*)", re.DOTALL)
+
+
 class Level(NamedTuple):
-    """Tricks that a design switches on and off as one."""
+    """Tricks and settings that a design switches on and off as one."""
 
     label: str
     tricks: dict[str, Values]
+    settings: tuple[str, ...] = ()
 
     @property
-    def effective(self) -> dict[str, Values]:
+    def effective(self) -> tuple[dict[str, Values], tuple[str, ...]]:
         """The tricks with every hyper-parameter: ``mixup`` and ``mixup(alpha=0.2)`` are one level."""
-        return {
+        tricks: dict[str, Values] = {
             name: {**{f.name: f.default for f in card(name).fields}, **given} for name, given in self.tricks.items()
         }
+        return tricks, self.settings
+
+    @property
+    def names(self) -> list[str]:
+        """Tricks, and keys of settings, that no other factor of an arm may have."""
+        return [*self.tricks, *(setting.partition("=")[0] for setting in self.settings)]
+
+
+def level_arm(label: str, levels: Iterable[Level], base: Tricks = NO_TRICKS, compare_to: str | None = None) -> Arm:
+    """Return the arm that has these levels on, over the tricks of ``base``."""
+    levels = list(levels)
+    tricks = {name: dict(params) for part in (base, *(of.tricks for of in levels)) for name, params in part.items()}
+    settings = tuple(setting for level in levels for setting in level.settings)
+    return Arm(label=label, tricks=tricks, settings=settings, compare_to=compare_to)
 
 
 Factor = tuple[Level, ...]  # its levels next to "off": one, or several alternatives
@@ -95,12 +114,17 @@ def _trick_label(name: str, params: Values) -> str:
 def read_level(entry: str) -> Level:
     """Return the trick or the tricks of an entry without alternatives."""
     tricks: dict[str, Values] = {}
+    settings: list[str] = []
     for text in PLUS.split(entry):
+        if setting := SETTING.fullmatch(text.strip()):
+            settings.append(f"{setting['key']}={setting['value']}")
+            continue
         name, params = parse_trick(text)
         if name in tricks:
             raise UserError(f"trick '{name}' is given twice in '{entry}'; drop one")
         tricks[name] = params
-    return Level(" + ".join(_trick_label(name, params) for name, params in tricks.items()), tricks)
+    labels = [*(_trick_label(name, params) for name, params in tricks.items()), *settings]
+    return Level(" + ".join(labels), tricks, tuple(settings))
 
 
 def read_factor(entry: str) -> Factor:
@@ -142,8 +166,9 @@ def _require_different(first: Level, second: Level) -> None:
 def _check_pair(design: str, first: Level, second: Level) -> None:
     """Raise UserError unless two entries make different arms, and fit into one where the design puts them together."""
     _require_different(first, second)
-    shared = [name for name in second.tricks if name in first.tricks]
+    shared = [name for name in second.names if name in first.names]
     if shared and design not in APART:
         why = f"an arm of the design '{design}' would hold both '{first.label}' and '{second.label}'"
         way_out = f"make them one factor, '{first.label}|{second.label}'" if design in CROSSED else "drop one"
-        raise UserError(f"trick '{shared[0]}' is given twice: {why}; {way_out}, or compare them with one_at_a_time")
+        what = "trick" if shared[0] in second.tricks else "setting"
+        raise UserError(f"{what} '{shared[0]}' is given twice: {why}; {way_out}, or compare them with one_at_a_time")

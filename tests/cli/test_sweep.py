@@ -117,7 +117,7 @@ def test_no_arm_of_crossed_factors_is_skipped(bot, monkeypatch):
 def test_a_factorial_prints_its_effects(bot):
     out = bot("bot-sweep", "design=factorial", "tricks=[mixup,cosine]", "seeds=2", "slots=0", *FAST).out
     assert "mixup x cosine" in out
-    assert "Shapley share" in out
+    assert "share of the whole gain" in out
 
 
 HALF = ["design=fractional", "tricks=[mixup,cosine,label_smoothing]", "runs=4"]

@@ -1,12 +1,15 @@
 """Images that two arms got right, from the files next to their records."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from bagoftricks.report.image_tests import paired_correctness
-from bagoftricks.statistics.images import mcnemar
+from bagoftricks.report.study_parts import SavedArm, SavedStudy
+from bagoftricks.report.study_results import StudyResults
+from bagoftricks.statistics.images import image_error, mcnemar
 from bagoftricks.store.correctness import write_correct
 from bagoftricks.store.store import CORRECT, Store
 from tests.store.test_store import record
@@ -71,3 +74,52 @@ def test_a_damaged_file_is_left_out_with_a_note(store, capsys):
     (store.folder("b0") / CORRECT).write_bytes(b"x")
     assert paired_correctness(store, base, base).seeds == (1,)
     assert "b0/correct.safetensors is not what the run wrote" in capsys.readouterr().err
+
+
+def study_of(store, runs, **about):
+    """A study whose arms are compared with the first one."""
+    first = next(iter(runs))
+    arms = tuple(SavedArm(label=name, compare_to=None if name == first else first) for name in runs)
+    saved = SavedStudy(name="s", command="c", seeds=(0, 1), arms=arms, whole={}, **about)
+    return StudyResults(saved, runs, store=store)
+
+
+def scored(found, top1):
+    return {seed: replace(r, metrics={"last": replace(r.metrics["last"], top1=top1)}) for seed, r in found.items()}
+
+
+def test_where_the_seeds_tie_the_images_are_tested(store):
+    right = np.arange(IMAGES) < 6
+    base = {seed: run(store, f"b{seed}", right & (np.arange(IMAGES) > 5)) for seed in (0, 1)}
+    better = {seed: run(store, f"m{seed}", right) for seed in (0, 1)}
+    results = study_of(store, {"base": scored(base, 50.0), "mixup": scored(better, 60.0)})
+    found = results.comparisons["mixup"]
+    assert found.p_images == pytest.approx(2 / 64)  # six images differ, all one way
+    assert (
+        found.verdict == "not testable: all 2 differences are equal, no spread to judge by; over the 12 images p 0.031"
+    )
+    assert replace(results, store=None).comparisons["mixup"].p_images is None
+
+
+def test_the_floor_is_measured_on_the_images_or_scaled(store):
+    (mixup, right), (base, other) = arm(store, "m", (0, 1, 2)), arm(store, "b", (0, 1, 2))
+    results = study_of(store, {"base": base, "mixup": mixup})
+    floor = results.image_floor
+    expected = image_error(np.stack([right[s] for s in range(3)]), np.stack([other[s] for s in range(3)]))
+    assert (floor.images, floor.low, floor.high, floor.measured) == (IMAGES, expected, expected, True)
+    usual = replace(results, store=None).image_floor
+    assert usual.low == pytest.approx(0.03 * (10_000 / IMAGES) ** 0.5)
+    assert "as measured on CIFAR-10" in str(usual)
+    assert any(str(floor) in note for note in results.notes())
+    assert replace(results, chosen_score="loss").image_floor is None
+
+
+def test_the_floor_of_a_factorial_is_that_of_its_effects(store):
+    runs = {name: arm(store, name, (0, 1))[0] for name in ("off", "on")}
+    arms = (SavedArm(label="off"), SavedArm(label="on", on=("mixup",)))
+    saved = SavedStudy(
+        name="s", command="c", seeds=(0, 1), arms=arms, whole={}, design="factorial", factors=(("mixup",),)
+    )
+    floor = StudyResults(saved, runs, store=store).image_floor
+    pair = paired_correctness(store, runs["on"], runs["off"])
+    assert floor.low == floor.high == pytest.approx(image_error(pair.arm, pair.other))

@@ -21,7 +21,7 @@ from bagoftricks.report.study import (
     tabulate_rows,
 )
 from bagoftricks.report.study_parts import SavedArm, SavedStudy, load_study
-from bagoftricks.report.study_results import COLUMNS, StudyResults, load_results, shapley_shares, value
+from bagoftricks.report.study_results import COLUMNS, StudyResults, load_results, value
 from bagoftricks.report.study_robustness import measured_evaluations
 from bagoftricks.store.store import Store
 from bagoftricks.study.lock import lock_digest, lock_line, read_lock
@@ -57,20 +57,6 @@ def test_an_average_is_compared_with_the_weights_that_the_other_arm_is_scored_by
 def test_a_number_that_only_some_rows_have_leaves_the_others_empty():
     rows = [{"label": "a", "top1": 70.0}, {"label": "b", "top1_published": 71.0}]
     assert tabulate_rows(rows, "csv") == "label,top1,top1_published\na,70.0,\nb,,71.0"
-
-
-def test_shapley_shares_are_of_the_seeds_that_every_subset_has():
-    gain = {frozenset(): 0.0, frozenset("a"): 1.0, frozenset("b"): 2.0, frozenset("ab"): 3.0}
-    runs = {(on, seed): (on, seed, 50.0 + 10 * seed + gained) for on, gained in gain.items() for seed in range(2)}
-
-    def shares():
-        return shapley_shares(list(runs.values()), [("a",), ("b",)])
-
-    assert shares() == pytest.approx({"a": 1.0, "b": 2.0})
-    del runs[frozenset(), 0]
-    assert shares() == pytest.approx({"a": 1.0, "b": 2.0})
-    del runs[frozenset("a"), 1]
-    assert shares() == {}
 
 
 def robust(record_seed: int, error: float, **tricks: dict) -> dict:

@@ -1,7 +1,6 @@
 """Effects of designs: exact on data that add up, and their noise, aliases and intervals by other routes."""
 
-from itertools import chain, combinations, product
-from math import factorial
+from itertools import chain, combinations
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from pyDOE3 import fracfact, pbdesign
 from scipy import stats
 
 from bagoftricks.errors import UserError
-from bagoftricks.statistics.effects import Alias, factorial_effects, main_effects, shapley
+from bagoftricks.statistics.effects import Alias, factorial_effects, main_effects
 from bagoftricks.statistics.lenth import lenth_critical, pseudo_error
 from bagoftricks.statistics.max_t import LargestT
 
@@ -211,8 +210,18 @@ def test_verdicts_of_effects():
     assert (up[pair].verdict, down[pair].verdict) == ("better together", "worse together")
     assert up[pair].stands
     assert up["mixup", "cosine"].verdict.startswith("no effect above 0.0")
-    wide = factorial_effects(noisy(), TRICKS, resolve=0.01, unit="s")
-    assert all(effect.verdict == f"undecided: sees {effect.sees:.2g} s" for effect in wide.rows if not effect.stands)
+    wide = factorial_effects(noisy(), TRICKS, resolve=0.1, unit="s")
+    for effect in (effect for effect in wide.rows if not effect.stands):
+        assert effect.verdict.startswith(f"undecided: sees {effect.sees:.2g} s, {effect.seeds_low} to ")
+        assert effect.verdict.endswith("seeds would see 0.1")
+
+
+def test_the_seeds_that_an_effect_needs_are_those_whose_studies_see_it():
+    scores = runs(subsets(TRICKS), noise(0, 1.0), seeds=range(4))
+    effect = factorial_effects(scores, TRICKS, resolve=0.3).rows[0]
+    more = [(on, seed + 4 * copy, score) for copy in range(effect.seeds_high // 4 + 1) for on, seed, score in scores]
+    assert factorial_effects(more, TRICKS, resolve=0.3).rows[0].sees <= 0.3
+    assert factorial_effects(scores[:16], TRICKS).rows[0].seeds_high is None  # one seed tells nothing of others
 
 
 def test_intervals_of_effects_cover_all_truths_in_95_percent_of_studies():
@@ -401,7 +410,6 @@ def test_runs_that_no_design_holds_are_refused(extra, message):
 
 def test_no_tricks_have_no_effects():
     assert factorial_effects([(frozenset(), 0, 76.0), (frozenset(), 1, 76.5)], []).rows == ()
-    assert shapley({frozenset(): 76.0}, []) == {}
 
 
 def test_no_runs_are_refused():
@@ -409,40 +417,9 @@ def test_no_runs_are_refused():
         factorial_effects([], TRICKS)
 
 
-def test_shares_of_what_adds_up_are_what_is_added():
-    assert shapley({on: additive(on, 0) for on in subsets(TRICKS)}, TRICKS) == pytest.approx(GAIN)
-
-
-def test_shares_of_the_glove_game():
-    # One left and two right gloves; a pair is worth 1. The textbook's shares: 2/3, 1/6, 1/6.
-    game = {on: float("left" in on and len(on) > 1) for on in subsets(["left", "right", "other"])}
-    assert shapley(game, ["left", "right", "other"]) == pytest.approx({"left": 2 / 3, "right": 1 / 6, "other": 1 / 6})
-
-
-@given(st.lists(st.floats(-100, 100), min_size=16, max_size=16))
-def test_shares_are_gains_over_all_orders_and_sum_to_the_whole_gain(scores):
-    game = dict(zip(subsets(TRICKS), scores, strict=True))
-    shares = shapley(game, TRICKS)
-    assert sum(shares.values()) == pytest.approx(game[frozenset(TRICKS)] - game[frozenset()], abs=1e-9)
-    over_orders = dict.fromkeys(TRICKS, 0.0)
-    for order in (order for order in product(TRICKS, repeat=4) if len(set(order)) == 4):
-        for place, trick in enumerate(order):
-            over_orders[trick] += (game[frozenset(order[: place + 1])] - game[frozenset(order[:place])]) / factorial(4)
-    assert shares == pytest.approx(over_orders, abs=1e-9)
-
-
-def test_tricks_that_do_the_same_share_alike():
-    game = {on: len(on) ** 2.0 for on in subsets(TRICKS)}
-    assert shapley(game, TRICKS) == pytest.approx(dict.fromkeys(TRICKS, 4.0))
-
-
-@pytest.mark.parametrize(("missing", "name"), [({"ema", "sam"}, r"ema \+ sam"), (set(), "baseline")])
-def test_a_missing_subset_is_named(missing, name):
-    game = {on: 1.0 for on in subsets(TRICKS) if on != missing}
-    with pytest.raises(ValueError, match=f"no score for {name}: Shapley shares need all 16 subsets"):
-        shapley(game, TRICKS)
-
-
-def test_a_subset_whose_score_is_no_number_is_named():
-    with pytest.raises(ValueError, match="ema is nan"):
-        shapley({frozenset(): 1.0, frozenset({"ema"}): float("nan")}, ["ema"])
+@given(st.sets(st.tuples(st.integers(0, 15), st.integers(0, 2)), min_size=1))
+def test_any_part_of_a_design_has_its_table(part):
+    sets = subsets(TRICKS)
+    found = factorial_effects([(sets[arm], seed, float(arm * 7 % 5 + seed)) for arm, seed in sorted(part)], TRICKS)
+    named = [effect.tricks for effect in found.rows] + [a.tricks for e in found.rows for a in e.aliased_with]
+    assert {(trick,) for trick in TRICKS} <= set(named)

@@ -681,3 +681,37 @@ def test_a_factor_of_several_tricks_is_folded_by_one_of_them_or_by_all():
     made = [make_arms("fractional", tricks, size=Size(runs=4, fold=(f,))) for f in (tricks[0], "no_bias_decay")]
     assert made[0] == made[1]
     assert len(made[0]) == 8
+
+
+# Settings as entries
+
+
+def test_a_setting_is_a_factor_like_a_trick():
+    arms = make_arms("factorial", ["mixup", "epochs=16"])
+    assert [(a.label, set(a.tricks), a.settings, a.on) for a in arms] == [
+        ("baseline", set(), (), ()),
+        ("mixup", {"mixup"}, (), ("mixup",)),
+        ("epochs=16", set(), ("epochs=16",), ("epochs=16",)),
+        ("mixup + epochs=16", {"mixup"}, ("epochs=16",), ("mixup", "epochs=16")),
+    ]
+
+
+def test_settings_go_together_with_tricks_and_are_alternatives():
+    both, plain, large = make_arms("arms", ["cosine+epochs=16", "baseline", "model=resnet9"])
+    assert (both.label, set(both.tricks), both.settings) == ("cosine + epochs=16", {"cosine"}, ("epochs=16",))
+    assert (plain.settings, large.settings) == ((), ("model=resnet9",))
+    budgets = make_arms("factorial", ["epochs=8|epochs=16", "mixup"])
+    assert [a.settings for a in budgets if not a.tricks] == [(), ("epochs=8",), ("epochs=16",)]
+
+
+def test_a_setting_of_two_factors_is_refused():
+    with pytest.raises(UserError, match=r"setting 'epochs' is given twice: .* one factor, 'epochs=8\|epochs=16'"):
+        make_arms("factorial", ["epochs=8", "epochs=16"])
+    with pytest.raises(UserError, match="'epochs=8' is given twice"):
+        make_arms("one_at_a_time", ["epochs=8", "epochs=8"])
+
+
+def test_a_setting_that_was_chosen_stays_in_the_next_steps():
+    first = greedy_first(["epochs=16", "mixup"])
+    (arm,) = greedy_next(first, ["epochs=16", "mixup"], first.candidates[0].label).candidates
+    assert (arm.label, set(arm.tricks), arm.settings) == ("epochs=16 + mixup", {"mixup"}, ("epochs=16",))

@@ -70,8 +70,10 @@ def draw_resolution(of: Material, width: float) -> Drawing:
     )
     own = [power.sees(noise.n) for power in noise.by_arm.values()]
     axes.plot([noise.n] * len(own), own, ".", color=GREY, markersize=4, markeredgewidth=0, label="single comparisons")
-    if floor := image_floor(of):
-        axes.axhspan(*floor, facecolor="none", edgecolor=PALE, hatch="////", label="noise of the test images")
+    if floor := of.results.image_floor:
+        axes.axhspan(
+            floor.low, floor.high, facecolor="none", edgecolor=PALE, hatch="////", label="noise of the test images"
+        )
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
@@ -94,8 +96,8 @@ def _numbers(of: Material, noise: SeedNoise, lines: Sequence[Sequence[float]]) -
     """Return the lines by the number of seeds, the dots of single arms, and the band of the test images."""
     rows: list[tuple[str | float | None, ...]] = [("lines", *line) for line in lines]
     rows += [(arm, noise.n, power.sees(noise.n), None, None, None) for arm, power in noise.by_arm.items()]
-    if floor := image_floor(of):
-        rows.append(("test images", None, None, *floor, None))
+    if floor := of.results.image_floor:
+        rows.append(("test images", None, None, floor.low, floor.high, None))
     unit = f"difference ({of.unit})"
     return DrawnNumbers(("drawn", "seeds", unit, "from", "to", "single comparison"), tuple(rows))
 
@@ -110,24 +112,9 @@ def _rows(noise: SeedNoise, most: int, alpha: float) -> list[tuple[int, float, f
     return rows
 
 
-def image_floor(of: Material) -> tuple[float, float] | None:
-    """Return the standard error in points that the test images leave whatever the number of seeds, None of seconds.
-
-    Measured as 0.03 to 0.07 points at 10,000 images of CIFAR-10; it shrinks with the root of their number.
-    """
-    counts = {record.data.val_images for record in of.results.every_record}
-    if of.target is not None or not counts:
-        return None
-    root = math.sqrt(10_000 / min(counts))
-    return 0.03 * root, 0.07 * root
-
-
 def _caption(of: Material, noise: SeedNoise) -> str:
-    floor = image_floor(of)
-    images = "" if floor is None else (
-        f" Hatched: the standard error that the test images leave at any number of seeds, {floor[0]:.2g} to "
-        f"{floor[1]:.2g} points (measured at 10,000 images of CIFAR-10, scaled by the root of their number)."
-    )  # fmt: skip
+    floor = of.results.image_floor
+    images = f" Hatched: {floor}, at any number of seeds." if floor else ""
     return (
         f"Smallest true difference in {of.name} ({of.unit}) that the study's tests find in 80 % of all studies, by the "
         f"number of seeds: {len(noise.by_arm)} tests together, and one alone. Noise: the standard deviation of the "
