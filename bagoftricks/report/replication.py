@@ -8,7 +8,7 @@ from bagoftricks.escape import for_json
 from bagoftricks.plugins import typed_text
 from bagoftricks.report.column import TracedText
 from bagoftricks.report.study import tabulate_rows
-from bagoftricks.report.study_results import StudyResults
+from bagoftricks.report.study_results import StudyResults, effects_by_seed
 from bagoftricks.report.styles import title_line, with_notes
 from bagoftricks.report.text_table import Fit
 from bagoftricks.statistics.paired import Comparison, Summary, compare, summarise
@@ -26,7 +26,7 @@ BySeed = dict[int, float]
 
 @dataclass(frozen=True, kw_only=True)
 class RepeatedRow:
-    """A mean, or a difference of two arms, there and here."""
+    """A mean, a difference of two arms, or an effect of a factorial design, there and here."""
 
     arm: str
     score: str
@@ -36,6 +36,19 @@ class RepeatedRow:
     repeat: Repeat
     verdict: str
     runs: tuple[str, ...] = ()  # ids of those here
+    is_effect: bool = False  # of a factorial design: ``arm`` names the tricks
+
+    @property
+    def is_signed(self) -> bool:
+        """Return True for a difference or an effect."""
+        return self.is_effect or self.against is not None
+
+    @property
+    def name(self) -> str:
+        """Arm, both arms of a difference, or the tricks of an effect."""
+        if self.is_effect:
+            return f"effect of {self.arm}"
+        return self.arm if self.against is None else f"{self.arm} - {self.against}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +99,15 @@ def compare_study(lock: Lock, results: StudyResults) -> RepeatedStudy:
     return RepeatedStudy(
         name=results.study.name,
         lock=lock_digest(lock)[:DIGITS],
-        rows=tuple(row for of in scores if any(of.there.values()) for row in (*_levels(of), *_differences(of))),
+        rows=tuple(row for of in scores if any(of.there.values()) for row in _all_rows(of)),
         same_runs=len(pairs),
         identical=sum(is_identical(run, record) for run, record in pairs),
         notes=tuple(_notes(lock, results, pairs)),
     )
+
+
+def _all_rows(of: ComparedScore) -> list[RepeatedRow]:
+    return [*_levels(of), *(_effects(of) if of.lock.factors else _differences(of))]
 
 
 def scores_there(arm: LockedArm, score: str) -> BySeed:
@@ -155,6 +172,37 @@ def _differences(of: ComparedScore) -> list[RepeatedRow]:
             runs=of.runs(label, against),
         )
         for (label, against), both, repeat in zip(pairs, gains, found, strict=True)
+    ]
+
+
+def _effects(of: ComparedScore) -> list[RepeatedRow]:
+    """Return a row for each effect of a factorial design that can be told in single seeds, there and here."""
+    from bagoftricks.statistics.effects import factorial_effects
+
+    on = {arm.label: frozenset(arm.on) for arm in of.lock.arms}
+    both = [
+        [(on[label], seed, score) for label, by_seed in scores.items() for seed, score in by_seed.items()]
+        for scores in (of.there, of.here)
+    ]
+    if not all(both):
+        return []
+    first = [effect for effect in factorial_effects(both[0], of.lock.factors).rows if effect.estimate is not None]
+    there, here = (effects_by_seed(runs, of.lock.factors) for runs in both)
+    gains = [([*there.get(e.tricks, {}).values()], [*here.get(e.tricks, {}).values()]) for e in first]
+    repeats = corrected([repeat_of(*each) for each in gains])
+    return [
+        RepeatedRow(
+            arm=" x ".join(effect.tricks),
+            score=of.score,
+            against=None,
+            there=_summary(each[0]),
+            here=_summary(each[1]),
+            repeat=repeat,
+            verdict=repeat_verdict(repeat, claimed=effect.estimate if effect.stands else None),
+            runs=of.runs(*on),
+            is_effect=True,
+        )
+        for effect, each, repeat in zip(first, gains, repeats, strict=True)
     ]
 
 
@@ -272,9 +320,8 @@ def replication_text(found: RepeatedStudy, style: str, fit: Fit | None = None) -
     if style == "csv":
         return tabulate_rows([_flat(row) for row in found.rows], style)
     parts = [title_line(f"{found.name}, compared with lock {found.lock}", style, fit)]
-    levels = [row for row in found.rows if row.against is None]
-    effects = [row for row in found.rows if row.against is not None]
-    for rows in (levels, effects):
+    signed = [row for row in found.rows if row.is_signed]
+    for rows in ([row for row in found.rows if not row.is_signed], signed):
         if rows:
             parts += ["", tabulate_rows([_cells(row) for row in rows], style, fit)]
     return with_notes("\n".join(parts), found.notes, style, fit)
@@ -282,11 +329,11 @@ def replication_text(found: RepeatedStudy, style: str, fit: Fit | None = None) -
 
 def _cells(row: RepeatedRow) -> dict[str, str]:
     repeat, heading = row.repeat, HEADINGS[row.score]
-    signed = row.against is not None
+    signed = row.is_signed
     interval = "" if repeat.low is None else f" [{repeat.low:+.2f}, {repeat.high:+.2f}]"
     change = "" if repeat.difference is None else f"{repeat.difference:+.2f}{interval}"
     return {
-        "arm": row.arm if row.against is None else f"{row.arm} - {row.against}",
+        "arm": row.name,
         "score": heading,
         "there": _spread(row.there, signed),
         "here": TracedText(_spread(row.here, signed), row.runs),
@@ -306,7 +353,11 @@ def _spread(of: Summary | None, signed: bool) -> str:
 
 def _flat(row: RepeatedRow) -> dict[str, object]:
     """Return a row for CSV: one number per cell."""
-    flat: dict[str, object] = {"arm": row.arm, "against": row.against, "score": row.score}
+    flat: dict[str, object] = {
+        "arm": row.name if row.is_effect else row.arm,
+        "against": row.against,
+        "score": row.score,
+    }
     for place, of in (("there", row.there), ("here", row.here)):
         flat |= {place: of and of.mean, f"{place}_low": of and of.low, f"{place}_high": of and of.high}
     return {**flat, **vars(row.repeat), "verdict": row.verdict}

@@ -283,6 +283,21 @@ def by_step(pairs: Sequence[tuple[str, str]]) -> list[list[tuple[str, str]]]:
     return [[pair for pair in pairs if pair[1] == other] for other in against]
 
 
+def effects_by_seed(
+    runs: "Sequence[ScoredRun]", factors: Sequence[tuple[str, ...]]
+) -> dict[tuple[str, ...], dict[int, float]]:
+    """Return each effect of a factorial design as every seed has it alone, of those that one seed can tell."""
+    from bagoftricks.statistics.effects import factorial_effects
+
+    found: dict[tuple[str, ...], dict[int, float]] = {}
+    for seed in sorted({seed for _, seed, _ in runs}):
+        alone = [run for run in runs if run[1] == seed]
+        for effect in factorial_effects(alone, factors).rows if len(alone) > 1 else ():
+            if effect.estimate is not None:
+                found.setdefault(effect.tricks, {})[seed] = effect.estimate
+    return found
+
+
 def load_results(
     store: Store, name: str, measure: Measure | None = None, *, score: str = "", resolve: float | None = None
 ) -> StudyResults:

@@ -135,3 +135,36 @@ def test_a_comparison_is_drawn_in_every_style():
     values = json.loads(replication_text(found, "json"))
     assert values["rows"][0]["repeat"]["n_there"] == 3
     assert values["rows"][0]["runs"] == ["plain0", "plain1", "plain2"]
+
+
+def factorial(*values_of_arms: list[float]) -> StudyResults:
+    """Results of a factorial of two tricks: accuracies by seed without, with a, with b and with both."""
+    scores = dict(zip(("", "a", "b", "a b"), values_of_arms, strict=True))
+    arms = tuple(SavedArm(label=label or "baseline", on=tuple(label.split())) for label in scores)
+    records = {
+        label or "baseline": {
+            seed: record(id=f"{label.replace(' ', '')}{seed}", seed=seed, metrics={"top1": value})
+            for seed, value in enumerate(values)
+        }
+        for label, values in scores.items()
+    }
+    factors = (("a",), ("b",))
+    saved = SavedStudy(
+        name="s", command="bot-sweep", seeds=(0, 1, 2), arms=arms, whole={}, design="factorial", factors=factors
+    )
+    return StudyResults(saved, records)
+
+
+def test_effects_of_a_factorial_are_compared():
+    there = factorial([50.0, 51.0, 50.4], [55.1, 56.0, 55.6], [50.3, 50.8, 50.1], [55.0, 56.3, 55.2])
+    again = factorial([50.2, 50.7, 50.1], [55.0, 56.1, 55.5], [50.0, 51.0, 50.5], [55.3, 56.0, 55.1])
+    gone = factorial([50.2, 50.7, 50.1], [50.0, 51.1, 50.5], [50.0, 51.0, 50.5], [50.3, 51.0, 50.1])
+    lock = lock_study(there.study, there.records)
+    same, other = (compare_study(lock, here) for here in (again, gone))
+    effects = {row.name: row for row in same.rows if row.is_effect}
+    assert list(effects) == ["effect of a", "effect of b", "effect of a x b"]
+    row = effects["effect of a"]
+    assert row.there.mean == pytest.approx(5.1, abs=0.05)  # by hand: 55.53 - 50.43
+    assert row.verdict.startswith("repeats, to within")
+    assert {row.name: row.verdict for row in other.rows}["effect of a"] == "does not repeat"
+    assert "effect of a x b" in replication_text(same, "text")

@@ -27,7 +27,7 @@ from bagoftricks.report.pictures.style import (
     signed,
 )
 from bagoftricks.report.study import alias_text
-from bagoftricks.report.study_results import counted
+from bagoftricks.report.study_results import counted, effects_by_seed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +52,7 @@ def draw_effects(of: Material, width: float) -> Drawing:
     effects = of.results.effects.rows
     drawn = [effect for effect in effects if effect.estimate is not None]
     tricks = [effect.tricks[0] for effect in effects if len(effect.tricks) == 1]
-    seeds = _of_seeds(of)
+    seeds = effects_by_seed(of.results.factor_runs(), of.results.factors) if len(of.seeds) > 1 else {}
     rows = arm_rows([_name(effect) for effect in drawn])
     paired = any(len(effect.tricks) > 1 for effect in drawn)
     side = 0.9 + 0.36 * len(tricks)
@@ -93,19 +93,6 @@ def effect_mark(effect: "Effect") -> Mark:
 
 def _name(effect: "Effect") -> str:
     return " x ".join(effect.tricks) + (" *" if effect.aliased_with else "")
-
-
-def _of_seeds(of: Material) -> dict[tuple[str, ...], dict[int, float]]:
-    """Return each effect as every seed has it alone; none where there is only one seed."""
-    from bagoftricks.statistics.effects import factorial_effects
-
-    found: dict[tuple[str, ...], dict[int, float]] = {}
-    for seed in of.seeds if len(of.seeds) > 1 else ():
-        runs = of.results.factor_runs([seed])
-        for effect in factorial_effects(runs, of.results.factors).rows if len(runs) > 1 else ():
-            if effect.estimate is not None:
-                found.setdefault(effect.tricks, {})[seed] = effect.estimate
-    return found
 
 
 def _draw_matrix(axes: "Axes", effects: "Sequence[Effect]", tricks: Sequence[str]) -> None:
