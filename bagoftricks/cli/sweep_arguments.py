@@ -191,7 +191,8 @@ def _value(key: str, text: str) -> Any:
     try:
         number = kind(text)
     except ValueError:
-        raise UserError(f"{key}={text}: must be a {'whole ' if kind is int else ''}number") from None
+        meant = "; the difference that matters is resolve=" if key == "resolution" else ""
+        raise UserError(f"{key}={text}: must be a {'whole ' if kind is int else ''}number{meant}") from None
     check_range(key, number, least, most)
     return number
 
