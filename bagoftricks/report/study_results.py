@@ -196,7 +196,8 @@ class StudyResults:
     def factor_runs(self, seeds: Sequence[int] = ()) -> "list[ScoredRun]":
         """Return the runs of a factorial design: levels that are on, seed and score. ``seeds``: only these."""
         found = ((frozenset(self.levels_on(label)), self.values(label, self.score.key)) for label in self.records)
-        return [(on, seed, v) for on, of in found for seed, v in of.items() if not seeds or seed in seeds]
+        chosen = ((on, seed, v) for on, of in found for seed, v in of.items() if not seeds or seed in seeds)
+        return [run for run in chosen if math.isfinite(run[2])]
 
     def levels_on(self, label: str) -> Collection[str]:
         """Return the levels of factors that an arm of a factorial design has on."""
