@@ -147,7 +147,8 @@ def train_selected(
     if choosing.chosen and sweep.confirm:
         chosen = next(arm for arm in choosing.arms if arm.label == choosing.chosen)
         fresh = confirming_arms(chosen, choosing.arms[0], sweep.seeds, sweep.confirm)
-        say("bot-sweep", f"'{chosen.label}' is confirmed by {sweep.confirm} fresh seeds")
+        seeds = f"{sweep.confirm} fresh seed{'s' * (sweep.confirm > 1)}"
+        say("bot-sweep", f"'{chosen.label}' and {BASELINE} are trained with {seeds}, which show whether it gains")
     selection = replace(selection, result=choosing.chosen, over=True)
     return train(plan([*fresh, *choosing.arms]), _facts(selection))
 

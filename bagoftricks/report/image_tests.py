@@ -29,15 +29,20 @@ class ImageFloor:
     measured: bool  # on these runs; otherwise as on CIFAR-10, scaled by the root of the number of images
 
     def __str__(self) -> str:
-        size = f"{self.low:.2g}" if f"{self.low:.2g}" == f"{self.high:.2g}" else f"{self.low:.2g} to {self.high:.2g}"
+        least, most = f"{self.low:.2g}", f"{self.high:.2g}"
+        size = most if least == most else f"{least} to {most}" if self.low > 0 else f"up to {most}"
         how = "" if self.measured else ", as measured on CIFAR-10"
         return f"the {self.images:,} test images alone leave a standard error of {size} points{how}"
 
 
 def image_floor(pairs: "Iterable[PairedImages]", images: int) -> ImageFloor:
-    """Return the noise of the test images, which no number of seeds removes, in pairs of several seeds."""
+    """Return the noise of the test images, which no number of seeds removes, in pairs of several seeds.
+
+    An error of 0 means that the few seeds of a pair hide the images' part; if they do in all pairs, the usual one is
+    told.
+    """
     errors = [image_error(pair.arm, pair.other) for pair in pairs if len(pair.arm) > 1]
-    if errors:
+    if any(errors):
         return ImageFloor(images, min(errors), max(errors), measured=True)
     scale = math.sqrt(USUAL_IMAGES / images)
     return ImageFloor(images, USUAL_FLOOR[0] * scale, USUAL_FLOOR[1] * scale, measured=False)

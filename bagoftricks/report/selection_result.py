@@ -23,6 +23,8 @@ def _confirmed_line(results: StudyResults, selection: Selection) -> str:
     label = FRESH.format(selection.result)
     compared = results.comparisons.get(label)
     if compared is None or compared.n < 2:
+        if compared and selection.confirm == 1:
+            return f"Not confirmed: one fresh seed of '{selection.result}' gives no interval. Type confirm=2 or more."
         done = f"{compared.n if compared else 0} of {selection.confirm} fresh seeds"
         return f"Not confirmed yet: {done} of '{selection.result}' and its baseline are there."
     baseline = compared.against.removesuffix(FRESH.format(""))

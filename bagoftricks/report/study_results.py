@@ -411,18 +411,48 @@ def footer(results: StudyResults) -> list[str]:
         said = sorted({of(record) for record in records})
         notes += [f"{what}: {'; '.join(said)}"] if said else []
     notes.append(f"seeds: {', '.join(map(str, study.seeds))}; ±: 95 % t intervals of each mean over seeds")
+    notes += unscored_notes(results)
     notes += effect_notes(results) if results.is_factorial else comparison_notes(results)
     notes += look_notes(results)
     notes += selection_notes(study)
     if floor := results.image_floor:
         notes.append(f"{floor}, which no number of seeds removes")
-    if any(results.absent(arm.label) for arm in study.arms if results.records[arm.label]):
-        notes.append("means are of the runs that finished: where runs diverged or failed, they are a selection")
+    notes += missing_notes(results)
     notes += dawnbench.notes(records, results.measure)
     notes.append("MACs: multiply-accumulates of convolutions and matrix products, what the papers call FLOPs")
     averaged = sorted({r.reported for r in records if r.reported != LAST})
     notes += [f"arms with {name} are scored by its averaged weights" for name in averaged]
     return [*notes, *study.notes]
+
+
+def unscored_notes(results: StudyResults) -> list[str]:
+    """Return that no run has the score that arms are compared in, and what to type for one of robustness."""
+    key, name = results.score.key, results.score.name
+    if not results.every_record or any(results.values(label, key) for label in results.records):
+        return []
+    measured = "; bot-eval run=ID corruptions=NAME measures it" if key in ROBUSTNESS else ""
+    return [f"no run has this score, so nothing is compared: {name} (score={key}){measured}"]
+
+
+def missing_notes(results: StudyResults) -> list[str]:
+    """Return what it means that runs have no record: they failed, or are still to be trained."""
+    notes, failed = [], any(results.failed.values())
+    if left := runs_to_come(results):
+        done = len(results.every_record)
+        notes.append(
+            f"not finished: {done} of {done + left} runs are there, and all numbers and verdicts are of these; the "
+            "command below trains the others"
+        )
+    if failed:
+        of = "means and effects" if results.is_factorial else "means"
+        notes.append(f"{of} are of the runs that finished: where runs diverged or failed, they are a selection")
+    return notes
+
+
+def runs_to_come(results: StudyResults) -> int:
+    """Return how many runs of a study have neither a record nor failed; those with a damaged record are none."""
+    known = sum(len(found) for of in (results.records, results.failed) for found in of.values())
+    return max(0, sum(len(arm.runs) for arm in results.study.arms) - known - len(results.damaged))
 
 
 def counted(number: int, of: str) -> str:
@@ -461,14 +491,16 @@ def effect_notes(results: StudyResults) -> list[str]:
         "half of what either gains by the other"
     ]
     if found.main_effects_only:
-        notes.append("they are these effects only if there are no interactions, which this design cannot tell apart")
+        what = "the runs so far" if runs_to_come(results) else "this design"
+        notes.append(f"they are these effects only if there are no interactions, which {what} cannot tell apart")
     tested = sum(effect.noise is not None for effect in found.rows)
     if not tested:
         notes.append("nothing tells the noise of these effects: no interval, no conclusion; more seeds= do")
     else:
+        freedom = counted(round(found.dof or 0), "degree") + " of freedom"
         noise = {
-            "replicates": f"between the seeds of an arm ({found.dof or 0:.0f} degrees of freedom)",
-            "residuals": f"what the effects leave of the runs ({found.dof or 0:.0f} degrees of freedom)",
+            "replicates": f"between the seeds of an arm ({freedom})",
+            "residuals": f"what the effects leave of the runs ({freedom})",
             "Lenth": "Lenth's pseudo standard error, as one seed leaves nothing else: it takes most effects for small",
         }
         notes.append(f"{_together(tested, 'effect')}; noise: {noise[str(found.noise)]}")

@@ -145,6 +145,12 @@ def test_without_confirmation_the_table_warns(bot, trained):
     assert "confirmed" not in bot("bot-sweep", *GREEDY, "confirm=0").err
 
 
+def test_one_fresh_seed_confirms_nothing_and_the_table_says_what_does(bot, trained):
+    done = bot("bot-sweep", *GREEDY, "confirm=1")
+    assert "'cosine + ema' and baseline are trained with 1 fresh seed, which show whether it gains" in done.err
+    assert "Not confirmed: one fresh seed of 'cosine + ema' gives no interval. Type confirm=2 or more." in done.out
+
+
 def test_halving_gives_seeds_to_the_better_half_and_compares_fresh_ones_alone(bot, trained):
     done = bot("bot-sweep", *HALVING)
     assert done.status == 0

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bagoftricks.report.image_tests import paired_correctness
+from bagoftricks.report.image_tests import PairedImages, image_floor, paired_correctness
 from bagoftricks.report.study_parts import SavedArm, SavedStudy
 from bagoftricks.report.study_results import StudyResults
 from bagoftricks.statistics.images import image_error, mcnemar
@@ -102,8 +102,10 @@ def test_where_the_seeds_tie_the_images_are_tested(store):
 
 
 def test_the_floor_is_measured_on_the_images_or_scaled(store):
-    (mixup, right), (base, other) = arm(store, "m", (0, 1, 2)), arm(store, "b", (0, 1, 2))
-    results = study_of(store, {"base": base, "mixup": mixup})
+    right = {s: (np.arange(IMAGES) % 2 == 0) | (np.arange(IMAGES) == 2 * s + 1) for s in range(3)}
+    other = {s: np.arange(IMAGES) == 2 * s for s in range(3)}
+    arms = {name: {s: run(store, f"{name}{s}", of[s]) for s in of} for name, of in (("base", other), ("mixup", right))}
+    results = study_of(store, arms)
     floor = results.image_floor
     expected = image_error(np.stack([right[s] for s in range(3)]), np.stack([other[s] for s in range(3)]))
     assert (floor.images, floor.low, floor.high, floor.measured) == (IMAGES, expected, expected, True)
@@ -114,12 +116,23 @@ def test_the_floor_is_measured_on_the_images_or_scaled(store):
     assert replace(results, chosen_score="loss").image_floor is None
 
 
+def test_a_floor_that_few_seeds_hide_is_not_told_as_zero():
+    one, none = np.array([[True, False], [False, True]]), np.array([[False, False], [False, False]])
+    hidden, known = PairedImages((0, 1), one, none), PairedImages((0, 1), one[:1].repeat(2, 0), none)
+    assert image_error(hidden.arm, hidden.other) == 0
+    alone = image_floor([hidden], 10_000)
+    assert (alone.low, alone.high, alone.measured) == (0.03, 0.07, False)
+    assert str(image_floor([hidden, known], 2)).endswith("standard error of up to 50 points")
+
+
 def test_the_floor_of_a_factorial_is_that_of_its_effects(store):
-    runs = {name: arm(store, name, (0, 1))[0] for name in ("off", "on")}
+    half = np.arange(IMAGES) % 2 == 0
+    right = {"off": np.zeros(IMAGES, bool), "on": half}
+    runs = {name: {s: run(store, f"{name}{s}", bits) for s in (0, 1)} for name, bits in right.items()}
     arms = (SavedArm(label="off"), SavedArm(label="on", on=("mixup",)))
     saved = SavedStudy(
         name="s", command="c", seeds=(0, 1), arms=arms, whole={}, design="factorial", factors=(("mixup",),)
     )
     floor = StudyResults(saved, runs, store=store).image_floor
-    pair = paired_correctness(store, runs["on"], runs["off"])
-    assert floor.low == floor.high == pytest.approx(image_error(pair.arm, pair.other))
+    assert floor.low == floor.high == pytest.approx(100 * (half.var(ddof=1) / IMAGES) ** 0.5)
+    assert floor.measured

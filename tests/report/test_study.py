@@ -336,6 +336,35 @@ def test_a_seed_that_diverged_is_counted_and_named(tmp_path):
     text = draw_study(results, "text")
     assert "4 of 5 seeds, 1 diverged" in text
     assert "means are of the runs that finished: where runs diverged or failed, they are a selection" in text
+    assert "not finished" not in text  # what failed is not to come
     lines = {line["label"]: line for line in csv.DictReader(io.StringIO(draw_study(results, "csv")))}
     assert lines["big"]["absent"] == "4 of 5 seeds, 1 diverged"
     assert lines["baseline"]["absent"] == ""
+
+
+def test_a_table_of_a_study_half_done_says_so(tmp_path):
+    arms = {"baseline": [70.0, 71.0, 72.0], "a": [73.0, 74.0, 75.5], "b": [70.0, 71.5, None], "a + b": [None] * 3}
+    store = make_study(tmp_path, arms, design="factorial", factors=[["a"], ["b"]])
+    path = tmp_path / "studies" / "made.json"
+    study = json.loads(path.read_text(encoding="utf-8"))
+    for arm in study["arms"]:
+        arm["on"] = [] if arm["label"] == "baseline" else arm["label"].split(" + ")
+    path.write_text(json.dumps(study), encoding="utf-8")
+    text = draw_study(load_results(store, "made"), "text")
+    assert "not finished: 8 of 12 runs are there, and all numbers and verdicts are of these; the command below" in text
+    assert "they are these effects only if there are no interactions, which the runs so far cannot tell apart" in text
+    assert "diverged" not in text
+    for seed in range(3):
+        store.mark_failed(run_id("made", "a + b", seed), "the training loss is nan at step 3", "")
+    text = draw_study(load_results(store, "made"), "text")
+    assert "not finished: 8 of 9 runs are there" in text
+    assert (
+        "means and effects are of the runs that finished: where runs diverged or failed, they are a selection" in text
+    )
+
+
+def test_a_score_that_no_run_has_is_named_with_what_measures_it(tmp_path):
+    store = make_study(tmp_path, {"baseline": [70.0, 71.0], "a": [73.0, 74.0]}, seeds=(0, 1))
+    shown = draw_study(load_results(store, "made", score="mce"), "text")
+    assert "nothing is compared: mCE (score=mce); bot-eval run=ID corruptions=NAME measures it" in shown
+    assert "nothing is compared" not in draw_study(load_results(store, "made"), "text")

@@ -129,7 +129,14 @@ def _draw_matrix(axes: "Axes", effects: "Sequence[Effect]", tricks: Sequence[str
 def _description(of: Material, drawn: "Sequence[Effect]") -> str:
     stands = [effect for effect in drawn if effect.stands]
     named = "; ".join(f"{' x '.join(e.tricks)} {_interval(e)}" for e in stands[:5]) or "none"
-    return f"{len(drawn)} effects on {of.name} with 95 % intervals that hold together. Effects that stand: {named}."
+    together = " that hold together" if len(drawn) > 1 else ""
+    return f"{counted(len(drawn), 'effect')} on {of.name} with 95 % intervals{together}. Effects that stand: {named}."
+
+
+def _aliased(effects: "Sequence[Effect]") -> str:
+    """Return the first of the aliased effects, and how many more there are."""
+    more = len(effects) - 1
+    return _name(effects[0])[:-2] + (f" and {counted(more, 'more effect')}" if more else "")
 
 
 def _interval(effect: "Effect") -> str:
@@ -149,8 +156,8 @@ def _caption(of: Material, effects: "Sequence[Effect]", paired: bool) -> str:
         f"The 95 % intervals of {counted(tested, 'effect')} hold together; a filled triangle is a verdict that stands, "
         "a filled circle no effect of a size that matters." if tested else "Nothing tells their noise: no intervals.",
         "Matrix: main effects on the diagonal, interactions under it; bold if it stands." if paired else "",
-        f"* aliased: the design cannot tell {_name(aliased[0])[:-2]} and {len(aliased) - 1} more effects from the ones "
-        "that the numbers name." if aliased else "",
+        f"* aliased: the design cannot tell {_aliased(aliased)} from the ones that the numbers name."
+        if aliased else "",
         f"Not estimable: {', '.join(lost)}." if lost else "",
         of.setting(),
     ]  # fmt: skip

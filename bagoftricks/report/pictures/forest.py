@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bagoftricks.report.pictures.drawing import Drawing, DrawnNumbers
-from bagoftricks.report.pictures.material import Material, reference_text, seeds_text
+from bagoftricks.report.pictures.material import EFFECTS_INSTEAD, Material, reference_text, seeds_text
 from bagoftricks.report.pictures.style import (
     BLACK,
     SMALL,
@@ -31,6 +31,8 @@ MOST_NAMED = 5  # arms of a description
 
 def lacks_forest(of: Material) -> str:
     """Return why there is no forest, an empty text if there is one."""
+    if of.results.is_factorial:
+        return EFFECTS_INSTEAD
     if not any(arm.compare_to for arm in of.arms):
         return "no arm of the study is compared with another"
     if not any(made.n for made in of.comparisons.values()):

@@ -13,6 +13,8 @@ from bagoftricks.report.table import record_rows
 from bagoftricks.statistics.paired import Comparison
 from bagoftricks.store.record import Record
 
+EFFECTS_INSTEAD = "a factorial design tests effects and compares no arms: type plot=effects"
+
 
 @dataclass(frozen=True)
 class Material:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from statistics import mean
 
 from bagoftricks.report.pictures.drawing import Drawing, DrawnNumbers
-from bagoftricks.report.pictures.material import Material
+from bagoftricks.report.pictures.material import EFFECTS_INSTEAD, Material
 from bagoftricks.report.pictures.style import BLACK, BLUE, GREY, ORANGE, PALE, SMALL, drawn_text, new_figure
 from bagoftricks.statistics.paired import powers
 from bagoftricks.statistics.power import Power, one_test, sd_interval
@@ -44,6 +44,8 @@ def noise_of(of: Material) -> SeedNoise | None:
 
 def lacks_resolution(of: Material) -> str:
     """Return why the resolution is unknown, an empty text if it is known."""
+    if of.results.is_factorial:
+        return EFFECTS_INSTEAD
     if noise_of(of) is None:
         return "no two compared arms have two seeds in common whose differences vary: the noise is unknown"
     return ""

@@ -61,12 +61,18 @@ def test_aliased_effects_are_marked_and_explained():
         half.records[label].clear()  # what is left cannot tell the two apart
     drawing = study_picture("effects", half)
     assert any(text.startswith("cosine *") for text in texts(drawing))
-    assert "* aliased" in drawing.caption
+    assert "* aliased: the design cannot tell cosine and 1 more effect from" in drawing.caption
+    assert drawing.description.startswith("1 effect on top-1 with 95 % intervals. Effects that stand: cosine")
     assert drawing.numbers.rows[0][6] == "mixup"
 
 
 def test_other_studies_have_no_effects():
     assert PICTURES["effects"].lacking(study({"plain": [1.0, 2.0]})).startswith("the study is no factorial design")
+
+
+@pytest.mark.parametrize("kind", ["forest", "resolution"])
+def test_pictures_of_comparisons_send_to_that_of_effects(kind):
+    assert PICTURES[kind].lacking(factorial()).endswith("type plot=effects")
 
 
 def test_one_seed_that_leaves_nothing_over_has_effects_without_intervals():
