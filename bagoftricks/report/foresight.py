@@ -11,7 +11,7 @@ from bagoftricks.report.score import Score
 from bagoftricks.report.study_results import value
 from bagoftricks.statistics.layout import Layout, chance
 from bagoftricks.statistics.max_t import LargestT, largest_of_pairs
-from bagoftricks.statistics.paired import seeds_advice
+from bagoftricks.statistics.paired import seeds_advice, two_digits
 from bagoftricks.statistics.power import CONFIDENCE, Power, sd_interval
 from bagoftricks.store.record import Record
 from bagoftricks.study.arms import CROSSED, Arm
@@ -105,5 +105,5 @@ def noise_of_runs(records: Sequence[Record], score: Score) -> tuple[float, float
 
 
 def _range(low: float, high: float) -> str:
-    one, other = f"{low:.2g}", f"{high:.2g}"
+    one, other = two_digits(low), two_digits(high)
     return one if one == other else f"{one} to {other}"

@@ -1,6 +1,7 @@
 """Result of a selection in one sentence: the gain on fresh seeds, or why there is none."""
 
 from bagoftricks.report.study_results import StudyResults, difference
+from bagoftricks.statistics.paired import two_digits
 from bagoftricks.study.selection import FRESH, Selection
 
 
@@ -39,6 +40,6 @@ def _nothing_line(results: StudyResults, selection: Selection) -> str:
     if results.study.design == "halving":
         return "No arm is better than the baseline in the last rung: nothing is chosen, and nothing to confirm."
     sees = [c.sees for label in last.arms if (c := results.comparisons.get(label)) and c.sees is not None]
-    seen = f"; with {last.seeds} seeds the study sees gains of {max(sees):.2g} {results.score.of_differences}, "
+    seen = f"; with {last.seeds} seeds the study sees gains of {two_digits(max(sees))} {results.score.of_differences}, "
     smaller = f"{seen}and there may be smaller ones" if sees else ""
     return f"No trick stands: none of {len(last.arms)} candidates helps{smaller}."

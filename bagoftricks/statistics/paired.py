@@ -149,7 +149,7 @@ class Interval:
             return words[self.estimate < 0]
         if most <= resolve:
             return f"{NO_EFFECT} above {_rounded_up(most)} {unit} either way"
-        sees = [] if self.sees is None else [f"sees {self.sees:.2g} {unit}"]
+        sees = [] if self.sees is None else [f"sees {two_digits(self.sees)} {unit}"]
         told = ", ".join([*sees, *([advice] if advice else [])])
         return f"{UNDECIDED}: {told}" if told else UNDECIDED
 
@@ -166,7 +166,12 @@ def seeds_advice(fewest: int | None, most: int | None) -> str:
 def _rounded_up(value: float) -> str:
     """Return a bound with two digits, never below it."""
     step = 10.0 ** (math.floor(math.log10(value)) - 1)
-    return f"{math.ceil(value / step - 1e-9) * step:.2g}"
+    return two_digits(math.ceil(value / step - 1e-9) * step)
+
+
+def two_digits(value: float) -> str:
+    """Return a number with two significant digits: 1.9, 190."""
+    return f"{float(f'{value:.2g}'):g}"
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -22,10 +22,16 @@ def require_compatible(design: str, tricks: Sequence[str], planner: Planner, *, 
     factors = read_factors(design, tricks, NO_TRICKS)
     if error := _error(planner.prepare):
         raise UserError(f"arm '{BASELINE}' cannot run: {error}") from error
+    baseline = _run_id(planner)
     for i, factor in enumerate(factors):
         for level in factor:
+            without = _typed(tricks, without=[i])
             if error := _error(planner.prepare, level):
-                raise UserError(_why_alone(level, error, _typed(tricks, without=[i]))) from error
+                raise UserError(_why_alone(level, error, without)) from error
+            if _run_id(planner, level) == baseline:
+                raise UserError(
+                    f"'{level.label}' changes nothing: it gives the baseline's own run; {_leave_out(without)}"
+                )
     if pairs and (found := _conflicts(factors, planner)):
         raise UserError(_what_to_type(design, tricks, factors, found))
 
@@ -39,8 +45,17 @@ def _error(check: Callable[[Arm], object], *levels: Level) -> UserError | None:
     return None
 
 
+def _run_id(planner: Planner, *levels: Level) -> str:
+    """Return the id of the run with these levels: the baseline's own, if they change no setting."""
+    return planner.prepare(level_arm(BASELINE, levels))[0].with_seed(0).id
+
+
+def _leave_out(without: str) -> str:
+    return f"leave it out: {without}" if without else "leave it out"
+
+
 def _why_alone(level: Level, error: UserError, without: str) -> str:
-    leave_out = f"leave it out: {without}" if without else "leave it out"
+    leave_out = _leave_out(without)
     if isinstance(error, NoEffectError):
         return f"'{level.label}': {error.trick} changes nothing: {error.why}; {leave_out}, or {error.change}"
     return f"'{level.label}' cannot run: {error}; or {leave_out}"

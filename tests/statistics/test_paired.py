@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bagoftricks.errors import UserError
-from bagoftricks.statistics.paired import Comparison, Interval, Summary, compare, holm, seeds_advice, summarise
+from bagoftricks.statistics.paired import (
+    Comparison,
+    Interval,
+    Summary,
+    compare,
+    holm,
+    seeds_advice,
+    summarise,
+    two_digits,
+)
 
 # Top-1 % by seed; the seeds are out of order on purpose.
 SCORES = {
@@ -84,6 +93,10 @@ def test_differences_and_seeds_are_those_that_both_arms_have():
     found = compare(SCORES, PAIRS)
     assert [(each.label, each.n) for each in found] == [("mixup", 5), ("cosine", 5), ("ema", 2)]
     assert [each.difference for each in found] == pytest.approx([0.98, 0.12, -0.5])
+
+
+def test_figures_have_two_digits_and_no_power_of_ten():
+    assert [two_digits(value) for value in (189.4, 99.6, 9.04, 1.88, 0.0234)] == ["190", "100", "9", "1.9", "0.023"]
 
 
 def test_holm_multiplies_the_smallest_by_all_and_passes_over_what_was_not_tested():

@@ -59,6 +59,14 @@ def test_a_trick_that_changes_nothing_or_cannot_run_is_named(planner):
     assert refused(planner, ["distill"]).endswith("or leave it out")
 
 
+@pytest.mark.parametrize("setting", ["epochs=3", "seed=7"])
+def test_a_setting_that_gives_the_baselines_own_run_is_no_factor(setting):
+    planner = Planner([*DIGITS, "epochs=3"], compose_settings)
+    message = refused(planner, ["cosine", setting], "fractional")
+    assert message == f"'{setting}' changes nothing: it gives the baseline's own run; leave it out: 'tricks=[cosine]'"
+    require_compatible("factorial", ["cosine", "epochs=4"], planner)
+
+
 def test_a_factor_that_conflicts_with_what_every_arm_has_is_named():
     message = refused(Planner([*DIGITS, "+refine=mixup"], compose_settings), ["cosine", "cutmix"])
     assert message.startswith("'cutmix' cannot run: tricks 'cutmix' and 'mixup' both set the mixing of a batch")

@@ -11,7 +11,7 @@ from bagoftricks.report.selection_result import selection_line
 from bagoftricks.report.study import alias_text
 from bagoftricks.report.study_parts import StudyRow
 from bagoftricks.report.study_results import StudyResults, counted, difference
-from bagoftricks.statistics.paired import NO_EFFECT, Comparison
+from bagoftricks.statistics.paired import NO_EFFECT, Comparison, two_digits
 from bagoftricks.store.record import Record
 from bagoftricks.store.store import RunState, Store
 
@@ -151,7 +151,7 @@ def _by_verdict(told: Sequence[Told], tests: str, what: str, unit: str) -> list[
             said.append(f"No effect of a size that matters: {_named(listed)}.")
             continue
         seen = [each[3] for each in of if each[3] is not None]
-        ends = dict.fromkeys(f"{end:.2g}" for end in (min(seen), max(seen))) if seen else ()
+        ends = dict.fromkeys(two_digits(end) for end in (min(seen), max(seen))) if seen else ()
         sees = f" (the study sees {' to '.join(ends)} {unit})" if seen else ""
         words = OTHER_VERDICTS.get(verdict, OTHER_VERDICTS.get(of[0][0], verdict.capitalize()))
         said.append(f"{words}{sees}: {_named([each[2] for each in of])}.")

@@ -72,11 +72,19 @@ def draw_resolution(of: Material, width: float) -> Drawing:
     )
     own = [power.sees(noise.n) for power in noise.by_arm.values()]
     axes.plot([noise.n] * len(own), own, ".", color=GREY, markersize=4, markeredgewidth=0, label="single comparisons")
-    if floor := of.results.image_floor:
-        axes.axhspan(
-            floor.low, floor.high, facecolor="none", edgecolor=PALE, hatch="////", label="noise of the test images"
-        )
     axes.set_yscale("log")
+    if floor := of.results.image_floor:
+        bottom = min(axes.get_ylim()[0], floor.high / 2)
+        axes.axhspan(  # from the bottom if its lower end is not known: a logarithm has no 0
+            floor.low or bottom,
+            floor.high,
+            facecolor="none",
+            edgecolor=PALE,
+            hatch="////",
+            label="noise of the test images",
+        )
+        if not floor.low:
+            axes.set_ylim(bottom=bottom)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))

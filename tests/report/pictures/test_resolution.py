@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 from scipy.optimize import brentq
 
+from bagoftricks.report.image_tests import ImageFloor
 from bagoftricks.report.pictures.registry import PICTURES, study_picture
 from tests.report.pictures.studies import THREE, study
 
@@ -63,3 +64,12 @@ def test_unknown_noise_has_no_picture():
     lacking = PICTURES["resolution"].lacking
     assert "the noise is unknown" in lacking(study({"plain": [70.0], "aug": [71.0]}))
     assert "the noise is unknown" in lacking(study({"plain": [70.0, 71.0], "aug": [71.0, 72.0]}))
+
+
+def test_a_floor_without_a_lower_end_leaves_the_lines_readable(monkeypatch):
+    floor = ImageFloor(images=359, low=0.0, high=0.8, measured=True)
+    monkeypatch.setattr("bagoftricks.report.study_results.StudyResults.image_floor", floor)
+    drawing = study_picture("resolution", study(THREE))
+    drawing.figure.canvas.draw()
+    assert 0.01 < drawing.figure.axes[0].get_ylim()[0] <= 0.4
+    assert "a standard error of up to 0.8 points" in drawing.caption
