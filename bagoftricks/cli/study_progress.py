@@ -114,6 +114,7 @@ class StudyProgress:
         study = replace(self.study, arms=tuple(self.arms.values()))
         results = StudyResults(study, self.records, self.study.measure or NO_MEASURE)
         scores, pairs = results.paired_scores(results.score)
+        pairs = [] if results.is_factorial else pairs  # whose arms are compared with nothing
         better = results.score.higher_is_better
         found = [
             compare({arm: scores[arm] for arm in p}, [p], higher_is_better=better)[0] for p in pairs if p[0] in gained

@@ -93,7 +93,7 @@ class StudyView:
     def _print_effects(self, effects: Sequence[Comparison]) -> None:
         """Print the effects that gained a seed: without a grid, nothing else shows them."""
         for effect in effects[:MOST_EFFECTS]:
-            self.console.print(printable(f"  {effect.label} against {effect.against}: {effect_text(effect)}"))
+            self.console.print(printable(f"  so far, {effect.label} against {effect.against}: {effect_text(effect)}"))
         if len(effects) > MOST_EFFECTS:
             self.console.print(f"  ... and {len(effects) - MOST_EFFECTS} more arms against it")
 

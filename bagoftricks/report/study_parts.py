@@ -81,6 +81,7 @@ class SavedStudy:
     measure: Measure | None = None
     looks: tuple[int, ...] = ()  # numbers of seeds at which it is judged, also those to come
     judged: int = 0  # the last of them that it was judged at
+    extensions: int = 0  # looks before arms were added to a factorial design
     selection: Selection | None = None  # of designs that choose among their arms
     notes: tuple[str, ...] = ()
 

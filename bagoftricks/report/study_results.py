@@ -89,24 +89,26 @@ class StudyResults:
         """Difference that matters, in the unit of the score."""
         if self.chosen_resolve is not None:
             return self.chosen_resolve
-        own = self.study.resolve if self.score.key == (self.study.score or "top1") else None
+        alike = self.score.unit == SCORES_BY_KEY[self.study.score or TOP1].unit
+        own = self.study.resolve if alike else None
         return self.score.resolve if own is None else own
 
     @cached_property
     def alpha(self) -> float:
         """Largest p of a verdict: 0.05, or less if the study is judged at several looks, which share the error."""
         looks, arms = self.study.looks, [arm for arm in self.study.arms if arm.runs]
+        share = ALPHA / (1 + self.study.extensions)
         if len(looks) < 2:
-            return ALPHA
+            return share
         from bagoftricks.statistics.looks import comparisons_alpha, effects_alpha
 
         if self.is_factorial:
             sizes = [len(levels) for levels in self.factors]
             effects = sum(sizes) + sum(one * other for one, other in combinations(sizes, 2))
-            return effects_alpha(len(arms), min(effects, len(arms) - 1), looks, ALPHA)
+            return effects_alpha(len(arms), min(effects, len(arms) - 1), looks, share)
         at = {arm.label: position for position, arm in enumerate(arms)}
         pairs = tuple((at[arm.label], at[str(arm.compare_to)]) for arm in arms if arm.compare_to in at)
-        return comparisons_alpha(len(arms), pairs, looks, ALPHA)
+        return comparisons_alpha(len(arms), pairs, looks, share)
 
     @property
     def is_factorial(self) -> bool:
@@ -521,9 +523,10 @@ def look_notes(results: StudyResults) -> list[str]:
     """Return at which numbers of seeds the study is judged, and what that costs; nothing if it costs nothing."""
     if results.alpha == ALPHA:
         return []
-    looks, judged = results.study.looks, results.study.judged
+    looks, judged, extensions = results.study.looks, results.study.judged, results.study.extensions
     past, ahead = [n for n in looks if n <= judged], [n for n in looks if n > judged]
     told = [f"{what} with {seeds_in_words(of)} seeds" for what, of in (("judged", past), ("planned", ahead)) if of]
+    told += [f"judged {counted(extensions, 'time')} before it was extended"] if extensions else []
     need = f"a verdict needs p <= {results.alpha:.3g} in place of {ALPHA:g}"
     return [f"looks: {', '.join(told)}: {need}, and 95 % intervals hold at all looks together"]
 

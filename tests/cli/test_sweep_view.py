@@ -206,8 +206,8 @@ def test_off_a_terminal_a_line_has_the_effect_of_an_arm_that_gains_a_seed(store,
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "4 runs: 1 finished before, 3 to train"
     assert [line for line in lines if "against" in line] == [
-        "  mixup against baseline: +1.00, n = 1",
-        "  mixup against baseline: +2.00 [-10.71, +14.71], n = 2",
+        "  so far, mixup against baseline: +1.00, n = 1",
+        "  so far, mixup against baseline: +2.00 [-10.71, +14.71], n = 2",
     ]
 
 

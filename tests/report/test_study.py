@@ -368,3 +368,18 @@ def test_a_score_that_no_run_has_is_named_with_what_measures_it(tmp_path):
     shown = draw_study(load_results(store, "made", score="mce"), "text")
     assert "nothing is compared: mCE (score=mce); bot-eval run=ID corruptions=NAME measures it" in shown
     assert "nothing is compared" not in draw_study(load_results(store, "made"), "text")
+
+
+def test_an_extended_fraction_shares_the_error_with_the_looks_before():
+    results = two_arms()
+    assert results.alpha == 0.05
+    extended = replace(results, study=replace(results.study, extensions=1, judged=3, looks=(3,)))
+    assert extended.alpha == 0.025
+    (note,) = [note for note in extended.notes() if note.startswith("looks:")]
+    assert "judged 1 time before it was extended: a verdict needs p <= 0.025 in place of 0.05" in note
+
+
+def test_a_study_s_resolve_holds_for_scores_in_its_unit():
+    results = replace(two_arms(), study=replace(two_arms().study, resolve=2.0))
+    soft, loss = (replace(results, chosen_score=key) for key in ("soft_top1", "loss"))
+    assert (results.resolve, soft.resolve, loss.resolve) == (2.0, 2.0, 0.01)

@@ -64,3 +64,18 @@ def test_a_study_of_an_earlier_version_was_judged_once(tmp_path):
     assert former_looks(store, "s", plan(range(5))) == Looks((3,), 3)
     study_path(store, "s").write_text("{}")
     assert former_looks(store, "s", plan(range(5))) == Looks()
+
+
+def test_looks_at_a_fraction_count_once_it_is_extended(tmp_path):
+    store, half = Store(tmp_path), {"design": "fractional"}
+    save_study(store, "s", plan([0]), half | asdict(Looks((1,), 1)))
+    folded = plan([0], ("base", "mixup", "ema"))
+    once = former_looks(store, "s", folded)
+    assert once == Looks(extensions=1)
+    save_study(store, "s", folded, half | asdict(once.planned([1]).after(1)))
+    assert former_looks(store, "s", folded) == Looks((1,), 1, 1)  # the same command again
+    assert former_looks(store, "s", plan([0], ("base", "mixup", "ema", "sam"))) == Looks(extensions=2)
+    save_study(store, "t", plan([0]), {"design": "stack"} | asdict(Looks((1,), 1)))
+    assert former_looks(store, "t", folded) == Looks()  # other comparisons of the same runs
+    save_study(store, "u", plan([0]), half | asdict(Looks((1,))))
+    assert former_looks(store, "u", folded) == Looks()  # nobody has seen it

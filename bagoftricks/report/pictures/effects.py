@@ -88,7 +88,7 @@ def effect_mark(effect: "Effect") -> Mark:
         return NOTHING
     if not effect.stands:
         return UNDECIDED
-    return HELPS if effect.verdict in ("helps", "better together") else HURTS
+    return (HELPS if effect.verdict in ("helps", "better together") else HURTS)._replace(word=effect.verdict)
 
 
 def _name(effect: "Effect") -> str:
