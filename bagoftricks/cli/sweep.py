@@ -87,11 +87,11 @@ def swept_study(sweep: Sweep, arguments: Sequence[str]) -> SweptStudy:
     base = compose_settings(split_parameters(overrides)[0])
     about = {**about, "command": shlex.join(["bot-sweep", *arguments])}
     about |= {} if sweep.resolve is None else {"resolve": sweep.resolve}
-    if sweep.score is not None:
+    about |= {} if sweep.score is None else {"score": sweep.score}
+    if "score" in about:
         from bagoftricks.report.score import check_score
 
-        check_score(sweep.score)
-        about["score"] = sweep.score
+        check_score(about["score"])
     name = sweep.name or (study_name(sweep.experiment, sweep.scale) if sweep.experiment else str(sweep.design))
     if base.logger and base.log_group is None:
         overrides = (*overrides, f"log_group={name}")
@@ -111,6 +111,8 @@ def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], Json]":
             "columns": list(found.columns),
         }
         about |= {"measure": sweep_measure(sweep, found.target), "notes": list(found.notes)}
+        about |= {} if found.score is None else {"score": found.score}
+        about |= {} if found.resolve is None else {"resolve": found.resolve}
         return found.arms, (*found.overrides, *sweep.overrides), about
     if sweep.design is None:
         raise UserError(
@@ -213,7 +215,7 @@ def show_plan(plan: "Plan", study: SweptStudy) -> None:
 
     sweep, store = study.sweep, study.store
     score = score_of(study.about.get("score") or "top1", NO_MEASURE)
-    resolve = study.sweep.resolve or score.resolve
+    resolve = study.about.get("resolve") or score.resolve
     seen = foresee(sweep.design, plan.arms, len(plan.seeds), like_records(plan, store), score, resolve)
     outlook = Outlook(seconds_each(plan, store), seen)
     show_result(plan_table(plan, store, outlook, sweep.slots, study.base.format, terminal_fit()))

@@ -48,6 +48,8 @@ class Experiment:
     overrides: tuple[str, ...]  # of the scale, for every arm, before the arm's own settings
     arms: tuple[Arm, ...]
     target: float | None  # the share of right answers that the table measures the time to, if it does
+    score: str | None  # that the arms are compared in, None for top-1
+    resolve: float | None  # the difference that matters, in the unit of the score
     notes: tuple[str, ...]  # of the table, of its rows and of the published values that it quotes
 
 
@@ -70,6 +72,8 @@ def load_experiment(name: str, scale: str) -> Experiment:
         overrides=table.scales[scale],
         arms=tuple(_arm(path.name, table, index, scale, published) for index in range(len(table.rows))),
         target=(table.targets or {}).get(scale),
+        score=table.score,
+        resolve=table.resolve,
         notes=_notes(table, published),
     )
 
@@ -155,6 +159,12 @@ def _by_scale(value: Any, where: str) -> Mapping[str, tuple[str, ...]]:
     return {scale: _overrides(texts, f"{where}.{scale}") for scale, texts in _mapping(value, where).items()}
 
 
+def _difference(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise UserError(f"{where}: must be a number above 0, as 0.5, not {value!r}")
+    return float(value)
+
+
 def _targets(value: Any, where: str) -> Mapping[str, float]:
     for scale, target in (targets := _mapping(value, where)).items():
         if not isinstance(target, float) or not 0 < target < 1:
@@ -215,6 +225,8 @@ class _Table:
     compare: str = _key(_text, "previous")
     tricks: Mapping[str, Values] | None = _key(_tricks, None)
     targets: Mapping[str, float] | None = _key(_targets, None)
+    score: str | None = _key(_text, None)
+    resolve: float | None = _key(_difference, None)
     notes: tuple[str, ...] = _key(_texts, ())
 
 
@@ -227,6 +239,8 @@ def _read_table(path: Path) -> _Table:
             raise UserError(f"{path.name}: two rows are called '{label}'; give each row its own label")
     if not table.scales:
         raise UserError(f"{path.name}: scales: must name one scale or more, as {{laptop: [preset=cifar_laptop]}}")
+    if table.score and table.targets:
+        raise UserError(f"{path.name}: score and targets are two ways to compare: leave one of them out")
     for scale in table.targets or {}:
         if scale not in table.scales:
             raise UserError(f"{path.name}: targets: there is no scale '{scale}'{did_you_mean(scale, table.scales)}")

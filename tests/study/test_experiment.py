@@ -213,6 +213,12 @@ def test_a_file_of_ones_own(mine):
     assert mine(scale="paper").arms[1].settings == ()
 
 
+def test_a_file_may_say_what_its_arms_are_compared_in(mine):
+    table = GOOD.replace("reference:", "score: soft_top1\nresolve: 1\nreference:", 1)
+    assert (mine(table=table).score, mine(table=table).resolve) == ("soft_top1", 1.0)
+    assert (mine().score, mine().resolve) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("compare", "expected"),
     [("previous", "mixed"), ("first", "base"), ("none", None), ("base", "base"), ("mixed", "mixed")],
@@ -236,6 +242,9 @@ def test_what_does_not_exist_yet_is_needed(mine):
         ("title:", "titel:", r"there is no key 'titel'; did you mean 'title'\?"),
         ("source: me\n", "", "needs the key 'source'"),
         ("title: Mine", "title: 3", "title: must be text, not 3"),
+        ("source: me\n", "source: me\nresolve: 0\n", "resolve: must be a number above 0, as 0.5, not 0"),
+        ("source: me\n", "source: me\nresolve: true\n", "resolve: must be a number above 0"),
+        ("source: me\n", "source: me\nscore: loss\ntargets: {laptop: 0.5}\n", "two ways to compare"),
         ("[top1, params]", "top1", r"columns: must be a list, as \[a, b\], not 'top1'"),
         ("[top1, params]", "[top1, parms]", r"no column 'parms'; did you mean 'params'\?"),
         ("[top1, params]", "[]", "columns: must name one column or more"),
