@@ -106,10 +106,22 @@ class Layout:
 
     def inequality(self, own: FloatArray) -> FloatArray:
         """Return how unequal the arms' variances are: Bartlett's statistic (1937), whose law is simulated."""
-        weights = self.arm_dof / self.dof
-        mean = (own * weights).sum(-1)
-        floored = np.maximum(own, LEAST_VARIANCE * mean[..., None])
-        return np.asarray(np.log(mean) - (np.log(floored) * weights).sum(-1))
+        return _bartlett(own, self.arm_dof)
+
+    def inequality_of_differences(self, values: FloatArray) -> FloatArray:
+        """Return the same of the comparisons, whose own differences have no part of a collapsed run of another arm."""
+        first, second = self._sides
+        counts = self.shared.sum(-1)
+        apart = (values[..., first, :] - values[..., second, :]) * self.shared
+        around = (apart - (apart.sum(-1) / counts)[..., None]) * self.shared
+        return _bartlett((around**2).sum(-1) / np.maximum(counts - 1, 1), counts - 1)
+
+
+def _bartlett(variances: FloatArray, dofs: FloatArray) -> FloatArray:
+    weights = dofs / max(float(dofs.sum()), SINGULAR)
+    mean = (variances * weights).sum(-1)
+    floored = np.maximum(variances, LEAST_VARIANCE * mean[..., None])
+    return np.asarray(np.log(mean) - (np.log(floored) * weights).sum(-1))
 
 
 @dataclass(frozen=True)
@@ -117,7 +129,8 @@ class Chance:
     """Chance alone where no arm differs: the laws of the largest |t| and of the inequality, and the variance's dof."""
 
     largest: FloatArray  # |t| of the largest comparison, ascending
-    inequality: FloatArray  # ascending
+    inequality: FloatArray  # of arms, ascending
+    inequality_of_differences: FloatArray  # of comparisons, ascending
     dof: float  # of a t distribution whose variance is as uncertain as a comparison's (Satterthwaite 1946)
 
     def p_value(self, t: float) -> float:
@@ -128,9 +141,10 @@ class Chance:
         """Return the largest |t| whose p-value is above ``alpha``: beyond it a comparison stands."""
         return float(self.largest[-1 - int(alpha * (len(self.largest) + 1) - 1)])
 
-    def equality(self, inequality: float) -> float:
-        """Return the p-value of the test that all arms have one variance."""
-        return _upper_share(self.inequality, inequality)
+    def equality(self, of_arms: float, of_differences: float) -> float:
+        """Return the p-value of two tests that all arms have one variance, by their two inequalities (Bonferroni)."""
+        arms = _upper_share(self.inequality, of_arms)
+        return min(1.0, 2 * min(arms, _upper_share(self.inequality_of_differences, of_differences)))
 
 
 @lru_cache(maxsize=64)
@@ -140,18 +154,18 @@ def chance(layout: Layout) -> Chance:
     studies = STUDIES if arms * seeds <= LARGE_LAYOUT else STUDIES // 2
     rng = np.random.default_rng(0)
     at_once = max(1, CHUNK // (seeds * (arms + len(layout.pairs))))
-    largest, inequality, moments = [], [], np.zeros(2)
+    largest, inequality, of_differences, moments = [], [], [], np.zeros(2)
     for start in range(0, studies, at_once):
         values = rng.standard_normal((min(at_once, studies - start), arms, seeds), dtype=np.float32)
         variances, own = layout.variances(values)
         largest.append((np.abs(layout.differences(values)) / np.sqrt(variances)).max(-1))
         inequality.append(layout.inequality(own))
+        of_differences.append(layout.inequality_of_differences(values))
         relative = variances * layout.shared.sum(-1)
         moments += [relative.mean(-1).sum(), (relative**2).mean(-1).sum()]
     mean, square = moments / studies
-    return Chance(
-        np.sort(np.concatenate(largest)), np.sort(np.concatenate(inequality)), float(2 * mean**2 / (square - mean**2))
-    )
+    law, arms_law, differences_law = (np.sort(np.concatenate(of)) for of in (largest, inequality, of_differences))
+    return Chance(law, arms_law, differences_law, float(2 * mean**2 / (square - mean**2)))
 
 
 def _upper_share(ascending: FloatArray, value: float) -> float:

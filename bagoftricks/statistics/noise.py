@@ -51,7 +51,8 @@ def pair_tests(scores: Scored, differences: Mapping[TwoArms, FloatArray], alpha:
         values = _values(scores, labels, layout)
         own = layout.variances(values)[1]
         law = chance(layout) if math.sqrt(own.max()) > ROUNDING * _largest(scores) else None
-        if law is not None and law.equality(float(layout.inequality(own))) >= EQUALITY_ALPHA:
+        unequal = float(layout.inequality(own)), float(layout.inequality_of_differences(values))
+        if law is not None and law.equality(*unequal) >= EQUALITY_ALPHA:
             return dict(zip(differences, _shared_tests(values, layout, law, alpha), strict=True))
     vary = {pair: of for pair, of in differences.items() if np.ptp(of) > 0}
     if len(vary) >= FEWEST_ALIKE:

@@ -10,6 +10,7 @@ from scipy import special, stats
 
 from bagoftricks.statistics.layout import Layout, chance
 from bagoftricks.statistics.noise import MODERATED, OWN, SHARED, pair_tests, prior_variance
+from bagoftricks.statistics.paired import compare
 
 STAR = [(f"arm{arm}", "arm0") for arm in range(1, 31)]
 
@@ -189,3 +190,17 @@ def test_moving_an_arm_moves_its_estimate_alone():
             before = run_tests(values)[pair]
             assert test.estimate == pytest.approx(before.estimate + 5 * (pair[0] == "arm2"))
             assert test.margin == pytest.approx(before.margin)
+
+
+@pytest.mark.parametrize("arms", [("cosine", "mixup"), ("cosine", "mixup", "other")])
+def test_one_collapsed_run_does_not_drown_a_difference_that_every_seed_has(arms):
+    scores = {
+        "baseline": {0: 70.0, 1: 71.0, 2: 72.0},
+        "cosine": {0: 75.0, 1: 76.1, 2: 77.2},
+        "mixup": {0: 9.5, 1: 72.0, 2: 71.0},
+        "other": {0: 71.5, 1: 72.1, 2: 72.5},
+    }
+    found = {c.label: c for c in compare({k: scores[k] for k in ("baseline", *arms)}, [(a, "baseline") for a in arms])}
+    assert found["cosine"].verdict == "helps"
+    assert found["cosine"].noise != "shared"
+    assert found["mixup"].verdict.startswith("undecided")
