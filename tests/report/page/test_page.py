@@ -61,7 +61,7 @@ def test_the_sentences_say_what_the_verdicts_say_and_no_more(store):
     found, warned = said(store)
     assert found.startswith("3 arms, 3 seeds on digits with resnet: all 9 runs finished. ")
     assert "Helps (2 tests together): cosine against baseline by +5.10 [+4.74, +5.46] top-1 points." in found
-    assert "Undecided, which does not show that they do nothing (the study sees 2.5 top-1 points): mixup." in found
+    assert "Undecided, which does not show that they do nothing (the study sees 5.3 top-1 points): mixup." in found
     assert "Hurts" not in found
     assert warned == ""
 
