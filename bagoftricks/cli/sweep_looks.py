@@ -93,7 +93,7 @@ def ending(going: int, arms: int, runs: int, left: int) -> str:
 
 def plan_line(plan: "Plan", looks: Sequence[int]) -> str:
     """Return the looks of a plan in words, and its least and its most runs."""
-    from bagoftricks.report.study_results import seeds_in_words
+    from bagoftricks.report.study_notes import seeds_in_words
 
     least = len(first_seeds(plan, dict.fromkeys(plan.ids(), looks[0])).runs)
     return f"judged at {seeds_in_words(looks)} seeds: {least} to {len(plan.runs)} runs"

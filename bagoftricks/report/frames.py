@@ -17,6 +17,7 @@ from bagoftricks.report.labels import short_label, weights_label
 from bagoftricks.report.robustness import describe_evaluation
 from bagoftricks.report.rows import RunRow
 from bagoftricks.report.study import alias_text, all_runs, draw_study, flatten
+from bagoftricks.report.study_notes import study_notes
 from bagoftricks.report.study_parts import StudyRow
 from bagoftricks.report.study_results import StudyResults, load_results
 from bagoftricks.report.study_robustness import ROBUSTNESS
@@ -112,7 +113,7 @@ class Study:
     def notes(self) -> list[str]:
         """Failed runs; notes on data, network, device, seeds and tests, and the command that made the study."""
         unfinished = [line for arm in self.results.study.arms for line in arm.unfinished(self.store)]
-        return [*unfinished, *self.results.notes(self.results.rows())]
+        return [*unfinished, *study_notes(self.results, self.results.rows())]
 
     @cached_property
     def arms(self) -> pd.DataFrame:

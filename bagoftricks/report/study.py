@@ -13,6 +13,7 @@ from bagoftricks.report.query import Query
 from bagoftricks.report.robustness import score_heading
 from bagoftricks.report.rows import ScoredRow
 from bagoftricks.report.selection_result import selection_line
+from bagoftricks.report.study_notes import study_notes
 from bagoftricks.report.study_parts import StudyRow
 from bagoftricks.report.study_results import COLUMNS, StudyResults, difference, load_results, several_devices
 from bagoftricks.report.study_robustness import ROBUSTNESS
@@ -57,7 +58,7 @@ def draw_study(
     ``caption``: of LaTeX, instead of the usual one; ``{lock}`` in it becomes the digest of the study's lock.
     """
     rows, every = selected_rows(results, query, empty=style == "json"), len(results.study.arms)
-    effects, notes = results.effects.rows, results.notes(rows)
+    effects, notes = results.effects.rows, study_notes(results, rows)
     notes += [f"{len(rows)} of {every} arms; the tests are over all of them"] if len(rows) < every else []
     lock = lock_study(results.study, results.records) if style in ("json", "latex") else None
     if style == "json":

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import special  # type: ignore[import-untyped]
 from scipy.optimize import brentq  # type: ignore[import-untyped]
 
-from bagoftricks.statistics.layout import Chance, Layout, chance
+from bagoftricks.statistics.layout import Layout, chance
 from bagoftricks.statistics.max_t import FloatArray, largest_of_pairs
 from bagoftricks.statistics.power import Power, one_test
 
@@ -50,14 +50,18 @@ def pair_tests(scores: Scored, differences: Mapping[TwoArms, FloatArray], alpha:
     if len(labels) >= FEWEST_ALIKE and layout.pairs and layout.dof >= 1:
         values = _values(scores, labels, layout)
         own = layout.variances(values)[1]
-        law = chance(layout) if math.sqrt(own.max()) > ROUNDING * _largest(scores) else None
-        unequal = float(layout.inequality(own)), float(layout.inequality_of_differences(values))
-        if law is not None and law.equality(*unequal) >= EQUALITY_ALPHA:
-            return dict(zip(differences, _shared_tests(values, layout, law, alpha), strict=True))
+        if math.sqrt(own.max()) > ROUNDING * _largest(scores) and _are_alike(values, own, layout):
+            return dict(zip(differences, _shared_tests(values, layout, alpha), strict=True))
     vary = {pair: of for pair, of in differences.items() if np.ptp(of) > 0}
     if len(vary) >= FEWEST_ALIKE:
         return _moderated_tests(vary, layout.dof, alpha)
     return {pair: _t_test(of, float(of.var(ddof=1)), 0.0, OWN, alpha, len(vary)) for pair, of in vary.items()}
+
+
+def _are_alike(values: FloatArray, own: FloatArray, layout: Layout) -> bool:
+    """Return True if all arms may have one variance, by what the means leave and by the comparisons' differences."""
+    unequal = float(layout.inequality(own)), float(layout.inequality_of_differences(values))
+    return chance(layout).equality(*unequal) >= EQUALITY_ALPHA
 
 
 def _layout(scores: Scored, labels: Sequence[str], pairs: Sequence[TwoArms]) -> Layout:
@@ -85,7 +89,8 @@ def _largest(scores: Scored) -> float:
     return max(abs(value) for of in scores.values() for value in of.values())
 
 
-def _shared_tests(values: FloatArray, layout: Layout, law: Chance, alpha: float) -> list[PairTest]:
+def _shared_tests(values: FloatArray, layout: Layout, alpha: float) -> list[PairTest]:
+    law = chance(layout)
     critical, tests, found = law.critical(alpha), largest_of_pairs(layout.pairs), []
     columns = layout.differences(values), layout.variances(values)[0], layout.shared.sum(-1)
     for estimate, variance, n in zip(*columns, strict=True):

@@ -9,6 +9,7 @@ import pytest
 from bagoftricks.cli.sweep_arguments import parse
 from bagoftricks.cli.sweep_looks import ending, look_line, train_in_looks
 from bagoftricks.errors import UserError
+from bagoftricks.report.study_notes import study_notes
 from bagoftricks.report.study_results import load_results
 from bagoftricks.store.json_fields import sealed_text, unsealed
 from bagoftricks.store.store import Store
@@ -134,12 +135,12 @@ def test_a_table_says_what_looks_cost(tmp_path):
     assert trained.grow()
     results = load_results(trained.store, "s")
     need = f"a verdict needs p <= {results.alpha:.3g} in place of 0.05, and 95 % intervals hold at all looks together"
-    assert f"looks: judged with 3 and 5 seeds, planned with 8 seeds: {need}" in results.notes()
+    assert f"looks: judged with 3 and 5 seeds, planned with 8 seeds: {need}" in study_notes(results)
     path = trained.store.shared("studies") / "s.json"
     for looks, judged, told in (((3,), 3, None), ((), 0, None), ((3, 5), 5, "looks: judged with 3 and 5 seeds: ")):
         saved = unsealed(json.loads(path.read_text()))[0] | {"looks": looks, "judged": judged}
         path.write_text(sealed_text(saved))
-        notes = load_results(trained.store, "s").notes()
+        notes = study_notes(load_results(trained.store, "s"))
         assert [note.startswith(str(told)) for note in notes if note.startswith("looks")] == [True] * (told is not None)
     path.write_text(sealed_text(saved | {"looks": [5, 3]}))
     with pytest.raises(UserError, match="looks must ascend"):

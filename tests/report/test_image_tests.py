@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bagoftricks.report.image_tests import PairedImages, image_floor, paired_correctness
+from bagoftricks.report.study_notes import study_notes
 from bagoftricks.report.study_parts import SavedArm, SavedStudy
 from bagoftricks.report.study_results import StudyResults
 from bagoftricks.statistics.images import image_error, mcnemar
@@ -112,7 +113,7 @@ def test_the_floor_is_measured_on_the_images_or_scaled(store):
     usual = replace(results, store=None).image_floor
     assert usual.low == pytest.approx(0.03 * (10_000 / IMAGES) ** 0.5)
     assert "as measured on CIFAR-10" in str(usual)
-    assert any(str(floor) in note for note in results.notes())
+    assert any(str(floor) in note for note in study_notes(results))
     assert replace(results, chosen_score="loss").image_floor is None
 
 

@@ -20,6 +20,7 @@ from bagoftricks.report.study import (
     study_headings,
     tabulate_rows,
 )
+from bagoftricks.report.study_notes import study_notes
 from bagoftricks.report.study_parts import SavedArm, SavedStudy, load_study
 from bagoftricks.report.study_results import COLUMNS, StudyResults, load_results, value
 from bagoftricks.report.study_robustness import measured_evaluations
@@ -375,7 +376,7 @@ def test_an_extended_fraction_shares_the_error_with_the_looks_before():
     assert results.alpha == 0.05
     extended = replace(results, study=replace(results.study, extensions=1, judged=3, looks=(3,)))
     assert extended.alpha == 0.025
-    (note,) = [note for note in extended.notes() if note.startswith("looks:")]
+    (note,) = [note for note in study_notes(extended) if note.startswith("looks:")]
     assert "judged 1 time before it was extended: a verdict needs p <= 0.025 in place of 0.05" in note
 
 

@@ -204,3 +204,10 @@ def test_one_collapsed_run_does_not_drown_a_difference_that_every_seed_has(arms)
     assert found["cosine"].verdict == "helps"
     assert found["cosine"].noise != "shared"
     assert found["mixup"].verdict.startswith("undecided")
+
+
+@pytest.mark.filterwarnings("error")
+def test_seeds_that_tie_in_all_arms_are_told_without_a_warning():
+    scores = {label: {seed: 50.0 + shift + seed for seed in range(3)} for shift, label in enumerate("abc")}
+    found = compare(scores, [("b", "a"), ("c", "a")])
+    assert all(c.verdict.startswith("not testable: all 3 differences are equal") for c in found)

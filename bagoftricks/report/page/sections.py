@@ -8,6 +8,7 @@ from bagoftricks.report.labels import label
 from bagoftricks.report.page.elements import bullets, code_block, element, joined, link, scrolled
 from bagoftricks.report.page.findings import ReportedStudy, findings, warnings
 from bagoftricks.report.study import against_note, shown_effect, shown_row, study_headings, tabulate_rows
+from bagoftricks.report.study_notes import study_notes
 from bagoftricks.report.study_parts import SavedArm
 from bagoftricks.report.study_results import COLUMNS
 from bagoftricks.report.styles import draw_table
@@ -53,7 +54,7 @@ def _made(study: ReportedStudy) -> list[Html]:
     results = study.results
     return [
         element("h3", "How it was measured", id=f"{study.anchor}-measured"),
-        bullets(results.notes(study.rows)[:-1], "notes"),
+        bullets(study_notes(results, study.rows)[:-1], "notes"),
         element("h3", "Data, machine, versions"),
         *_provenance(study),
         element("h3", "Arms", id=f"{study.anchor}-arms"),
