@@ -120,6 +120,50 @@ def test_a_factorial_prints_its_effects(bot):
     assert "share of the whole gain" in out
 
 
+def test_a_study_is_compared_in_the_score_that_was_typed(bot):
+    made = bot("bot-sweep", "design=one_at_a_time", "tricks=[mixup]", "seeds=2", "slots=0", "score=soft_top1", *FAST)
+    assert "soft top-1 difference [95 %]" in made.out
+    assert "differences in soft top-1 points" in bot("bot-table", "study=one_at_a_time", "format=text").out
+    wrong = bot("bot-sweep", "design=one_at_a_time", "tricks=[mixup]", "score=softy", *FAST)
+    assert (wrong.status, wrong.out) == (2, "")
+    assert "score=softy: runs are not compared in that" in wrong.err
+
+
+OWN_TABLE = """\
+title: Mine
+source: me
+columns: [top1]
+score: soft_top1
+resolve: 2
+scales: {laptop: [preset=digits]}
+rows:
+  - {label: baseline, tricks: {}}
+  - {label: + mixup, tricks: {mixup: {}}}
+"""
+
+
+def test_an_experiment_says_what_its_arms_are_compared_in(bot, tmp_path):
+    (tmp_path / "mine.yaml").write_text(OWN_TABLE, encoding="utf-8")
+    out = bot("bot-sweep", f"experiment={tmp_path}/mine.yaml", "seeds=2", "slots=0", *FAST).out
+    assert "differences in soft top-1 points" in out
+    assert "no effect: an interval within 2 points either way" in out
+    (tmp_path / "mine.yaml").write_text(OWN_TABLE.replace("soft_top1", "softy"), encoding="utf-8")
+    assert "score=softy: runs are not compared in that" in bot("bot-sweep", f"experiment={tmp_path}/mine.yaml").err
+
+
+def test_a_plan_says_what_the_study_will_see(bot):
+    shown = bot("bot-sweep", "design=one_at_a_time", "tricks=[mixup]", "seeds=3", "plan=true", *FAST).out
+    assert "3 seeds will see differences of " in shown
+    assert "as no like run is known" in shown
+
+
+@pytest.mark.parametrize("resolve", ["0", "-1", "inf", "nan", "much"])
+def test_a_difference_that_matters_is_above_zero(bot, resolve):
+    refused = bot("bot-table", "study=made", f"resolve={resolve}")
+    assert (refused.status, refused.out) == (2, "")
+    assert f"resolve={resolve}: must be " in refused.err
+
+
 HALF = ["design=fractional", "tricks=[mixup,cosine,label_smoothing]", "runs=4"]
 
 

@@ -271,3 +271,10 @@ def test_a_dumb_terminal_has_plain_lines(store, terminal, monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
     with StudyView(study("a"), store, 1).begin({}) as view:
         assert view.live is None
+
+
+def test_arms_of_a_factorial_are_compared_with_nothing_while_they_run():
+    progress = started(replace(study("baseline", "mixup"), design="factorial"))
+    for run_id in ("baseline-0", "mixup-0", "baseline-1", "mixup-1"):
+        done(progress, run_id, 70.0)
+    assert progress.effects == {}

@@ -137,3 +137,12 @@ def test_the_floor_of_a_factorial_is_that_of_its_effects(store):
     floor = StudyResults(saved, runs, store=store).image_floor
     assert floor.low == floor.high == pytest.approx(100 * (half.var(ddof=1) / IMAGES) ** 0.5)
     assert floor.measured
+
+
+def test_tests_over_images_are_corrected_for_the_number_of_ties(store):
+    right = np.arange(IMAGES) < 6
+    base = {seed: run(store, f"b{seed}", np.zeros(IMAGES)) for seed in (0, 1)}
+    arms = {name: {seed: run(store, f"{name}{seed}", right) for seed in (0, 1)} for name in ("mixup", "cosine")}
+    tops = {"base": scored(base, 50.0)} | {name: scored(of, 60.0) for name, of in arms.items()}
+    found = study_of(store, tops).comparisons
+    assert [found[name].p_images for name in arms] == pytest.approx([2 * 2 / 64] * 2)

@@ -384,3 +384,19 @@ def test_a_study_s_resolve_holds_for_scores_in_its_unit():
     results = replace(two_arms(), study=replace(two_arms().study, resolve=2.0))
     soft, loss = (replace(results, chosen_score=key) for key in ("soft_top1", "loss"))
     assert (results.resolve, soft.resolve, loss.resolve) == (2.0, 2.0, 0.01)
+
+
+def test_a_run_whose_score_is_no_number_has_no_part_in_effects():
+    arms = tuple(arm(name) for name in ("baseline", "a"))
+    records = {
+        name: {seed: record(id=f"{name}{seed}", seed=seed, metrics=scores(70.0 + seed)) for seed in range(3)}
+        for name in ("baseline", "a")
+    }
+    records["a"][2] = record(id="nan", seed=2, metrics=scores(float("nan")))
+    factors = replace(arms[1], on=("a",))
+    study = SavedStudy(
+        name="s", command="c", seeds=(0, 1, 2), arms=(arms[0], factors), whole={}, design="factorial", factors=(("a",),)
+    )
+    results = StudyResults(study, records)
+    assert len(results.factor_runs()) == 5
+    assert [effect.tricks for effect in results.effects.rows] == [("a",)]

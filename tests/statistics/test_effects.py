@@ -423,3 +423,10 @@ def test_any_part_of_a_design_has_its_table(part):
     found = factorial_effects([(sets[arm], seed, float(arm * 7 % 5 + seed)) for arm, seed in sorted(part)], TRICKS)
     named = [effect.tricks for effect in found.rows] + [a.tricks for e in found.rows for a in e.aliased_with]
     assert {(trick,) for trick in TRICKS} <= set(named)
+
+
+def test_the_first_arms_of_a_fraction_have_a_table_without_an_effect():
+    tricks = list("abcdefgh")
+    found = factorial_effects(runs([frozenset(), frozenset("dfgh"), frozenset("cegh")], noise(0), range(3)), tricks)
+    assert found.noise is None
+    assert {effect.estimate for effect in found.rows} == {None}
