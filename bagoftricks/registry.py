@@ -1,4 +1,5 @@
-"""Everything that can be added, found by name: tricks, networks, data sets, protocols, loggers.
+"""Everything that can be added, found by name: tricks, networks, data sets, protocols, loggers,
+engines.
 
 Each is a keyword-only dataclass of settings in a file of its own, marked by a decorator: ours in the package, a user's
 in a plug-in. ``--help`` lists them and the command line types their settings, yet importing one imports torch, which
@@ -34,6 +35,7 @@ KINDS = {
     "dataset": ("data set", "data/*.py"),
     "protocol": ("protocol", "robustness/protocols.py"),
     "logger": ("logger", "loggers/*.py"),
+    "engine": ("engine", "engines/*.py"),
 }
 TYPES: dict[str, object] = {
     "bool": bool,
@@ -58,6 +60,7 @@ PREFIXES = {
     "dataset": "data.",
     "protocol": "corruptions.",
     "logger": "loggers.{}.",
+    "engine": "engine.",
 }
 MOST: dict[type, float] = {bool: 1, int: 2**32 - 1, float: 1e30}  # of any setting; fp32 holds it
 
@@ -98,6 +101,12 @@ def protocol(*, name: str) -> Callable[[C], C]:
 @dataclass_transform(kw_only_default=True)
 def logger(*, name: str, package: str = "") -> Callable[[C], C]:
     """Register a subclass of Logger as a logger; ``package`` is what it needs installed, as Python imports it."""
+    return lambda cls: dataclass(kw_only=True)(cls)  # type: ignore[return-value]
+
+
+@dataclass_transform(kw_only_default=True)
+def engine(*, name: str, package: str = "") -> Callable[[C], C]:
+    """Register a subclass of Engine as an engine; ``package`` is what it needs installed, as Python imports it."""
     return lambda cls: dataclass(kw_only=True)(cls)  # type: ignore[return-value]
 
 

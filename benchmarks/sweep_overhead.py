@@ -16,13 +16,20 @@ from itertools import combinations
 from statistics import median
 
 from bagoftricks.cli.compose import compose_settings
+from bagoftricks.engines.base import Limits, make_engine
+from bagoftricks.engines.here import run_here
+from bagoftricks.engines.supervisor import carry_out_study
 from bagoftricks.store.store import Store
 from bagoftricks.study.arms import Arm
-from bagoftricks.study.launch import run_here, run_in_workers
 from bagoftricks.study.plan import PlannedRun, make_plan, states
 
 ONE_STEP = ["epochs=1", "batch_size=1438", "model.depths=[1]", "model.width=4"]
 TRICKS = ["resnet_d", "linear_scaling", "zero_gamma", "no_bias_decay", "label_smoothing", "mixup"]
+
+
+def run_in_workers(runs: Sequence[PlannedRun], view: "Silent") -> None:
+    """Train the runs in worker processes, one at a time."""
+    carry_out_study(runs, view, make_engine("local", {}), Limits(1))
 
 
 class Silent:
@@ -53,7 +60,7 @@ def factorial(epochs: int) -> None:
     """Wall time of a 2^5 factorial over what its runs trained."""
     chosen = [some for k in range(6) for some in combinations(TRICKS[:5], k)]
     arms = [Arm(label="+".join(some) or "baseline", tricks={name: {} for name in some}) for some in chosen]
-    for name, carry_out in (("this process", run_here), ("workers", lambda r, v: run_in_workers(r, v, slots=1))):
+    for name, carry_out in (("this process", run_here), ("workers", run_in_workers)):
         with tempfile.TemporaryDirectory() as folder:
             overrides, store = [f"epochs={epochs}", "runtime.eval_every=1000", f"store={folder}"], Store(folder)
             start = time.perf_counter()
@@ -90,7 +97,7 @@ def main() -> None:
         run_here(here, view)
         print(f"missing, in this process: {median(beyond_training(here, store, view)):.3f} s (median of {len(here)})")
         view = Silent()
-        run_in_workers(there, view, slots=1)
+        run_in_workers(there, view)
         print(f"missing, in a worker: {median(beyond_training(there, store, view)):.3f} s (median of {len(there)})")
         start = time.perf_counter()
         assert len(states(many, store)) == len(many.runs)

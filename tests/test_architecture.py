@@ -44,7 +44,7 @@ LAYERS = (
     {"robustness": "corruptions, perturbations, protocols, scores"},
     {"run": "one run, from settings to record"},
     {"study": "planning: designs, experiments, arms, estimates, launching"},
-    {"statistics": "conclusions from records"},
+    {"engines": "where the runs of a study are carried out", "statistics": "conclusions from records"},
     {"report": "tables and pictures of records"},
     {"cli": "the commands; Hydra lives here only", "testing": "contracts of plug-ins, for their authors' tests"},
     {

@@ -216,9 +216,9 @@ def torture(folder: Path, *, kills: int, seed: int, study: list[str] | None = No
 def armed(arguments: list[str]) -> int:
     """``bot-sweep`` whose worker processes are armed."""
     from bagoftricks.cli import sweep
-    from bagoftricks.study import launch
+    from bagoftricks.engines import local
 
-    launch.PRELOAD.append("tests.torture_armed")
+    local.PRELOAD.append("tests.torture_armed")
     return sweep.main(arguments)
 
 

@@ -13,7 +13,6 @@ from bagoftricks.cli.sweep import (
     train_study,
 )
 from bagoftricks.cli.sweep_arguments import parse
-from bagoftricks.errors import UserError
 from bagoftricks.plugins import extension_arguments
 
 if TYPE_CHECKING:
@@ -50,8 +49,6 @@ def sweep(*overrides: str, plan: bool = False, **settings: Any) -> "Study | pd.D
     with user_errors(), callers_state():
         asked = swept_study(parse(arguments), [*arguments, *extension_arguments()])
         require_none(asked.base, without)
-        if asked.sweep.launcher:
-            raise UserError(f"{asked.sweep.launcher[0]}: starts jobs of the command alone: type slots=, or bot-sweep")
         if plan:
             return plan_frame(asked)
         how_it_ended(train_study(asked), asked.store)
@@ -80,5 +77,5 @@ def plan_frame(study: SweptStudy) -> "pd.DataFrame":
     each, rows = seconds_each(made, study.store), plan_rows(made, study.store)
     missing = len({row.id for row in rows if row.id is not None and row.state != RunState.DONE.value})
     frame = pd.DataFrame([vars(row) for row in rows])
-    frame.attrs |= {"missing": missing, "seconds": None if each is None else each * missing / max(1, study.sweep.slots)}
+    frame.attrs |= {"missing": missing, "seconds": None if each is None else each * missing / study.sweep.at_once}
     return frame

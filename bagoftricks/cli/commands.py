@@ -38,7 +38,7 @@ COMMANDS = {
             ("bot-sweep design=stack 'tricks=[resnet_d,mixup]' seeds=3..20 data=cifar10", ""),
             ("bot-sweep from=page.html data.root=FOLDER", "the runs of a page, here"),
         ),
-        ("Any setting of bot-train holds for all arms. hydra/launcher=NAME starts jobs.",),
+        ("Any setting of bot-train holds for all arms. engine=NAME runs them on a cluster.",),
         ("sweep_arguments.py", "Sweep"),
     ),
     "bot-eval": Command(

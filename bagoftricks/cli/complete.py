@@ -12,10 +12,10 @@ from contextlib import suppress
 from bagoftricks.cli.commands import COMMANDS, COMPLETION
 from bagoftricks.cli.conf import YAML_GROUPS, options
 from bagoftricks.cli.pages import own_settings
-from bagoftricks.cli.topics import all_settings, topic_names, trick_settings
+from bagoftricks.cli.topics import all_settings, settings_of_card, topic_names, trick_settings
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.folders import experiment_files
-from bagoftricks.registry import all_cards
+from bagoftricks.registry import Card, all_cards
 from bagoftricks.study.arms import DESIGNS
 from bagoftricks.tricks import FAMILIES
 from bagoftricks.tricks.catalogue import card, families
@@ -177,6 +177,8 @@ def _keys(program: str, before: Sequence[str], word: str) -> Iterator[str]:
             yield from (f"tricks.{name}." for name in on_line or families())
     elif word.startswith("+"):
         yield from (f"+{family}=" for family in FAMILIES)
+    elif word.startswith("engine.") and program == "bot-sweep":
+        yield from (f"{setting.name}=" for found in chosen_engine(before) for setting in settings_of_card(found))
     elif "." in word:
         yield from (f"{setting.name}=" for setting in all_settings())
     else:
@@ -187,12 +189,19 @@ def _keys(program: str, before: Sequence[str], word: str) -> Iterator[str]:
         yield from ("plugins=", "experiment=", *COMMON_FLAGS) if program == "bot-bench" else ("plugins=", *COMMON_FLAGS)
 
 
+def chosen_engine(before: Sequence[str]) -> list[Card]:
+    """Return the card of the engine on the line, those of all engines without one."""
+    known = all_cards("engine")
+    names = [word.removeprefix("engine=") for word in before if word.startswith("engine=")]
+    return [known[name] for name in names if name in known] or list(known.values())
+
+
 def _values(program: str, key: str, start: str, before: Sequence[str]) -> Iterable[str]:
     """Return the values of a key."""
     if key in FAMILIES or key in YAML_GROUPS:
         return options(key)
-    if key == "logger":
-        return list(all_cards("logger"))
+    if key in ("logger", "engine"):
+        return list(all_cards(key))
     if key == "experiment":
         return [*experiment_files(), *_paths("", start, ".yaml")]
     if key == "run" or (key == "tricks.distill.teacher" and start.startswith("run:")):

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from bagoftricks.cli.app import DONE, FAILED, INTERRUPTED, explain, is_users, run_command
 from bagoftricks.cli.compose import compose_settings
-from bagoftricks.cli.launchers import launch_with_plugin
 from bagoftricks.cli.layout import terminal_fit
 from bagoftricks.cli.streams import name_left_out, say, show_result
 from bagoftricks.cli.sweep_arguments import Sweep, parse
@@ -21,6 +20,7 @@ from bagoftricks.study.arms import SELECTING
 OF_A_LOCK = ("title", "source", "scale", "design", "factors", "columns", "notes")  # facts for the table
 
 if TYPE_CHECKING:
+    from bagoftricks.engines.base import View
     from bagoftricks.settings import Settings
     from bagoftricks.store.store import Store
     from bagoftricks.study.arms import Arm
@@ -218,7 +218,7 @@ def show_plan(plan: "Plan", study: SweptStudy) -> None:
     resolve = study.about.get("resolve") or score.resolve
     seen = foresee(sweep.design, plan.arms, len(plan.seeds), like_records(plan, store), score, resolve)
     outlook = Outlook(seconds_each(plan, store), seen)
-    show_result(plan_table(plan, store, outlook, sweep.slots, study.base.format, terminal_fit()))
+    show_result(plan_table(plan, store, outlook, sweep.at_once, study.base.format, terminal_fit()))
     if study.sweep.looks:
         from bagoftricks.cli.sweep_looks import plan_line
 
@@ -280,7 +280,6 @@ def train_planned(study: SweptStudy, plan: "Plan", looks: "Looks") -> "list[Plan
     from bagoftricks.store.checkpoints import remove_leftovers
     from bagoftricks.store.store import RunState
     from bagoftricks.study.estimate import seconds_from_records
-    from bagoftricks.study.launch import run_here, run_in_workers
     from bagoftricks.study.plan import save_study, states, stopped_runs
 
     store, name, sweep = study.store, study.name, study.sweep
@@ -295,17 +294,27 @@ def train_planned(study: SweptStudy, plan: "Plan", looks: "Looks") -> "list[Plan
     first = {run.id: run for run in reversed(plan.runs)}  # two arms may be the same run
     todo = [run for run in first.values() if before[run.id] not in (RunState.DONE, RunState.FAILED)][::-1]
     seconds = seconds_from_records(plan, store)
-    view = StudyView(load_study(store, name), store, max(1, sweep.slots), seconds)
+    view = StudyView(load_study(store, name), store, sweep.at_once, seconds)
     with view.begin(before):
-        if sweep.launcher and todo:
-            launch_with_plugin(todo, sweep.launcher, view, max(1, sweep.slots))
-        elif sweep.slots == 0:
-            run_here(todo, view)
-        else:
-            run_in_workers(todo, view, slots=sweep.slots, time_limit=sweep.time_limit)
+        start_runs(todo, view, sweep)
     if not stopped_runs(first.values(), store):
         save_study(store, name, plan, {**study.about, **asdict(looks.after(len(plan.seeds)))})
     return list(first.values())
+
+
+def start_runs(runs: "Sequence[PlannedRun]", view: "View", sweep: Sweep) -> None:
+    """Carry out the runs where they are to be: in this process, or on an engine."""
+    alone = not sweep.worker or sweep.design in SELECTING or sweep.looks  # what comes next depends on all results
+    if sweep.slots == 0:
+        from bagoftricks.engines.here import run_here
+
+        run_here(runs, view, worker=not alone)
+        return
+    from bagoftricks.engines.base import Limits, make_engine
+    from bagoftricks.engines.supervisor import carry_out_study
+
+    limits = Limits(sweep.slots, sweep.time_limit)
+    carry_out_study(runs, view, make_engine(sweep.engine, sweep.engine_values), limits, worker=not alone)
 
 
 def how_it_ended(runs: "Sequence[PlannedRun]", store: "Store") -> int:

@@ -1,10 +1,10 @@
 """Arguments of bot-sweep, as typed. Loads neither Hydra nor torch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from bagoftricks.cli.launchers import is_launcher
+from bagoftricks.engines.base import typed_engine_values
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.plugins import split_list
 from bagoftricks.registry import MOST, check_range
@@ -30,7 +30,7 @@ SEEDS_AT_MOST = 1000
 STOPS = ("arm", "study")  # what ends once it is decided
 OF_DESIGNS = ("tricks", "max_tricks", "max_arms", "runs", "resolution", "fold", "floor", "confirm", "eta")
 OWNERS = {"floor": ("greedy",), "eta": ("halving",), "confirm": SELECTING}  # designs of a setting
-OF_AN_EXTENSION = ("extend", "fold", "runs", "plan", "slots", "time_limit", "retry")
+OF_AN_EXTENSION = ("extend", "fold", "runs", "plan", "slots", "engine", "worker", "time_limit", "retry")
 OF_THE_STUDY = ("experiment", "scale", "design", "seeds", "score", "metric", "target", *OF_DESIGNS)
 
 
@@ -84,8 +84,12 @@ class Sweep:
     """the study's name; default: the experiment or the design"""
     plan: bool = False
     """true: print the runs and the time they take, start none"""
-    slots: int = 1
-    """runs at a time, each in its own process; 0: in this one"""
+    slots: int | None = None
+    """runs at a time, each its own process (0: in this one)"""
+    engine: str = "local"
+    """where runs go: local, or a cluster (--help engines)"""
+    worker: bool = False
+    """true: leave to others what they train; end when all is taken"""
     time_limit: float | None = None
     """seconds after which a run is ended, as failed"""
     retry: str = "none"
@@ -93,7 +97,7 @@ class Sweep:
     skip: bool = False
     """true: leave out arms that cannot run, instead of stopping"""
     looks: tuple[int, ...] = ()  # numbers of seeds at which seeds=3..20 is judged
-    launcher: tuple[str, ...] = ()  # overrides of hydra/launcher
+    engine_values: Json = field(default_factory=dict)  # settings of the engine that were typed
     overrides: tuple[str, ...] = ()
 
     @property
@@ -101,11 +105,17 @@ class Sweep:
         """Size of the design, as far as it is typed."""
         return Size(self.max_tricks, self.runs, self.resolution, self.max_arms, self.fold)
 
+    @property
+    def at_once(self) -> int:
+        """Runs at a time, as far as it is known before they start."""
+        return max(1, self.slots or 1)
+
 
 def parse(arguments: Sequence[str]) -> Sweep:
     """bot-sweep's own settings; the others go to the runs."""
-    own = {f.name.rstrip("_") for f in fields(Sweep)} - {"overrides", "launcher", "looks"}
+    own = {f.name.rstrip("_") for f in fields(Sweep)} - {"overrides", "engine_values", "looks"}
     given: Json = {}
+    of_engine: dict[str, str] = {}
     overrides = []
     for argument in arguments:
         key, equals, value = argument.partition("=")
@@ -114,6 +124,10 @@ def parse(arguments: Sequence[str]) -> Sweep:
             raise UserError(f"'{argument}' is not key=value{meant} (bot-sweep --help)")
         if (name := key.lstrip("+")) in own:
             given |= _looks(value) if name == "seeds" and ".." in value else {name: _value(name, value)}
+        elif name.startswith("engine."):
+            of_engine[name.removeprefix("engine.")] = value
+        elif key.startswith("hydra"):
+            raise UserError(f"{argument}: is for bot-train -m; {instead_of(argument)}")
         elif key == "seed":
             raise UserError("seed= is for one run: type seeds=3, or seeds=[0,7]")
         elif key == "restart":
@@ -126,6 +140,13 @@ def parse(arguments: Sequence[str]) -> Sweep:
         if made := [name for name in given if name in OF_THE_STUDY]:
             raise UserError(f"{made[0]}= is the study's own: from= has it already, leave it out")
         given["from_"] = given.pop("from")
+    _check_together(given, overrides)
+    engine_values = typed_engine_values(given.get("engine", "local"), of_engine)
+    return Sweep(**given, engine_values=dict(engine_values), overrides=tuple(overrides))
+
+
+def _check_together(given: Json, overrides: Sequence[str]) -> None:
+    """Raise UserError for own settings that do not go together."""
     if "extend" in given:
         _check_extension(given, overrides)
     elif "experiment" in given and "design" in given:
@@ -145,8 +166,27 @@ def parse(arguments: Sequence[str]) -> Sweep:
         raise UserError("score= and metric= are two ways to compare: type one of them")
     if "experiment" not in given and "scale" in given:
         raise UserError("scale= belongs to experiment=: without one, type preset=cifar_laptop or other settings")
-    launcher = tuple(override for override in overrides if is_launcher(override))
-    return Sweep(**given, launcher=launcher, overrides=tuple(o for o in overrides if o not in launcher))
+    _check_processes(given)
+
+
+def instead_of(override: str) -> str:
+    """Return what bot-sweep takes in place of a setting of Hydra."""
+    name = override.partition("=")[2]
+    if "launcher" not in override:
+        return "leave it out"
+    if name.startswith("submitit"):
+        return "type engine=slurm (--help slurm)"
+    return "type engine=ray (--help ray)" if name == "ray" else "type slots=N for N runs at a time"
+
+
+def _check_processes(given: Json) -> None:
+    """Raise UserError for what needs processes together with slots=0, which starts none."""
+    if given.get("slots") != 0:
+        return
+    if given.get("engine", "local") != "local":
+        raise UserError(f"slots=0 trains in this process: leave it out with engine={given['engine']}")
+    if "time_limit" in given:
+        raise UserError("time_limit= ends a run's own process: leave slots=0 out")
 
 
 def _require_several_seeds(design: str | None, seeds: Sequence[int], confirm: int) -> None:
@@ -164,7 +204,7 @@ def _check_extension(given: Json, overrides: Sequence[str]) -> None:
     if ("fold" in given) + ("runs" in given) != 1:
         what = "type fold=FACTOR or fold=all, or runs= as the number of arms"
         raise UserError(f"extend={given['extend']}: {what}; for more seeds, type the study's own command with seeds=")
-    keys = [override.partition("=")[0] for override in overrides if not is_launcher(override)]
+    keys = [override.partition("=")[0] for override in overrides]
     own = [name.rstrip("_") for name in given if name not in OF_AN_EXTENSION]
     own += [key for key in keys if key not in ("store", "format") and not key.startswith("runtime.")]
     if own:
@@ -177,7 +217,7 @@ def _value(key: str, text: str) -> Any:
         return tuple(split_tricks(text))
     if key == "seeds":
         return _seeds(text)
-    if key in ("plan", "skip"):
+    if key in ("plan", "skip", "worker"):
         if text.lower() not in ("true", "false"):
             raise UserError(f"{key}={text}: must be true or false")
         return text.lower() == "true"

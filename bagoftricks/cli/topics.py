@@ -15,7 +15,7 @@ from bagoftricks.cli.pages import is_of_designs, own_settings, page
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.folders import experiment_files, yaml_files
 from bagoftricks.plugins import typed_text
-from bagoftricks.registry import Card, HyperParameter, all_cards, fields_of
+from bagoftricks.registry import PREFIXES, Card, HyperParameter, all_cards, fields_of
 from bagoftricks.tricks import FAMILIES
 from bagoftricks.tricks.catalogue import card, cards, cards_that_name, families, family_of
 
@@ -27,6 +27,8 @@ GROUPS = {
     "corruptions.": "CorruptionSettings",
 }
 
+TYPED = {"logger": "logger=[{}]", "engine": "engine={}"}
+OF_ENGINES = ("slots", "worker", "time_limit", "retry")
 DESIGN_EXAMPLES = (
     ("bot-sweep design=stack 'tricks=[resnet_d,cosine,mixup(alpha=0.4)]' seeds=3", ""),
     ("bot-sweep design=factorial 'tricks=[mixup|cutmix,cosine,zero_gamma+ema]'", ""),
@@ -83,17 +85,21 @@ def all_settings() -> list[Setting]:
         for found in all_cards(of).values()
         for field in found.fields
     ]
-    return [*shared_settings(), *own, *(setting for found in logger_cards() for setting in logger_settings(found))]
+    return [
+        *shared_settings(),
+        *own,
+        *(setting for found in all_cards("logger").values() for setting in settings_of_card(found)),
+    ]
 
 
-def logger_cards() -> list[Card]:
-    """Return the cards of all loggers."""
-    return list(all_cards("logger").values())
+def other_cards() -> list[Card]:
+    """Return the cards of all loggers and engines."""
+    return [found for kind in TYPED for found in all_cards(kind).values()]
 
 
-def logger_settings(found: Card) -> list[Setting]:
-    """Return the settings of a logger."""
-    return [Setting(f"loggers.{found.name}.{field.name}", field) for field in found.fields]
+def settings_of_card(found: Card) -> list[Setting]:
+    """Return the settings of a logger or an engine."""
+    return [Setting(PREFIXES[found.kind].format(found.name) + field.name, field) for field in found.fields]
 
 
 def trick_settings(found: Card) -> list[Setting]:
@@ -107,12 +113,12 @@ def trick_settings(found: Card) -> list[Setting]:
 def topic_text(program: str, topic: str) -> str:
     """Return the help on a topic: on everything of that name. Raises UserError with the nearest name."""
     key, equals, value = topic.lstrip("+~").partition("=")
-    group = key if equals and value and key in (*FAMILIES, *YAML_GROUPS, "logger") else ""
+    group = key if equals and value and key in (*FAMILIES, *YAML_GROUPS, *TYPED) else ""
     name = value.strip("[]") if group else key
     sections = list(_exact(program, name, group)) or list(_by_ending(name))
     if not sections:
         known = [*GENERAL, *families(), *experiment_files(), *(s.name for s in all_settings()), *COMMANDS]
-        known += [found.name for found in logger_cards()]
+        known += [found.name for found in other_cards()]
         known += [option for of in YAML_GROUPS for option in options(of)] + [f.name for f in own_settings(program)]
         near = did_you_mean(name, known) or did_you_mean(name, [n.rpartition(".")[2] for n in known])
         raise UserError(f"there is no help on '{topic}'{near} ({program} --help lists the topics)")
@@ -124,7 +130,7 @@ def _exact(program: str, name: str, group: str) -> Iterator[list[str]]:
         yield GENERAL[name]()
     if name in families():
         yield trick_lines(card(name))
-    yield from (logger_lines(found) for found in logger_cards() if found.name == name.removeprefix("loggers."))
+    yield from (card_lines(found) for found in other_cards() if found.name == name.removeprefix("loggers."))
     for of in YAML_GROUPS if group not in YAML_GROUPS else (group,):
         if name in options(of) and group not in FAMILIES:
             yield option_lines(of, name)
@@ -182,10 +188,10 @@ def discouraged(found: Card) -> dict[str, str]:
     return {**{other.name: other.warns[found.name] for other in others if found.name in other.warns}, **found.warns}
 
 
-def logger_lines(found: Card) -> list[str]:
-    """Return the help on one logger."""
-    lines = [*paragraph(f"logger=[{found.name}]: {found.summary}"), ""]
-    return lines + entry_lines(setting.entry for setting in logger_settings(found))
+def card_lines(found: Card) -> list[str]:
+    """Return the help on one logger or engine."""
+    lines = [*paragraph(f"{TYPED[found.kind].format(found.name)}: {found.summary}"), ""]
+    return lines + entry_lines(setting.entry for setting in settings_of_card(found))
 
 
 def option_lines(group: str, name: str) -> list[str]:
@@ -244,8 +250,18 @@ def _runtime() -> list[str]:
 
 def _loggers() -> list[str]:
     own = [setting.entry for setting in shared_settings() if setting.name in settings.OF_LOGGERS]
-    lines = [*entry_lines(own), "", *entry_lines((f"logger=[{c.name}]", c.summary) for c in logger_cards())]
+    lines = [*entry_lines(own), "", *_of_kind("logger")]
     return [*lines, "", *paragraph("--help wandb: one logger with its settings; docs/logging.md: what is logged")]
+
+
+def _of_kind(kind: str) -> list[str]:
+    return entry_lines((TYPED[kind].format(name), found.summary) for name, found in all_cards(kind).items())
+
+
+def _engines() -> list[str]:
+    own = [(f"{field.name}=", field.doc) for field in own_settings("bot-sweep") if field.name in OF_ENGINES]
+    lines = [*_of_kind("engine"), "", *entry_lines(own)]
+    return [*lines, "", *paragraph("--help local: one engine with its settings; docs/cluster.md: step by step")]
 
 
 def _experiments() -> list[str]:
@@ -286,6 +302,7 @@ GENERAL: dict[str, Callable[[], list[str]]] = {
     "settings": _settings,
     "runtime": _runtime,
     "loggers": _loggers,
+    "engines": _engines,
     "experiments": _experiments,
     "designs": _designs,
     "completion": completion_lines,
@@ -297,5 +314,5 @@ GENERAL: dict[str, Callable[[], list[str]]] = {
 def topic_names(program: str) -> Iterable[str]:
     """Return the topics that completion offers."""
     choices = [name for group in YAML_GROUPS for name in options(group)]
-    choices += [found.name for found in logger_cards()]
+    choices += [found.name for found in other_cards()]
     return dict.fromkeys([*GENERAL, *families(), *choices, *experiment_files(), *(s.name for s in all_settings())])

@@ -86,11 +86,11 @@ def parse_trick(text: str) -> tuple[str, Values]:
         field = hyper_parameter(name, key)
         if key in params:
             raise UserError(f"trick '{name}': hyper-parameter '{key}' is given twice; drop one")
-        params[key] = typed_value(name, field, value)
+        params[key] = typed_value(f"trick '{name}'", field, value)
     return name, params
 
 
-def typed_value(trick: str, field: HyperParameter, text: str) -> Any:
+def typed_value(owner: str, field: HyperParameter, text: str) -> Any:
     """``text`` in the type of the field: a run with alpha=1 is the run with alpha=1.0, as on the command line."""
     kinds = get_args(field.type) or (field.type,)
     if str not in kinds and type(None) in kinds and text.lower() in ("null", "none", "~"):
@@ -103,7 +103,7 @@ def typed_value(trick: str, field: HyperParameter, text: str) -> Any:
         return [convert(item) for item in split_list(text)] if get_origin(field.type) is list else convert(text)
     except (KeyError, ValueError):
         kind = kinds[0].__name__
-        raise UserError(f"trick '{trick}': {field.name}={text} is no {kind}; its default is {field.default}") from None
+        raise UserError(f"{owner}: {field.name}={text} is no {kind}; its default is {field.default}") from None
 
 
 def _trick_label(name: str, params: Values) -> str:

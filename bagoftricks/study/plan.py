@@ -173,8 +173,9 @@ def split_parameters(overrides: Sequence[str]) -> tuple[list[str], list[Paramete
         key, equals, value = override.partition("=")
         words = key.split(".")
         if equals and len(words) == 3 and words[0] == "tricks":
-            family_of(words[1])
-            parameters.append((words[1], words[2], typed_value(words[1], hyper_parameter(words[1], words[2]), value)))
+            family_of(name := words[1])
+            typed = typed_value(f"trick '{name}'", hyper_parameter(name, words[2]), value)
+            parameters.append((name, words[2], typed))
         else:
             plain.append(override)
     return plain, parameters

@@ -48,7 +48,7 @@ def test_bad_input_is_one_line(here):
         ({}, "nothing to sweep"),
         ({"design": "stak", "tricks": ["mixup"]}, "stak.*did you mean 'stack'"),
         ({"design": "arms", "tricks": ["mixupp"]}, "did you mean 'mixup'"),
-        ({**DESIGN, "hydra/launcher": "joblib"}, "hydra/launcher=joblib: starts jobs of the command alone"),
+        ({**DESIGN, "hydra/launcher": "joblib"}, "hydra/launcher=joblib: is for bot-train -m; type slots=N"),
         ({**DESIGN, "config_dir": "my_conf", "preset": "mine", "model.weights": None}, "sets it to 'some.pth'"),
         ({"from_": "page.html"}, "from=page.html"),
         ({**DESIGN, "seeds": "many"}, "seeds=many: must be how many"),

@@ -34,7 +34,7 @@ def trained(monkeypatch):
     """Let every run of a sweep leave a record; returns the runs in their order. ``stop`` leaves the later ones out."""
     runs = []
 
-    def run_here(todo, view):
+    def run_here(todo, view, *, worker):
         for run in todo:
             if len(runs) < run_here.stop:
                 runs.append(run)
@@ -43,7 +43,7 @@ def trained(monkeypatch):
                 view.finished(run, RunState.DONE, 0.1)
 
     run_here.stop, run_here.gains, run_here.runs = 10_000, GAINS, runs
-    monkeypatch.setattr("bagoftricks.study.launch.run_here", run_here)
+    monkeypatch.setattr("bagoftricks.engines.here.run_here", run_here)
     return run_here
 
 

@@ -6,12 +6,13 @@ import sys
 
 import pytest
 
+from bagoftricks.engines.base import Ended
+from bagoftricks.engines.supervisor import settle
 from bagoftricks.run.deaths import death_by
 from bagoftricks.run.ranks import OUTPUT, RankLauncher
 from bagoftricks.run.reporter import SilentReporter
 from bagoftricks.settings import Settings
-from bagoftricks.store.store import RunState, Store
-from bagoftricks.study.launch import LOG, Worker, settle
+from bagoftricks.store.store import LOG, RunState, Store
 from bagoftricks.study.plan import PlannedRun
 
 
@@ -34,17 +35,14 @@ def test_a_signal_has_a_name_and_something_to_try(number, name, advice):
 
 
 def test_a_worker_that_died_leaves_its_step_and_its_last_words(tmp_path):
-    class View:
-        def finished(self, run, state, seconds):
-            self.state = state
-
-    store, view = Store(tmp_path), View()
+    store = Store(tmp_path)
     run = PlannedRun("a", 0, "0" * 20, Settings(store=str(tmp_path)), "bot-train")
     store.folder(run.id).mkdir()
     (store.folder(run.id) / LOG).write_text("epoch 1\ncorrupted size vs. prev_size\n")
-    settle(Worker(run, None, None, 0, at="after step 120 of 400"), -signal.SIGABRT, view)
-    assert view.state is RunState.FAILED
+    state, error = settle(Ended(run, -signal.SIGABRT, at="after step 120 of 400"))
+    assert state is RunState.FAILED
     failure = store.failure(run.id)
+    assert error == failure["error"]
     assert failure["error"].startswith("its process was killed by SIGABRT (native code failed")
     assert failure["error"].endswith("after step 120 of 400")
     assert failure["traceback"].endswith("corrupted size vs. prev_size")

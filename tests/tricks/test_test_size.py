@@ -3,12 +3,12 @@ from dataclasses import asdict
 import pytest
 import torch
 
+from bagoftricks.engines.job import WarmData
 from bagoftricks.errors import UserError
 from bagoftricks.run.execute import execute
 from bagoftricks.run.loading import loaders
 from bagoftricks.run.prepare import prepare
 from bagoftricks.settings import Settings, network_settings
-from bagoftricks.study.launch import WarmData
 from bagoftricks.tricks.catalogue import create
 from tests.helpers import the_edit
 from tests.run.test_execute import Quiet

@@ -11,12 +11,16 @@ from functools import partial
 import pytest
 
 from bagoftricks.data import find_dataset
+from bagoftricks.engines.base import Limits, make_engine
+from bagoftricks.engines.here import run_here
+from bagoftricks.engines.job import last_lines, open_log
+from bagoftricks.engines.local import core_slice
+from bagoftricks.engines.supervisor import carry_out_study
 from bagoftricks.settings import Settings, network_settings
 from bagoftricks.store.lease import LEASE
-from bagoftricks.store.store import RunState, Store
+from bagoftricks.store.store import LOG, RunState, Store
 from bagoftricks.study.arms import Arm
-from bagoftricks.study.launch import LOG, last_lines, open_log, run_here, run_in_workers
-from bagoftricks.study.plan import make_plan
+from bagoftricks.study.plan import PlannedRun, make_plan
 
 TINY = Settings(model=network_settings(depths=[1, 1], width=4), epochs=1, batch_size=64, lr=0.05)
 TINY.data.image_size, TINY.data.pad = 8, 1
@@ -56,6 +60,10 @@ def planned(tmp_path, *labels, **changes):
     return make_plan(arms, [0], [], compose).runs
 
 
+def run_in_workers(runs, view, *, slots=1, time_limit=None, worker=False):
+    carry_out_study(runs, view, make_engine("local", {}), Limits(slots, time_limit), worker=worker)
+
+
 def test_workers_train_every_run_and_tell_of_it(tmp_path):
     runs, seen = planned(tmp_path, "0.05", "0.06"), Seen()
     run_in_workers(runs, seen, slots=2)
@@ -66,7 +74,7 @@ def test_workers_train_every_run_and_tell_of_it(tmp_path):
     assert all((store.folder(run.id) / LOG).read_text() for run in runs)
 
 
-@pytest.mark.parametrize("launch", [run_here, lambda runs, view: run_in_workers(runs, view, slots=1)])
+@pytest.mark.parametrize("launch", [run_here, run_in_workers])
 def test_a_run_that_fails_loses_only_itself_and_keeps_its_traceback(tmp_path, launch, capfd):
     runs, seen = planned(tmp_path, "1e30", "0.05"), Seen()
     launch(runs, seen)
@@ -95,7 +103,7 @@ def test_runs_in_one_process_find_their_data_once(tmp_path, monkeypatch):
         found.append(settings.name)
         return find_dataset(settings)
 
-    monkeypatch.setattr("bagoftricks.study.launch.find_dataset", find)
+    monkeypatch.setattr("bagoftricks.engines.job.find_dataset", find)
     runs, seen = planned(tmp_path, "0.05", "0.06"), Seen()
     run_here(runs, seen)
     assert set(seen.ended.values()) == {RunState.DONE}
@@ -176,3 +184,47 @@ def test_a_sweep_that_was_killed_runs_only_what_is_missing(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in done} == done
     assert f"{len(done)} finished before" in err
     assert "made by: bot-sweep" in out
+
+
+@pytest.mark.parametrize(
+    ("devices", "there", "per_device", "visible", "wanted"),
+    [
+        (1, 4, 1, None, ["0", "1", "2", "3"]),
+        (2, 4, 1, None, ["0,1", "2,3"]),
+        (1, 2, 2, None, ["0", "0", "1", "1"]),
+        (1, 2, 1, "5,7", ["5", "7"]),
+        (1, 1, 2, None, [None, None]),
+        (-1, 4, 1, None, [None]),
+    ],
+)
+def test_each_slot_has_gpus_of_its_own(monkeypatch, devices, there, per_device, visible, wanted):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    engine = make_engine("local", {"slots_per_device": per_device})
+    settings = replace(TINY, runtime=replace(TINY.runtime, device="auto", devices=devices))
+    run = PlannedRun("a", 0, "0" * 20, settings, "bot-train")
+    engine.gpus = there
+    engine.slots = engine.default_slots([run])
+    assert [engine.slice_of(run, slot).gpus for slot in range(engine.slots)] == wanted
+
+
+def test_without_a_gpu_there_is_one_slot():
+    engine, run = make_engine("local", {}), PlannedRun("a", 0, "0" * 20, TINY, "bot-train")
+    engine.gpus = 4  # the runs are for the CPU
+    assert engine.default_slots([run]) == 1
+
+
+@pytest.mark.parametrize(
+    ("cores", "slots", "pin", "wanted"),
+    [
+        (8, 2, True, [{0, 1, 2, 3}, {4, 5, 6, 7}]),
+        (7, 3, True, [{0, 1}, {2, 3}, {4, 5}]),
+        (2, 2, True, [None, None]),
+        (8, 2, False, [None, None]),
+        (8, 1, True, [None]),
+    ],
+)
+def test_each_slot_has_cores_of_its_own(monkeypatch, cores, slots, pin, wanted):
+    monkeypatch.setattr("bagoftricks.engines.local.own_cores", lambda: set(range(cores)))
+    assert [core_slice(slot, slots, pin=pin) for slot in range(slots)] == wanted

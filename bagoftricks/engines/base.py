@@ -1,0 +1,115 @@
+"""Base of all engines. Imports nothing that takes time.
+
+An engine is a subclass of ``Engine`` marked with ``@engine(name=...)``; its fields are its settings, typed as
+``engine.NAME=VALUE``. It starts runs as jobs and reports how each one ended. What follows from that is the same for all
+engines (``supervisor.py``): a run whose job was killed goes on in another one, one that another sweep trains is waited
+for, and a study whose runs all fail at once is stopped. The store keeps the results, so one job's death is at most one
+run's failure.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+
+from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.registry import PACKAGE, Values, find_card, make_object
+from bagoftricks.study.factors import typed_value
+
+if TYPE_CHECKING:
+    from bagoftricks.run.reporter import EpochRow
+    from bagoftricks.store.store import RunState
+    from bagoftricks.study.plan import PlannedRun
+
+ELSEWHERE = 3  # exit status of a job that found its run taken
+INTERRUPTED = 75  # exit status of a job whose run was stopped and is saved
+
+
+@runtime_checkable
+class View(Protocol):
+    """Receiver of the progress of a study."""
+
+    def started(self, run: "PlannedRun") -> None: ...
+
+    def progress(self, run: "PlannedRun", steps_done: int, steps: int, row: "EpochRow | None") -> None: ...
+
+    def postponed(self, run: "PlannedRun", *, elsewhere: bool) -> None: ...  # its job ended before it did
+
+    def finished(self, run: "PlannedRun", state: "RunState", seconds: float) -> None: ...
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of a sweep, for any engine."""
+
+    slots: int | None = None  # runs at a time; None: as many as the engine finds room for
+    time_limit: float | None = None  # seconds of one run
+
+
+@dataclass(frozen=True)
+class Ended:
+    """End of a job."""
+
+    run: "PlannedRun"
+    status: int  # of its process; -N: signal N ended it
+    seconds: float = 0.0
+    how: str = ""  # it ended, if more is known than the status
+    at: str = ""  # the run was then, as "after step 3 of 9"
+
+
+class Engine:
+    """Place where runs are carried out; each engine overrides what follows."""
+
+    retries_interrupted: ClassVar[bool] = False  # a run that ended saved, as before a time limit, is started again
+
+    def open(self, runs: "Sequence[PlannedRun]", view: View, limits: Limits) -> None:
+        """Get ready to start jobs for these runs. Raises UserError if that is impossible here."""
+        self.view, self.limits = view, limits
+
+    def in_flight(self, runs: "Sequence[PlannedRun]") -> "list[PlannedRun]":
+        """Return those of the runs that jobs of an earlier command carry out, or will; they are reported as if new."""
+        return []
+
+    def room(self) -> int:
+        """Return the number of runs that can be submitted now."""
+        raise NotImplementedError
+
+    def submit(self, runs: "Sequence[PlannedRun]") -> None:
+        """Start a job for each run, or queue it; tell the view when a run really starts."""
+        raise NotImplementedError
+
+    @property
+    def detached(self) -> bool:
+        """Return True if the command ends once all is submitted."""
+        return False
+
+    def poll(self) -> list[Ended]:
+        """Return the jobs that have ended; wait a fifth of a second for one. Pass progress on to the view."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Stop the jobs that are left, and let their runs save; free what ``open`` took."""
+
+
+def typed_engine_values(name: str, texts: Mapping[str, str]) -> Values:
+    """Return settings of an engine in their types, from ``engine.NAME=TEXT``.
+
+    Raises UserError for an engine that does not exist, and for a setting that it does not have.
+    """
+    card = find_card("engine", name)
+    known = {field.name: field for field in card.fields}
+    for key in texts:
+        if key not in known:
+            there = f" ({', '.join(known)})" if known else ": it has none"
+            raise UserError(f"engine.{key}: is no setting of engine={name}{did_you_mean(key, known)}{there}")
+    return {key: typed_value(f"engine={name}", known[key], text) for key, text in texts.items()}
+
+
+def make_engine(name: str, values: Values) -> Engine:
+    """Return an engine with these settings. Raises UserError if a package that it needs is not installed."""
+    card = find_card("engine", name)
+    if (package := card.options.get("package")) and find_spec(package) is None:
+        what = f"'bagoftricks[{name}]'" if card.source.is_relative_to(PACKAGE) else package
+        raise UserError(f"engine={name}: {package} is not installed; type pip install {what}")
+    made: Engine = make_object(card, values)
+    return made

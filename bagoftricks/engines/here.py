@@ -1,0 +1,64 @@
+"""The runs of a study in this process, one after another: no process to start, and the data stay in memory."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bagoftricks.engines.base import ELSEWHERE, INTERRUPTED, View
+from bagoftricks.engines.job import WarmData, train_guarded
+from bagoftricks.engines.supervisor import QuickFailures, await_others, in_own_order
+from bagoftricks.errors import TrainingFailed
+from bagoftricks.run.reporter import EpochRow
+from bagoftricks.store.store import RunState, Store
+from bagoftricks.study.plan import PlannedRun, state_of
+
+
+def run_here(runs: Sequence[PlannedRun], view: View, *, worker: bool = False) -> None:
+    """Train the runs in this process; wait for those that other sweeps train, unless this is a ``worker``."""
+    data, failures, elsewhere = WarmData(), QuickFailures(), list[PlannedRun]()
+    todo = in_own_order(list(runs)) if worker else list(runs)
+    while todo or elsewhere:
+        if not todo:
+            if worker:
+                return
+            elsewhere = await_others(elsewhere, todo, view)
+            continue
+        run = todo.pop(0)
+        began = time.monotonic()
+        view.started(run)
+        store = Store(run.settings.store)
+        status = train_guarded(run, store, ViewReporter(run, view), data, trace_shown=False)
+        if status == INTERRUPTED:
+            raise KeyboardInterrupt
+        if status == ELSEWHERE:
+            elsewhere.append(run)
+            view.postponed(run, elsewhere=True)
+            continue
+        state, seconds = state_of(run, store), time.monotonic() - began
+        view.finished(run, state, seconds)
+        failures.note(run, state, seconds, store.failure(run.id)["error"] if state is RunState.FAILED else "")
+        if why := failures.reason(len(todo)):
+            raise TrainingFailed(why)
+
+
+@dataclass
+class ViewReporter:
+    """Sender of the progress to a view in the same process."""
+
+    run: PlannedRun
+    view: View
+    steps: int = 0
+    done: int = 0
+
+    def note(self, text: str) -> None: ...
+
+    def begin(self, run_id: str, steps: int, done: int) -> None:
+        self.steps, self.done = steps, done
+
+    def step(self) -> None:
+        self.done += 1
+
+    def epoch(self, row: EpochRow) -> None:
+        self.view.progress(self.run, self.done, self.steps, row)
+
+    def end(self) -> None: ...
