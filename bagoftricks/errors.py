@@ -6,6 +6,7 @@ UserError                the request cannot be carried out as typed
  |- TooSmall             the images are smaller than the network accepts
  |- DamagedRecord        a record file is damaged
  |- DamagedCheckpoint    a checkpoint file is damaged
+ |- NotHere              this machine lacks a GPU, a package or a file; another one may have it
  `- DataError            a data set is missing, empty or broken
      `- VanishedError    a file was removed during the run
 RunFailure               the run ended without a record; one line, exit status 1
@@ -58,6 +59,14 @@ class NoEffectError(UserError):
 
 class TooSmall(UserError):
     """Images smaller than the network accepts."""
+
+
+class NotHere(UserError):
+    """Thing that a run needs and this machine lacks, such as a GPU, a package or a file: another one may have it."""
+
+    def __init__(self, message: str, what: str = "") -> None:
+        super().__init__(message)
+        self.what = what  # in a word, if a run has no id without it: "a package"
 
 
 class DataError(UserError):

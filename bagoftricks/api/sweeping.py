@@ -1,18 +1,18 @@
 """A study from Python: ``bot.sweep``."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from bagoftricks.api.session import callers_state, require_none, typed_request, user_errors
 from bagoftricks.cli.sweep import (
-    SweptStudy,
     how_it_ended,
     planned,
-    seconds_each,
     swept_study,
     train_study,
 )
 from bagoftricks.cli.sweep_arguments import parse
+from bagoftricks.cli.swept_study import SweptStudy
 from bagoftricks.plugins import extension_arguments
 
 if TYPE_CHECKING:
@@ -70,12 +70,14 @@ def plan_frame(study: SweptStudy) -> "pd.DataFrame":
     """Return the runs of a plan; of a design that selects, those of its first round."""
     import pandas as pd
 
-    from bagoftricks.report.plan import plan_rows
-    from bagoftricks.store.store import RunState
+    from bagoftricks.cli.sweep_plan import outlook
+    from bagoftricks.report.plan import outlook_values, plan_rows
+    from bagoftricks.study.plan import runs_to_train, states
 
+    study = replace(study, sweep=replace(study.sweep, plan=True))
     made = planned(study, study.arms)
-    each, rows = seconds_each(made, study.store), plan_rows(made, study.store)
-    missing = len({row.id for row in rows if row.id is not None and row.state != RunState.DONE.value})
-    frame = pd.DataFrame([vars(row) for row in rows])
-    frame.attrs |= {"missing": missing, "seconds": None if each is None else each * missing / study.sweep.at_once}
+    at, ahead = states(made, study.store), outlook(made, study)
+    frame = pd.DataFrame([vars(row) for row in plan_rows(made, at)])
+    missing = len(runs_to_train(made, at, retry=ahead.retry))
+    frame.attrs |= {"missing": missing, **outlook_values(made, at, ahead)}
     return frame

@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from bagoftricks.cli.compose import compose_settings
 from bagoftricks.cli.layout import terminal_fit
 from bagoftricks.cli.streams import name_left_out, say, show_result
 from bagoftricks.cli.sweep_arguments import Sweep, parse
+from bagoftricks.cli.swept_study import SweptStudy
 from bagoftricks.errors import UserError
 from bagoftricks.settings import METRICS
 from bagoftricks.store.json_fields import Json, to_json
@@ -21,7 +22,6 @@ OF_A_LOCK = ("title", "source", "scale", "design", "factors", "columns", "notes"
 
 if TYPE_CHECKING:
     from bagoftricks.engines.base import View
-    from bagoftricks.settings import Settings
     from bagoftricks.store.store import Store
     from bagoftricks.study.arms import Arm
     from bagoftricks.study.lock import Lock
@@ -34,26 +34,14 @@ def main(argv: list[str] | None = None) -> int:
     return run_command("bot-sweep", typed, lambda rest: run(parse(rest), typed))
 
 
-@dataclass(frozen=True)
-class SweptStudy:
-    """Study that a sweep is about: its arms, the overrides and settings of all runs, its name and facts, its store."""
-
-    sweep: Sweep
-    arms: "Sequence[Arm]"
-    overrides: tuple[str, ...]
-    about: Json  # facts for the table
-    name: str
-    base: "Settings"
-    store: "Store"
-    lock: "Lock | None" = None  # of a study that travelled
-
-
 def run(sweep: Sweep, arguments: Sequence[str]) -> int:
     """Plan, train what is missing, print the table; the exit status is 1 when a run failed."""
     study = swept_study(sweep, arguments)
     if sweep.plan:
+        from bagoftricks.cli.sweep_plan import show_plan
+
         show_plan(planned(study, study.arms), study)
-        return 0
+        return DONE
     from bagoftricks.report.study import study_report
 
     runs = train_study(study)
@@ -180,7 +168,7 @@ def planned(study: SweptStudy, arms: "Sequence[Arm]") -> "Plan":
     from bagoftricks.study.conflicts import require_compatible
     from bagoftricks.study.plan import Planner
 
-    sweep, planner = study.sweep, Planner(study.overrides, compose_settings)
+    sweep, planner = study.sweep, Planner(study.overrides, compose_settings, here=not study.sweep.plan)
     if sweep.design in CROSSED:
         require_compatible(sweep.design, sweep.tricks, planner, pairs=sweep.max_tricks != 1)
         for line in study.about["notes"]:
@@ -195,7 +183,7 @@ def planned(study: SweptStudy, arms: "Sequence[Arm]") -> "Plan":
         )
     if plan.impossible and not (sweep.skip or sweep.design == "greedy"):
         raise UserError(f"{len(plan.impossible)} of {len(arms)} arms cannot run (above); skip=true runs the others")
-    if not plan.runs:
+    if not (plan.runs or plan.unnamed):
         raise UserError("no arm of this study can run (above)")
     if study.lock is not None:
         from bagoftricks.cli.from_lock import differences_here
@@ -203,42 +191,6 @@ def planned(study: SweptStudy, arms: "Sequence[Arm]") -> "Plan":
         for line in differences_here(study.lock, plan, study.base):
             say("bot-sweep", line)
     return plan
-
-
-def show_plan(plan: "Plan", study: SweptStudy) -> None:
-    """Print every run with its state, and an estimate of the time."""
-    from bagoftricks.report.dawnbench import NO_MEASURE
-    from bagoftricks.report.foresight import foresee
-    from bagoftricks.report.plan import Outlook, plan_table
-    from bagoftricks.report.score import score_of
-    from bagoftricks.study.estimate import like_records
-
-    sweep, store = study.sweep, study.store
-    score = score_of(study.about.get("score") or "top1", NO_MEASURE)
-    resolve = study.about.get("resolve") or score.resolve
-    seen = foresee(sweep.design, plan.arms, len(plan.seeds), like_records(plan, store), score, resolve)
-    outlook = Outlook(seconds_each(plan, store), seen)
-    show_result(plan_table(plan, store, outlook, sweep.at_once, study.base.format, terminal_fit()))
-    if study.sweep.looks:
-        from bagoftricks.cli.sweep_looks import plan_line
-
-        say("bot-sweep", plan_line(plan, study.sweep.looks))
-    if study.sweep.design in SELECTING:
-        from bagoftricks.cli.sweep_selection import start_selection
-
-        say("bot-sweep", start_selection(study.sweep).later())
-
-
-def seconds_each(plan: "Plan", store: "Store") -> float | None:
-    """Return the estimated time of a run, from like runs or from a few steps; None if nothing is missing."""
-    from bagoftricks.store.store import RunState
-    from bagoftricks.study.estimate import seconds_from_records, seconds_from_steps
-    from bagoftricks.study.plan import states
-
-    at = states(plan, store)
-    missing = [run for run in plan.runs if at[run.id] is not RunState.DONE]
-    seconds = seconds_from_records(plan, store)
-    return seconds_from_steps(missing[0]) if seconds is None and missing else seconds
 
 
 def train_study(study: SweptStudy) -> "list[PlannedRun]":

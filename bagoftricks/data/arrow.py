@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from bagoftricks.data.containers import NO_CHECKSUM, Container, Spans, open_container
 from bagoftricks.data.digests import replaced_file
-from bagoftricks.errors import DataError, UserError, printable
+from bagoftricks.errors import DataError, NotHere, UserError, printable
 from bagoftricks.folders import cache_folder
 
 ROWS = 1000  # that are read at a time
@@ -50,7 +50,8 @@ def arrow_module() -> Any:
     try:
         import pyarrow
     except ImportError as error:
-        raise UserError(f"Arrow and Parquet files are read with pyarrow, which is not installed: {INSTALL}") from error
+        why = f"Arrow and Parquet files are read with pyarrow, which is not installed: {INSTALL}"
+        raise NotHere(why, "a package") from error
     return pyarrow
 
 

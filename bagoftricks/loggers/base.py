@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
-from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.errors import NotHere, UserError, did_you_mean
 from bagoftricks.registry import PACKAGE, Values, find_card, make_object
 from bagoftricks.settings import Settings
 
@@ -79,6 +79,6 @@ def make_logger(name: str, values: Values) -> Logger:
             raise UserError(f"loggers.{name}.{key}: is no setting of it{did_you_mean(key, known)} ({', '.join(known)})")
     if (package := card.options.get("package")) and find_spec(package) is None:
         what = f"'bagoftricks[{name}]'" if card.source.is_relative_to(PACKAGE) else package
-        raise UserError(f"logger={name}: {package} is not installed; type pip install {what}")
+        raise NotHere(f"logger={name}: {package} is not installed; type pip install {what}")
     made: Logger = make_object(card, values)
     return made

@@ -14,7 +14,7 @@ from torch import nn
 from torchvision import models as torchvision_models
 from torchvision.ops import StochasticDepth
 
-from bagoftricks.errors import TooSmall, UserError, did_you_mean
+from bagoftricks.errors import NotHere, TooSmall, UserError, did_you_mean
 from bagoftricks.models.channels import COLOURS
 from bagoftricks.models.layers import NORMS, Site
 from bagoftricks.models.parts import Parts
@@ -55,7 +55,8 @@ def timm_network(spec: "TimmSettings", num_classes: int, *, image_size: int, par
     try:
         import timm
     except ImportError as error:
-        raise UserError(f"model=timm/{spec.network}: timm is not installed; type pip install timm") from error
+        why = f"model=timm/{spec.network}: timm is not installed; type pip install timm"
+        raise NotHere(why, "a package") from error
     if not timm.is_model(spec.network):
         raise UserError(f"timm has no network '{spec.network}'{did_you_mean(spec.network, timm.list_models())}")
     fixed = timm.get_pretrained_cfg_value(spec.network, "fixed_input_size")

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.errors import NotHere, UserError, did_you_mean
 from bagoftricks.folders import local_path
 from bagoftricks.models.channels import for_greys
 from bagoftricks.models.layers import ConvShortcut
@@ -102,7 +102,7 @@ def existing(path: str | Path) -> Path:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     near = did_you_mean(file.name, os.listdir(file.parent)) if file.parent.is_dir() else ""
-    raise UserError(f"{path}: no such file of weights{near}")
+    raise NotHere(f"{path}: no such file of weights{near}", "weights")
 
 
 # --- in ---

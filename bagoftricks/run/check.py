@@ -1,14 +1,15 @@
 """Checks of the tricks, the network and the device, before any data is read."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import nn
 
-from bagoftricks.errors import NoEffectError, UserError
+from bagoftricks.errors import NoEffectError, NotHere, UserError
 from bagoftricks.loggers.base import asked_loggers
 from bagoftricks.models import build_model
 from bagoftricks.models.weights import existing, file_digest, fitted, head_names, read_tensors
@@ -18,6 +19,7 @@ from bagoftricks.recipe.recipe import Recipe
 from bagoftricks.recipe.trick import Task, Trick
 from bagoftricks.run.classes import class_names_of, output_order
 from bagoftricks.run.environment import find_device
+from bagoftricks.run.teacher import require_named
 from bagoftricks.settings import Settings
 from bagoftricks.store.store import require_intact
 from bagoftricks.training.parameters import check_selectors, freeze, train_mode
@@ -69,31 +71,60 @@ class Checked:
 Networks = dict[str, nn.Module]  # on the meta device, by what they are built from
 
 
-def check(settings: Settings, *, train: bool = True, networks: Networks | None = None) -> Checked:
+Lacking = list[str]  # what this machine lacks for a run, in a line each
+
+
+@contextmanager
+def elsewhere(lacking: Lacking | None) -> Iterator[None]:
+    """Add to ``lacking`` what the block finds missing on this machine: the run may go to another. None: raise it."""
+    try:
+        yield
+    except NotHere as error:
+        if lacking is None:
+            raise
+        lacking.append(str(error))
+
+
+def check(
+    settings: Settings, *, train: bool = True, networks: Networks | None = None, lacking: Lacking | None = None
+) -> Checked:
     """Return the tricks and the device of these settings, and their recipe.
 
-    ``networks`` keeps networks for further checks; to build one takes longer than the rest of a check.
+    ``networks`` keeps networks for further checks; to build one takes longer than the rest of a check. ``lacking``
+    takes what this machine lacks, such as a GPU, which is an error without it.
 
     Raises ConflictError, NoEffectError or another UserError. Without ``train``, a precision in which this device
     cannot train is accepted. The network is built on the meta device, which takes no memory and next to no time.
     """
     tricks = {name: create(name, **params) for name, params in sorted(settings.tricks.items())}
     task = Task(settings.num_classes or settings.data.num_classes, settings.batch_size, settings.pixels)
-    checked = Checked(settings, tricks, find_device(settings.runtime.device), task, compose(tricks, task))
+    device = torch.device("cpu")
+    with elsewhere(lacking):
+        device = find_device(settings.runtime.device)
+    checked = Checked(settings, tricks, device, task, compose(tricks, task))
     if networks is not None:
         share_network(checked, networks)
     recipe = checked.recipe
-    asked_loggers(settings)
+    with elsewhere(lacking):
+        asked_loggers(settings)
     if recipe.flip and not settings.data.flip:
         raise NoEffectError(recipe.flip[0], "no image is flipped with data.flip=false", "type data.flip=true")
     if train:
-        gradient_scaler(recipe.precision, checked.device)
+        with elsewhere(lacking):
+            gradient_scaler(recipe.precision, checked.device)
         check_start(settings)
+        with elsewhere(lacking):
+            if settings.model.weights is not None:
+                existing(settings.model.weights)
+            if recipe.teacher:
+                require_named(recipe.teacher.source)
     check_selectors(checked.network, recipe)
-    check_memory(checked)
+    with elsewhere(lacking):
+        check_memory(checked)
     if train:
         check_norms(checked)
-    check_decoding(settings, recipe, checked.device)
+    with elsewhere(lacking):
+        check_decoding(settings, recipe, checked.device)
     return checked
 
 
@@ -129,7 +160,7 @@ def check_memory(checked: Checked) -> None:
     weights = 4 * sum(parameter.numel() for parameter in checked.network.parameters())
     if weights > memory:
         size = f"{weights / 2**30:,.0f} GiB of weights, and this machine has {memory / 2**30:,.0f} GiB of memory"
-        raise UserError(f"{checked.settings.model.name}: has {size}: make it smaller (model.*, num_classes)")
+        raise NotHere(f"{checked.settings.model.name}: has {size}: make it smaller (model.*, num_classes)")
     settings = checked.settings
     at_a_time = min(checked.recipe.micro_batch or settings.batch_size, settings.batch_size)
     require_memory("image_size", settings.pixels, at_a_time, "batch_size")
@@ -139,7 +170,7 @@ def require_memory(name: str, pixels: int, images: int, batch: str) -> None:
     """Raise UserError if no memory of this machine holds this number of images of this side."""
     if 12 * pixels**2 * images > host_memory():
         what = f"{images} images of {pixels} x {pixels} pixels at a time need more memory"
-        raise UserError(f"{name}={pixels}: {what} than this machine has; type a smaller one, or {batch}=")
+        raise NotHere(f"{name}={pixels}: {what} than this machine has; type a smaller one, or {batch}=")
 
 
 def host_memory() -> int:
@@ -208,14 +239,12 @@ def check_decoding(settings: Settings, recipe: Recipe, device: torch.device) -> 
     """Raise UserError if data.decode=gpu cannot work here."""
     if settings.data.decode != "gpu":
         return
-    if device.type != "cuda":
-        raise UserError(
-            f"data.decode=gpu: the run is on {device}, which has no nvJPEG; type data.decode=scaled or full"
-        )
     if recipe.map_images is not None:
         raise UserError(
             f"data.decode=gpu: {recipe.map_images[0]} works on images in the host's memory; type data.decode=scaled"
         )
+    if device.type != "cuda":
+        raise NotHere(f"data.decode=gpu: the run is on {device}, which has no nvJPEG; type data.decode=scaled or full")
 
 
 def weights_digest(checked: Checked) -> str | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from bagoftricks.cores import usable_cores
-from bagoftricks.errors import UserError
+from bagoftricks.errors import NotHere, UserError
 from bagoftricks.started import local_rank
 from bagoftricks.store.record import Environment
 
@@ -35,9 +35,7 @@ def find_device(name: str) -> torch.device:
             f"runtime.device={name}: must be auto, cpu, cuda or cuda:<number>; training on others is untried"
         )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(
-            f"runtime.device={name}: there are {torch.cuda.device_count()} GPUs here; use runtime.device=cpu"
-        )
+        raise NotHere(f"runtime.device={name}: there are {torch.cuda.device_count()} GPUs here; use runtime.device=cpu")
     return device
 
 

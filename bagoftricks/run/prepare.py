@@ -10,7 +10,7 @@ from bagoftricks.errors import UserError
 from bagoftricks.recipe.recipe import Recipe, test_pixels
 from bagoftricks.recipe.trick import Length
 from bagoftricks.robustness.request import EvaluationRequest, request_from
-from bagoftricks.run.check import Checked, check, require_memory, start_order, weights_digest
+from bagoftricks.run.check import Checked, Lacking, check, elsewhere, require_memory, start_order, weights_digest
 from bagoftricks.run.effects import check_effects
 from bagoftricks.run.identity import run_id, run_identity
 from bagoftricks.run.longer import Parent, find_parent
@@ -54,12 +54,14 @@ class Prepared:
         return replace(self, settings=replace(self.settings, seed=seed), identity={**self.identity, "seed": seed})
 
 
-def prepare(settings: Settings, checked: Checked | None = None, data: Dataset | None = None) -> Prepared:
+def prepare(
+    settings: Settings, checked: Checked | None = None, data: Dataset | None = None, lacking: Lacking | None = None
+) -> Prepared:
     """Check the settings, find the data and name the run; decode nothing.
 
-    ``checked`` and ``data`` are those of the settings, if they are known already.
+    ``checked`` and ``data`` are those of the settings, if they are known already; ``lacking`` is that of ``check``.
     """
-    checked = checked or check(settings)
+    checked = checked or check(settings, lacking=lacking)
     data = data or find_dataset(settings.data)
     if (count := len(data.train.labels)) < settings.batch_size:
         raise UserError(
@@ -67,7 +69,8 @@ def prepare(settings: Settings, checked: Checked | None = None, data: Dataset | 
         )
     size = "tricks.test_size.size" if checked.recipe.test_size else "image_size"
     evaluated = min(settings.runtime.eval_batch_size, len(data.val.labels))
-    require_memory(size, test_pixels(settings, checked.recipe), evaluated, "runtime.eval_batch_size")
+    with elsewhere(lacking):
+        require_memory(size, test_pixels(settings, checked.recipe), evaluated, "runtime.eval_batch_size")
     num_classes = class_count(settings, data)
     counts = np.bincount(data.train.labels, minlength=num_classes)
     checked = checked.with_data(num_classes, tuple(counts.tolist()))

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from bagoftricks.data import Dataset, images_in_order
 from bagoftricks.data.augment import Finish
-from bagoftricks.errors import UserError
+from bagoftricks.errors import NotHere, UserError
 from bagoftricks.folders import local_path
 from bagoftricks.measure.complexity import count_macs, count_params
 from bagoftricks.measure.speed import synchronise
@@ -87,14 +87,19 @@ class Teacher:
 def find_teacher(source: str, store: Store, num_classes: int, class_names: Sequence[str] = ()) -> Teacher:
     """Return the teacher of ``source``, after a check of its weights against its network and the student's classes."""
     kind, _, rest = source.partition(":")
-    if not source:
-        raise UserError(f"{KEY} is not set: name the network to learn from with {FORMS}")
+    require_named(source)
     if not rest or kind not in ("run", "file", "torchvision", "timm"):
         raise _error(source, f"names no teacher; type {FORMS}")
     if kind in ("torchvision", "timm"):
         return _of_library(source, kind, rest, num_classes)
     folder, file = _run_file(source, store, rest) if kind == "run" else _own_file(source, rest)
     return _of_run(source, folder / file, num_classes, class_names)
+
+
+def require_named(source: str) -> None:
+    """Raise NotHere for a teacher that is not named: that of an experiment is the user's to name."""
+    if not source:
+        raise NotHere(f"{KEY} is not set: name the network to learn from with {FORMS}", "its teacher")
 
 
 # --- a run of bagoftricks ---
@@ -105,7 +110,7 @@ def _run_file(source: str, store: Store, name: str) -> tuple[Path, str]:
     prefix, _, weight_set = name.partition("@")
     found = [store.folder(run_id) for run_id in store.matching(prefix)] if store.root.is_dir() else []
     if not found:
-        raise _error(source, f"there is no such finished run in store={store.root}; bot-table lists the ids")
+        raise _not_here(source, f"there is no such finished run in store={store.root}; bot-table lists the ids")
     if len(found) > 1:
         raise _error(
             source, f"{len(found)} runs begin with it ({', '.join(f.name for f in found[:3])}...): type more of the id"
@@ -132,7 +137,7 @@ def _own_file(source: str, name: str) -> tuple[Path, str]:
     path = local_path("tricks.distill.teacher", name)
     path = path / WEIGHTS if path.is_dir() else path
     if not path.is_file():
-        raise _error(source, f"there is no file {path}")
+        raise _not_here(source, f"there is no file {path}")
     if not (path.parent / RECORD).is_file():
         raise _error(
             source, f"its folder has no {RECORD} to name its network; type torchvision:NAME:PATH or timm:NAME:PATH"
@@ -200,7 +205,7 @@ def _of_library(source: str, library: str, rest: str, num_classes: int) -> Teach
     name, _, file = rest.partition(":")
     path = local_path("tricks.distill.teacher", file) if file else Path()
     if not name or not path.is_file():
-        raise _error(
+        raise _not_here(
             source, f"there is no file '{file}'; type {library}:NAME:PATH with weights that are on this machine"
         )
     build, pixels, mean, std = (_torchvision if library == "torchvision" else _timm)(source, name, num_classes)
@@ -238,7 +243,7 @@ def _timm(source: str, name: str, num_classes: int) -> Described:
     try:
         import timm
     except ImportError as error:
-        raise _error(source, "timm is not installed; type pip install timm") from error
+        raise _not_here(source, "timm is not installed; type pip install timm") from error
     config = timm.get_pretrained_cfg(name)
     if config is None:
         raise _error(source, f"timm has no network '{name}'")
@@ -305,6 +310,10 @@ def _check_shapes(source: str, wanted: Mapping[str, tuple[int, ...]], found: Map
 
 def _error(source: str, why: str) -> UserError:
     return UserError(f"{KEY}={source}: {why}")
+
+
+def _not_here(source: str, why: str) -> NotHere:
+    return NotHere(f"{KEY}={source}: {why}", "its teacher")
 
 
 # --- logits ---

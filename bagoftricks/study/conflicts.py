@@ -20,15 +20,15 @@ def require_compatible(design: str, tricks: Sequence[str], planner: Planner, *, 
     The message has the list of tricks to type instead. Sets of three factors and more are not checked.
     """
     factors = read_factors(design, tricks, NO_TRICKS)
-    if error := _error(planner.prepare):
+    if error := _error(planner.run_id):
         raise UserError(f"arm '{BASELINE}' cannot run: {error}") from error
-    baseline = _run_id(planner)
+    baseline = planner.run_id(level_arm(BASELINE, ()))
     for i, factor in enumerate(factors):
         for level in factor:
             without = _typed(tricks, without=[i])
-            if error := _error(planner.prepare, level):
+            if error := _error(planner.run_id, level):
                 raise UserError(_why_alone(level, error, without)) from error
-            if _run_id(planner, level) == baseline:
+            if baseline is not None and planner.run_id(level_arm(BASELINE, [level])) == baseline:
                 raise UserError(
                     f"'{level.label}' changes nothing: it gives the baseline's own run; {_leave_out(without)}"
                 )
@@ -43,11 +43,6 @@ def _error(check: Callable[[Arm], object], *levels: Level) -> UserError | None:
     except UserError as error:
         return error
     return None
-
-
-def _run_id(planner: Planner, *levels: Level) -> str:
-    """Return the id of the run with these levels: the baseline's own, if they change no setting."""
-    return planner.prepare(level_arm(BASELINE, levels))[0].with_seed(0).id
 
 
 def _leave_out(without: str) -> str:

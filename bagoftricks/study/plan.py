@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bagoftricks.errors import UserError
+from bagoftricks.errors import DataError, NotHere, UserError
 from bagoftricks.plugins import extension_arguments, typed_text
 from bagoftricks.settings import OVERRIDE, Settings, make_part
 from bagoftricks.store.files import read_file, write_whole
@@ -20,6 +20,7 @@ from bagoftricks.study.factors import typed_value
 from bagoftricks.tricks.catalogue import families, family_of, hyper_parameter
 
 if TYPE_CHECKING:
+    from bagoftricks.data import Dataset
     from bagoftricks.run.check import Checked
     from bagoftricks.run.prepare import Prepared
 
@@ -40,6 +41,19 @@ class PlannedRun:
     command: str  # trains this run alone
     evaluation: str | None = None  # the name of the evaluation on corrupted images that it is to have in its record
     identity: Json = field(default_factory=dict, repr=False, compare=False)  # what its id is made of
+    weights: int = field(default=0, compare=False)  # bytes of the weights that it keeps; 0: not known
+
+
+@dataclass(frozen=True)
+class UnnamedRun:
+    """One arm with one seed, whose id depends on what is not here: on the contents of its data, say."""
+
+    label: str
+    seed: int
+    settings: Settings
+    command: str
+    why: str  # "data", "a package", ...
+    weights: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -51,6 +65,13 @@ class Plan:
     runs: tuple[PlannedRun, ...]
     impossible: Mapping[str, str]  # label -> the conflict or other mistake
     needs: Mapping[str, str]  # label -> what does not exist yet
+    unnamed: tuple[UnnamedRun, ...] = ()  # runs without an id
+    lacking: Mapping[str, Sequence[str]] = field(default_factory=dict)  # label -> what this machine lacks for it
+
+    @property
+    def every_run(self) -> list[PlannedRun | UnnamedRun]:
+        """Return the runs with an id, then those without."""
+        return [*self.runs, *self.unnamed]
 
     def ids(self) -> dict[str, dict[int, str]]:
         """label -> seed -> run id."""
@@ -65,31 +86,34 @@ class Plan:
 
 
 class Planner:
-    """Arms of a study as checked runs. What they share is composed, found and built once."""
+    """Arms of a study as checked runs. What they share is composed, found and built once.
 
-    def __init__(self, overrides: Sequence[str], compose: Compose) -> None:
+    ``here``: the runs are to be trained on this machine, so that what it lacks is an error.
+    """
+
+    def __init__(self, overrides: Sequence[str], compose: Compose, *, here: bool = True) -> None:
         self.plain, self.parameters = split_parameters(overrides)
-        self.compose, self.base = compose, compose(self.plain)
+        self.compose, self.base, self.here = compose, compose(self.plain), here
         self._networks: dict[str, Any] = {}
-        self._datasets: dict[str, Any] = {}
+        self._datasets: dict[str, Dataset | DataError | NotHere] = {}
 
     def check(self, arm: Arm) -> None:
         """Raise UserError if the tricks of an arm conflict or do not fit the network. No data is read."""
-        self._check(self._composed(arm)[0])
+        self._check(self._composed(arm)[0], None if self.here else [])
 
-    def prepare(self, arm: Arm) -> "tuple[Prepared, list[str]]":
-        """Return the run of an arm with seed 0, and its overrides as typed.
+    def run_id(self, arm: Arm) -> str | None:
+        """Return the id of the run of an arm with seed 0, None if it depends on what is not here.
 
-        Raises UserError if its tricks conflict, or change nothing, or if it cannot run for another reason.
+        Raises UserError if the arm cannot run.
         """
-        from bagoftricks.data import find_dataset
+        named = self._runs(arm, [0])[0]
+        return named[0].id if named else None
+
+    def _prepare(self, checked: "Checked", lacking: list[str] | None) -> "Prepared":
+        """Return the run of these settings. Raises UserError if it cannot run."""
         from bagoftricks.run.prepare import prepare
 
-        composed, typed = self._composed(arm)
-        checked, data = self._check(composed), json.dumps(asdict(composed.data))
-        if data not in self._datasets:
-            self._datasets[data] = find_dataset(make_part("dataset", json.loads(data)))
-        return prepare(composed, checked, self._datasets[data]), typed
+        return prepare(checked.settings, checked, self._dataset(checked.settings), lacking)
 
     def plan(self, arms: Sequence[Arm], seeds: Sequence[int]) -> Plan:
         """Cross the arms with their seeds, or these; an arm that cannot run is in ``impossible`` with the reason."""
@@ -97,31 +121,70 @@ class Planner:
             if name not in self.base.tricks and all(name not in arm.tricks for arm in arms):
                 raise UserError(f"tricks.{name}.{key}={typed_text(value)}: no arm has the trick '{name}'; leave it out")
         runs: list[PlannedRun] = []
+        unnamed: list[UnnamedRun] = []
         impossible: dict[str, str] = {}
+        lacks: dict[str, list[str]] = {}
         seeds_of = {arm.label: arm.seeds or tuple(seeds) for arm in arms}
         for arm in arms:
             if arm.needs:
                 continue
-            own = seeds_of[arm.label]
             try:
-                of_arm, typed = self.prepare(arm)
-                evaluation = of_arm.evaluation.name if of_arm.evaluation else None
-                require_another_run(of_arm.with_seed(own[0]).id, runs)
-                for seed in own:
-                    prepared = of_arm.with_seed(seed)
-                    command = bot_train([*typed, f"seed={seed}"])
-                    made = prepared.id, prepared.settings, command, evaluation, prepared.identity
-                    runs.append(PlannedRun(arm.label, seed, *made))
+                named, others, lacking = self._runs(arm, seeds_of[arm.label])
+                if named:
+                    require_another_run(named[0].id, runs)
             except UserError as error:
                 impossible[arm.label] = str(error)
+                continue
+            runs += named
+            unnamed += others
+            lacks |= {arm.label: lacking} if lacking else {}
         needs = {arm.label: ", ".join(arm.needs) for arm in arms if arm.needs}
         every = {seed for own in seeds_of.values() for seed in own}
-        return Plan(tuple(arms), _in_order(every, seeds), tuple(runs), impossible, needs)
+        return Plan(tuple(arms), _in_order(every, seeds), tuple(runs), impossible, needs, tuple(unnamed), lacks)
 
-    def _check(self, settings: Settings) -> "Checked":
+    def _runs(self, arm: Arm, seeds: Sequence[int]) -> tuple[list[PlannedRun], list[UnnamedRun], list[str]]:
+        """Return the runs of an arm, with or without ids, and what this machine lacks for them."""
+        composed, typed = self._composed(arm)
+        commands = {seed: bot_train([*typed, f"seed={seed}"]) for seed in seeds}
+        lacking: list[str] = []
+        weights = 0
+        try:
+            checked = self._check(composed, None if self.here else lacking)
+            weights = kept_weights(checked)
+            of_arm = self._prepare(checked, None if self.here else lacking)
+        except (NotHere, DataError) as error:
+            if self.here:
+                raise
+            why = error.what if isinstance(error, NotHere) else "data"
+            unnamed = [UnnamedRun(arm.label, s, replace(composed, seed=s), commands[s], why, weights) for s in seeds]
+            return [], unnamed, [*dict.fromkeys([*lacking, str(error)])]
+        evaluation = of_arm.evaluation.name if of_arm.evaluation else None
+        runs = []
+        for seed in seeds:
+            prepared = of_arm.with_seed(seed)
+            made = prepared.id, prepared.settings, commands[seed], evaluation, prepared.identity
+            runs.append(PlannedRun(arm.label, seed, *made, weights))
+        return runs, [], lacking
+
+    def _check(self, settings: Settings, lacking: list[str] | None) -> "Checked":
         from bagoftricks.run.check import check  # here, so that tables of studies need no torch
 
-        return check(settings, networks=self._networks)
+        return check(settings, networks=self._networks, lacking=lacking)
+
+    def _dataset(self, settings: Settings) -> "Dataset":
+        """Return the data set of these settings, found once. Raises the same error each time."""
+        from bagoftricks.data import find_dataset
+
+        key = json.dumps(asdict(settings.data))
+        if key not in self._datasets:
+            try:
+                self._datasets[key] = find_dataset(make_part("dataset", json.loads(key)))
+            except (DataError, NotHere) as error:  # a large folder, or a try to download, takes its time
+                self._datasets[key] = error
+        found = self._datasets[key]
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def _composed(self, arm: Arm) -> tuple[Settings, list[str]]:
         """Return the settings of an arm and its overrides; composed again if it changes more than tricks."""
@@ -129,6 +192,12 @@ class Planner:
         tricks = with_parameters(arm.tricks, self.base, [*self.parameters, *own])
         typed = latest([*self.plain, *trick_overrides(tricks, self.base), *settings_only])
         return self.compose(typed) if settings_only else with_tricks(self.base, tricks), typed
+
+
+def kept_weights(checked: "Checked") -> int:
+    """Return the bytes of the weights that a run keeps: its last ones, and each average of them."""
+    parameters = sum(parameter.numel() for parameter in checked.network.parameters())
+    return 4 * parameters * (1 + len(checked.recipe.averages))
 
 
 def _in_order(every: set[int], seeds: Sequence[int]) -> tuple[int, ...]:
@@ -231,6 +300,14 @@ def state_of(run: PlannedRun, store: Store) -> RunState:
     if record is not None and record.evaluation(run.evaluation) is not None:
         return state
     return RunState.RUNNING if is_live(store.folder(run.id) / LEASE) else RunState.UNEVALUATED
+
+
+def runs_to_train(plan: Plan, at: Mapping[str, RunState], *, retry: bool = False) -> list[PlannedRun | UnnamedRun]:
+    """Return the runs that a sweep would train, each once; with ``retry``, the failed ones as well."""
+    others = {RunState.DONE, RunState.RUNNING, *([] if retry else [RunState.FAILED])}
+    first = {run.id: run for run in reversed(plan.runs)}  # two arms may be the same run
+    named = [run for run in first.values() if at[run.id] not in others][::-1]
+    return [*named, *plan.unnamed]
 
 
 def stopped_runs(runs: Iterable[PlannedRun], store: Store) -> list[PlannedRun]:

@@ -13,7 +13,7 @@ from bagoftricks.distributed import ALONE, World
 from bagoftricks.distributed.gradients import MeanGradients
 from bagoftricks.distributed.norms import check_groups, own_statistics, synchronise_norms
 from bagoftricks.distributed.world import mean
-from bagoftricks.errors import UserError
+from bagoftricks.errors import NotHere
 from bagoftricks.recipe.edits import AverageWeights, Batch, Images, Logits, Predict, SetPrecision, Targets
 from bagoftricks.recipe.recipe import Recipe
 from bagoftricks.recipe.trick import Length, Task
@@ -325,7 +325,7 @@ def gradient_scaler(precision: SetPrecision | None, device: torch.device) -> tor
     """Return the scaler that keeps fp16 gradients from underflow; it skips a step whose gradients overflow."""
     scale = precision.loss_scale if precision else None
     if precision and precision.dtype is torch.float16 and device.type == "cpu":
-        raise UserError("fp16 needs a GPU: on a CPU, use tricks.mixed_precision.dtype=bf16")
+        raise NotHere("fp16 needs a GPU: on a CPU, use tricks.mixed_precision.dtype=bf16")
     if scale is None:
         return torch.amp.GradScaler(device.type, enabled=False)
     if scale:

@@ -266,7 +266,7 @@ def test_a_sweep_gives_its_teacher_to_the_arms_that_have_one(bot, tmp_path):
     assert bot("bot-train", *FAST).status == 0
     (folder,) = (tmp_path / "results" / "runs").iterdir()
     sweep = ["design=arms", "tricks=[cosine,cosine+distill,mixup+distill(mode=offline)]", "slots=0", *FAST]
-    refused = bot("bot-sweep", *sweep, "plan=true")
+    refused = bot("bot-sweep", *sweep)
     assert refused.status == 2
     assert refused.err.count("cannot run: tricks.distill.teacher is not set: name the network to learn from") == 2
     teacher = f"tricks.distill.teacher=run:{folder.name[:12]}"
