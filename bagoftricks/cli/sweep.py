@@ -38,9 +38,9 @@ def run(sweep: Sweep, arguments: Sequence[str]) -> int:
     """Plan, train what is missing, print the table; the exit status is 1 when a run failed."""
     study = swept_study(sweep, arguments)
     if sweep.plan:
-        from bagoftricks.cli.sweep_plan import show_plan
+        from bagoftricks.cli.sweep_plan import show_commands, show_plan
 
-        show_plan(planned(study, study.arms), study)
+        (show_commands if sweep.commands else show_plan)(planned(study, study.arms), study)
         return DONE
     from bagoftricks.report.study import study_report
 

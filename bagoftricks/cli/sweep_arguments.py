@@ -30,7 +30,7 @@ SEEDS_AT_MOST = 1000
 STOPS = ("arm", "study")  # what ends once it is decided
 OF_DESIGNS = ("tricks", "max_tricks", "max_arms", "runs", "resolution", "fold", "floor", "confirm", "eta")
 OWNERS = {"floor": ("greedy",), "eta": ("halving",), "confirm": SELECTING}  # designs of a setting
-OF_AN_EXTENSION = ("extend", "fold", "runs", "plan", "slots", "engine", "worker", "time_limit", "retry")
+OF_AN_EXTENSION = ("extend", "fold", "runs", "plan", "commands", "slots", "engine", "worker", "time_limit", "retry")
 OF_THE_STUDY = ("experiment", "scale", "design", "seeds", "score", "metric", "target", *OF_DESIGNS)
 
 
@@ -83,7 +83,7 @@ class Sweep:
     name: str | None = None
     """the study's name; default: the experiment or the design"""
     plan: bool = False
-    """true: print the runs and the time they take, start none"""
+    """true: show runs, time, cost; format=commands: shell commands"""
     slots: int | None = None
     """runs at a time, each its own process (0: in this one)"""
     engine: str = "local"
@@ -98,6 +98,7 @@ class Sweep:
     """true: leave out arms that cannot run, instead of stopping"""
     looks: tuple[int, ...] = ()  # numbers of seeds at which seeds=3..20 is judged
     engine_values: Json = field(default_factory=dict)  # settings of the engine that were typed
+    commands: bool = False  # format=commands: of a plan, the commands of its missing runs alone
     overrides: tuple[str, ...] = ()
 
     @property
@@ -113,7 +114,7 @@ class Sweep:
 
 def parse(arguments: Sequence[str]) -> Sweep:
     """bot-sweep's own settings; the others go to the runs."""
-    own = {f.name.rstrip("_") for f in fields(Sweep)} - {"overrides", "engine_values", "looks"}
+    own = {f.name.rstrip("_") for f in fields(Sweep)} - {"overrides", "engine_values", "looks", "commands"}
     given: Json = {}
     of_engine: dict[str, str] = {}
     overrides = []
@@ -124,6 +125,8 @@ def parse(arguments: Sequence[str]) -> Sweep:
             raise UserError(f"'{argument}' is not key=value{meant} (bot-sweep --help)")
         if (name := key.lstrip("+")) in own:
             given |= _looks(value) if name == "seeds" and ".." in value else {name: _value(name, value)}
+        elif argument == "format=commands":
+            given |= {"commands": True, "plan": True}
         elif name.startswith("engine."):
             of_engine[name.removeprefix("engine.")] = value
         elif key.startswith("hydra"):

@@ -1,19 +1,25 @@
 """Plan of a sweep, which starts nothing: every run with its state, and what the missing ones will take and show."""
 
+import os
+import shlex
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from bagoftricks.cli.layout import terminal_fit
 from bagoftricks.cli.streams import say, show_result
+from bagoftricks.errors import UserError
 from bagoftricks.report.dawnbench import NO_MEASURE
 from bagoftricks.report.foresight import foresee
-from bagoftricks.report.plan import Outlook, plan_table
+from bagoftricks.report.plan import Outlook, lacking_lines, plan_table
 from bagoftricks.report.score import score_of
 from bagoftricks.study.arms import SELECTING
 from bagoftricks.study.disk import disk_need
 from bagoftricks.study.estimate import estimate, like_records
-from bagoftricks.study.plan import runs_to_train, states
+from bagoftricks.study.look_history import former_looks
+from bagoftricks.study.plan import runs_to_train, save_study, states
 
 if TYPE_CHECKING:
+    from bagoftricks.cli.sweep_arguments import Sweep
     from bagoftricks.cli.swept_study import SweptStudy
     from bagoftricks.study.plan import Plan
 
@@ -22,6 +28,40 @@ def show_plan(plan: "Plan", study: "SweptStudy") -> None:
     """Print every run with its state, and what the missing ones will take and show."""
     sweep, store = study.sweep, study.store
     show_result(plan_table(plan, store, outlook(plan, study), study.base.format, terminal_fit()))
+    say_what_follows(plan, sweep)
+
+
+def show_commands(plan: "Plan", study: "SweptStudy") -> None:
+    """Print a shell command for each missing run, on a line of its own, and save the study for its table."""
+    sweep, store = study.sweep, study.store
+    todo = runs_to_train(plan, states(plan, store), retry=sweep.retry == "failed")
+    lines = [f"cd {shlex.quote(os.getcwd())} && {run.command}" for run in todo]
+    if broken := next((line for line in lines if "\n" in line), None):
+        raise UserError(f"format=commands: a command has a line break in it, {broken!r}: a line must hold a run")
+    if plan.unnamed:
+        count = len(plan.unnamed)
+        say("bot-sweep", f"{count} runs have no id here: bot-table has them after bot-sweep, once they are finished")
+    else:
+        _save(plan, study)
+        say("bot-sweep", f"{len(todo)} of {len(plan.runs)} runs are missing; then: bot-table study={study.name}")
+    for line in lacking_lines(plan):
+        say("bot-sweep", line)
+    say_what_follows(plan, sweep)
+    if lines:
+        show_result("\n".join(lines))
+
+
+def _save(plan: "Plan", study: "SweptStudy") -> None:
+    """Save the study as bot-sweep does before it trains, without what made it print commands."""
+    store = study.store
+    store.writable()
+    looks = former_looks(store, study.name, plan).planned(study.sweep.looks or [len(plan.seeds)])
+    words = [word for word in shlex.split(study.about["command"]) if word not in ("plan=true", "format=commands")]
+    save_study(store, study.name, plan, {**study.about, **asdict(looks), "command": shlex.join(words)})
+
+
+def say_what_follows(plan: "Plan", sweep: "Sweep") -> None:
+    """Say what depends on the results of a plan's first runs."""
     if sweep.looks:
         from bagoftricks.cli.sweep_looks import plan_line
 

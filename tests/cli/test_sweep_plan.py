@@ -1,8 +1,11 @@
 """bot-sweep plan=true on any machine: what a study will take, and what this machine lacks for it."""
 
 import json
+import os
 import re
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -128,3 +131,42 @@ def test_room_is_estimated_from_like_runs(bot, quick, tmp_path):
     assert planned["disk"]["like_runs"] == 1
     (folder,) = (tmp_path / "results" / "runs").iterdir()
     assert planned["disk"]["bytes"] > sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+
+
+def test_commands_are_a_line_for_each_missing_run_and_nothing_else(bot, tmp_path):
+    assert bot("bot-train", *FAST).status == 0
+    done = bot("bot-sweep", "design=stack", "tricks=[mixup,cosine]", "format=commands", *FAST)  # plan=true is implied
+    assert done.status == 0
+    lines = done.out.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith(f"cd {tmp_path} && bot-train ") for line in lines)
+    assert "2 of 3 runs are missing; then: bot-table study=stack" in done.err
+    study = json.loads(bot("bot-table", "study=stack", "format=json").out)["study"]
+    assert study["command"].startswith("bot-sweep design=stack")
+    assert "format=commands" not in study["command"]
+
+
+def test_commands_are_printed_where_the_data_are_not_and_no_study_is_replaced(bot, tmp_path):
+    done = bot("bot-sweep", "design=stack", "tricks=[mixup]", "data=imagefolder", "format=commands", *FAST)
+    assert (done.status, done.out.count("bot-train data=imagefolder")) == (0, 2)
+    assert "2 runs have no id here" in done.err
+    assert not list(tmp_path.rglob("stack.json"))
+
+
+@pytest.mark.slow
+def test_xargs_trains_the_study_from_its_commands(bot):
+    sweep = ["design=stack", "tricks=[mixup(alpha=0.3)]", "slots=0", *FAST]
+    lines = bot("bot-sweep", *sweep, "plan=true", "format=commands").out
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(
+        ["xargs", "-d", "\\n", "-P", "2", "-I{}", "sh", "-c", "{}"],
+        input=lines,
+        text=True,
+        check=True,
+        cwd="/",
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+    )
+    table = json.loads(bot("bot-table", "study=stack", "format=json").out)
+    assert [row["n"] for row in table["rows"]] == [1, 1]
+    assert "2 finished before, 0 to train" in bot("bot-sweep", *sweep).err
