@@ -7,6 +7,7 @@ UserError                the request cannot be carried out as typed
  |- DamagedRecord        a record file is damaged
  |- DamagedCheckpoint    a checkpoint file is damaged
  |- NotHere              this machine lacks a GPU, a package or a file; another one may have it
+ |- StoreUnreachable     a store's server refuses or does not answer
  `- DataError            a data set is missing, empty or broken
      `- VanishedError    a file was removed during the run
 RunFailure               the run ended without a record; one line, exit status 1
@@ -85,6 +86,10 @@ class DamagedRecord(UserError):
 
 class DamagedCheckpoint(UserError):
     """Checkpoint file that is damaged."""
+
+
+class StoreUnreachable(UserError):
+    """Server of a store that refuses a request or does not answer it."""
 
 
 class RunFailure(RuntimeError):

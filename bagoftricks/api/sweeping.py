@@ -54,7 +54,7 @@ def sweep(*overrides: str, plan: bool = False, **settings: Any) -> "Study | pd.D
         how_it_ended(train_study(asked), asked.store)
         from bagoftricks.report.frames import study
 
-        return study(asked.name, asked.store.root)
+        return study(asked.name, str(asked.store))
 
 
 def sweep_arguments(overrides: tuple[str, ...], settings: Mapping[str, Any]) -> tuple[list[str], list[str]]:

@@ -141,8 +141,14 @@ def serve(chosen: ReportArguments) -> None:
     server = PageServer(int(chosen.port))
     show_result(f"{server.address} shows the page until Ctrl-C")
     sys.stdout.flush()
+
+    def stamp() -> object:
+        store = Store(chosen.store)
+        store.refresh()
+        return store_stamp(store.root)
+
     with suppress(KeyboardInterrupt):
-        keep_serving(server, make, lambda: store_stamp(Path(chosen.store)))
+        keep_serving(server, make, stamp)
 
 
 def require_ours(path: Path) -> None:

@@ -242,7 +242,7 @@ def train_planned(study: SweptStudy, plan: "Plan", looks: "Looks") -> "list[Plan
             store.clear_marks(run_id)
             before[run_id] = RunState.MISSING
     for run_id in [run_id for run_id, state in before.items() if state is RunState.DONE]:
-        remove_leftovers(store.folder(run_id))
+        remove_leftovers(store, run_id)
     first = {run.id: run for run in reversed(plan.runs)}  # two arms may be the same run
     todo = [run for run in first.values() if before[run.id] not in (RunState.DONE, RunState.FAILED)][::-1]
     seconds = seconds_from_records(plan, store)

@@ -236,7 +236,7 @@ def compared(chosen: TableArguments, store: "Store", fit: "Fit | None") -> str:
     name = typed or lock.name
     if name == lock.name and name not in study_names(store):
         makes = f"bot-sweep from={chosen.compare} makes it, and study=NAME names another"
-        raise UserError(f"store={store.root} holds no study '{name}': {makes}")
+        raise UserError(f"store={store} holds no study '{name}': {makes}")
     return replication_text(compare_study(lock, load_results(store, name)), chosen.format, fit)
 
 
@@ -270,11 +270,11 @@ def selected_runs(store: "Store", every: "list[RunRow]", query: "Query", may_be_
 
     name_left_out("bot-table", store.damaged)
     if not every and not may_be_empty:
-        raise UserError(f"store={store.root} holds no finished run yet; bot-train makes one")
+        raise UserError(f"store={store} holds no finished run yet; bot-train makes one")
     every.sort(key=lambda row: (row.model, row.data, row.label, *(_rank(row.facts.get(key)) for key in THEN_BY)))
     rows = query.select(every, RunRow.cells, default_settings())
     if not rows and not may_be_empty:
-        raise UserError(f"where: none of the {len(every)} rows of store={store.root} is like that")
+        raise UserError(f"where: none of the {len(every)} rows of store={store} is like that")
     return rows
 
 

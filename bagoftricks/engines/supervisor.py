@@ -158,7 +158,7 @@ def settle(ended: Ended) -> tuple[RunState, str]:
     run, status = ended.run, ended.status
     store = Store(run.settings.store)
     if store.state(run.id) is RunState.DONE:
-        remove_leftovers(store.folder(run.id))
+        remove_leftovers(store, run.id)
     state = state_of(run, store)
     said = state is RunState.UNEVALUATED and status > 0  # a trained run whose evaluation told why it failed
     if state not in (RunState.DONE, RunState.FAILED, RunState.INTERRUPTED) and not said:

@@ -266,7 +266,7 @@ def _frame(
     made = pd.DataFrame(columns=list(columns)) if made.empty else made
     for name in made.columns:
         made[name] = _settled(made[name])
-    made.attrs = {"notes": list(notes), "store": str(store.root), "bagoftricks": __version__}
+    made.attrs = {"notes": list(notes), "store": str(store), "bagoftricks": __version__}
     made.attrs |= {"left_out": list(dict.fromkeys(store.damaged))}
     if results is not None:
         made.attrs |= {"study": results.study.name, "command": results.study.command, "source": results.study.source}

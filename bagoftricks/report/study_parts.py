@@ -111,7 +111,7 @@ def load_study(store: Store, name: str) -> SavedStudy:
     if not path.exists():
         known = study_names(store)
         there = f"; there are {', '.join(known)}" if known else "; bot-sweep makes one"
-        raise UserError(f"store={store.root} holds no study '{name}'{did_you_mean(name, known) or there}")
+        raise UserError(f"store={store} holds no study '{name}'{did_you_mean(name, known) or there}")
     try:
         whole, sealed = unsealed(parse_json(read_file(path, STUDY_BYTES)))
         if not sealed and "format" in whole:

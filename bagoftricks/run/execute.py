@@ -79,7 +79,7 @@ class Run:
         if record := self.finished():
             self.reporter.note(f"run {self.id} is finished: this is its record (rerun=true trains it again)")
             if self.world.leads:
-                remove_leftovers(self.store.folder(self.id))
+                remove_leftovers(self.store, self.id)
             return record
         self.claim()
         show_native_crashes()
@@ -149,6 +149,7 @@ class Run:
         )
         with suppress(OSError):  # the training comes to the same disk
             write_description(self.store.folder(self.id), description, before=self.require_lease)
+        self.store.push(self.id)
 
     def require_lease(self) -> None:
         """Raise RunElsewhere if another process has taken the run over."""
@@ -157,7 +158,8 @@ class Run:
     def checkpoints(self) -> Checkpoints:
         """Return the checkpoints of the run; only the first rank writes any."""
         folder, runtime = self.store.folder(self.id), self.settings.runtime
-        return Checkpoints(folder, runtime, self.require_lease, writes=self.world.leads)
+        saved = partial(self.store.push, self.id)
+        return Checkpoints(folder, runtime, self.require_lease, saved, writes=self.world.leads)
 
     @contextmanager
     def marked_outcome(self) -> Iterator[None]:

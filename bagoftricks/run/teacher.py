@@ -36,6 +36,7 @@ from bagoftricks.settings import DataSettings, Settings
 from bagoftricks.store.checkpoint_file import read_checkpoint, write_checkpoint
 from bagoftricks.store.record import Record, TeacherFacts, read_record, settings_of
 from bagoftricks.store.store import RECORD, WEIGHTS, Store, require_intact
+from bagoftricks.store.weight_sets import LAST
 from bagoftricks.training.state import TrainingState
 from bagoftricks.training.trainer import autocast
 from bagoftricks.tricks.catalogue import create
@@ -110,13 +111,13 @@ def _run_file(source: str, store: Store, name: str) -> tuple[Path, str]:
     prefix, _, weight_set = name.partition("@")
     found = [store.folder(run_id) for run_id in store.matching(prefix)] if store.root.is_dir() else []
     if not found:
-        raise _not_here(source, f"there is no such finished run in store={store.root}; bot-table lists the ids")
+        raise _not_here(source, f"there is no such finished run in store={store}; bot-table lists the ids")
     if len(found) > 1:
         raise _error(
             source, f"{len(found)} runs begin with it ({', '.join(f.name for f in found[:3])}...): type more of the id"
         )
     store.record(found[0].name)  # raises DamagedRecord for that of another run
-    file = WEIGHTS if weight_set in ("", "last") else f"{weight_set}.{WEIGHTS}"
+    file = store.weights(found[0].name, weight_set or LAST).name
     if not os.path.lexists(found[0] / file):
         known = sorted(path.name.removesuffix(WEIGHTS).rstrip(".") or "last" for path in found[0].glob(f"*{WEIGHTS}"))
         raise _error(source, f"the run has no weights '{weight_set}' (it has {', '.join(known) or 'none'})")

@@ -17,8 +17,9 @@ from bagoftricks.settings import RuntimeSettings
 from bagoftricks.store.checkpoint_file import read_checkpoint, write_checkpoint
 from bagoftricks.store.checkpoint_header import FOLDER, SUFFIX, read_values, steps_in
 from bagoftricks.store.description import DESCRIPTION
-from bagoftricks.store.files import refuse_links, remove, remove_temporaries
-from bagoftricks.store.lease import LEASE, claim
+from bagoftricks.store.files import remove, remove_temporaries
+from bagoftricks.store.lease import LEASE
+from bagoftricks.store.store import Store
 from bagoftricks.training.state import Tensors, TrainingState
 
 EPOCH_PAUSE = 10.0  # seconds: the end of an epoch is no reason for another checkpoint so soon
@@ -27,12 +28,20 @@ EPOCH_PAUSE = 10.0  # seconds: the end of an epoch is no reason for another chec
 class Checkpoints:
     """Checkpoints in the folder of one run, whose lease this process holds.
 
-    ``guard`` is called just before a file appears: it raises when the run was taken over.
+    ``guard`` is called just before a file appears: it raises when the run was taken over. ``saved`` is called after it
+    appeared.
     """
 
     def __init__(
-        self, folder: Path, runtime: RuntimeSettings, guard: Callable[[], object], *, writes: bool = True
+        self,
+        folder: Path,
+        runtime: RuntimeSettings,
+        guard: Callable[[], object],
+        saved: Callable[[], object] = lambda: None,
+        *,
+        writes: bool = True,
     ) -> None:
+        self.saved = saved
         self.folder, self.guard, self.writes = folder / FOLDER, guard, writes  # not writes: another rank does
         self.keep, self.every, self.seconds = (
             runtime.checkpoint_keep,
@@ -96,6 +105,7 @@ class Checkpoints:
                 return
             write_checkpoint(self.path(steps), state, before=self.guard)
             self._prune(steps)
+            self.saved()
         except BaseException as error:  # told in the main thread
             self._error = error
 
@@ -137,13 +147,13 @@ class Checkpoints:
             self.folder.rmdir()
 
 
-def remove_leftovers(folder: Path) -> None:
+def remove_leftovers(store: Store, run_id: str) -> None:
     """Remove what a process left in the folder of a finished run, that was killed after it had written the record."""
+    folder = store.folder(run_id)
     with suppress(OSError):  # of somebody else's store, say
         if not ((folder / FOLDER).is_dir() or (folder / LEASE).is_file()):
             return
-        refuse_links(folder)
-        if (lease := claim(folder)) is not None:
+        if (lease := store.claim(run_id)) is not None:
             with lease:
                 remove_temporaries(folder)
                 Checkpoints(folder, RuntimeSettings(), lambda: None).clear()

@@ -11,6 +11,7 @@ import os
 import platform
 import threading
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -32,14 +33,25 @@ class Lease:
 
     took_over = False  # from a process that died
 
-    def __init__(self, path: Path, token: str, *, took_over: bool = False) -> None:
-        self.path, self.token, self.took_over = path, token, took_over
+    def __init__(self, token: str, *, took_over: bool = False) -> None:
+        self.token, self.took_over = token, took_over
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread = threading.Thread(target=self._keep_beating, daemon=True)
 
     def held(self) -> bool:
         """Return True while the lease is ours: another process may have taken it over."""
-        return (read(self.path) or {}).get("token") == self.token
+        raise NotImplementedError
+
+    def beat(self) -> None:
+        """Show that its process lives. Where that fails for a while, ``held`` tells at the end."""
+        raise NotImplementedError
+
+    def remove(self) -> None:
+        """Give a held lease up."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Do what belongs to the end of the block, while the heart still beats."""
 
     def __enter__(self) -> "Lease":
         self._thread.start()
@@ -48,15 +60,35 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        self._thread.join()
-        if self.held():
-            self.path.unlink(missing_ok=True)
+        try:
+            self.finish()
+        finally:
+            self._stop.set()
+            self._thread.join()
+            if self.held():
+                self.remove()
 
-    def _beat(self) -> None:
+    def _keep_beating(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
-            with suppress(OSError):  # taken over, or the folder is out of reach for a while: held() tells at the end
-                os.utime(self.path)
+            self.beat()
+
+
+class FolderLease(Lease):
+    """Lease that is a file in the folder of its run; its time of change is the heartbeat."""
+
+    def __init__(self, path: Path, token: str, *, took_over: bool = False) -> None:
+        super().__init__(token, took_over=took_over)
+        self.path = path
+
+    def held(self) -> bool:
+        return (read(self.path) or {}).get("token") == self.token
+
+    def beat(self) -> None:
+        with suppress(OSError):  # taken over, or the folder is out of reach for a while
+            os.utime(self.path)
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
 
 
 class NullLease(Lease):
@@ -82,9 +114,14 @@ def claim(folder: Path) -> Lease | None:
     seen = _bytes(path)
     if seen is not None and (_is_alive(seen, path) or not _clear(path, seen)):
         return None
-    token = uuid.uuid4().hex
-    text = json.dumps({"token": token, "host": host(), "pid": os.getpid(), "born": born(os.getpid())})
-    return Lease(path, token, took_over=seen is not None) if _make(path, text.encode()) else None
+    owner = this_process()
+    made = _make(path, json.dumps(owner).encode())
+    return FolderLease(path, owner["token"], took_over=seen is not None) if made else None
+
+
+def this_process() -> Json:
+    """Return what a new lease of this process holds."""
+    return {"token": uuid.uuid4().hex, "host": host(), "pid": os.getpid(), "born": born(os.getpid())}
 
 
 def _make(path: Path, lease: bytes) -> bool:
@@ -138,20 +175,26 @@ def is_live(path: Path) -> bool:
 
 
 def _is_alive(lease: bytes, path: Path) -> bool:
-    owner = _parse(lease)
+    return is_alive(lease, f"{path}", lambda: age(path))
+
+
+def is_alive(lease: bytes, name: str, age: Callable[[], float]) -> bool:
+    """Return True if the process that made this lease still works, by its number here, elsewhere by the age."""
+    owner = parse_lease(lease)
     if owner is None:
-        note_once(f"{path} is damaged: it counts as none {STALE_SECONDS:.0f} seconds after its last change")
+        note_once(f"{name} is damaged: it counts as none {STALE_SECONDS:.0f} seconds after its last change")
     elif owner["host"] == host():
         return bool(born(owner["pid"]) == owner["born"])
-    return abs(age(path)) < STALE_SECONDS  # one from the future was made before the clock went back
+    return abs(age()) < STALE_SECONDS  # one from the future was made before the clock went back
 
 
 def read(path: Path) -> Json | None:
     """Return the owner's token, host and process; None without a lease, and for a damaged one."""
-    return _parse(_bytes(path) or b"")
+    return parse_lease(_bytes(path) or b"")
 
 
-def _parse(lease: bytes) -> Json | None:
+def parse_lease(lease: bytes) -> Json | None:
+    """Return what a lease holds, None for a damaged one."""
     try:
         found = json.loads(lease)
         texts = all(isinstance(found[name], str) for name in ("token", "host", "born"))

@@ -78,6 +78,7 @@ def remove_run(store: Store, run_id: str) -> None:
     with lease:
         moved = temporary_name(folder)
         os.rename(folder, moved)
+        store.place.discard(run_id)
     remove(moved)
     if os.path.lexists(moved):
         raise UserError(f"{moved}: is left of run {run_id}, since a file in it cannot be removed")

@@ -1,4 +1,7 @@
-"""A folder of runs: one subfolder each, plain files, every file written whole or not at all."""
+"""A folder of runs: one subfolder each, plain files, every file written whole or not at all.
+
+The folder may be a copy of objects elsewhere, which its place keeps in step with them (place.py).
+"""
 
 import csv
 import hashlib
@@ -11,7 +14,6 @@ from enum import Enum
 from pathlib import Path
 
 from bagoftricks.errors import DamagedRecord, UserError
-from bagoftricks.folders import local_path
 from bagoftricks.store.files import (
     is_there,
     note_once,
@@ -24,17 +26,23 @@ from bagoftricks.store.files import (
     write_whole,
 )
 from bagoftricks.store.json_fields import parse_json, sealed_text, unsealed
-from bagoftricks.store.lease import LEASE, Lease, claim, is_live
+from bagoftricks.store.lease import LEASE, Lease, is_live
+from bagoftricks.store.names import CORRECT as CORRECT
+from bagoftricks.store.names import EVIDENCE as EVIDENCE
+from bagoftricks.store.names import FAILURE as FAILURE
+from bagoftricks.store.names import INTERRUPTED as INTERRUPTED
+from bagoftricks.store.names import KEPT_STATE as KEPT_STATE
+from bagoftricks.store.names import LOG as LOG
+from bagoftricks.store.names import METRICS as METRICS
+from bagoftricks.store.names import RECORD as RECORD
+from bagoftricks.store.names import STUDIES as STUDIES
+from bagoftricks.store.names import WEIGHTS as WEIGHTS
+from bagoftricks.store.place import place_of
 from bagoftricks.store.record import Record, read_record, record_text, safe_name
 from bagoftricks.store.weight_sets import LAST
 
-RECORD, METRICS, WEIGHTS = "record.json", "metrics.csv", "weights.safetensors"
-CORRECT = "correct.safetensors"  # images that each weight set got right (correctness.py)
-KEPT_STATE = "state.safetensors"  # that a longer run continues
-FAILURE, INTERRUPTED = "failure.json", "interrupted"
-LOG, EVIDENCE = "log.txt", "evidence.json"  # of a worker of a sweep; of a loss that is not finite
 FAILURE_BYTES, METRICS_BYTES = 2**24, 2**26
-STUDIES, STUDY_BYTES = "studies", 2**28  # folder of the studies, and the most bytes of one
+STUDY_BYTES = 2**28  # the most of a study
 
 
 MetricRows = Sequence[Mapping[str, object]]
@@ -56,11 +64,19 @@ class RunState(Enum):
 
 
 class Store:
-    """The runs below one folder."""
+    """The runs below one folder, or below one address of objects."""
 
     def __init__(self, root: str | Path) -> None:
-        self.root = local_path("store", root)
+        self.place = place_of(root)
+        self.root = self.place.root
         self.damaged: list[str] = []  # what is wrong with records that were left out
+
+    def __str__(self) -> str:
+        return self.place.name
+
+    def refresh(self) -> None:
+        """Fetch what other machines changed."""
+        self.place.pull()
 
     def folder(self, run_id: str) -> Path:
         """Return the folder of a run. Raises UserError for an id or a link that would lead out of the store."""
@@ -71,12 +87,14 @@ class Store:
 
     def record(self, run_id: str) -> Record | None:
         """Return the record of a finished run, or None."""
+        self.place.pull(run_id)
         path = self.folder(run_id) / RECORD
         return self._read(path) if is_there(path) else None
 
     def state(self, run_id: str) -> RunState:
         """Return the state of the run, from the files in its folder. Raises UserError if one of them is a link."""
         folder = self.folder(run_id)
+        self.place.pull(run_id)
         refuse_links(folder)
         if is_there(folder / RECORD):
             return RunState.DONE
@@ -91,11 +109,12 @@ class Store:
 
         Raises UserError if something in its folder is a link, so that nothing is written or removed elsewhere.
         """
-        refuse_links(self.folder(run_id))
-        return claim(self.folder(run_id))
+        self.folder(run_id)
+        return self.place.claim(run_id)
 
     def shared(self, name: str) -> Path:
         """Return the folder ``name``, which all runs share. Raises UserError if it is a link."""
+        self.place.pull(name)
         refuse_links(self.root / name)
         return self.root / name
 
@@ -116,22 +135,26 @@ class Store:
         first = error.partition("\n")[0]
         text = sealed_text({"error": first, "traceback": trace})
         path = self.folder(run_id) / FAILURE
-        try:
-            write_whole(path, lambda path: path.write_text(text, encoding="utf-8"))
-        except OSError:
+        with self.place.owned(run_id) as ours:
             try:
-                path.touch()  # takes no room
-            except OSError as why:
-                note_once(f"{path} cannot be written ({why.strerror}): the run failed: {first}")
+                if ours:
+                    write_whole(path, lambda path: path.write_text(text, encoding="utf-8"))
+            except OSError:
+                try:
+                    path.touch()  # takes no room
+                except OSError as why:
+                    note_once(f"{path} cannot be written ({why.strerror}): the run failed: {first}")
 
     def mark_interrupted(self, run_id: str) -> None:
-        with suppress(OSError):  # the checkpoint is what counts
-            (self.folder(run_id) / INTERRUPTED).touch()
+        with self.place.owned(run_id) as ours, suppress(OSError):  # the checkpoint is what counts
+            if ours:
+                (self.folder(run_id) / INTERRUPTED).touch()
 
     def clear_marks(self, run_id: str) -> None:
         """Forget an earlier failure or interruption."""
-        for name in (FAILURE, INTERRUPTED):
-            remove(self.folder(run_id) / name)
+        with self.place.owned(run_id) as ours:
+            for name in (FAILURE, INTERRUPTED) if ours else ():
+                remove(self.folder(run_id) / name)
 
     def records(self) -> Iterator[Record]:
         """Yield every finished run's record by id; unreadable ones are named in ``damaged`` instead."""
@@ -154,12 +177,13 @@ class Store:
 
     def _recorded(self, instead: str) -> list[Path]:
         """Return the path of every record, readable or not."""
+        self.refresh()
         try:
             folders = sorted(folder for folder in self.root.iterdir())
         except FileNotFoundError as error:
-            raise UserError(f"store={self.root}: no such folder; {instead}") from error
+            raise UserError(f"store={self}: no such folder; {instead}") from error
         except OSError as error:
-            raise UserError(f"store={self.root}: cannot be read ({error.strerror})") from error
+            raise UserError(f"store={self}: cannot be read ({error.strerror})") from error
         return [path for folder in folders if is_there(path := folder / RECORD)]
 
     def matching(self, prefix: str) -> list[str]:
@@ -189,16 +213,20 @@ class Store:
             raise UserError(f"{setting}={prefix} is the start of {len(found)} ids: {listed(found)}; type more of it")
         near = get_close_matches(prefix, ids, n=NEAR, cutoff=0.3) or ids
         known = f"; there are {listed(near)}" if near else "; bot-train makes one"
-        raise UserError(f"{setting}={prefix}: {self.root} has no finished run of this id{known} (bot-table lists them)")
+        raise UserError(f"{setting}={prefix}: {self} has no finished run of this id{known} (bot-table lists them)")
 
     def weights(self, run_id: str, weight_set: str = LAST) -> Path:
         """Return the file of one weight set of a run."""
         name = safe_name(weight_set, "name of a weight set")
-        return self.folder(run_id) / (WEIGHTS if name == LAST else f"{name}.{WEIGHTS}")
+        return self._fetched(self.folder(run_id) / (WEIGHTS if name == LAST else f"{name}.{WEIGHTS}"))
 
     def kept_state(self, run_id: str) -> Path:
         """Return the file of the state that a longer run continues, if runtime.keep_state kept one."""
-        return self.folder(run_id) / KEPT_STATE
+        return self._fetched(self.folder(run_id) / KEPT_STATE)
+
+    def _fetched(self, path: Path) -> Path:
+        self.place.fetch(path)
+        return path
 
     def digests(self, run_id: str) -> dict[str, str]:
         """Return the SHA-256 of the files next to the record of a run, by their names."""
@@ -215,9 +243,7 @@ class Store:
             probe.touch()
             probe.unlink()
         except OSError as error:
-            raise UserError(
-                f"store={self.root}: cannot be written to ({error.strerror}); name another folder"
-            ) from error
+            raise UserError(f"store={self}: cannot be written to ({error.strerror}); name another folder") from error
 
     def write_metrics(self, run_id: str, rows: MetricRows, *, before: Guard | None = None) -> None:
         """Write one row per epoch and weight set; ``before`` as for ``write_whole``."""
@@ -234,6 +260,11 @@ class Store:
         text = record_text(record)
         path = self.folder(record.id) / RECORD
         write_whole(path, lambda path: path.write_text(text, encoding="utf-8"), before=before)
+        self.push(record.id)
+
+    def push(self, run_id: str) -> None:
+        """Send what changed in the folder of a run, whose lease this process has, to where other machines read it."""
+        self.place.push(run_id)
 
 
 class ReadOnlyStore(Store):
@@ -250,6 +281,8 @@ class ReadOnlyStore(Store):
     def write_metrics(self, run_id: str, rows: MetricRows, *, before: Guard | None = None) -> None: ...
 
     def write_record(self, record: Record, *, before: Guard | None = None) -> None: ...
+
+    def push(self, run_id: str) -> None: ...
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:

@@ -68,13 +68,14 @@ def survey(store: Store) -> Iterator[SurveyedRun]:
 
 def run_names(store: Store) -> list[str]:
     """Return the names of the folders that are a run's, or links in the place of one, in order."""
+    store.refresh()
     try:
         with os.scandir(store.root) as entries:
             return sorted(entry.name for entry in entries if _is_run(entry))
     except FileNotFoundError as error:
-        raise UserError(f"store={store.root}: no such folder; bot-train makes it, or name another") from error
+        raise UserError(f"store={store}: no such folder; bot-train makes it, or name another") from error
     except OSError as error:
-        raise UserError(f"store={store.root}: cannot be read ({error.strerror})") from error
+        raise UserError(f"store={store}: cannot be read ({error.strerror})") from error
 
 
 def _is_run(entry: "os.DirEntry[str]") -> bool:
@@ -156,7 +157,7 @@ def find_run(store: Store, prefix: str) -> SurveyedRun:
         raise UserError(f"{prefix} is the start of {len(found)} ids: {listed(found)}; type more of it")
     near = get_close_matches(prefix, ids, n=5, cutoff=0.3) or ids
     known = f"; there are {listed(near)}" if near else "; bot-train makes one"
-    raise UserError(f"{prefix}: store={store.root} has no run of this id{known} (bot-runs lists them)")
+    raise UserError(f"{prefix}: store={store} has no run of this id{known} (bot-runs lists them)")
 
 
 def shortest_prefixes(ids: list[str], least: int = SHORT_ID) -> dict[str, str]:

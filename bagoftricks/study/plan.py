@@ -285,6 +285,7 @@ def bot_train(overrides: Sequence[str]) -> str:
 
 def states(plan: Plan, store: Store) -> dict[str, RunState]:
     """run id -> state."""
+    store.refresh()
     return {run.id: state_of(run, store) for run in plan.runs}
 
 
@@ -342,6 +343,7 @@ def save_study(store: Store, name: str, plan: Plan, about: Json) -> Path:
     }
     path = study_path(store, name)
     write_whole(path, lambda p: p.write_text(sealed_text(hide(study)), encoding="utf-8"))
+    store.place.publish(path)
     return path
 
 

@@ -10,7 +10,7 @@ from bagoftricks.run import execute as run_module
 from bagoftricks.run import start as start_module
 from bagoftricks.run.execute import execute
 from bagoftricks.settings import Settings, dataset_settings, network_settings
-from bagoftricks.store.lease import Lease
+from bagoftricks.store.lease import FolderLease
 from bagoftricks.store.store import WEIGHTS, Store
 from bagoftricks.training.trainer import Trainer
 
@@ -87,7 +87,7 @@ def test_a_run_that_another_process_finished_meanwhile_is_not_trained_again(run,
 
 
 def test_a_run_that_was_taken_over_writes_no_record(run, monkeypatch, tmp_path):
-    monkeypatch.setattr(Lease, "held", lambda self: False)
+    monkeypatch.setattr(FolderLease, "held", lambda self: False)
     with pytest.raises(RunElsewhere, match="was taken over"):
         run()
     assert list((tmp_path / "store").glob("*/record.json")) == []

@@ -25,7 +25,7 @@ from bagoftricks.run.watch import EVERY, LossWatch
 from bagoftricks.settings import RuntimeSettings, Settings
 from bagoftricks.store import checkpoints as c
 from bagoftricks.store import files as f
-from bagoftricks.store.lease import Lease
+from bagoftricks.store.lease import FolderLease
 from bagoftricks.store.store import RunState, Store
 from bagoftricks.training.trainer import Trainer
 from tests.run.interrupted import Stopping, files, left_behind, same, stopped_and_continued, streamed, tiny
@@ -382,7 +382,7 @@ def test_the_death_of_a_worker_is_said_and_nothing_is_lost(tmp_path, photos):
 def test_a_process_that_lost_its_run_writes_no_checkpoint_no_metrics_and_no_mark(tmp_path, monkeypatch):
     settings = tiny(tmp_path, runtime=RuntimeSettings(device="cpu", checkpoint_steps=2))
     held = iter([True])  # while the run is described
-    monkeypatch.setattr(Lease, "held", lambda self: next(held, False))
+    monkeypatch.setattr(FolderLease, "held", lambda self: next(held, False))
     with pytest.raises(RunElsewhere, match="was taken over"):
         execute(settings, Stopping(), "bot-train")
     (folder,) = tmp_path.iterdir()

@@ -117,7 +117,7 @@ def test_the_leftovers_of_a_run_that_is_closed_to_us_stay(tmp_path, monkeypatch)
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "is_dir", closed)
-    remove_leftovers(tmp_path)
+    remove_leftovers(Store(tmp_path), "run")
 
 
 # --- reading ---
@@ -170,7 +170,7 @@ def test_a_link_in_a_store_is_refused_and_nothing_outside_is_touched(tmp_path, o
     if name:
         run.mkdir()
     (run / name).symlink_to(outside / name if (outside / name).is_file() else outside)
-    for refused in (store.state, store.claim, lambda run_id: remove_leftovers(store.root / run_id)):
+    for refused in (store.state, store.claim, lambda run_id: remove_leftovers(store, run_id)):
         if name in ("", "checkpoints", "lease.json") or refused in (store.state, store.claim):
             with pytest.raises(UserError, match=f"{run / name} is a link, and what lies outside"):
                 refused("run")

@@ -59,7 +59,7 @@ def load_report(store: Store, names: Sequence[str], command: str) -> Reported:
         found.append(ReportedStudy(results, unfinished_runs(results, store), f"s{number}"))
     known = {record.id for study in found for record in study.results.every_record}
     others = [] if names else [record for record in store.records() if record.id not in known]
-    return Reported(tuple(found), tuple(others), command, str(store.root))
+    return Reported(tuple(found), tuple(others), command, str(store))
 
 
 def whole_page(report: Reported, *, live: bool = False, pictures: bool = True) -> str:

@@ -1,0 +1,102 @@
+"""Lease of a run as an object, which conditional writes let only one process have, on any number of machines.
+
+It is renewed by writing it again over the version that was written last. Its age is by the server's clock alone.
+"""
+
+import json
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from bagoftricks.errors import RunElsewhere, StoreUnreachable
+from bagoftricks.store.json_fields import Json
+from bagoftricks.store.lease import Lease, is_alive, parse_lease, this_process
+from bagoftricks.store.objects import Objects, ServerClock, Version
+
+
+class ObjectLease(Lease):
+    """Lease that is an object. While the server does not answer, it counts as held: nothing is known to the contrary.
+
+    What must not be written by two processes is written after ``confirm``.
+    """
+
+    def __init__(self, objects: Objects, key: str, owner: Json, version: Version, *, took_over: bool = False) -> None:
+        super().__init__(owner["token"], took_over=took_over)
+        self.objects, self.key, self.owner, self.version = objects, key, owner, version
+        self.beats, self.lost = 0, False
+        self.at_the_end: Callable[[], object] = lambda: None
+        self._one = threading.Lock()  # one thread of this process at a time
+
+    def held(self) -> bool:
+        with suppress(StoreUnreachable):
+            self._look()
+        return not self.lost
+
+    def beat(self) -> None:
+        with suppress(StoreUnreachable):  # for a while; after a minute another process may take the run over
+            self._renew()
+
+    def confirm(self) -> None:
+        """Renew the lease. Raises RunElsewhere if another process has it, StoreUnreachable if that cannot be told."""
+        self._renew()
+        if self.lost:
+            raise RunElsewhere(f"{self.key} was taken over by another process while this one did not answer")
+
+    def remove(self) -> None:
+        with suppress(StoreUnreachable, RunElsewhere):  # it is another's, or will be seen to be a dead process's
+            self.confirm()
+            self.objects.delete(self.key)
+
+    def finish(self) -> None:
+        self.at_the_end()
+
+    def _renew(self) -> None:
+        with self._one:
+            if self.lost:
+                return
+            self.beats += 1
+            data = lease_bytes(self.owner, self.beats)
+            version = self.objects.replace(self.key, data, self.version)
+            if version is not None:
+                self.version = version
+        if version is None:
+            self._look()  # a write that was sent twice finds its own; the next beat renews it
+
+    def _look(self) -> None:
+        """Read whose the lease is."""
+        with self._one:
+            found = self.objects.get(self.key)
+            owner = parse_lease(found.data) if found else None
+            if found is None or owner is None or owner["token"] != self.token:
+                self.lost = True
+            else:
+                self.version = found.version
+
+
+def claim_object(objects: Objects, key: str, clock: ServerClock) -> ObjectLease | None:
+    """Return the lease that is the object ``key``, or None while another live process has it."""
+    seen = objects.get(key)
+    owner = this_process()
+    data = lease_bytes(owner, 0)
+    if seen is None:
+        version = objects.put_if_absent(key, data)
+    elif object_is_live(seen.data, f"{objects.url}/{key}", seen.modified, clock):
+        return None
+    else:
+        version = objects.replace(key, data, seen.version)
+    if version is None:  # another process was faster, or this one's write was sent twice
+        found = objects.get(key)
+        if found is None or found.data != data:
+            return None
+        version = found.version
+    return ObjectLease(objects, key, owner, version, took_over=seen is not None)
+
+
+def object_is_live(data: bytes, name: str, modified: float, clock: ServerClock) -> bool:
+    """Return True if the process that wrote this lease still works on its run."""
+    return is_alive(data, name, lambda: clock.now() - modified)
+
+
+def lease_bytes(owner: Json, beats: int) -> bytes:
+    """Return the contents of a lease, which differ at every beat."""
+    return json.dumps({**owner, "beats": beats}).encode()
