@@ -53,7 +53,7 @@ class Silent:
 def beyond_training(runs: Sequence[PlannedRun], store: Store, view: Silent) -> list[float]:
     """Seconds of each run that its record does not account for."""
     records = {run.id: store.record(run.id) for run in runs}
-    return [view.took[name] - record.cost["wall_seconds"] for name, record in records.items() if record is not None]
+    return [view.took[name] - record.cost.wall_seconds for name, record in records.items() if record is not None]
 
 
 def factorial(epochs: int) -> None:
@@ -68,7 +68,7 @@ def factorial(epochs: int) -> None:
             carry_out(plan.runs, Silent())
             wall = time.perf_counter() - start
             costs = [record.cost for run in plan.runs if (record := store.record(run.id))]
-        trained = sum(cost["train_seconds"] for cost in costs)
+        trained = sum(cost.train_seconds for cost in costs)
         print(f"{len(costs)} arms in {name}: {wall:.1f} s, of it training {trained:.1f} s: {wall / trained:.2f}")
 
 

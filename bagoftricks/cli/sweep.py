@@ -45,6 +45,8 @@ def run(sweep: Sweep, arguments: Sequence[str]) -> int:
     from bagoftricks.report.study import study_report
 
     runs = train_study(study)
+    if sweep.worker and left_to_others(runs, study):
+        return DONE
     show_result(study_report(study.store, study.name, study.base.format, fit=terminal_fit()))
     return how_it_ended(runs, study.store)
 
@@ -267,6 +269,20 @@ def start_runs(runs: "Sequence[PlannedRun]", view: "View", sweep: Sweep) -> None
 
     limits = Limits(sweep.slots, sweep.time_limit)
     carry_out_study(runs, view, make_engine(sweep.engine, sweep.engine_values), limits, worker=not alone)
+
+
+def left_to_others(runs: "Sequence[PlannedRun]", study: SweptStudy) -> bool:
+    """Return True, and say so, if other workers train the last runs: the study has no table yet."""
+    from bagoftricks.store.store import RunState
+    from bagoftricks.study.plan import state_of
+
+    states = [state_of(run, study.store) for run in runs]
+    running = states.count(RunState.RUNNING)
+    if not running or any(state not in (RunState.RUNNING, RunState.DONE, RunState.FAILED) for state in states):
+        return False
+    done = f"{states.count(RunState.DONE)} of {len(states)} runs are done"
+    say("bot-sweep", f"{done}, others train the last {running}: bot-table study={study.name} shows the table")
+    return True
 
 
 def how_it_ended(runs: "Sequence[PlannedRun]", store: "Store") -> int:

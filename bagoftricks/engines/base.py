@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bagoftricks.study.plan import PlannedRun
 
 ELSEWHERE = 3  # exit status of a job that found its run taken
+LOST = 4  # exit status of a job one of whose ranks was killed
 INTERRUPTED = 75  # exit status of a job whose run was stopped and is saved
 
 
@@ -55,6 +56,12 @@ class Ended:
     seconds: float = 0.0
     how: str = ""  # it ended, if more is known than the status
     at: str = ""  # the run was then, as "after step 3 of 9"
+    final: bool = False  # the run is not to be started again, as over its time limit
+
+    @property
+    def lost(self) -> bool:
+        """Return True if the job was killed, or one of its ranks: that was not the run's own fault."""
+        return (self.status < 0 or self.status == LOST) and not self.final
 
 
 class Engine:

@@ -11,8 +11,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from bagoftricks.data import Dataset, find_dataset, keep_decoded
-from bagoftricks.engines.base import ELSEWHERE, INTERRUPTED
-from bagoftricks.errors import RunElsewhere, printable
+from bagoftricks.engines.base import ELSEWHERE, INTERRUPTED, LOST
+from bagoftricks.errors import RankLost, RunElsewhere, printable
 from bagoftricks.escape import lines_for_terminal
 from bagoftricks.run.carry_out import carry_out
 from bagoftricks.run.reporter import EpochRow, Reporter
@@ -102,7 +102,7 @@ def train_guarded(
             print(lines_for_terminal(trace), file=sys.stderr, flush=True)
         if store.state(run.id) is not RunState.FAILED and not other_rank():  # refused before it began
             store.mark_failed(run.id, hide_text(f"{error}", settings) or type(error).__name__, trace)
-        return 1
+        return LOST if isinstance(error, RankLost) else 1
     return 0
 
 

@@ -67,10 +67,11 @@ class Worker:
     slot: int
     began: float = field(default_factory=time.monotonic)
     at: str = "before its first step"  # what it did last
+    over: bool = False  # its time limit
 
     def ended(self) -> Ended:
         status = int(self.process.exitcode or 0)
-        return Ended(self.run, status, time.monotonic() - self.began, at=self.at)
+        return Ended(self.run, status, time.monotonic() - self.began, at=self.at, final=self.over)
 
 
 @engine(name="local")
@@ -179,6 +180,7 @@ def drain(worker: Worker, view: View) -> None:
 
 def stop(worker: Worker, why: str) -> None:
     """End a worker, and mark its run as failed unless it has just finished."""
+    worker.over = True
     worker.process.kill()
     worker.process.join()
     store = Store(worker.run.settings.store)

@@ -94,12 +94,13 @@ class Supervisor:
 
     def see_to(self, ended: Ended) -> None:
         """Start the run of a job again if the job was lost; else tell what became of the run."""
-        run, lost = ended.run, ended.status < 0
+        run, stopped = ended.run, ended.status == INTERRUPTED and self.engine.retries_interrupted
         if ended.status == ELSEWHERE:
             self.elsewhere.append(run)
             self.view.postponed(run, elsewhere=True)
-        elif (lost or (ended.status == INTERRUPTED and self.engine.retries_interrupted)) and self.got_further(run):
-            self.todo.append(run)  # being stopped was not the run's own fault
+        elif (ended.lost or stopped) and self.got_further(run):
+            Store(run.settings.store).clear_marks(run.id)
+            self.todo.append(run)
             self.view.postponed(run, elsewhere=False)
         else:
             state, error = settle(ended)
@@ -110,10 +111,7 @@ class Supervisor:
 
     def got_further(self, run: PlannedRun) -> bool:
         """Return True if the run reached a later checkpoint than when its last jobs were lost."""
-        store = Store(run.settings.store)
-        if store.state(run.id) is RunState.FAILED:  # as over its time limit
-            return False
-        steps = steps_in(store.folder(run.id) / CHECKPOINTS)
+        steps = steps_in(Store(run.settings.store).folder(run.id) / CHECKPOINTS)
         times = self.attempts.setdefault(run.id, [])
         times.append(max([0, *steps]))
         return len(times) < ATTEMPTS or times[-1] > times[-ATTEMPTS]

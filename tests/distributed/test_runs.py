@@ -135,6 +135,22 @@ def test_a_rank_that_is_killed_ends_the_run_in_seconds_with_the_reason(tmp_path,
     assert f"process {victim}" in failure["error"]
 
 
+def test_a_run_of_a_sweep_goes_on_after_one_of_its_ranks_was_killed(tmp_path):
+    words = [word.replace("epochs=2", "epochs=20") for word in [*TINY, "runtime.devices=2"]]
+    words += ["runtime.checkpoint_steps=5", "design=arms", "tricks=[label_smoothing]"]
+    sweep = [sys.executable, "-m", "bagoftricks.cli.sweep", *words]
+    process = subprocess.Popen(sweep, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.rglob("checkpoints/*.safetensors")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.kill(ranks_of(process)[1], signal.SIGKILL)
+    ended(process, within=90)
+    assert process.returncode == 0
+    records = [json.loads(path.read_text()) for path in tmp_path.rglob("record.json")]
+    assert sorted(record["environment"]["continuations"] for record in records) == [0, 1]
+    assert not list(tmp_path.rglob("failure.json"))
+
+
 def test_what_cannot_be_shared_is_refused_before_a_rank_is_started(tmp_path):
     begun = time.monotonic()
     refused = run(tmp_path, TRAIN, *TINY, "runtime.devices=3", status=2)

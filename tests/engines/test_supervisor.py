@@ -5,7 +5,16 @@ from dataclasses import replace
 
 import pytest
 
-from bagoftricks.engines.base import ELSEWHERE, INTERRUPTED, Ended, Engine, Limits, make_engine, typed_engine_values
+from bagoftricks.engines.base import (
+    ELSEWHERE,
+    INTERRUPTED,
+    LOST,
+    Ended,
+    Engine,
+    Limits,
+    make_engine,
+    typed_engine_values,
+)
 from bagoftricks.engines.supervisor import ATTEMPTS, QuickFailures, carry_out_study, in_own_order
 from bagoftricks.errors import TrainingFailed, UserError
 from bagoftricks.settings import Settings
@@ -47,12 +56,12 @@ class Scripted(Engine):
         store = Store(run.settings.store)
         if status == 0:
             store.write_record(record_of(run, 50.0))
-        elif status == 1:
+        elif status in (1, LOST):
             store.mark_failed(run.id, self.about.get("error", f"of {run.label}"), "")
         elif status == INTERRUPTED:
             store.folder(run.id).mkdir(exist_ok=True)
             store.mark_interrupted(run.id)
-        return [Ended(run, status, 0.1)]
+        return [Ended(run, status, 0.1, final=self.about.get("final", False))]
 
     def close(self):
         self.closed = True
@@ -80,6 +89,19 @@ def test_a_run_whose_job_was_killed_is_started_again_last(runs):
     assert engine.order == ["a", "b", "a"]
     assert seen.ended == {"a": RunState.DONE, "b": RunState.DONE}
     assert seen.elsewhere == [False]
+
+
+def test_a_run_of_which_a_rank_was_lost_is_started_again_without_its_failure(runs, tmp_path):
+    engine = Scripted({"a": [LOST, 0], "b": [0]})
+    assert carried_out(runs("a", "b"), engine).ended == {"a": RunState.DONE, "b": RunState.DONE}
+    assert engine.order == ["a", "b", "a"]
+    assert not Store(tmp_path).failed(runs("a")[0].id)
+
+
+def test_a_run_over_its_limit_is_not_started_again(runs):
+    engine = Scripted({"a": [-signal.SIGKILL, 0]}, final=True)
+    assert carried_out(runs("a"), engine).ended == {"a": RunState.FAILED}
+    assert engine.order == ["a"]
 
 
 def test_a_run_that_gets_nowhere_fails_with_its_signal(runs, tmp_path):
