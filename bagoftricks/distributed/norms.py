@@ -92,35 +92,34 @@ class Normalise(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, world: World
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         channels = x.shape[1]
-        dims = [0, *range(2, x.ndim)]
-        var, mean = torch.var_mean(exact(x), dims, correction=0)
+        mean, var = torch.batch_norm_update_stats(exact(x), None, None, 0.0)  # on a CPU ten times as fast as var_mean
         count = mean.new_full((1,), x.numel() / channels)
         every = world.all_gather(torch.cat([mean, var, count]))
         means, variances, counts = every.split_with_sizes([channels, channels, 1], 1)
         total = counts.sum(0)
         mean = (means * counts).sum(0) / total
         var = ((variances + (means - mean) ** 2) * counts).sum(0) / total
-        scale = torch.rsqrt(var + eps)
-        ctx.save_for_backward(x, weight, mean, scale, total)
-        ctx.world, ctx.dims = world, dims
+        ctx.save_for_backward(x, weight, mean, var, total)
+        ctx.world, ctx.eps = world, eps
         out = F.batch_norm(x, mean, var, weight, bias, training=False, eps=eps)
         ctx.mark_non_differentiable(mean, var, total)
         return out, mean, var, total
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
-        x, weight, mean, scale, total = ctx.saved_tensors
+        x, weight, mean, var, total = ctx.saved_tensors
         shape = [1, -1, *[1] * (x.ndim - 2)]
-        dy, centred = exact(grad), exact(x) - mean.view(shape)
-        here = torch.stack([dy.sum(ctx.dims), (dy * centred).sum(ctx.dims)])
-        d_bias, d_weight = here[0], here[1] * scale
-        dx = None
-        if ctx.needs_input_grad[0]:
-            sums = ctx.world.all_reduce(here.clone()) / total
+        # As if the statistics were constants: dx, and the sums over dy and over dy times the normalised x.
+        dx, d_weight, d_bias = torch.ops.aten.native_batch_norm_backward(
+            exact(grad), exact(x), weight, mean, var, None, None, False, ctx.eps, [ctx.needs_input_grad[0], True, True]
+        )
+        if dx is not None:
+            dy_mean, slope_mean = ctx.world.all_reduce(torch.stack([d_bias, d_weight])) / total
+            scale = torch.rsqrt(var + ctx.eps)
             slope = scale if weight is None else scale * weight
-            dx = dy - sums[0].view(shape)
-            dx -= centred * (sums[1] * scale**2).view(shape)
-            dx = (dx * slope.view(shape)).to(x.dtype)
+            share = slope * scale * slope_mean
+            dx -= torch.addcmul((slope * dy_mean - mean * share).view(shape), exact(x), share.view(shape))
+            dx = dx.to(x.dtype)
         return (
             dx,
             d_weight if weight is not None and ctx.needs_input_grad[1] else None,

@@ -19,9 +19,9 @@ def run_here(runs: Sequence[PlannedRun], view: View, *, worker: bool = False) ->
     todo = in_own_order(list(runs)) if worker else list(runs)
     while todo or elsewhere:
         if not todo:
-            if worker:
-                return
             elsewhere = await_others(elsewhere, todo, view)
+            if worker and not todo:
+                return
             continue
         run = todo.pop(0)
         began = time.monotonic()

@@ -87,9 +87,8 @@ class Supervisor:
                 self.active.discard(ended.run.id)
                 self.see_to(ended)
         elif not self.todo and self.elsewhere:
-            if self.worker:
-                return False
             self.elsewhere = await_others(self.elsewhere, self.todo, self.view)
+            return bool(self.todo) or not self.worker
         return True
 
     def see_to(self, ended: Ended) -> None:

@@ -147,7 +147,7 @@ def test_a_run_of_a_sweep_goes_on_after_one_of_its_ranks_was_killed(tmp_path):
     ended(process, within=90)
     assert process.returncode == 0
     records = [json.loads(path.read_text()) for path in tmp_path.rglob("record.json")]
-    assert sorted(record["environment"]["continuations"] for record in records) == [0, 1]
+    assert [record["environment"]["continuations"] for record in records] == [1]
     assert not list(tmp_path.rglob("failure.json"))
 
 
