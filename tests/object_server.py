@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import count
+from pathlib import Path
 
 from bagoftricks.store.objects import Objects
 
@@ -25,7 +26,8 @@ NUMBERS = count()
 class ObjectServer:
     """A server that runs; ``environment`` is what a command needs to reach it."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, process: subprocess.Popen) -> None:
+        self.process = process
         self.address = f"http://127.0.0.1:{port}"
         self.environment = {
             "AWS_ENDPOINT_URL": self.address,
@@ -50,16 +52,16 @@ class ObjectServer:
 
 
 @contextmanager
-def object_server() -> Iterator[ObjectServer]:
-    """Start a server; end it after the block."""
+def object_server(log: Path = Path(os.devnull)) -> Iterator[ObjectServer]:
+    """Start a server, which writes its requests into ``log``; end it after the block."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-c", SERVER, str(port)]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, **quiet)
+    with open(log, "ab") as output:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output)
     try:
-        server = ObjectServer(port)
+        server = ObjectServer(port, process)
         for _ in range(200):
             try:
                 urllib.request.urlopen(f"{server.address}/moto-api/", timeout=5).close()
