@@ -76,8 +76,9 @@ def experiment_costs(arguments: list[str]) -> str:
     experiment = load_experiment(name, scale)
     rows: list[CostRow] = []
     for arm in experiment.arms:
-        if arm.needs:
-            say("bot-bench", f"{arm.label} needs {', '.join(arm.needs)}")
+        if arm.needs or arm.quoted:
+            what = f"needs {', '.join(arm.needs)}" if arm.needs else "is quoted, without a network"
+            say("bot-bench", f"{arm.label} {what}")
             continue
         settings = arm_settings(arm, [*experiment.overrides, *rest, f"format={style}"], compose_settings)
 

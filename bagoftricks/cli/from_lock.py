@@ -78,7 +78,7 @@ def arms_of(lock: Lock, overrides: Sequence[str]) -> tuple[list[Arm], list[str]]
 
     An arm that could not run there is left out. Raises UserError for settings that do not exist here.
     """
-    there = [arm for arm in lock.arms if arm.runs or arm.unfinished or arm.needs]
+    there = [arm for arm in lock.arms if arm.runs or arm.unfinished or arm.needs or arm.quoted]
     bases: dict[tuple[str, ...], Settings] = {}
     made = {arm.label: _overrides_of(lock, arm, bases) for arm in there if arm.runs}
     common = held_by_all([dict.fromkeys(words) for words in made.values()])
@@ -100,6 +100,7 @@ def arms_of(lock: Lock, overrides: Sequence[str]) -> tuple[list[Arm], list[str]]
                 compare_to=arm.compare_to,
                 published=arm.published,
                 needs=arm.needs,
+                quoted=bool(arm.quoted),
                 on=arm.on,
                 seeds=() if set(seeds[arm.label]) == set(lock.seeds) else tuple(seeds[arm.label]),
             )

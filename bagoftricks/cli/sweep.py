@@ -54,7 +54,7 @@ def run(sweep: Sweep, arguments: Sequence[str]) -> int:
 def swept_study(sweep: Sweep, arguments: Sequence[str]) -> SweptStudy:
     """Return the study that was typed as ``arguments``. Raises UserError if none of its arms can run."""
     from bagoftricks.store.store import Store
-    from bagoftricks.study.plan import split_parameters, study_name
+    from bagoftricks.study.plan import split_parameters
 
     if sweep.extend is not None:
         from bagoftricks.cli.extend import split_extensions
@@ -72,7 +72,7 @@ def swept_study(sweep: Sweep, arguments: Sequence[str]) -> SweptStudy:
     for arm in arms:
         if arm.needs:
             say("bot-sweep", f"arm '{arm.label}' needs {', '.join(arm.needs)}, not made yet")
-    if arms and all(arm.needs for arm in arms):
+    if arms and all(arm.needs or arm.quoted for arm in arms):
         raise UserError(f"no arm of {sweep.experiment or sweep.from_} can run yet (above)")
     base = compose_settings(split_parameters(overrides)[0])
     about = {**about, "command": shlex.join(["bot-sweep", *arguments])}
@@ -82,16 +82,25 @@ def swept_study(sweep: Sweep, arguments: Sequence[str]) -> SweptStudy:
         from bagoftricks.report.score import check_score
 
         check_score(about["score"])
-    name = sweep.name or (study_name(sweep.experiment, sweep.scale) if sweep.experiment else str(sweep.design))
+    name = sweep.name or (experiment_study(sweep) if sweep.experiment else str(sweep.design))
     if base.logger and base.log_group is None:
         overrides = (*overrides, f"log_group={name}")
     return SweptStudy(sweep, arms, overrides, about, name, base, Store(base.store), lock)
+
+
+def experiment_study(sweep: Sweep) -> str:
+    """Return the name of the study of an experiment: chosen rows are a study of their own."""
+    from bagoftricks.study.plan import study_name
+    from bagoftricks.study.rows import choice_name
+
+    return study_name(str(sweep.experiment), sweep.scale) + choice_name(sweep.rows, sweep.left_out)
 
 
 def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], Json]":
     """Return the arms, the overrides of all runs, and the facts for the table."""
     if sweep.experiment is not None:
         from bagoftricks.study.experiment import load_experiment
+        from bagoftricks.study.rows import chosen_arms
 
         found = load_experiment(sweep.experiment, sweep.scale)
         about: Json = {
@@ -100,10 +109,13 @@ def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], Json]":
             "scale": found.scale,
             "columns": list(found.columns),
         }
-        about |= {"measure": sweep_measure(sweep, found.target), "notes": list(found.notes)}
+        arms, chosen = chosen_arms(found.arms, sweep.rows, sweep.left_out)
+        for line in chosen:
+            say("bot-sweep", line)
+        about |= {"measure": sweep_measure(sweep, found.target), "notes": [*chosen, *found.notes]}
         about |= {} if found.score is None else {"score": found.score}
         about |= {} if found.resolve is None else {"resolve": found.resolve}
-        return found.arms, (*found.overrides, *sweep.overrides), about
+        return arms, (*found.overrides, *sweep.overrides), about
     if sweep.design is None:
         raise UserError(
             "nothing to sweep: type experiment=NAME, or design=NAME with 'tricks=[a,b]' (--help tells more)"

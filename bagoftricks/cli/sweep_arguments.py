@@ -31,7 +31,7 @@ STOPS = ("arm", "study")  # what ends once it is decided
 OF_DESIGNS = ("tricks", "max_tricks", "max_arms", "runs", "resolution", "fold", "floor", "confirm", "eta")
 OWNERS = {"floor": ("greedy",), "eta": ("halving",), "confirm": SELECTING}  # designs of a setting
 OF_AN_EXTENSION = ("extend", "fold", "runs", "plan", "commands", "slots", "engine", "worker", "time_limit", "retry")
-OF_THE_STUDY = ("experiment", "scale", "design", "seeds", "score", "metric", "target", *OF_DESIGNS)
+OF_THE_STUDY = ("experiment", "scale", "rows", "left_out", "design", "seeds", "score", "metric", "target", *OF_DESIGNS)
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Sweep:
     """rows of a paper's table, or of your own YAML file"""
     scale: str = "laptop"
     """of the experiment: laptop, or paper"""
+    rows: tuple[str, ...] = ()
+    """of the experiment, by short name or number: E0,E4-E6"""
     design: str | None = None
     """rule that makes the arms, as stack (--help designs)"""
     tricks: tuple[str, ...] = ()
@@ -95,7 +97,8 @@ class Sweep:
     retry: str = "none"
     """failed: train failed runs again"""
     skip: bool = False
-    """true: leave out arms that cannot run, instead of stopping"""
+    """true: leave out arms that cannot run; E1,E3: these rows"""
+    left_out: tuple[str, ...] = ()  # rows of skip=
     looks: tuple[int, ...] = ()  # numbers of seeds at which seeds=3..20 is judged
     engine_values: Json = field(default_factory=dict)  # settings of the engine that were typed
     commands: bool = False  # format=commands: of a plan, the commands of its missing runs alone
@@ -114,7 +117,7 @@ class Sweep:
 
 def parse(arguments: Sequence[str]) -> Sweep:
     """bot-sweep's own settings; the others go to the runs."""
-    own = {f.name.rstrip("_") for f in fields(Sweep)} - {"overrides", "engine_values", "looks", "commands"}
+    own = {f.name.rstrip("_") for f in fields(Sweep)} - {"overrides", "engine_values", "looks", "commands", "left_out"}
     given: Json = {}
     of_engine: dict[str, str] = {}
     overrides = []
@@ -124,7 +127,7 @@ def parse(arguments: Sequence[str]) -> Sweep:
             meant = did_you_mean(argument.lstrip("-"), [f"{name}=" for name in own])
             raise UserError(f"'{argument}' is not key=value{meant} (bot-sweep --help)")
         if (name := key.lstrip("+")) in own:
-            given |= _looks(value) if name == "seeds" and ".." in value else {name: _value(name, value)}
+            given |= _several(name, value) or {name: _value(name, value)}
         elif argument == "format=commands":
             given |= {"commands": True, "plan": True}
         elif name.startswith("engine."):
@@ -148,6 +151,21 @@ def parse(arguments: Sequence[str]) -> Sweep:
     return Sweep(**given, engine_values=dict(engine_values), overrides=tuple(overrides))
 
 
+def _several(name: str, value: str) -> Json:
+    """Return what an argument with two meanings sets, in the one that the type of its field does not have."""
+    if name == "seeds" and ".." in value:
+        return _looks(value)
+    if name == "skip" and value.lower() not in ("true", "false"):
+        return {"left_out": _rows(name, value)}
+    return {}
+
+
+def _rows(key: str, text: str) -> tuple[str, ...]:
+    if not (rows := tuple(split_list(text))):
+        raise UserError(f"{key}={text}: names no row; type their short names or numbers, as {key}=E0,E4-E6")
+    return rows
+
+
 def _check_together(given: Json, overrides: Sequence[str]) -> None:
     """Raise UserError for own settings that do not go together."""
     if "extend" in given:
@@ -167,6 +185,9 @@ def _check_together(given: Json, overrides: Sequence[str]) -> None:
         raise UserError("stop= is for a study that ends by itself: add seeds=3..20, or leave stop= out")
     if "score" in given and ("metric" in given or "target" in given):
         raise UserError("score= and metric= are two ways to compare: type one of them")
+    if "experiment" not in given and ("rows" in given or "left_out" in given):
+        name = "rows" if "rows" in given else "skip"
+        raise UserError(f"{name}= chooses rows of experiment=: leave it out" + " or type skip=true" * (name == "skip"))
     if "experiment" not in given and "scale" in given:
         raise UserError("scale= belongs to experiment=: without one, type preset=cifar_laptop or other settings")
     _check_processes(given)
@@ -216,6 +237,8 @@ def _check_extension(given: Json, overrides: Sequence[str]) -> None:
 
 def _value(key: str, text: str) -> Any:
     """Return the value of one of bot-sweep's own settings."""
+    if key == "rows":
+        return _rows(key, text)
     if key in ("tricks", "fold"):
         return tuple(split_tricks(text))
     if key == "seeds":

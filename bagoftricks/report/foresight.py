@@ -67,7 +67,7 @@ def foresee(
 
 def design_power(design: str | None, arms: Sequence[Arm]) -> Power | None:
     """Return the power of a design's tests where single runs have a standard deviation of 1."""
-    arms = [arm for arm in arms if not arm.needs]
+    arms = [arm for arm in arms if not (arm.needs or arm.quoted)]
     if design in CROSSED:
         factors = len({level for arm in arms for level in arm.on})
         effects = min(len(arms) - 1, factors * (factors + 1) // 2)

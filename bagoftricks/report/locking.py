@@ -90,6 +90,7 @@ def _arm(
         "compare_to": arm.compare_to,
         "published": arm.published,
         "needs": arm.needs,
+        "quoted": arm.quoted or None,
         "on": arm.on,
         "evaluation": arm.evaluation,
         "unfinished": {seed: run_id for seed, run_id in arm.runs.items() if int(seed) not in records},

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from bagoftricks.escape import for_json
 from bagoftricks.report.foresight import Foresight
 from bagoftricks.report.study import tabulate_rows
+from bagoftricks.report.study_results import counted
 from bagoftricks.report.styles import with_notes
 from bagoftricks.report.text_table import Fit
 from bagoftricks.store.json_fields import Json, to_json
@@ -87,7 +88,7 @@ def plan_notes(plan: Plan, at: Mapping[str, RunState], outlook: Outlook) -> list
     if outlook.retry and counts[RunState.FAILED]:
         others[-1:] = []
     about = "" if outlook.time is None else f", about {show_duration(outlook.time.seconds)}"
-    notes = [", ".join([f"{len(at) + len(plan.unnamed)} runs, {len(todo)} to train{about}", *others])]
+    notes = [", ".join([f"{counted(len(at) + len(plan.unnamed), 'run')}, {len(todo)} to train{about}", *others])]
     if todo:
         notes += [_time_line(outlook), *([_disk_line(outlook.disk, len(todo))] if outlook.disk else [])]
     notes += [] if outlook.foresight is None else [str(outlook.foresight)]
@@ -109,7 +110,8 @@ def _time_line(outlook: Outlook) -> str:
 
 def _disk_line(disk: DiskNeed, runs: int) -> str:
     known = f"as those of {disk.like_runs} like runs" if disk.like_runs else "by the sizes of their networks"
-    room = f"about {show_bytes(disk.bytes)} for {runs} runs, {known}; {show_bytes(disk.free)} are free in the store"
+    needed, free = show_bytes(disk.bytes), show_bytes(disk.free)
+    room = f"about {needed} for {counted(runs, 'run')}, {known}; {free} are free in the store"
     return f"disk: {room}" if disk.fits else f"warning: disk: {room}: make room, or name another store="
 
 

@@ -33,6 +33,7 @@ MEASURED_ON_DEVICE = (
     *(TIME, "latency_ms", dawnbench.TRAIN_COST, dawnbench.INFER_COST),
 )
 ALL = Query()
+NOT_OURS = "-"  # in the columns of ours, of a row that is only quoted
 
 
 def study_report(
@@ -77,7 +78,7 @@ def draw_study(
     if style != "markdown":
         notes[:0] = [against] if against else []
         told = {"against"} if against else set()
-        told |= {"n"} if all(row.n == len(results.study.seeds) for row in rows) else set()
+        told |= {"n"} if all(row.n == len(results.study.seeds) for row in rows if not row.quoted) else set()
         cells = [{key: cell for key, cell in row.items() if key not in told} for row in cells]
     parts = [title_line(results.title, style, fit)]
     if line := selection_line(results):
@@ -126,15 +127,17 @@ def shown_row(row: StudyRow, columns: Sequence[Column], results: StudyResults) -
     (first, *others), several = columns, several_devices(results.records)
     by_mean = row.struck and row.comparison is None  # it was chosen by its mean
     cells = {"arm": row.label} | _column_cells(
-        row, first, several, row.missing, struck=by_mean and first.key == results.score.key
+        row, first, several, NOT_OURS if row.quoted else row.missing, struck=by_mean and first.key == results.score.key
     )
     compared = _comparison_cells(row.comparison, row.runs.get("comparison", ()), struck=row.struck)
     of = "" if results.score.key in ("top1", TIME) else f"{results.score.name} "
     cells |= dict(zip((f"{of}difference [95 %]", "verdict", "p (adjusted)"), compared, strict=True))
     cells["selection"] = row.selection
-    cells["n"] = row.absent or str(row.n)
+    cells["n"] = row.absent or (NOT_OURS if row.quoted else str(row.n))
     for column in others:
-        cells |= _column_cells(row, column, several, "", struck=by_mean and column.key == results.score.key)
+        cells |= _column_cells(
+            row, column, several, NOT_OURS if row.quoted else "", struck=by_mean and column.key == results.score.key
+        )
         if column.key == "mce":
             robust = _comparison_cells(row.comparison_mce, row.runs.get("comparison_mce", ()))
             cells |= {"mCE difference [95 %]": robust[0], "mCE verdict": robust[1], "mCE p (adjusted)": robust[2]}
@@ -219,7 +222,7 @@ def latex_study(
         cells.append({**own, "verdict": TracedText(verdict, row.runs.get("comparison", ()))})
     against = against_note(rows)
     told = {"against"} if against else set()
-    alike = {row.n for row in rows}
+    alike = {row.n for row in rows if not row.quoted}
     told |= {"n"} if len(alike) == 1 else set()
     seeds = f"{max(alike)} seeds" if len(alike) == 1 else "n seeds"
     over = (

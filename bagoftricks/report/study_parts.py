@@ -28,6 +28,7 @@ class SavedArm:
     published: dict[str, float] = field(default_factory=dict)  # the paper's values by column
     needs: tuple[str, ...] = ()  # tricks that do not exist yet
     on: tuple[str, ...] = ()  # factorial and fractional designs: labels of the levels that are switched on
+    quoted: bool = False  # published numbers alone
     runs: dict[str, str] = field(default_factory=dict)  # seed -> run id
     evaluation: str | None = None  # on corrupted images, by its name in the records
 
@@ -91,6 +92,7 @@ class StudyRow:
     """The row of one arm: summaries by column, published values and comparisons."""
 
     label: str
+    quoted: bool  # published numbers alone
     n: int
     missing: str
     absent: str  # which runs have no record, in words

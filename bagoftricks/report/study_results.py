@@ -331,8 +331,9 @@ def study_rows(results: StudyResults, columns: Sequence[str]) -> list[StudyRow]:
         rows.append(
             StudyRow(
                 label=arm.label,
+                quoted=arm.quoted,
                 n=len(found),
-                missing=", ".join(f"needs {what}" for what in arm.needs) or ("" if found else results.unrun(arm.label)),
+                missing=_why_missing(results, arm),
                 absent=results.absent(arm.label) if found else "",
                 selection=part_of(results.study, arm.label),
                 struck=arm.label in chosen_labels(results.study),
@@ -346,6 +347,13 @@ def study_rows(results: StudyResults, columns: Sequence[str]) -> list[StudyRow]:
             )
         )
     return rows
+
+
+def _why_missing(results: StudyResults, arm: SavedArm) -> str:
+    """Return why an arm has no record; empty if it has one, or is only quoted."""
+    if arm.quoted or results.records[arm.label]:
+        return ""
+    return ", ".join(f"needs {what}" for what in arm.needs) or results.unrun(arm.label)
 
 
 def scored(record: Record) -> Scores:

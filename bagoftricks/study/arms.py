@@ -20,6 +20,7 @@ class Arm:
     needs: tuple[str, ...] = ()  # tricks of the row that do not exist yet; such an arm cannot run
     on: tuple[str, ...] = ()  # factorial and fractional designs: labels of the levels that are switched on
     seeds: tuple[int, ...] = ()  # its own; none: those of the study
+    quoted: bool = False  # published numbers alone: no run
 
 
 CROSSED = ("factorial", "fractional")  # designs of factors: each is on in some arms and off in the others

@@ -159,6 +159,12 @@ def _by_scale(value: Any, where: str) -> Mapping[str, tuple[str, ...]]:
     return {scale: _overrides(texts, f"{where}.{scale}") for scale, texts in _mapping(value, where).items()}
 
 
+def _flag(value: Any, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise UserError(f"{where}: must be true or false, not {value!r}")
+    return value
+
+
 def _difference(value: Any, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise UserError(f"{where}: must be a number above 0, as 0.5, not {value!r}")
@@ -201,7 +207,8 @@ def _read(cls: type[T], value: Any, where: str) -> T:
 @dataclass(frozen=True, kw_only=True)
 class _Row:
     label: str = _key(_text)
-    tricks: Mapping[str, Values] = _key(_tricks)
+    tricks: Mapping[str, Values] | None = _key(_tricks, None)
+    quoted: bool = _key(_flag, False)
     settings: Mapping[str, tuple[str, ...]] | None = _key(_by_scale, None)
     answers: str | None = _key(_text, None)
     compare: str | None = _key(_text, None)
@@ -245,11 +252,24 @@ def _read_table(path: Path) -> _Table:
         if scale not in table.scales:
             raise UserError(f"{path.name}: targets: there is no scale '{scale}'{did_you_mean(scale, table.scales)}")
     for row in table.rows:
+        _check_quoted(path.name, row)
         for scale in row.settings or {}:
             if scale not in table.scales:
                 meant = did_you_mean(scale, table.scales)
                 raise UserError(f"{path.name}: row '{row.label}': settings: there is no scale '{scale}'{meant}")
     return table
+
+
+def _check_quoted(file: str, row: _Row) -> None:
+    """Raise UserError unless a row has tricks and runs, or is ``quoted`` and has neither."""
+    where = f"{file}: row '{row.label}'"
+    if not row.quoted and row.tricks is None:
+        raise UserError(f"{where}: needs the key 'tricks'; a row of published numbers without a run has quoted: true")
+    if row.quoted and row.answers is None:
+        raise UserError(f"{where}: quoted: needs answers, the row of the reference with its numbers")
+    for name in ("tricks", "settings", "compare"):
+        if row.quoted and getattr(row, name) is not None:
+            raise UserError(f"{where}: quoted: has no run, so leave {name} out")
 
 
 # --- the published values ---
@@ -318,7 +338,9 @@ def _arm(file: str, table: _Table, index: int, scale: str, published: Mapping[st
     if row.answers is not None and row.answers not in published:
         known = f"{did_you_mean(row.answers, published)} ({'; '.join(published)})"
         raise UserError(f"{where}: answers: {table.reference} has no row '{row.answers}'{known}")
-    tricks = {**(table.tricks or {}), **row.tricks}
+    if row.quoted:
+        return Arm(label=row.label, published=published[str(row.answers)].values, quoted=True)
+    tricks = {**(table.tricks or {}), **(row.tricks or {})}
     settings = (row.settings or {}).get(scale, ())
     return Arm(
         label=row.label,
@@ -331,16 +353,19 @@ def _arm(file: str, table: _Table, index: int, scale: str, published: Mapping[st
 
 
 def _compared(where: str, table: _Table, index: int) -> str | None:
-    """Return the label that ``compare`` means; the first row has no previous one."""
+    """Return the label that ``compare`` means; the first row with a run has no previous one."""
     labels = [row.label for row in table.rows]
     compare = table.rows[index].compare or table.compare
     if compare == "none":
         return None
     if compare in ("previous", "first"):
-        return labels[index - 1 if compare == "previous" else 0] if index else None
+        before = [row.label for row in table.rows[:index] if not row.quoted]
+        return before[-1 if compare == "previous" else 0] if before else None
     if compare not in labels:
         meant = did_you_mean(compare, labels)
         raise UserError(f"{where}: compare: there is no row '{compare}'{meant}; or type previous, first or none")
+    if table.rows[labels.index(compare)].quoted:
+        raise UserError(f"{where}: compare: the row '{compare}' is quoted, and has no runs to compare with")
     if compare == labels[index]:
         if table.rows[index].compare is None:  # the table's: every other row is measured from this one
             return None

@@ -102,6 +102,7 @@ class LockedArm:
     compare_to: str | None = None
     published: dict[str, float] = field(default_factory=dict)
     needs: tuple[str, ...] = ()  # what did not exist
+    quoted: bool | None = None  # True: published numbers alone
     on: tuple[str, ...] = ()  # labels of the levels that are switched on, of factors
     evaluation: str | None = None  # on corrupted images, by its name in the records
     data: int | None = None  # index into the data sets of the lock; None without a finished run

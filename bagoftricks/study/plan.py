@@ -124,9 +124,9 @@ class Planner:
         unnamed: list[UnnamedRun] = []
         impossible: dict[str, str] = {}
         lacks: dict[str, list[str]] = {}
-        seeds_of = {arm.label: arm.seeds or tuple(seeds) for arm in arms}
+        seeds_of = {arm.label: arm.seeds or tuple(seeds) for arm in arms if not arm.quoted}
         for arm in arms:
-            if arm.needs:
+            if arm.needs or arm.quoted:
                 continue
             try:
                 named, others, lacking = self._runs(arm, seeds_of[arm.label])

@@ -109,7 +109,7 @@ def _extent(study: ReportedStudy) -> str:
     where = f" on {_named(about)}" if about else ""
     finished = f"{'all' if done == study.wanted else f'{done} of'} {counted(study.wanted, 'run')} finished"
     text = f"{counted(len(arms), 'arm')}, {up_to}{counted(seeds, 'seed')}{where}: {finished}."
-    without = [row.label for row in study.rows if not row.n]
+    without = [row.label for row in study.rows if not (row.n or row.quoted)]
     return f"{text} Without any run: {_named(without)}." if without else text
 
 

@@ -146,6 +146,8 @@ def _arm(study: ReportedStudy, number: int, arm: SavedArm) -> Html:
         values = ", ".join(f"{COLUMNS[k].heading if k in COLUMNS else k} {v:g}" for k, v in arm.published.items())
         facts.append(("published", f"{values} ({source})" if source else values))
     facts += [("needs", what) for what in arm.needs]
+    if arm.quoted:
+        facts[:1] = [("quoted", "published numbers without a run")]
     runs = [_run_of_arm(seed, record) for seed, record in records.items()]
     runs += [for_html(f"seed {run.seed}: {run.state}") for run in study.unfinished if run.label == arm.label]
     facts.append(("runs", joined(runs, "; ") if runs else "none"))

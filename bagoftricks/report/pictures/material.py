@@ -77,6 +77,8 @@ class Material:
 
     def absence(self, arm: SavedArm) -> str:
         """Return why an arm has no comparison."""
+        if arm.quoted:
+            return "quoted, without a run"
         if arm.needs:
             return f"needs {', '.join(arm.needs)}"
         for label in (arm.label, arm.compare_to or ""):
