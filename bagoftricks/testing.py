@@ -1,4 +1,4 @@
-"""Contracts of tricks, networks, data sets, protocols and loggers, for the tests of plug-ins.
+"""Contracts of tricks, networks, data sets, protocols, loggers and engines, for the tests of plug-ins.
 
     from bagoftricks.plugins import load_plugins
     from bagoftricks.testing import check_trick
@@ -12,6 +12,7 @@ Each check raises AssertionError with what is wrong. They take seconds on a CPU.
 
 import io
 import math
+import tempfile
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import fields
@@ -20,7 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bagoftricks.cli.compose import compose_settings
 from bagoftricks.data.sources import find_dataset
+from bagoftricks.engines.base import Limits, make_engine
+from bagoftricks.engines.supervisor import carry_out_study
 from bagoftricks.errors import ConflictError, NoEffectError, TooSmall, UserError
 from bagoftricks.loggers.base import RunFacts, make_logger
 from bagoftricks.models import build_model
@@ -32,7 +36,11 @@ from bagoftricks.registry import Card, all_cards, find_card
 from bagoftricks.rng import Key
 from bagoftricks.robustness.protocols import find_protocol
 from bagoftricks.robustness.scoring import corruption_names
+from bagoftricks.run.reporter import EpochRow
 from bagoftricks.settings import ModelSettings, dataset_settings, network_settings
+from bagoftricks.store.store import RunState, Store
+from bagoftricks.study.arms import Arm
+from bagoftricks.study.plan import PlannedRun, make_plan
 from bagoftricks.training.parameters import check_selectors, initialise, owned_parameters
 from bagoftricks.training.trainer import Trainer, TrainerSetup
 from bagoftricks.tricks.catalogue import card, create, families
@@ -153,6 +161,42 @@ def check_logger(name: str, **values: Any) -> None:
             made.finish(outcome)
         assert given == figures, f"{name}: changes the figures that it gets, which are other loggers' too"
         assert not printed.getvalue(), f"{name}: prints on standard output, which has the result alone"
+
+
+class Witness:
+    """A view that keeps how each run ended."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.ended: dict[str, RunState] = {}
+
+    def started(self, run: PlannedRun) -> None:
+        self.begun.append(run.label)
+
+    def progress(self, run: PlannedRun, steps_done: int, steps: int, row: EpochRow | None) -> None: ...
+
+    def postponed(self, run: PlannedRun, *, elsewhere: bool) -> None: ...
+
+    def finished(self, run: PlannedRun, state: RunState, seconds: float) -> None:
+        self.ended[run.label] = state
+
+
+def check_engine(name: str, **values: Any) -> None:
+    """Check that an engine agrees with its card, carries out three runs once each, and keeps the error of one."""
+    check_card(find_card("engine", name))
+    engine, witness = make_engine(name, values), Witness()
+    with tempfile.TemporaryDirectory() as folder:
+        typed = ["data=digits", "model.depths=[1]", "model.width=4", "epochs=1", "runtime.device=cpu"]
+        arms = [Arm(label=label, settings=(f"lr={label}",)) for label in ("0.05", "1e30", "0.06")]
+        runs = make_plan(arms, [0], [*typed, f"store={folder}"], compose_settings).runs
+        carry_out_study(runs, witness, engine, Limits(time_limit=600.0))
+        store = Store(folder)
+        wanted = {"0.05": RunState.DONE, "1e30": RunState.FAILED, "0.06": RunState.DONE}
+        assert witness.ended == wanted, f"{name}: the runs ended as {witness.ended}"
+        assert sorted(witness.begun) == sorted(wanted), f"{name}: started {witness.begun}"
+        assert all(store.state(run.id) is wanted[run.label] for run in runs), f"{name}: the store has other states"
+        assert "loss" in store.failure(runs[1].id)["error"], f"{name}: the error of a run is lost"
+        assert not list(store.root.glob("*/lease.json")), f"{name}: leaves a lease behind"
 
 
 def check_card(known: Card) -> None:

@@ -1,19 +1,22 @@
 """The examples of plug-ins: each keeps its contract, and each runs through the real commands."""
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
+from bagoftricks.cli.sweep_arguments import parse
 from bagoftricks.errors import DataError, UserError
 from bagoftricks.folders import add_user_folder, forget_user_folders
 from bagoftricks.plugins import forget_plugins, load_plugins
 from bagoftricks.registry import find_card
 from bagoftricks.rng import Key
 from bagoftricks.settings import dataset_settings
-from bagoftricks.testing import check_dataset, check_logger, check_network, check_protocol, check_trick
+from bagoftricks.testing import check_dataset, check_engine, check_logger, check_network, check_protocol, check_trick
 from bagoftricks.tricks.catalogue import create
 from tests.cli.conftest import bot as bot
 
@@ -64,6 +67,21 @@ def test_the_network(bot):
     assert json.loads(done.out)["macs"] == pytest.approx(7.487e9, rel=2e-3)  # the convolutions of torchvision.s vgg11
     small = bot("bot-train", example("vgg11"), "--config-dir", str(EXAMPLES), "model=vgg11", "image_size=16")
     assert "image_size=16: vgg11 needs 32 pixels" in small.err
+
+
+@pytest.mark.slow
+@pytest.mark.serial
+@pytest.mark.parametrize("places", [["0"], ["0", "1"]])
+def test_the_engine(places):
+    check_engine("command", prefix="nice -n {slot}", places=places)
+
+
+def test_an_engine_of_ones_own_has_its_help_and_its_errors(bot):
+    assert "engine.places=[0]" in bot("bot-sweep", example("command_engine"), "--help", "command").out
+    study = ("design=stack", "tricks=[mixup]", "engine=command", "engine.place=x", *TINY)
+    wrong = bot("bot-sweep", example("command_engine"), *study)
+    assert "engine.place: is no setting of engine=command; did you mean 'places'?" in wrong.err
+    assert wrong.status == 2
 
 
 @pytest.fixture
@@ -129,3 +147,20 @@ def test_the_experiment(bot):
 
 def test_the_class_of_a_plugin_is_imported_when_it_is_used_alone():
     assert find_card("network", "vgg11").load().__module__.startswith("bagoftricks_plugin_vgg11")
+
+
+@pytest.mark.parametrize("file", ["kubernetes.yaml", "skypilot.yaml"])
+def test_the_command_of_a_cluster_file_is_a_sweep(file):
+    found = yaml.safe_load((EXAMPLES / "cluster" / file).read_text(encoding="utf-8"))
+    if file == "kubernetes.yaml":
+        (container,) = found["spec"]["template"]["spec"]["containers"]
+        words = [*container["command"], *container["args"]]
+    else:
+        words = shlex.split(found["run"])
+    assert words[0] == "bot-sweep"
+    assert parse(words[1:]).worker
+
+
+def test_the_manifest_is_one_of_kubernetes():
+    validate = pytest.importorskip("kubernetes_validate")
+    validate.validate(yaml.safe_load((EXAMPLES / "cluster/kubernetes.yaml").read_text()), "1.31", strict=True)
