@@ -45,7 +45,7 @@ def run(sweep: Sweep, arguments: Sequence[str]) -> int:
     from bagoftricks.report.study import study_report
 
     runs = train_study(study)
-    if sweep.worker and left_to_others(runs, study):
+    if (sweep.worker and left_to_others(runs, study)) or (sweep.detached and show_queue(runs, study)):
         return DONE
     show_result(study_report(study.store, study.name, study.base.format, fit=terminal_fit()))
     return how_it_ended(runs, study.store)
@@ -279,8 +279,25 @@ def start_runs(runs: "Sequence[PlannedRun]", view: "View", sweep: Sweep) -> None
     from bagoftricks.engines.base import Limits, make_engine
     from bagoftricks.engines.supervisor import carry_out_study
 
-    limits = Limits(sweep.slots, sweep.time_limit)
-    carry_out_study(runs, view, make_engine(sweep.engine, sweep.engine_values), limits, worker=not alone)
+    limits, engine = Limits(sweep.slots, sweep.time_limit), make_engine(sweep.engine, sweep.engine_values)
+    try:
+        carry_out_study(runs, view, engine, limits, worker=not alone)
+    except KeyboardInterrupt as error:
+        if not (left := engine.left()):
+            raise
+        raise KeyboardInterrupt(f"interrupted; {left}") from error
+    if engine.detached and (left := engine.left()):
+        say("bot-sweep", f"{left}; the same command shows their state")
+
+
+def show_queue(runs: "Sequence[PlannedRun]", study: SweptStudy) -> bool:
+    """Print every run with its state if jobs that outlive this command carry some of them out, else return False."""
+    from bagoftricks.cli.sweep_plan import queue_states, show_plan
+
+    if not queue_states(runs, study.sweep):
+        return False
+    show_plan(planned(study, study.arms), study)
+    return True
 
 
 def left_to_others(runs: "Sequence[PlannedRun]", study: SweptStudy) -> bool:

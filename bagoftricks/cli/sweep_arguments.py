@@ -110,6 +110,11 @@ class Sweep:
         return Size(self.max_tricks, self.runs, self.resolution, self.max_arms, self.fold)
 
     @property
+    def detached(self) -> bool:
+        """True if the command ends once all is submitted."""
+        return self.engine_values.get("wait") is False
+
+    @property
     def at_once(self) -> int:
         """Runs at a time, as far as it is known before they start."""
         return max(1, self.slots or 1)
@@ -148,6 +153,9 @@ def parse(arguments: Sequence[str]) -> Sweep:
         given["from_"] = given.pop("from")
     _check_together(given, overrides)
     engine_values = typed_engine_values(given.get("engine", "local"), of_engine)
+    if engine_values.get("wait") is False and ("looks" in given or given.get("design") in SELECTING):
+        what = "seeds=A..B" if "looks" in given else f"design={given['design']}"
+        raise UserError(f"engine.wait=false: {what} decides from results what comes next: leave engine.wait=false out")
     return Sweep(**given, engine_values=dict(engine_values), overrides=tuple(overrides))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bagoftricks.cli.layout import terminal_fit
 from bagoftricks.cli.streams import say, show_result
+from bagoftricks.engines.base import make_engine
 from bagoftricks.errors import UserError
 from bagoftricks.report.dawnbench import NO_MEASURE
 from bagoftricks.report.foresight import foresee
@@ -19,16 +20,25 @@ from bagoftricks.study.look_history import former_looks
 from bagoftricks.study.plan import runs_to_train, save_study, states
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from bagoftricks.cli.sweep_arguments import Sweep
     from bagoftricks.cli.swept_study import SweptStudy
-    from bagoftricks.study.plan import Plan
+    from bagoftricks.store.store import RunState
+    from bagoftricks.study.plan import Plan, PlannedRun
 
 
 def show_plan(plan: "Plan", study: "SweptStudy") -> None:
     """Print every run with its state, and what the missing ones will take and show."""
     sweep, store = study.sweep, study.store
-    show_result(plan_table(plan, store, outlook(plan, study), study.base.format, terminal_fit()))
+    at = {**states(plan, store), **queue_states(plan.runs, sweep)}
+    show_result(plan_table(plan, at, outlook(plan, study), study.base.format, terminal_fit()))
     say_what_follows(plan, sweep)
+
+
+def queue_states(runs: "Sequence[PlannedRun]", sweep: "Sweep") -> "Mapping[str, RunState]":
+    """Return by id whether a run is queued or running, if a job of the engine carries it out."""
+    return make_engine(sweep.engine, sweep.engine_values).states(runs)
 
 
 def show_commands(plan: "Plan", study: "SweptStudy") -> None:

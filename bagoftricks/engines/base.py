@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ELSEWHERE = 3  # exit status of a job that found its run taken
 LOST = 4  # exit status of a job one of whose ranks was killed
 INTERRUPTED = 75  # exit status of a job whose run was stopped and is saved
+ATTEMPTS = 3  # of a run whose job ends again and again at the same place
 
 
 @runtime_checkable
@@ -56,6 +57,7 @@ class Ended:
     seconds: float = 0.0
     how: str = ""  # it ended, if more is known than the status
     at: str = ""  # the run was then, as "after step 3 of 9"
+    log: str = ""  # of its job; empty: the run's own
     final: bool = False  # the run is not to be started again, as over its time limit
 
     @property
@@ -77,6 +79,19 @@ class Engine:
         """Return those of the runs that jobs of an earlier command carry out, or will; they are reported as if new."""
         return []
 
+    def states(self, runs: "Sequence[PlannedRun]") -> "Mapping[str, RunState]":
+        """Return by id whether a run is queued or running, if a job carries it out; needs no ``open``."""
+        return {}
+
+    def earlier_attempts(self, run: "PlannedRun") -> list[int]:
+        """Return the last checkpoint of a run whenever a job for it was lost in an earlier command."""
+        return []
+
+    @property
+    def attempts(self) -> int:
+        """Return the number of jobs in a row that a run may lose without getting further."""
+        return ATTEMPTS
+
     def room(self) -> int:
         """Return the number of runs that can be submitted now."""
         raise NotImplementedError
@@ -93,6 +108,17 @@ class Engine:
     def poll(self) -> list[Ended]:
         """Return the jobs that have ended; wait a fifth of a second for one. Pass progress on to the view."""
         raise NotImplementedError
+
+    def waiting(self) -> int:
+        """Return the number of runs that are queued and have not begun."""
+        return 0
+
+    def left(self) -> str:
+        """Return what goes on after the command, with what ends it; empty if nothing does."""
+        return ""
+
+    def give_up(self) -> None:
+        """Cancel what is queued: the study stops."""
 
     def close(self) -> None:
         """Stop the jobs that are left, and let their runs save; free what ``open`` took."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from zlib import crc32
 
-from bagoftricks.engines.base import ELSEWHERE, INTERRUPTED, Ended, Engine, Limits, View
+from bagoftricks.engines.base import ATTEMPTS, ELSEWHERE, INTERRUPTED, Ended, Engine, Limits, View
 from bagoftricks.engines.job import last_lines, log_path
 from bagoftricks.errors import TrainingFailed
 from bagoftricks.run.deaths import death_by
@@ -17,7 +17,6 @@ from bagoftricks.store.checkpoints import remove_leftovers
 from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.plan import PlannedRun, state_of
 
-ATTEMPTS = 3  # of a run whose job ends again and again at the same place
 ALIKE = 3  # failures of one kind within seconds that stop a study of which no run has succeeded
 QUICK_SECONDS = 10.0
 
@@ -43,7 +42,7 @@ class Supervisor:
         self.todo: list[PlannedRun] = []
         self.active: set[str] = set()
         self.elsewhere: list[PlannedRun] = []
-        self.attempts: dict[str, list[float]] = {}  # the step of the last checkpoint whenever a run's job was lost
+        self.attempts: dict[str, list[int]] = {}  # the step of the last checkpoint whenever a run's job was lost
         self.failures = QuickFailures()
 
     def carry_out(self, runs: Sequence[PlannedRun], limits: Limits) -> None:
@@ -72,7 +71,7 @@ class Supervisor:
             if state is RunState.RUNNING:
                 self.elsewhere.append(run)
                 self.view.postponed(run, elsewhere=True)
-            elif state is RunState.DONE:
+            elif state in (RunState.DONE, RunState.FAILED):
                 self.view.finished(run, state, 0.0)
             else:
                 chosen.append(run)
@@ -105,15 +104,27 @@ class Supervisor:
             state, error = settle(ended)
             self.view.finished(run, state, ended.seconds)
             self.failures.note(run, state, ended.seconds, error)
-            if why := self.failures.reason(len(self.todo)):
+            if why := self.failures.reason(len(self.todo) + self.engine.waiting()):
+                self.engine.give_up()
                 raise TrainingFailed(why)
 
     def got_further(self, run: PlannedRun) -> bool:
         """Return True if the run reached a later checkpoint than when its last jobs were lost."""
-        steps = steps_in(Store(run.settings.store).folder(run.id) / CHECKPOINTS)
-        times = self.attempts.setdefault(run.id, [])
-        times.append(max([0, *steps]))
-        return len(times) < ATTEMPTS or times[-1] > times[-ATTEMPTS]
+        if run.id not in self.attempts:
+            self.attempts[run.id] = self.engine.earlier_attempts(run)
+        times = self.attempts[run.id]
+        times.append(reached_step(run))
+        return not is_stuck(times, self.engine.attempts)
+
+
+def reached_step(run: PlannedRun) -> int:
+    """Return the step of the last checkpoint of a run, 0 without one."""
+    return max([0, *steps_in(Store(run.settings.store).folder(run.id) / CHECKPOINTS)])
+
+
+def is_stuck(steps: Sequence[int], attempts: int = ATTEMPTS) -> bool:
+    """Return True if the last ``attempts`` jobs of a run were lost without getting further, by its steps at each."""
+    return len(steps) >= attempts and steps[-1] <= steps[-attempts]
 
 
 @dataclass
@@ -161,7 +172,7 @@ def settle(ended: Ended) -> tuple[RunState, str]:
     if state not in (RunState.DONE, RunState.FAILED, RunState.INTERRUPTED) and not said:
         how = ended.how or (death_by(-status) if status < 0 else f"ended with exit status {status}")
         what = f"its process {how}" + (f", {ended.at}" if ended.at else "")
-        store.mark_failed(run.id, what, last_lines(log_path(store, run.id)))
+        store.mark_failed(run.id, what, ended.log or last_lines(log_path(store, run.id)))
         state = RunState.FAILED
     return state, store.failure(run.id)["error"] if state is RunState.FAILED else ""
 

@@ -11,15 +11,16 @@ from bagoftricks.report.study_results import counted
 from bagoftricks.report.styles import with_notes
 from bagoftricks.report.text_table import Fit
 from bagoftricks.store.json_fields import Json, to_json
-from bagoftricks.store.store import RunState, Store
+from bagoftricks.store.store import RunState
 from bagoftricks.study.disk import DiskNeed
 from bagoftricks.study.estimate import Estimate
-from bagoftricks.study.plan import Plan, PlannedRun, UnnamedRun, runs_to_train, states
+from bagoftricks.study.plan import Plan, PlannedRun, UnnamedRun, runs_to_train
 
 GIB = 2**30
 MOST_ARMS_NAMED = 3  # arms that a line names
 WAYS = {  # states in the words of a count
     RunState.DONE: "done",
+    RunState.QUEUED: "queued",
     RunState.RUNNING: "running elsewhere",
     RunState.FAILED: "failed (retry=failed trains them again)",
 }
@@ -56,9 +57,8 @@ class Outlook:
         return self.time.device_seconds / 3600 * self.price_per_hour
 
 
-def plan_table(plan: Plan, store: Store, outlook: Outlook, style: str, fit: Fit | None = None) -> str:
+def plan_table(plan: Plan, at: Mapping[str, RunState], outlook: Outlook, style: str, fit: Fit | None = None) -> str:
     """Return every run with its state, and what the missing ones will take and show."""
-    at = states(plan, store)
     todo, rows = runs_to_train(plan, at, retry=outlook.retry), plan_rows(plan, at)
     if style == "json":
         return for_json({"runs": to_json(rows), "missing": len(todo), **outlook_values(plan, at, outlook)})

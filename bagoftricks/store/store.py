@@ -56,6 +56,7 @@ class RunState(Enum):
     """State of a run."""
 
     MISSING = "missing"
+    QUEUED = "queued"  # only an engine can tell
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"

@@ -305,7 +305,7 @@ def state_of(run: PlannedRun, store: Store) -> RunState:
 
 def runs_to_train(plan: Plan, at: Mapping[str, RunState], *, retry: bool = False) -> list[PlannedRun | UnnamedRun]:
     """Return the runs that a sweep would train, each once; with ``retry``, the failed ones as well."""
-    others = {RunState.DONE, RunState.RUNNING, *([] if retry else [RunState.FAILED])}
+    others = {RunState.DONE, RunState.QUEUED, RunState.RUNNING, *([] if retry else [RunState.FAILED])}
     first = {run.id: run for run in reversed(plan.runs)}  # two arms may be the same run
     named = [run for run in first.values() if at[run.id] not in others][::-1]
     return [*named, *plan.unnamed]

@@ -44,7 +44,7 @@ def study_values(tmp_path):
 def keys_of_today(tmp_path):
     (run,) = json.loads(render(whole_rows(), (), "json"))
     study = study_values(tmp_path)
-    plan = json.loads(plan_table(Plan((), (), (), {}, {}), Store(tmp_path), Outlook(), "json"))
+    plan = json.loads(plan_table(Plan((), (), (), {}, {}), {}, Outlook(), "json"))
     cost = NetworkCost(**{field.name: 1 for field in fields(NetworkCost)})
     bench = CostRow(label="n", image_size=8, cost=cost, published={"params": 1.0}, note="n").values()
     made = {"model": "m", "data": "d", "weights": "last", "scores": SCORES, "id": "i", "label": "l"}
