@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -197,6 +197,8 @@ def planned(study: SweptStudy, arms: "Sequence[Arm]") -> "Plan":
         )
     if plan.impossible and not (sweep.skip or sweep.design == "greedy"):
         raise UserError(f"{len(plan.impossible)} of {len(arms)} arms cannot run (above); skip=true runs the others")
+    if sweep.design in SELECTING and any(run.waits_for for run in plan.unnamed):
+        raise UserError(f"design={sweep.design}: a teacher is no row of it, for its arms come and go: type run:ID")
     if not (plan.runs or plan.unnamed):
         raise UserError("no arm of this study can run (above)")
     if study.lock is not None:
@@ -210,13 +212,38 @@ def planned(study: SweptStudy, arms: "Sequence[Arm]") -> "Plan":
 def train_study(study: SweptStudy) -> "list[PlannedRun]":
     """Train what is missing of a study, of one that selects round by round; return its runs, each once."""
     if study.sweep.design not in SELECTING:
-        return train_missing(planned(study, study.arms), study)
+        plan = planned(study, study.arms)
+        if not any(run.waits_for for run in plan.unnamed):
+            return train_missing(plan, study)
+        from bagoftricks.cli.sweep_stages import train_in_stages
+
+        alone = bool(study.sweep.looks)
+        return train_in_stages(plan, partial(planned, study, study.arms), stage_of(study), study.store, alone=alone)
     from bagoftricks.cli.sweep_selection import train_selected
 
     def train(plan: "Plan", facts: Json) -> "list[PlannedRun]":
         return train_missing(plan, replace(study, about={**study.about, **facts}))
 
     return train_selected(study.sweep, study.store, study.name, partial(planned, study), train)
+
+
+def stage_of(study: SweptStudy) -> "Callable[[Plan], list[PlannedRun]]":
+    """Return what trains one stage of a study after the other: look by look once no run waits for its teacher.
+
+    Failed runs are tried again in the first stage alone.
+    """
+    from bagoftricks.study.look_history import Looks
+
+    left = study
+
+    def train(plan: "Plan") -> "list[PlannedRun]":
+        nonlocal left
+        now, left = left, replace(left, sweep=replace(left.sweep, retry="none"))
+        if study.sweep.looks and len(plan.seeds) == 1:
+            return train_planned(now, plan, Looks())
+        return train_missing(plan, now)
+
+    return train
 
 
 def train_missing(plan: "Plan", study: SweptStudy) -> "list[PlannedRun]":

@@ -11,13 +11,13 @@ from bagoftricks.engines.base import make_engine
 from bagoftricks.errors import UserError
 from bagoftricks.report.dawnbench import NO_MEASURE
 from bagoftricks.report.foresight import foresee
-from bagoftricks.report.plan import Outlook, lacking_lines, plan_table
+from bagoftricks.report.plan import Outlook, lacking_lines, plan_table, waiting_lines
 from bagoftricks.report.score import score_of
 from bagoftricks.study.arms import SELECTING
 from bagoftricks.study.disk import disk_need
 from bagoftricks.study.estimate import estimate, like_records
 from bagoftricks.study.look_history import former_looks
-from bagoftricks.study.plan import runs_to_train, save_study, states
+from bagoftricks.study.plan import PlannedRun, runs_to_train, save_study, states
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,16 +45,17 @@ def show_commands(plan: "Plan", study: "SweptStudy") -> None:
     """Print a shell command for each missing run, on a line of its own, and save the study for its table."""
     sweep, store = study.sweep, study.store
     todo = runs_to_train(plan, states(plan, store), retry=sweep.retry == "failed")
-    lines = [f"cd {shlex.quote(os.getcwd())} && {run.command}" for run in todo]
+    ready = [run for run in todo if isinstance(run, PlannedRun) or not run.waits_for]
+    lines = [f"cd {shlex.quote(os.getcwd())} && {run.command}" for run in ready]
     if broken := next((line for line in lines if "\n" in line), None):
         raise UserError(f"format=commands: a command has a line break in it, {broken!r}: a line must hold a run")
-    if plan.unnamed:
-        count = len(plan.unnamed)
+    if unknown := [run for run in plan.unnamed if not run.waits_for]:
+        count = len(unknown)
         say("bot-sweep", f"{count} runs have no id here: bot-table has them after bot-sweep, once they are finished")
     else:
         _save(plan, study)
-        say("bot-sweep", f"{len(todo)} of {len(plan.runs)} runs are missing; then: bot-table study={study.name}")
-    for line in lacking_lines(plan):
+        say("bot-sweep", f"{len(todo)} of {len(plan.every_run)} runs are missing; then: bot-table study={study.name}")
+    for line in [f"{line}; then type this again" for line in waiting_lines(plan)] + lacking_lines(plan):
         say("bot-sweep", line)
     say_what_follows(plan, sweep)
     if lines:

@@ -69,8 +69,9 @@ def plan_table(plan: Plan, at: Mapping[str, RunState], outlook: Outlook, style: 
 def outlook_values(plan: Plan, at: Mapping[str, RunState], outlook: Outlook) -> Json:
     """Return what a plan will take and show, for JSON: null where it is not known."""
     time = outlook.time
+    unnamed = Counter("waiting" if run.waits_for else "unknown" for run in plan.unnamed)
     return {
-        "states": Counter(state.value for state in at.values()) + Counter(unknown=len(plan.unnamed)),
+        "states": Counter(state.value for state in at.values()) + unnamed,
         "seconds": None if time is None else time.seconds,
         "device_seconds": None if time is None else time.device_seconds,
         "cost": outlook.cost,
@@ -92,10 +93,17 @@ def plan_notes(plan: Plan, at: Mapping[str, RunState], outlook: Outlook) -> list
     if todo:
         notes += [_time_line(outlook), *([_disk_line(outlook.disk, len(todo))] if outlook.disk else [])]
     notes += [] if outlook.foresight is None else [str(outlook.foresight)]
-    if plan.unnamed:
-        whose = "; ".join(f"{n} for {why}" for why, n in Counter(run.why for run in plan.unnamed).items())
+    if unknown := Counter(run.why for run in plan.unnamed if not run.waits_for):
+        whose = "; ".join(f"{n} for {why}" for why, n in unknown.items())
         notes.append(f"runs whose id and state are unknown here: {whose}")
-    return [*notes, *lacking_lines(plan)]
+    return [*notes, *waiting_lines(plan), *lacking_lines(plan)]
+
+
+def waiting_lines(plan: Plan) -> list[str]:
+    """Return a line on the runs that wait for the weights of another row, if there are any."""
+    waiting = [run.waits_for for run in plan.unnamed if run.waits_for]
+    teachers = ", ".join(repr(label) for label in dict.fromkeys(waiting))
+    return [f"runs that wait for the weights of {teachers}, trained first: {len(waiting)}"] if waiting else []
 
 
 def _time_line(outlook: Outlook) -> str:
@@ -144,9 +152,9 @@ def plan_rows(plan: Plan, at: Mapping[str, RunState]) -> list[PlanRow]:
 def _row(run: PlannedRun | UnnamedRun, at: Mapping[str, RunState]) -> PlanRow:
     tricks = ", ".join(run.settings.tricks) or "none"
     if isinstance(run, UnnamedRun):
-        return PlanRow(run.label, f"unknown: {run.why}", run.seed, None, tricks, run.command)
-    state = at[run.id]
-    shown = "running elsewhere" if state is RunState.RUNNING else state.value
+        state = f"waits for {run.waits_for}" if run.waits_for else f"unknown: {run.why}"
+        return PlanRow(run.label, state, run.seed, None, tricks, run.command)
+    shown = "running elsewhere" if at[run.id] is RunState.RUNNING else at[run.id].value
     return PlanRow(run.label, shown, run.seed, run.id, tricks, run.command)
 
 

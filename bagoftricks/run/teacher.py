@@ -89,6 +89,8 @@ def find_teacher(source: str, store: Store, num_classes: int, class_names: Seque
     """Return the teacher of ``source``, after a check of its weights against its network and the student's classes."""
     kind, _, rest = source.partition(":")
     require_named(source)
+    if kind == "row":
+        raise _error(source, f"names a row of a study, and only bot-sweep has rows; type {FORMS}")
     if not rest or kind not in ("run", "file", "torchvision", "timm"):
         raise _error(source, f"names no teacher; type {FORMS}")
     if kind in ("torchvision", "timm"):

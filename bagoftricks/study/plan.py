@@ -4,6 +4,7 @@ import json
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from bagoftricks.store.secrets import hide
 from bagoftricks.store.store import STUDIES, STUDY_BYTES, RunState, Store
 from bagoftricks.study.arms import Arm, Tricks
 from bagoftricks.study.factors import typed_value
+from bagoftricks.study.stages import TEACHER, RowTeacher, row_teacher, taught_by_row, teachers_first
 from bagoftricks.tricks.catalogue import families, family_of, hyper_parameter
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ class UnnamedRun:
     command: str
     why: str  # "data", "a package", ...
     weights: int = field(default=0, compare=False)
+    waits_for: str = ""  # label of the arm whose first run is its teacher, if it only waits for that
 
 
 @dataclass(frozen=True)
@@ -120,44 +123,81 @@ class Planner:
         for name, key, value in self.parameters:
             if name not in self.base.tricks and all(name not in arm.tricks for arm in arms):
                 raise UserError(f"tricks.{name}.{key}={typed_text(value)}: no arm has the trick '{name}'; leave it out")
-        runs: list[PlannedRun] = []
-        unnamed: list[UnnamedRun] = []
+        runs: dict[str, list[PlannedRun]] = {arm.label: [] for arm in arms}
+        unnamed: dict[str, list[UnnamedRun]] = {arm.label: [] for arm in arms}
         impossible: dict[str, str] = {}
         lacks: dict[str, list[str]] = {}
+        of_label, teachers = {arm.label: arm for arm in arms}, self._row_teachers(arms)
         seeds_of = {arm.label: arm.seeds or tuple(seeds) for arm in arms if not arm.quoted}
-        for arm in arms:
+        for arm in map(of_label.__getitem__, teachers_first([*of_label], teachers)):
             if arm.needs or arm.quoted:
                 continue
             try:
-                named, others, lacking = self._runs(arm, seeds_of[arm.label])
+                teacher = self._taught(teachers.get(arm.label), runs, unnamed)
+                named, others, lacking = self._runs(arm, seeds_of[arm.label], teacher)
                 if named:
-                    require_another_run(named[0].id, runs)
+                    require_another_run(named[0].id, chain.from_iterable(runs.values()))
             except UserError as error:
                 impossible[arm.label] = str(error)
                 continue
-            runs += named
-            unnamed += others
+            runs[arm.label], unnamed[arm.label] = named, others
             lacks |= {arm.label: lacking} if lacking else {}
         needs = {arm.label: ", ".join(arm.needs) for arm in arms if arm.needs}
         every = {seed for own in seeds_of.values() for seed in own}
-        return Plan(tuple(arms), _in_order(every, seeds), tuple(runs), impossible, needs, tuple(unnamed), lacks)
+        found = tuple(chain.from_iterable(runs.values())), impossible, needs
+        return Plan(tuple(arms), _in_order(every, seeds), *found, tuple(chain.from_iterable(unnamed.values())), lacks)
 
-    def _runs(self, arm: Arm, seeds: Sequence[int]) -> tuple[list[PlannedRun], list[UnnamedRun], list[str]]:
+    def _row_teachers(self, arms: Sequence[Arm]) -> dict[str, RowTeacher]:
+        """Return the teachers that are rows, by the labels of their students."""
+        found, labels = {}, [arm.label for arm in arms]
+        for arm in arms:
+            named = taught_by_row(self._tricks_of(arm)) if not (arm.needs or arm.quoted) else None
+            if named is not None:
+                found[arm.label] = row_teacher(*named, labels)
+        return found
+
+    def _taught(
+        self,
+        teacher: RowTeacher | None,
+        runs: Mapping[str, Sequence[PlannedRun]],
+        unnamed: Mapping[str, Sequence[UnnamedRun]],
+    ) -> RowTeacher | None:
+        """Return a teacher that is a row, with the source of its run if that is finished."""
+        if teacher is None:
+            return None
+        if not (runs[teacher.label] or unnamed[teacher.label]):
+            raise UserError(f"its teacher is '{teacher.label}', which has no run")
+        first = next(iter(runs[teacher.label]), None)
+        if first is None or Store(self.base.store).state(first.id) is not RunState.DONE:
+            return teacher
+        return replace(teacher, source=f"run:{first.id}{teacher.weights}")
+
+    def _runs(
+        self, arm: Arm, seeds: Sequence[int], teacher: RowTeacher | None = None
+    ) -> tuple[list[PlannedRun], list[UnnamedRun], list[str]]:
         """Return the runs of an arm, with or without ids, and what this machine lacks for them."""
         composed, typed = self._composed(arm)
+        if teacher is not None and teacher.source:
+            composed, typed = with_teacher(composed, typed, teacher)
         commands = {seed: bot_train([*typed, f"seed={seed}"]) for seed in seeds}
         lacking: list[str] = []
         weights = 0
         try:
             checked = self._check(composed, None if self.here else lacking)
             weights = kept_weights(checked)
+            if taught_by_row(composed.tricks):
+                raise NotHere("", "its teacher")
             of_arm = self._prepare(checked, None if self.here else lacking)
         except (NotHere, DataError) as error:
-            if self.here:
+            if self.here and not (teacher and not teacher.source and not str(error)):
                 raise
             why = error.what if isinstance(error, NotHere) else "data"
-            unnamed = [UnnamedRun(arm.label, s, replace(composed, seed=s), commands[s], why, weights) for s in seeds]
-            return [], unnamed, [*dict.fromkeys([*lacking, str(error)])]
+            waits = teacher.label if teacher is not None and not teacher.source else ""
+            about = why, weights, waits
+            unnamed = [
+                UnnamedRun(arm.label, seed, replace(composed, seed=seed), commands[seed], *about) for seed in seeds
+            ]
+            return [], unnamed, [*dict.fromkeys([*lacking, *filter(None, [str(error)])])]
         evaluation = of_arm.evaluation.name if of_arm.evaluation else None
         runs = []
         for seed in seeds:
@@ -186,10 +226,14 @@ class Planner:
             raise found
         return found
 
+    def _tricks_of(self, arm: Arm) -> dict[str, dict[str, object]]:
+        """Return the tricks of an arm with the hyper-parameters that were typed for them."""
+        return with_parameters(arm.tricks, self.base, [*self.parameters, *split_parameters(arm.settings)[1]])
+
     def _composed(self, arm: Arm) -> tuple[Settings, list[str]]:
         """Return the settings of an arm and its overrides; composed again if it changes more than tricks."""
-        settings_only, own = split_parameters(arm.settings)
-        tricks = with_parameters(arm.tricks, self.base, [*self.parameters, *own])
+        settings_only, _ = split_parameters(arm.settings)
+        tricks = self._tricks_of(arm)
         typed = latest([*self.plain, *trick_overrides(tricks, self.base), *settings_only])
         return self.compose(typed) if settings_only else with_tricks(self.base, tricks), typed
 
@@ -210,7 +254,7 @@ def make_plan(arms: Sequence[Arm], seeds: Sequence[int], overrides: Sequence[str
     return Planner(overrides, compose).plan(arms, seeds)
 
 
-def require_another_run(run_id: str, runs: Sequence[PlannedRun]) -> None:
+def require_another_run(run_id: str, runs: Iterable[PlannedRun]) -> None:
     """Raise UserError if an arm is one of ``runs``: two rows with one result say that a change does nothing."""
     if same := next((run for run in runs if run.id == run_id), None):
         raise UserError(f"it is the run of '{same.label}' in every setting: change one of the two, or leave one out")
@@ -265,6 +309,17 @@ def with_tricks(base: Settings, tricks: Tricks) -> Settings:
     for name, params in tricks.items():
         merged[name] = {**merged.get(name, {}), **params}
     return replace(base, tricks=merged)
+
+
+def with_teacher(composed: Settings, typed: Sequence[str], teacher: RowTeacher) -> tuple[Settings, list[str]]:
+    """Return the settings of an arm, and its overrides, with the run of the row that teaches it."""
+    tricks = {
+        name: {**params, TEACHER: teacher.source} if params.get(TEACHER) == teacher.typed else params
+        for name, params in composed.tricks.items()
+    }
+    end, new = (f".{TEACHER}={typed_text(source)}" for source in (teacher.typed, teacher.source))
+    words = [word.removesuffix(end) + new if word.endswith(end) else word for word in typed]
+    return replace(composed, tricks=tricks), words
 
 
 def trick_overrides(tricks: Tricks, base: Settings) -> list[str]:

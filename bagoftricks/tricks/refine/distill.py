@@ -24,7 +24,7 @@ class Distill:
     """
 
     teacher: str = ""
-    """teacher: run:ID or run:ID@WEIGHTS of the store, file:PATH, torchvision:NAME:PATH or timm:NAME:PATH"""
+    """teacher: run:ID or run:ID@WEIGHTS of the store, row:NAME, file:PATH, torchvision:NAME:PATH or timm:NAME:PATH"""
     temperature: float = 20.0
     """temperature T of both softmaxes, above 0"""
     mode: Literal["online", "offline"] = "online"
