@@ -27,6 +27,7 @@ CREDENTIALS = {
 }
 ENDPOINT = {"s3": " (AWS_ENDPOINT_URL names another)"}
 METADATA = ("169.254.169.254", "metadata", "Account must be specified", "CredentialsNotFound")
+NO_BUCKET = ("NoSuchBucket", "bucket does not exist", "ContainerNotFound")
 TAKEN = (exceptions.AlreadyExistsError, exceptions.PreconditionError)
 
 
@@ -72,7 +73,7 @@ class CloudObjects:
         return self._put(key, data, "create")
 
     def replace(self, key: str, data: bytes, version: Version) -> Version | None:
-        mode = {"e_tag": version.tag} | ({} if version.generation is None else {"version": version.generation})
+        mode = {"e_tag": f'"{version.tag}"'} | ({} if version.generation is None else {"version": version.generation})
         return self._put(key, data, mode)
 
     def _put(self, key: str, data: bytes, mode: Any) -> Version | None:
@@ -96,13 +97,11 @@ class CloudObjects:
     def list(self, folder: str = "") -> list[ListedObject]:
         with self._explained():
             metas = obstore.list(self.small, folder or None).collect()
-            found = [
-                ListedObject(m["path"], m["e_tag"] or "", m["size"], m["last_modified"].timestamp()) for m in metas
-            ]
+            found = [ListedObject(m["path"], _tag(m), m["size"], m["last_modified"].timestamp()) for m in metas]
             return sorted(found, key=lambda listed: listed.key)
 
     def _version(self, meta: Any) -> Version:
-        return Version(meta["e_tag"] or "", meta["version"] if self.scheme == "gs" else None)
+        return Version(_tag(meta), meta["version"] if self.scheme == "gs" else None)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -115,8 +114,13 @@ class CloudObjects:
 
 def require_bucket(error: FileNotFoundError) -> None:
     """Raise the error if it is of the bucket, and not of one object."""
-    if "NoSuchBucket" in str(error):
+    if any(word in str(error) for word in NO_BUCKET):
         raise error
+
+
+def _tag(meta: Any) -> str:
+    """Return an entity tag without its quotes, which Azure leaves out in listings."""
+    return (meta["e_tag"] or "").strip('"')
 
 
 def _client(url: str, seconds: int) -> Any:
@@ -131,7 +135,7 @@ def _why(scheme: str, text: str) -> str:
     """Return the cause of an error and what to type, from the text that obstore gives."""
     if any(word in text for word in METADATA):
         return f"no credentials were found: set {CREDENTIALS[scheme]}"
-    if "NoSuchBucket" in text or "bucket does not exist" in text or "ContainerNotFound" in text:
+    if any(word in text for word in NO_BUCKET):
         return "there is no such bucket: make it, or correct its name"
     if "401 Unauthorized" in text or "InvalidAccessKeyId" in text or "SignatureDoesNotMatch" in text:
         return f"the server does not accept the credentials: check {CREDENTIALS[scheme]}"
