@@ -353,7 +353,7 @@ class Settings:
     num_classes: Optional[int] = None
     """outputs of the network; default: the data's classes"""
     store: str = "results/runs"
-    """folder of the records, one subfolder per run"""
+    """folder of the records, one subfolder per run; or s3://, gs:// or az://BUCKET/FOLDER"""
     format: str = "text"
     """text, markdown, csv, latex, html or json (alone on standard output)"""
     metric: str = "top1"

@@ -11,7 +11,6 @@ import pytest
 from bagoftricks import folders
 from bagoftricks.errors import DataError, UserError
 from bagoftricks.folders import cache_folder, local_folder, local_path
-from bagoftricks.store.store import Store
 
 PASSWD_WITHOUT_US = """
 import os, pwd, sys
@@ -65,8 +64,8 @@ def test_an_empty_or_relative_xdg_cache_home_counts_as_unset(tmp_path, monkeypat
 )
 def test_an_address_is_no_path(address, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=f"store={address}: is an address, and only local files .* copy or mount it"):
-        Store(address)
+    with pytest.raises(UserError, match=f"data.root={address}: is an address, .* copy or mount it"):
+        local_path("data.root", address)
     assert not list(tmp_path.iterdir())
 
 

@@ -29,7 +29,9 @@ class TrainedRun:
     @property
     def folder(self) -> Path:
         """Folder of the run."""
-        return Path(self.store).expanduser() / self.id
+        from bagoftricks.store.store import Store
+
+        return Store(self.store).folder(self.id)
 
     @property
     def top1(self) -> float:

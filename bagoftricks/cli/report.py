@@ -27,7 +27,7 @@ class ReportArguments:
     """Arguments of the command, as typed."""
 
     store: str = "results/runs"
-    """folder of the records"""
+    """folder of the records, or s3://BUCKET/FOLDER"""
     study: str = ""
     """name of a study, or [a,b]; default: all studies of the store, and the runs of none"""
     file: str = "report.html"

@@ -31,7 +31,7 @@ class RunsArguments:
     """Arguments of the command, as typed."""
 
     store: str = "results/runs"
-    """folder of the runs"""
+    """folder of the runs, or s3://BUCKET/FOLDER"""
     format: str = "text"
     """text, markdown, csv, html or json (alone on standard output)"""
     state: str = ""

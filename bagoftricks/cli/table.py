@@ -42,7 +42,7 @@ class TableArguments:
     """Arguments of the command, as typed."""
 
     store: str = "results/runs"
-    """folder of the records"""
+    """folder of the records, or s3://BUCKET/FOLDER"""
     format: str = ""
     """text, markdown, csv, latex, html or json, alone on standard output; default: text on a terminal, else markdown"""
     file: str = ""

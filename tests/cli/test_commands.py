@@ -271,7 +271,7 @@ def test_the_table_shows_the_rows_and_columns_that_are_asked_for(bot, monkeypatc
         (["stroe=x"], "did you mean 'store'"),
         (["store=.", "format=pdf"], "format=pdf: must be one of"),
         (["store=."], "holds no finished run yet"),
-        (["store=s3://bucket/runs"], "store=s3://bucket/runs: is an address"),
+        (["store=hdfs://node/runs"], "store=hdfs://node/runs: is none of s3://, gs://, az://"),
         (["scale=paper"], "scale=paper: belongs to experiment=: leave it out"),
         (["study=a", "experiment=b"], "experiment= and study= are two tables"),
     ],
