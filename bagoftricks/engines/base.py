@@ -70,6 +70,7 @@ class Engine:
     """Place where runs are carried out; each engine overrides what follows."""
 
     retries_interrupted: ClassVar[bool] = False  # a run that ended saved, as before a time limit, is started again
+    attempts: int = 3  # of a run whose job ends again and again at the same place
 
     def open(self, runs: "Sequence[PlannedRun]", view: View, limits: Limits) -> None:
         """Get ready to start jobs for these runs. Raises UserError if that is impossible here."""
