@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bagoftricks.store.store import RunState
     from bagoftricks.study.plan import PlannedRun
 
+ATTEMPTS = 3  # of a run whose job ends again and again at the same place
 ELSEWHERE = 3  # exit status of a job that found its run taken
 LOST = 4  # exit status of a job one of whose ranks was killed
 INTERRUPTED = 75  # exit status of a job whose run was stopped and is saved
@@ -70,7 +71,6 @@ class Engine:
     """Place where runs are carried out; each engine overrides what follows."""
 
     retries_interrupted: ClassVar[bool] = False  # a run that ended saved, as before a time limit, is started again
-    attempts: int = 3  # of a run whose job ends again and again at the same place
 
     def open(self, runs: "Sequence[PlannedRun]", view: View, limits: Limits) -> None:
         """Get ready to start jobs for these runs. Raises UserError if that is impossible here."""
@@ -100,6 +100,11 @@ class Engine:
     def submit(self, runs: "Sequence[PlannedRun]") -> None:
         """Start a job for each run, or queue it; tell the view when a run really starts."""
         raise NotImplementedError
+
+    @property
+    def attempts(self) -> int:
+        """Return the number of jobs in a row that a run may lose without getting further."""
+        return ATTEMPTS
 
     @property
     def detached(self) -> bool:

@@ -1,4 +1,4 @@
-"""Files of a run on their way between the store and the machine that trains it without a shared folder."""
+"""RunFiles of a run on their way between the store and the machine that trains it without a shared folder."""
 
 import os
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from bagoftricks.store.record import TeacherFacts, read_record
 from bagoftricks.store.store import FAILURE, INTERRUPTED, LOG, RECORD, Store
 from bagoftricks.study.plan import PlannedRun
 
-Files = Mapping[str, bytes]  # by their paths in the folder of a run
+RunFiles = Mapping[str, bytes]  # by their paths in the folder of a run
 STAYS = (LEASE, FAILURE, INTERRUPTED)  # marks, which the store makes itself
 
 
@@ -31,7 +31,7 @@ def pack(folder: Path) -> dict[str, bytes]:
     return found
 
 
-def unpack(files: Files, folder: Path) -> None:
+def unpack(files: RunFiles, folder: Path) -> None:
     """Write files into the folder of a run that is nobody else's."""
     for name, data in files.items():
         path = inside(folder, name)
@@ -47,7 +47,7 @@ def inside(folder: Path, name: str) -> Path:
     return folder.joinpath(*pure.parts)
 
 
-def deliver(files: Files, run: PlannedRun, store: Store, lease: Lease) -> None:
+def deliver(files: RunFiles, run: PlannedRun, store: Store, lease: Lease) -> None:
     """Write what a run made elsewhere into its folder, each file whole, and the record last.
 
     The record and the description get the settings of the study in place of those that led to files elsewhere. Raises

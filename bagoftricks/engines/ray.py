@@ -5,6 +5,7 @@ temporary folders of their own. A task whose worker or node died is not Ray's to
 """
 
 import os
+import signal
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -13,9 +14,9 @@ from typing import Any
 
 from bagoftricks.engines.base import ELSEWHERE, Ended, Engine, Limits, View
 from bagoftricks.engines.parcel import deliver, pack
-from bagoftricks.engines.ray_cluster import Share, alive_nodes, cluster_line, connected, tell
+from bagoftricks.engines.ray_cluster import NodeShare, alive_nodes, cluster_line, connected, tell
 from bagoftricks.engines.ray_task import Board, Order, Outcome, train_on_node
-from bagoftricks.engines.shipping import SMALL, Shipped, digest_of_archive, pack_files, paths_of, relocated
+from bagoftricks.engines.shipping import SHIPPED_BYTES, Shipped, digest_of_archive, pack_files, paths_of, relocated
 from bagoftricks.errors import RunElsewhere, TrainingFailed, UserError, printable
 from bagoftricks.folders import local_folder
 from bagoftricks.registry import engine
@@ -26,14 +27,13 @@ from bagoftricks.store.lease import Lease
 from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.plan import PlannedRun
 
-LOST = -9  # status of a job that ended with its worker or its node
 NEWS_SECONDS = 0.5  # between two questions for progress
-LOOK_SECONDS = 10.0  # between two looks at the nodes
+NODES_SECONDS = 10.0  # between two looks at the nodes
 GONE_SECONDS = 60.0  # without a node that could carry out any run, after which the study stops
 
 
 @dataclass
-class Job:
+class RayJob:
     """Task of one run, whose lease this process holds."""
 
     run: PlannedRun
@@ -75,12 +75,16 @@ class RayEngine(Engine):
             raise UserError(f"engine.num_gpus={self.num_gpus:g}: must not be negative")
         if self.max_retries < 0:
             raise UserError(f"engine.max_retries={self.max_retries}: must be 0 or more")
-        self.attempts = self.max_retries + 1
+
+    @property
+    def attempts(self) -> int:
+        """Return the number of times that a run is begun."""
+        return self.max_retries + 1
 
     def open(self, runs: Sequence[PlannedRun], view: View, limits: Limits) -> None:
         """Connect to the cluster, or start one. Raises UserError if it has no room for one of the runs."""
         super().open(runs, view, limits)
-        self.jobs: list[Job] = []
+        self.jobs: list[RayJob] = []
         self.refused: list[Ended] = []
         self.shipped: dict[str, Shipped] = {}
         self.stack = ExitStack()
@@ -108,7 +112,7 @@ class RayEngine(Engine):
 
     # --- room ---
 
-    def share_of(self, run: PlannedRun) -> Share:
+    def share_of(self, run: PlannedRun) -> NodeShare:
         """Return the share of a node that a run takes."""
         runtime, gpus = run.settings.runtime, self.num_gpus
         most = max((node.get("GPU", 0.0) for node in self.nodes), default=0.0)
@@ -116,9 +120,9 @@ class RayEngine(Engine):
             wanted = runtime.device != "cpu" and (most or runtime.device != "auto")
             gpus = 0.0 if not wanted else max(1.0, most) if runtime.devices == -1 else float(runtime.devices)
         if self.num_cpus is not None:
-            return Share(self.num_cpus, gpus)
+            return NodeShare(self.num_cpus, gpus)
         each = [node.get("CPU", 0.0) // node["GPU"] for node in self.nodes if node.get("GPU")]
-        return Share(max(1.0, min(each, default=1.0) * min(gpus, most) // 1), gpus)
+        return NodeShare(max(1.0, min(each, default=1.0) * min(gpus, most) // 1), gpus)
 
     def require_room(self, runs: Sequence[PlannedRun]) -> None:
         """Raise UserError for a run that would wait forever, because no node has what it takes."""
@@ -137,13 +141,13 @@ class RayEngine(Engine):
         """Return the slots that are free; without ``slots=``, twice as many as the cluster carries out at a time."""
         if self.limits.slots:
             return self.limits.slots - len(self.jobs)
-        share = self.share_of(self.jobs[0].run) if self.jobs else Share(self.num_cpus or 1.0, self.num_gpus or 0.0)
+        share = self.share_of(self.jobs[0].run) if self.jobs else NodeShare(self.num_cpus or 1.0, self.num_gpus or 0.0)
         return max(1, 2 * sum(share.fits(node) for node in self.nodes)) - len(self.jobs)
 
     def look(self) -> None:
         """Look at the nodes now and then. Raises TrainingFailed if none is left for the runs that wait."""
         now = time.monotonic()
-        if now - self.looked < LOOK_SECONDS:
+        if now - self.looked < NODES_SECONDS:
             return
         self.looked, self.nodes = now, alive_nodes()
         waiting = [job for job in self.jobs if job.began is None]
@@ -167,7 +171,7 @@ class RayEngine(Engine):
                 self.refused.append(Ended(run, ELSEWHERE))
                 continue
             lease.__enter__()
-            job = Job(run, None, lease)
+            job = RayJob(run, None, lease)
             self.jobs.append(job)
             store.clear_marks(run.id)
             remove_temporaries(store.folder(run.id))
@@ -181,7 +185,7 @@ class RayEngine(Engine):
         train = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=0)(train_on_node)
         return train.remote(self.order(run, store, share), self.board)
 
-    def order(self, run: PlannedRun, store: Store, share: Share) -> Order:
+    def order(self, run: PlannedRun, store: Store, share: NodeShare) -> Order:
         """Return what a node needs to know of a run."""
         settings = relocated(with_files(run.settings, store), os.path.abspath)
         values = asdict(settings)
@@ -214,7 +218,7 @@ class RayEngine(Engine):
             alone = self.ship_data == "auto" and len(self.nodes) == 1 and not self.address.startswith("ray://")
             archive = None
             if self.ship_data != "false" and not alone:
-                archive = pack_files(path, SMALL if self.ship_data == "auto" else None)
+                archive = pack_files(path, SHIPPED_BYTES if self.ship_data == "auto" else None)
             found = Shipped("", []) if archive is None else Shipped(digest_of_archive(archive), [ray.put(archive)])
             self.shipped[path] = found
         return self.shipped[path]
@@ -253,7 +257,7 @@ class RayEngine(Engine):
             if job.run.id in told:
                 self.pass_on(job, *told[job.run.id])
 
-    def pass_on(self, job: Job, seconds: float, done: int, steps: int, rows: Sequence[Any]) -> None:
+    def pass_on(self, job: RayJob, seconds: float, done: int, steps: int, rows: Sequence[Any]) -> None:
         """Tell the view how a run gets on."""
         if job.began is None:
             job.began = time.monotonic() - seconds
@@ -275,7 +279,7 @@ class RayEngine(Engine):
 
     # --- what became of a task ---
 
-    def take(self, job: Job) -> Ended:
+    def take(self, job: RayJob) -> Ended:
         """Write what a task has left into the store, and give its lease back."""
         import ray
 
@@ -293,20 +297,21 @@ class RayEngine(Engine):
         finally:
             job.lease.__exit__(None, None, None)
 
-    def record(self, job: Job, store: Store, result: Any) -> Ended:
+    def record(self, job: RayJob, store: Store, result: Any) -> Ended:
         """Write the outcome of a task, or how it failed; return the end of the job."""
         run, seconds = job.run, job.seconds()
         if isinstance(result, Outcome):
             deliver(result.files, run, store, job.lease)
             if result.failure is not None:
                 store.mark_failed(run.id, *result.failure)
+            store.push(run.id)
             return Ended(run, result.status, seconds, at=job.at)
         if job.over_time:
             store.mark_failed(run.id, f"over its time limit of {self.limits.time_limit:g} s", "")
             return Ended(run, 1, seconds, at=job.at)
         if is_loss(result):
-            return Ended(run, LOST, seconds, how=f"was lost: {reason(result)}", at=job.at)
-        store.mark_failed(run.id, f"its task could not run: {reason(result)}", str(result))
+            return Ended(run, -signal.SIGKILL, seconds, how=f"was lost: {ray_reason(result)}", at=job.at)
+        store.mark_failed(run.id, f"its task could not run: {ray_reason(result)}", str(result))
         return Ended(run, 1, seconds, at=job.at)
 
     def close(self) -> None:
@@ -349,7 +354,7 @@ def is_loss(error: Exception) -> bool:
     return isinstance(error, kinds)
 
 
-def reason(error: Exception) -> str:
+def ray_reason(error: Exception) -> str:
     """Return one line about an error of Ray's."""
     cause = getattr(error, "cause", None)
     lines = [line.strip() for line in str(cause or error).splitlines() if line.strip()]

@@ -10,21 +10,26 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from math import floor
 from typing import Any
 
 from bagoftricks.errors import UserError, printable
 
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_TQDM_PATCH_PRINT": "0"}
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TQDM_PATCH_PRINT": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+}
 REACH_SECONDS = 10.0  # to open a connection; Ray itself would try for minutes
 STORE_BYTES = 512 * 2**20  # of a new cluster's memory for objects; what does not fit goes to its disk
 
 
 @dataclass(frozen=True)
-class Share:
-    """Share of a node that one run takes."""
+class NodeShare:
+    """NodeShare of a node that one run takes."""
 
     cpus: float
     gpus: float
@@ -64,16 +69,17 @@ def connected(address: str, runtime_env: dict[str, Any]) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    where = existing(address)
+    where = cluster_address(address)
     folder = None if where else tempfile.mkdtemp(prefix="bot-ray-")
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "runtime_env": runtime_env}
     if folder:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray writes one into the home folder
         options |= {"include_dashboard": False, "object_store_memory": STORE_BYTES, "_temp_dir": folder}
     try:
-        with own_handlers():
-            start(where, options)
-        yield
+        with redirect_stdout(sys.stderr), no_worker_messages():  # standard output has results alone
+            with own_handlers():
+                start(where, options)
+            yield
     finally:
         with own_handlers():
             ray.shutdown()
@@ -98,7 +104,7 @@ def start(where: str | None, options: dict[str, Any]) -> None:
         raise UserError(f"{place}: {printable(why)}: {instead}") from error
 
 
-def existing(address: str) -> str | None:
+def cluster_address(address: str) -> str | None:
     """Return the address of a cluster that is there, None if one is to be started.
 
     Raises UserError if nobody answers at an address that was typed, or that RAY_ADDRESS names.
@@ -140,6 +146,19 @@ def answers(address: str) -> bool:
     except (OSError, OverflowError):
         return False
     return True
+
+
+@contextmanager
+def no_worker_messages() -> Iterator[None]:
+    """Keep Ray from printing that a worker or a node died: the study's own lines tell what became of its runs."""
+    from ray._private import worker
+
+    before = getattr(worker, "_worker_logs_enabled", True)
+    worker._worker_logs_enabled = False
+    try:
+        yield
+    finally:
+        worker._worker_logs_enabled = before
 
 
 @contextmanager

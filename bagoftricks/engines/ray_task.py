@@ -20,7 +20,7 @@ from typing import Any
 from bagoftricks.cores import take_share, thread_limit
 from bagoftricks.data import Dataset
 from bagoftricks.engines.job import WarmData, log_path, open_log, train_guarded
-from bagoftricks.engines.parcel import Files, pack, unpack
+from bagoftricks.engines.parcel import RunFiles, pack, unpack
 from bagoftricks.engines.shipping import Shipped, placed
 from bagoftricks.errors import UserError, printable
 from bagoftricks.registry import Values
@@ -45,7 +45,7 @@ class Order:
     evaluation: str | None
     data_digest: str
     store: str  # where its files will go, as its messages name it
-    files: Files
+    files: RunFiles
     shipped: dict[str, Shipped]
     cpus: int
     gpus: float
@@ -56,7 +56,7 @@ class Outcome:
     """Result of a task: the exit status of the run, its files, and how it failed if it did."""
 
     status: int
-    files: Files = field(default_factory=dict)
+    files: RunFiles = field(default_factory=dict)
     failure: tuple[str, str] | None = None  # the error and its traceback
 
 
@@ -139,7 +139,7 @@ def train_on_node(order: Order, board: Any) -> Outcome:
         with output_to(open_log(log_path(store, order.run_id))):
             try:
                 settings = placed(Settings.of(order.settings), order.shipped, node(), ray.get)
-                run = planned(order, replace(settings, store=str(store.root)))
+                run = run_of_order(order, replace(settings, store=str(store.root)))
                 status = train_guarded(run, store, reporter, lambda settings: same_data(settings, order))
             except UserError as error:
                 store.mark_failed(order.run_id, str(error), "")
@@ -147,7 +147,7 @@ def train_on_node(order: Order, board: Any) -> Outcome:
         return outcome(order, store, status)
 
 
-def planned(order: Order, settings: Settings) -> PlannedRun:
+def run_of_order(order: Order, settings: Settings) -> PlannedRun:
     """Return the run with its settings on this node."""
     return PlannedRun(order.label, order.seed, order.run_id, settings, order.command, order.evaluation)
 

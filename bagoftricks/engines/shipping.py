@@ -20,10 +20,10 @@ from bagoftricks.settings import Settings
 from bagoftricks.store.files import total_size
 from bagoftricks.store.store import RECORD
 
-OF_DATA = ("root", "val_root", "file")  # settings of data sets that name files
-OF_CORRUPTIONS = ("stored", "frost")
+DATA_PATHS = ("root", "val_root", "file")  # settings of data sets that name files
+CORRUPTION_PATHS = ("stored", "frost")
 TEACHER_FILES = ("file", "torchvision", "timm")  # sources of teachers that end with a path
-SMALL = 512 * 2**20  # bytes of what is shipped unasked
+SHIPPED_BYTES = 512 * 2**20  # bytes of what is shipped unasked
 Find = Callable[[str], str]  # the path here of one that the settings name
 Get = Callable[[Any], bytes]
 
@@ -43,9 +43,9 @@ def relocated(settings: Settings, find: Find) -> Settings:
     if listed and root is None and os.path.exists(listed):
         start: Any = {"root": os.path.dirname(os.path.abspath(listed))}  # of its paths
         data = replace(data, **start)
-    data = replace(data, **_moved(data, OF_DATA, find))
+    data = replace(data, **_moved(data, DATA_PATHS, find))
     model = replace(settings.model, **_moved(settings.model, ("weights",), find))
-    corruptions = replace(corruptions, **_moved(corruptions, OF_CORRUPTIONS, find))
+    corruptions = replace(corruptions, **_moved(corruptions, CORRUPTION_PATHS, find))
     tricks = {name: dict(params) for name, params in settings.tricks.items()}
     if source := tricks.get("distill", {}).get("teacher"):
         kind, _, rest = str(source).partition(":")
@@ -105,9 +105,9 @@ def _renamed(settings: Settings, found: dict[str, str]) -> Settings:
             tricks["distill"]["teacher"] = source.removesuffix(path) + here
     return replace(
         settings,
-        data=moved(settings.data, OF_DATA),
+        data=moved(settings.data, DATA_PATHS),
         model=moved(settings.model, ("weights",)),
-        corruptions=moved(settings.corruptions, OF_CORRUPTIONS),
+        corruptions=moved(settings.corruptions, CORRUPTION_PATHS),
         tricks=tricks,
     )
 

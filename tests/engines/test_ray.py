@@ -1,0 +1,181 @@
+"""engine=ray on clusters of this machine. Those with several nodes are slow; what needs no cluster is not."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bagoftricks.engines.base import make_engine
+from bagoftricks.engines.ray_cluster import NodeShare, answers, cluster_address
+from bagoftricks.errors import UserError
+from tests.ray_nodes import ray_nodes, titles
+from tests.torture import left_behind, litter, table
+
+pytest.importorskip("ray", reason="ray is not installed: pip install 'bagoftricks[ray]'")
+
+STUDY = [
+    "design=stack", "tricks=[mixup,ema]", "seeds=2", "data.limit=360", "data.pad=1", "image_size=8",
+    "model.depths=[1,1]", "model.width=4", "batch_size=16", "lr=0.05", "runtime.device=cpu", "format=json",
+]  # fmt: skip
+
+
+def start(folder, *arguments):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.Popen(
+        [sys.executable, "-m", "bagoftricks.cli.sweep", *STUDY, *arguments],
+        cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def swept(folder, *arguments):
+    """Standard output, standard error and exit status of a sweep."""
+    process = start(folder, *arguments)
+    out, err = process.communicate(timeout=240)
+    return out, err, process.returncode
+
+
+def await_workers(nodes, process, count=1):
+    while len(nodes.workers()) < count:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    with ray_nodes(2) as nodes:
+        yield nodes
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory):
+    """The store and the table of the study in peace, on this machine's own pool."""
+    folder = tmp_path_factory.mktemp("calm")
+    _, err, status = swept(folder, "store=runs", "epochs=6")
+    assert status == 0, err
+    return left_behind(folder / "runs"), table(folder / "runs")
+
+
+@pytest.mark.slow
+@pytest.mark.serial
+def test_a_study_on_two_nodes_is_that_of_this_machine_bit_for_bit(tmp_path, nodes, calm):
+    out, err, status = swept(tmp_path, "store=runs", "epochs=6", "engine=ray", f"engine.address={nodes.address}")
+    assert status == 0, err
+    assert left_behind(tmp_path / "runs") == calm[0]
+    assert table(tmp_path / "runs") == calm[1]
+    assert litter(tmp_path / "runs") == []
+    assert "engine=ray: 2 CPUs on 3 nodes\n" in err
+
+
+@pytest.mark.slow
+@pytest.mark.serial
+def test_killed_workers_and_a_killed_node_cost_no_run_and_no_line_of_the_table(tmp_path, calm):
+    with ray_nodes(2) as nodes:
+        process = start(tmp_path, "store=runs", "epochs=6", "engine=ray", f"engine.address={nodes.address}")
+        await_workers(nodes, process)
+        time.sleep(1)
+        killed = nodes.kill_worker()
+        await_workers(nodes, process, 2)
+        nodes.kill_node(0)
+        out, err = process.communicate(timeout=240)
+    assert (killed, process.returncode) == (True, 0), err
+    assert left_behind(tmp_path / "runs") == calm[0]
+    assert table(tmp_path / "runs") == calm[1]
+    assert json.loads(out)  # and nothing but JSON
+    assert litter(tmp_path / "runs") == []
+
+
+@pytest.mark.slow
+@pytest.mark.serial
+def test_runs_that_fail_or_take_too_long_say_why_and_the_others_go_on(tmp_path, nodes):
+    arguments = ["tricks=[mixup]", "seeds=1", "store=runs", "engine=ray", f"engine.address={nodes.address}"]
+    _, err, status = swept(tmp_path, *arguments, "lr=1e30", "epochs=1")
+    assert status == 1
+    assert "the training loss is" in err
+    assert str(tmp_path / "runs") in err
+    assert "bot-ray-run" not in err + "".join(path.read_text() for path in tmp_path.glob("runs/*/failure.json"))
+    _, err, status = swept(tmp_path, *arguments, "epochs=100000", "time_limit=8")
+    assert status == 1
+    assert err.count("over its time limit of 8 s") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.serial
+def test_a_new_cluster_ends_with_its_command_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", "/tmp")
+    before = {path.name for path in Path("/tmp").glob("bot-ray*")}
+    process = start(tmp_path, "tricks=[mixup]", "store=runs", "epochs=100000", "engine=ray", "engine.address=local")
+    while not list(tmp_path.glob("runs/*/lease.json")) or not any("ray::train_on_node" in t for t in titles().values()):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    process.terminate()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    assert list(tmp_path.glob("runs/*/lease.json")) == []
+    assert out == ""
+    deadline = time.monotonic() + 10
+    while ours := [title for title in titles().values() if str(process.pid) in title and "ray" in title]:
+        assert time.monotonic() < deadline, ours
+        time.sleep(0.2)
+    assert not (tmp_path / ".ray").exists()
+    assert {path.name for path in Path("/tmp").glob("bot-ray-[!r]*")} <= before
+
+
+@pytest.mark.slow
+@pytest.mark.serial
+def test_a_run_that_no_node_can_carry_out_is_refused(tmp_path, nodes):
+    _, err, status = swept(
+        tmp_path, "store=runs", "epochs=1", "engine=ray", f"engine.address={nodes.address}", "engine.num_gpus=2"
+    )
+    assert status == 2
+    assert "needs a node with 2 GPUs" in err
+    assert "Traceback" not in err
+
+
+def test_an_address_where_nobody_answers_is_one_line_at_once(monkeypatch):
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"127\.0\.0\.1:9: no Ray cluster answers there"):
+        cluster_address("127.0.0.1:9")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    with pytest.raises(UserError, match=r"RAY_ADDRESS=127\.0\.0\.1:9"):
+        cluster_address("auto")
+    assert time.monotonic() - began < 5
+
+
+def test_local_is_a_new_cluster_whatever_is_there(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    assert cluster_address("local") is None
+
+
+@pytest.mark.parametrize("address", ["nowhere", "ray://host", "host:port"])
+def test_what_is_no_address_is_refused(address):
+    with pytest.raises(UserError, match="must be auto, local, HOST:PORT"):
+        answers(address)
+
+
+@pytest.mark.parametrize(
+    ("share", "node", "runs"),
+    [
+        (NodeShare(1, 0), {"CPU": 8.0}, 8),
+        (NodeShare(4, 2), {"CPU": 64.0, "GPU": 8.0}, 4),
+        (NodeShare(1, 0.1), {"CPU": 64.0, "GPU": 1.0}, 10),
+        (NodeShare(1, 1), {"CPU": 8.0}, 0),
+        (NodeShare(0.5, 0), {"CPU": 0.0}, 0),
+    ],
+)
+def test_a_node_has_room_for_as_many_runs_as_fit_in_all_it_has(share, node, runs):
+    assert share.fits(node) == runs
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("num_cpus", 0.0), ("num_gpus", -1.0), ("max_retries", -1), ("ship_data", "maybe")]
+)
+def test_settings_that_make_no_sense_are_refused(setting, value):
+    with pytest.raises(UserError, match=f"engine.{setting}="):
+        make_engine("ray", {setting: value})
