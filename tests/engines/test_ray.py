@@ -18,9 +18,11 @@ from tests.torture import left_behind, litter, table
 pytest.importorskip("ray", reason="ray is not installed: pip install 'bagoftricks[ray]'")
 
 STUDY = [
-    "design=stack", "tricks=[mixup,ema]", "seeds=2", "data.limit=360", "data.pad=1", "image_size=8",
-    "model.depths=[1,1]", "model.width=4", "batch_size=16", "lr=0.05", "runtime.device=cpu", "format=json",
+    "design=stack", "data.limit=360", "data.pad=1", "image_size=8", "model.depths=[1,1]", "model.width=4",
+    "batch_size=16", "runtime.device=cpu", "format=json", "store=runs",
 ]  # fmt: skip
+WHOLE = ["tricks=[mixup,ema]", "seeds=2", "lr=0.05", "epochs=6"]
+TWO_RUNS = ["tricks=[mixup]", "seeds=1"]
 
 
 def start(folder, *arguments):
@@ -54,7 +56,7 @@ def nodes():
 def calm(tmp_path_factory):
     """The store and the table of the study in peace, on this machine's own pool."""
     folder = tmp_path_factory.mktemp("calm")
-    _, err, status = swept(folder, "store=runs", "epochs=6")
+    _, err, status = swept(folder, *WHOLE)
     assert status == 0, err
     return left_behind(folder / "runs"), table(folder / "runs")
 
@@ -62,7 +64,7 @@ def calm(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.serial
 def test_a_study_on_two_nodes_is_that_of_this_machine_bit_for_bit(tmp_path, nodes, calm):
-    out, err, status = swept(tmp_path, "store=runs", "epochs=6", "engine=ray", f"engine.address={nodes.address}")
+    _, err, status = swept(tmp_path, *WHOLE, "engine=ray", f"engine.address={nodes.address}")
     assert status == 0, err
     assert left_behind(tmp_path / "runs") == calm[0]
     assert table(tmp_path / "runs") == calm[1]
@@ -74,7 +76,7 @@ def test_a_study_on_two_nodes_is_that_of_this_machine_bit_for_bit(tmp_path, node
 @pytest.mark.serial
 def test_killed_workers_and_a_killed_node_cost_no_run_and_no_line_of_the_table(tmp_path, calm):
     with ray_nodes(2) as nodes:
-        process = start(tmp_path, "store=runs", "epochs=6", "engine=ray", f"engine.address={nodes.address}")
+        process = start(tmp_path, *WHOLE, "engine=ray", f"engine.address={nodes.address}")
         await_workers(nodes, process)
         time.sleep(1)
         killed = nodes.kill_worker()
@@ -91,13 +93,13 @@ def test_killed_workers_and_a_killed_node_cost_no_run_and_no_line_of_the_table(t
 @pytest.mark.slow
 @pytest.mark.serial
 def test_runs_that_fail_or_take_too_long_say_why_and_the_others_go_on(tmp_path, nodes):
-    arguments = ["tricks=[mixup]", "seeds=1", "store=runs", "engine=ray", f"engine.address={nodes.address}"]
+    arguments = [*TWO_RUNS, "engine=ray", f"engine.address={nodes.address}"]
     _, err, status = swept(tmp_path, *arguments, "lr=1e30", "epochs=1")
     assert status == 1
     assert "the training loss is" in err
     assert str(tmp_path / "runs") in err
     assert "bot-ray-run" not in err + "".join(path.read_text() for path in tmp_path.glob("runs/*/failure.json"))
-    _, err, status = swept(tmp_path, *arguments, "epochs=100000", "time_limit=8")
+    _, err, status = swept(tmp_path, *arguments, "lr=0.05", "epochs=100000", "time_limit=8")
     assert status == 1
     assert err.count("over its time limit of 8 s") == 2
 
@@ -108,7 +110,7 @@ def test_a_new_cluster_ends_with_its_command_and_leaves_nothing(tmp_path, monkey
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("TMPDIR", "/tmp")
     before = {path.name for path in Path("/tmp").glob("bot-ray*")}
-    process = start(tmp_path, "tricks=[mixup]", "store=runs", "epochs=100000", "engine=ray", "engine.address=local")
+    process = start(tmp_path, *TWO_RUNS, "epochs=100000", "engine=ray", "engine.address=local")
     while not list(tmp_path.glob("runs/*/lease.json")) or not any("ray::train_on_node" in t for t in titles().values()):
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
@@ -131,7 +133,7 @@ def test_a_new_cluster_ends_with_its_command_and_leaves_nothing(tmp_path, monkey
 @pytest.mark.serial
 def test_a_run_that_no_node_can_carry_out_is_refused(tmp_path, nodes):
     _, err, status = swept(
-        tmp_path, "store=runs", "epochs=1", "engine=ray", f"engine.address={nodes.address}", "engine.num_gpus=2"
+        tmp_path, *TWO_RUNS, "epochs=1", "engine=ray", f"engine.address={nodes.address}", "engine.num_gpus=2"
     )
     assert status == 2
     assert "needs a node with 2 GPUs" in err
