@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from bagoftricks.store.store import RunState
     from bagoftricks.study.plan import PlannedRun
 
-ATTEMPTS = 3  # of a run whose job ends again and again at the same place
 ELSEWHERE = 3  # exit status of a job that found its run taken
 LOST = 4  # exit status of a job one of whose ranks was killed
 INTERRUPTED = 75  # exit status of a job whose run was stopped and is saved
@@ -100,11 +99,6 @@ class Engine:
     def submit(self, runs: "Sequence[PlannedRun]") -> None:
         """Start a job for each run, or queue it; tell the view when a run really starts."""
         raise NotImplementedError
-
-    @property
-    def attempts(self) -> int:
-        """Return the number of jobs in a row that a run may lose without getting further."""
-        return ATTEMPTS
 
     @property
     def detached(self) -> bool:

@@ -144,6 +144,10 @@ class RayEngine(Engine):
         share = self.share_of(self.jobs[0].run) if self.jobs else NodeShare(self.num_cpus or 1.0, self.num_gpus or 0.0)
         return max(1, 2 * sum(share.fits(node) for node in self.nodes)) - len(self.jobs)
 
+    def waiting(self) -> int:
+        """Return the number of tasks that wait for a node."""
+        return sum(job.began is None for job in self.jobs)
+
     def look(self) -> None:
         """Look at the nodes now and then. Raises TrainingFailed if none is left for the runs that wait."""
         now = time.monotonic()
