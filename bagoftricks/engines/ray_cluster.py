@@ -21,7 +21,6 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TQDM_PATCH_PRINT": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
 REACH_SECONDS = 10.0  # to open a connection; Ray itself would try for minutes
 STORE_BYTES = 512 * 2**20  # of a new cluster's memory for objects; what does not fit goes to its disk

@@ -97,7 +97,7 @@ def test_runs_that_fail_or_take_too_long_say_why_and_the_others_go_on(tmp_path, 
     _, err, status = swept(tmp_path, *arguments, "lr=1e30", "epochs=1")
     assert status == 1
     assert "the training loss is" in err
-    assert str(tmp_path / "runs") in err
+    assert "(runs/" in err
     assert "bot-ray-run" not in err + "".join(path.read_text() for path in tmp_path.glob("runs/*/failure.json"))
     _, err, status = swept(tmp_path, *arguments, "lr=0.05", "epochs=100000", "time_limit=8")
     assert status == 1
