@@ -180,14 +180,17 @@ def planned(study: SweptStudy, arms: "Sequence[Arm]") -> "Plan":
     """Return the plan of these arms. Arms that cannot be run stop it, unless ``skip=true``."""
     from bagoftricks.study.arms import CROSSED
     from bagoftricks.study.conflicts import require_compatible
-    from bagoftricks.study.plan import Planner
+    from bagoftricks.study.plan import Planner, with_ids_alone
 
-    sweep, planner = study.sweep, Planner(study.overrides, compose_settings, here=not study.sweep.plan)
+    sweep = study.sweep
+    here = not sweep.plan and sweep.engine == "local"  # a cluster's machines have GPUs that this one may lack
+    planner = Planner(study.overrides, compose_settings, here=here)
     if sweep.design in CROSSED:
         require_compatible(sweep.design, sweep.tricks, planner, pairs=sweep.max_tricks != 1)
         for line in study.about["notes"]:
             say("bot-sweep", line)
     plan = planner.plan(arms, sweep.seeds)
+    plan = plan if sweep.plan else with_ids_alone(plan)
     for label, why in plan.impossible.items():
         say("bot-sweep", f"arm '{label}' cannot run: {why}")
     if plan.impossible and sweep.design in CROSSED:

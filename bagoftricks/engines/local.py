@@ -24,7 +24,7 @@ from bagoftricks.registry import engine
 from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.plan import PlannedRun
 
-PRELOAD = ["bagoftricks.engines.local", "torchvision", "sklearn.datasets", "torch._dynamo"]
+PRELOAD = ["bagoftricks.engines.local", "torchvision", "torch._dynamo"]
 SAVING_SECONDS = 60.0  # that the runs of an interrupted sweep have to finish their steps and save
 
 

@@ -358,6 +358,13 @@ def state_of(run: PlannedRun, store: Store) -> RunState:
     return RunState.RUNNING if is_live(store.folder(run.id) / LEASE) else RunState.UNEVALUATED
 
 
+def with_ids_alone(plan: Plan) -> Plan:
+    """Return the plan without the arms whose runs have no id on this machine, which makes them impossible here."""
+    lost = {run.label: "; ".join(plan.lacking[run.label]) for run in plan.unnamed if not run.waits_for}
+    waiting = tuple(run for run in plan.unnamed if run.waits_for)
+    return replace(plan, impossible={**plan.impossible, **lost}, unnamed=waiting)
+
+
 def runs_to_train(plan: Plan, at: Mapping[str, RunState], *, retry: bool = False) -> list[PlannedRun | UnnamedRun]:
     """Return the runs that a sweep would train, each once; with ``retry``, the failed ones as well."""
     others = {RunState.DONE, RunState.QUEUED, RunState.RUNNING, *([] if retry else [RunState.FAILED])}

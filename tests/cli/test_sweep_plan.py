@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from bagoftricks.cli.sweep import planned, swept_study
+from bagoftricks.cli.sweep_arguments import parse
 from bagoftricks.data.image_folder import ImageFolder
-from bagoftricks.errors import DataError
+from bagoftricks.errors import DataError, UserError
 from tests.cli.test_commands import FAST, one_line
 
 STACK = ["design=stack", "tricks=[mixup,mixed_precision]", "tricks.mixed_precision.dtype=fp16", "slots=0", *FAST]
@@ -170,3 +172,16 @@ def test_xargs_trains_the_study_from_its_commands(bot):
     table = json.loads(bot("bot-table", "study=stack", "format=json").out)
     assert [row["n"] for row in table["rows"]] == [1, 1]
     assert "2 finished before, 0 to train" in bot("bot-sweep", *sweep).err
+
+
+def planned_for(*arguments):
+    study = swept_study(parse(arguments), arguments)
+    return planned(study, study.arms)
+
+
+def test_runs_of_a_cluster_need_no_gpu_where_they_are_started_but_an_id(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cluster = [word for word in STACK if word != "slots=0"] + ["engine=slurm"]
+    assert len(planned_for(*cluster).runs) == 3
+    with pytest.raises(UserError, match=r"2 of 2 arms cannot run \(above\)"):
+        planned_for("design=stack", "tricks=[mixup]", "data=imagefolder", "engine=slurm", *FAST)

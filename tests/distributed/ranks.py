@@ -9,7 +9,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-PRELOAD = ["bagoftricks.engines.local", "torchvision", "sklearn.datasets", "torch._dynamo", "tests.distributed.ranks"]
+PRELOAD = ["bagoftricks.engines.local", "torchvision", "torch._dynamo", "tests.distributed.ranks"]
 
 
 def on_ranks(size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
