@@ -330,6 +330,8 @@ class RayEngine(Engine):
                 if job.began is not None and store.state(job.run.id) is not RunState.DONE and job.lease.held():
                     store.mark_interrupted(job.run.id)
                 job.lease.__exit__(None, None, None)
+                with suppress(OSError):  # it is not empty
+                    store.folder(job.run.id).rmdir()
         finally:
             self.stack.close()
 

@@ -3,18 +3,18 @@
 import logging
 import os
 import secrets
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from math import floor
+from pathlib import Path
 from typing import Any
 
+from bagoftricks.engines.scratch import scratch
 from bagoftricks.errors import UserError, printable
 
 QUIET = {
@@ -22,6 +22,7 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TQDM_PATCH_PRINT": "0",
 }
+OWN_FOLDERS = Path("/tmp")  # of new clusters; names of sockets must be short
 REACH_SECONDS = 10.0  # to open a connection; Ray itself would try for minutes
 STORE_BYTES = 512 * 2**20  # of a new cluster's memory for objects; what does not fit goes to its disk
 
@@ -69,21 +70,21 @@ def connected(address: str, runtime_env: dict[str, Any]) -> Iterator[None]:
         yield
         return
     where = cluster_address(address)
-    folder = None if where else tempfile.mkdtemp(prefix="bot-ray-")
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "runtime_env": runtime_env}
-    if folder:
+    own = nullcontext() if where else scratch(OWN_FOLDERS, "bot-ray-")
+    if not where:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray writes one into the home folder
-        options |= {"include_dashboard": False, "object_store_memory": STORE_BYTES, "_temp_dir": folder}
+        options |= {"include_dashboard": False, "object_store_memory": STORE_BYTES}
     try:
-        with redirect_stdout(sys.stderr), no_worker_messages():  # standard output has results alone
-            with own_handlers():
-                start(where, options)
-            yield
+        with own as folder, redirect_stdout(sys.stderr), no_worker_messages():  # standard output has results alone
+            try:
+                with own_handlers():
+                    start(where, {**options, **({"_temp_dir": str(folder)} if folder else {})})
+                yield
+            finally:
+                with own_handlers():
+                    ray.shutdown()
     finally:
-        with own_handlers():
-            ray.shutdown()
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 

@@ -3,14 +3,12 @@
 The run trains in a temporary store of its own; what it leaves there is the result of the task.
 """
 
-import fcntl
 import os
-import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -21,6 +19,7 @@ from bagoftricks.cores import take_share, thread_limit
 from bagoftricks.data import Dataset
 from bagoftricks.engines.job import WarmData, log_path, open_log, train_guarded
 from bagoftricks.engines.parcel import RunFiles, pack, unpack
+from bagoftricks.engines.scratch import scratch
 from bagoftricks.engines.shipping import Shipped, placed
 from bagoftricks.errors import UserError, printable
 from bagoftricks.registry import Values
@@ -29,7 +28,7 @@ from bagoftricks.settings import Settings
 from bagoftricks.store.store import LOG, RunState, Store
 from bagoftricks.study.plan import PlannedRun
 
-SCRATCH = "bot-ray-run-"  # begins the names of temporary stores
+SCRATCH = "bot-run-"  # begins the names of temporary stores
 TELL_SECONDS = 0.5  # between two messages of one run
 
 
@@ -132,7 +131,7 @@ def train_on_node(order: Order, board: Any) -> Outcome:
     reporter = BoardReporter(order.run_id, board, time.monotonic())
     reporter.tell()
     take_cores(order.cpus)
-    with scratch() as folder, visible_gpus(order):
+    with scratch(Path(tempfile.gettempdir()), SCRATCH) as folder, visible_gpus(order):
         store = Store(folder / "store")
         own = store.folder(order.run_id)
         unpack({name: data for name, data in order.files.items() if name != LOG}, own)
@@ -221,26 +220,3 @@ def output_to(log: int) -> Iterator[None]:
             os.dup2(copy, number)
             os.close(copy)
         os.close(log)
-
-
-@contextmanager
-def scratch() -> Iterator[Path]:
-    """Make a temporary folder for one run; remove it, and those whose processes were killed."""
-    base = Path(tempfile.gettempdir())
-    remove_abandoned(base)
-    folder = Path(tempfile.mkdtemp(prefix=SCRATCH))
-    try:
-        with open(folder / "new", "wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            os.rename(folder / "new", folder / "lock")  # one that is seen is held, as long as its process lives
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def remove_abandoned(base: Path) -> None:
-    """Remove temporary folders of runs whose processes are gone."""
-    for lock in base.glob(f"{SCRATCH}*/lock"):
-        with suppress(OSError), open(lock, "rb+") as file:  # another user's cannot be opened
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(lock.parent, ignore_errors=True)
