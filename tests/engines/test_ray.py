@@ -8,34 +8,36 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from bagoftricks.engines.base import make_engine
 from bagoftricks.engines.ray_cluster import NodeShare, answers, cluster_address
 from bagoftricks.errors import UserError
+from bagoftricks.rng import Key
 from tests.ray_nodes import ray_nodes, titles
 from tests.torture import left_behind, litter, table
 
 pytest.importorskip("ray", reason="ray is not installed: pip install 'bagoftricks[ray]'")
 
 STUDY = [
-    "design=stack", "data.limit=360", "data.pad=1", "image_size=8", "model.depths=[1,1]", "model.width=4",
-    "batch_size=16", "runtime.device=cpu", "format=json", "store=runs",
+    "design=stack", "data.pad=1", "image_size=8", "model.depths=[1,1]", "model.width=4",
+    "runtime.device=cpu", "format=json", "store=runs",
 ]  # fmt: skip
-WHOLE = ["tricks=[mixup,ema]", "seeds=2", "lr=0.05", "epochs=6"]
-TWO_RUNS = ["tricks=[mixup]", "seeds=1"]
+WHOLE = ["tricks=[mixup,ema]", "seeds=2", "lr=0.05", "epochs=6", "batch_size=16", "data.limit=360"]
+TWO_RUNS = ["tricks=[mixup]", "seeds=1", "batch_size=8"]
 
 
-def start(folder, *arguments):
+def start(folder, *arguments, before=()):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     return subprocess.Popen(
-        [sys.executable, "-m", "bagoftricks.cli.sweep", *STUDY, *arguments],
+        [*before, sys.executable, "-m", "bagoftricks.cli.sweep", *STUDY, *arguments],
         cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
-def swept(folder, *arguments):
+def swept(folder, *arguments, before=()):
     """Standard output, standard error and exit status of a sweep."""
-    process = start(folder, *arguments)
+    process = start(folder, *arguments, before=before)
     out, err = process.communicate(timeout=240)
     return out, err, process.returncode
 
@@ -127,6 +129,35 @@ def test_a_new_cluster_ends_with_its_command_and_leaves_nothing(tmp_path, monkey
         time.sleep(0.2)
     assert not (tmp_path / ".ray").exists()
     assert {path.name for path in Path("/tmp").glob("bot-ray-*")} <= before
+
+
+APART = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs "$0" && cp -r photos "$0" && cd "$0" && exec "$@"']
+
+
+@pytest.mark.slow
+@pytest.mark.serial
+def test_no_folder_is_shared_and_data_that_the_nodes_lack_are_sent(tmp_path, nodes):
+    """The sweep works below a file system of its own, which no node sees."""
+    apart = tmp_path / "apart"
+    apart.mkdir()
+    if subprocess.run([*APART[:4], 'mount -t tmpfs tmpfs "$0"', apart], capture_output=True).returncode:
+        pytest.skip("this user may not mount a file system of its own")
+    photos = Key(0).fold("photos").numpy().integers(0, 255, (2, 12, 9, 9, 3), dtype="uint8")
+    for split in ("train", "val"):
+        for label, images in zip("ab", photos, strict=True):
+            (tmp_path / "photos" / split / label).mkdir(parents=True)
+            for i, image in enumerate(images):
+                Image.fromarray(image).save(tmp_path / "photos" / split / label / f"{i}.png")
+    data = ["data=imagefolder", "data.root=photos", "data.limit=24", "batch_size=8", "epochs=1", "runtime.workers=0"]
+    data += [*TWO_RUNS, "engine=ray", f"engine.address={nodes.address}"]
+    process = start(tmp_path, *data, before=[*APART, apart])
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert json.loads(out)
+    assert not list(apart.iterdir())
+    _, err, status = swept(tmp_path, *data, "engine.ship_data=false", before=[*APART, apart])
+    assert status == 1
+    assert f"{apart}/photos: is not on the node" in err
 
 
 @pytest.mark.slow
