@@ -31,6 +31,8 @@ from bagoftricks.store.unit_files import Synced, UnitFiles, entry_of, place_file
 EAGER_BYTES = 2**26  # more is fetched only where it is used
 REQUESTS_AT_ONCE = 32  # requests
 FRESH_SECONDS = 1.0  # in which a listing is not repeated, or longer where it takes long
+WAITING_SECONDS, PAUSE_SECONDS = 600.0, 5.0  # that a run waits to begin for a server that is silent
+REACHED_SECONDS = 3600.0  # in which it must have answered, else the address may be wrong
 OF_THIS_MACHINE = ("teachers", "unfinished", "launcher")  # folders that are not sent
 OUTCOMES = (RECORD, FAILURE, INTERRUPTED)
 
@@ -76,7 +78,7 @@ class Mirror:
         try:
             remote = self._listed(unit)
         except StoreUnreachable as error:
-            if not self.fresh:
+            if not (self.fresh or (unit is not None and self._was_reached())):
                 raise
             note_once(f"{error}; until it answers, the copy in {self.root} is read")
             return
@@ -92,12 +94,24 @@ class Mirror:
 
     def _listed(self, unit: str | None) -> RemoteUnits:
         found: RemoteUnits = defaultdict(dict)
-        for listed in self.objects.list(unit or ""):
+        objects = self.objects.list(unit or "")
+        self._reached.touch()
+        for listed in objects:
             folder, _, name = listed.key.partition("/")
             deep = "/" in name.removeprefix(f"{FOLDER}/")
             if name and not deep and folder not in OF_THIS_MACHINE and safe_key(listed.key):
                 found[folder][name] = listed
         return found
+
+    @property
+    def _reached(self) -> Path:
+        return self.state / "reached"
+
+    def _was_reached(self) -> bool:
+        """Return True if the server answered this machine not long ago, so that the address is right."""
+        with suppress(OSError):
+            return time.time() - self._reached.stat().st_mtime < REACHED_SECONDS
+        return False
 
     def _units_here(self) -> Iterable[str]:
         return [name for name in os.listdir(self.root) if safe_key(name) and name not in OF_THIS_MACHINE]
@@ -171,6 +185,17 @@ class Mirror:
     # --- leases ---
 
     def claim(self, unit: str) -> Lease | None:
+        until = time.monotonic() + WAITING_SECONDS
+        while True:
+            try:
+                return self._claim(unit)
+            except StoreUnreachable as error:
+                if time.monotonic() > until or not self._was_reached():
+                    raise
+                note_once(f"{error}; run {unit} waits for it")
+                time.sleep(PAUSE_SECONDS)
+
+    def _claim(self, unit: str) -> Lease | None:
         files = self.files(unit)
         refuse_links(files.folder)
         descriptor = None if unit in self.leases else files.lock()
@@ -226,7 +251,7 @@ class Mirror:
             yield True
             return
         try:
-            lease = self.claim(unit)
+            lease = self._claim(unit)
         except StoreUnreachable:
             yield True
             return
@@ -304,7 +329,7 @@ class Mirror:
         if not is_unsent(files) or RECORD in remote:
             return False
         with suppress(StoreUnreachable):
-            lease = self.claim(unit)
+            lease = self._claim(unit)
             if lease is not None:
                 with lease:
                     note_once(f"run {unit} ended while {self.name} could not be reached: it is sent now")

@@ -5,31 +5,41 @@ It is renewed by writing it again over the version that was written last. Its ag
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
 from bagoftricks.errors import RunElsewhere, StoreUnreachable
 from bagoftricks.store.json_fields import Json
-from bagoftricks.store.lease import Lease, is_alive, parse_lease, this_process
+from bagoftricks.store.lease import HEARTBEAT_SECONDS, Lease, is_alive, parse_lease, this_process
 from bagoftricks.store.objects import Objects, ServerClock, Version
+
+TRUSTED_SECONDS = 2 * HEARTBEAT_SECONDS  # since the last question to the server, in which ``held`` asks nothing
 
 
 class ObjectLease(Lease):
     """Lease that is an object. While the server does not answer, it counts as held: nothing is known to the contrary.
 
-    What must not be written by two processes is written after ``confirm``.
+    ``held`` trusts the last heartbeat for a while, so that a training never waits for the server. What must not be
+    written by two processes is written after ``confirm``.
     """
 
     def __init__(self, objects: Objects, key: str, owner: Json, version: Version, *, took_over: bool = False) -> None:
         super().__init__(owner["token"], took_over=took_over)
         self.objects, self.key, self.owner, self.version = objects, key, owner, version
-        self.beats, self.lost = 0, False
+        self.beats, self.lost, self.asked = 0, False, time.monotonic()
         self.at_the_end: Callable[[], object] = lambda: None
         self._one = threading.Lock()  # one thread of this process at a time
 
     def held(self) -> bool:
-        with suppress(StoreUnreachable):
-            self._look()
+        if time.monotonic() - self.asked > TRUSTED_SECONDS and self._one.acquire(
+            blocking=False
+        ):  # else it is asked now
+            try:
+                with suppress(StoreUnreachable):
+                    self._look()
+            finally:
+                self._one.release()
         return not self.lost
 
     def beat(self) -> None:
@@ -56,21 +66,26 @@ class ObjectLease(Lease):
                 return
             self.beats += 1
             data = lease_bytes(self.owner, self.beats)
-            version = self.objects.replace(self.key, data, self.version)
-            if version is not None:
+            try:
+                version = self.objects.replace(self.key, data, self.version)
+            finally:
+                self.asked = time.monotonic()
+            if version is None:
+                self._look()  # a write that was sent twice finds its own; the next beat renews it
+            else:
                 self.version = version
-        if version is None:
-            self._look()  # a write that was sent twice finds its own; the next beat renews it
 
     def _look(self) -> None:
         """Read whose the lease is."""
-        with self._one:
+        try:
             found = self.objects.get(self.key)
-            owner = parse_lease(found.data) if found else None
-            if found is None or owner is None or owner["token"] != self.token:
-                self.lost = True
-            else:
-                self.version = found.version
+        finally:
+            self.asked = time.monotonic()
+        owner = parse_lease(found.data) if found else None
+        if found is None or owner is None or owner["token"] != self.token:
+            self.lost = True
+        else:
+            self.version = found.version
 
 
 def claim_object(objects: Objects, key: str, clock: ServerClock) -> ObjectLease | None:

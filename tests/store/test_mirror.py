@@ -253,6 +253,32 @@ def test_silence_of_the_server_ends_no_training(machines, capsys):
         assert store.record(RUN) == train_on
 
 
+def test_a_run_waits_to_begin_for_a_server_that_was_there_before(machines, monkeypatch):
+    one, _ = machines
+    pauses = []
+
+    def pause(seconds):
+        pauses.append(seconds)
+        one.objects.silent = len(pauses) < 3
+
+    monkeypatch.setattr(mirror.time, "sleep", pause)
+    with one as store:
+        store.refresh()
+        one.objects.silent = True
+        one.mirror.fresh.clear()  # as in a new process
+        assert store.record(RUN) is None
+        assert store.claim(RUN) is not None
+    assert len(pauses) == 3
+
+
+def test_a_run_does_not_wait_for_a_server_that_never_answered(machines):
+    one, _ = machines
+    with one as store:
+        one.objects.silent = True
+        with pytest.raises(StoreUnreachable):
+            store.claim(RUN)
+
+
 def test_a_mark_travels_and_is_taken_away_again(machines):
     one, two = machines
     with one as store, store.claim(RUN):
