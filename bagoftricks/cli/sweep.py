@@ -272,6 +272,8 @@ def train_missing(plan: "Plan", study: SweptStudy) -> "list[PlannedRun]":
 def train_planned(study: SweptStudy, plan: "Plan", looks: "Looks") -> "list[PlannedRun]":
     """Save the study, train the runs of the plan that are missing, and count that as a look; return them, each once."""
     from bagoftricks.cli.sweep_view import StudyView
+    from bagoftricks.engines.base import make_engine
+    from bagoftricks.engines.submissions import ENGINES
     from bagoftricks.report.study_parts import load_study
     from bagoftricks.store.checkpoints import remove_leftovers
     from bagoftricks.store.store import RunState
@@ -293,6 +295,8 @@ def train_planned(study: SweptStudy, plan: "Plan", looks: "Looks") -> "list[Plan
     view = StudyView(load_study(store, name), store, sweep.at_once, seconds)
     with view.begin(before):
         start_runs(todo, view, sweep)
+    if not todo and (store.root / ENGINES / sweep.engine).is_dir():  # its jobs ended while nobody waited
+        make_engine(sweep.engine, sweep.engine_values).forget(list(first.values()))
     if not stopped_runs(first.values(), store):
         save_study(store, name, plan, {**study.about, **asdict(looks.after(len(plan.seeds)))})
     return list(first.values())

@@ -92,6 +92,9 @@ class Engine:
         """Return the number of jobs in a row that a run may lose without getting further."""
         return ATTEMPTS
 
+    def forget(self, runs: "Sequence[PlannedRun]") -> None:
+        """Remove what was kept in the store for these runs, which are all over; needs no ``open``."""
+
     def room(self) -> int:
         """Return the number of runs that can be submitted now."""
         raise NotImplementedError

@@ -81,6 +81,9 @@ class SlurmEngine(Engine):
     """slurm, or local: processes on this machine instead, to try it out"""
 
     def __post_init__(self) -> None:
+        self.watched: dict[str, Watched] = {}
+        self.jobs: dict[JobKey, QueuedJob] = {}
+        self.next_look, self.pause, self.turn = 0.0, 0.0, 0
         for name, least in (("time", 1), ("gpus", 0), ("cpus", 1), ("tries", 1), ("runs_per_job", 1)):
             if (value := getattr(self, name)) is not None and value < least:
                 raise UserError(f"engine.{name}={value}: must be at least {least}")
@@ -112,10 +115,6 @@ class SlurmEngine(Engine):
                 "engine.cluster=local to try it out"
             )
         self.find(runs)
-        self.watched: dict[str, Watched] = {}
-        self.next_look, self.pause = 0.0, 0.0
-        self.jobs: dict[JobKey, QueuedJob] = {}
-        self.turn = 0
 
     def find(self, runs: Sequence[PlannedRun]) -> None:
         """Take the queue and the submissions of the store."""
@@ -326,8 +325,8 @@ class SlurmEngine(Engine):
 
     def left(self) -> str:
         """Return what goes on after this command, with what to type; empty if nothing does."""
-        numbers = self.numbers()
-        if not numbers or self.cluster == "local":
+        numbers = self.numbers() if self.watched and self.cluster == "slurm" else []
+        if not numbers:
             return ""
         those = ", ".join(numbers)
         return f"{len(self.watched)} runs are in the queue of SLURM (scancel {' '.join(numbers)} ends job {those})"
@@ -346,6 +345,11 @@ class SlurmEngine(Engine):
         numbers = [removed.number for removed in self.submissions.tidy() if removed.number]
         if numbers and self.cluster == "slurm":
             self.queue.cancel(["--state=PENDING", *numbers])
+
+    def forget(self, runs: Sequence[PlannedRun]) -> None:
+        """Remove what was kept in the store for these runs, which are all over."""
+        self.find(runs)
+        self.close()
 
     def close(self) -> None:
         """Remove what the runs that are over need no more. Jobs go on."""

@@ -245,6 +245,23 @@ def test_the_states_of_queued_and_running_runs_are_known(cluster, runs, tmp_path
         assert engine.states([one, other, new]) == {one.id: RunState.QUEUED, other.id: RunState.RUNNING}
 
 
+def test_what_ended_while_nobody_waited_is_removed_and_nothing_goes_on(cluster, runs, tmp_path):
+    many = runs("a", "b")
+    go(many, wait=False)
+    complete("", many)
+    engine = make_engine("slurm", {"wait": False})
+    engine.forget(many)
+    assert not (tmp_path / "store" / "engines").exists()
+    assert engine.left() == ""
+
+
+def test_a_command_that_ends_before_its_jobs_names_what_ends_them(cluster, runs):
+    cluster.act = lambda job, runs: None
+    engine = make_engine("slurm", {"wait": False})
+    carry_out_study(runs("a", "b"), Seen(), engine, Limits())
+    assert engine.left() == "2 runs are in the queue of SLURM (scancel 1 ends job 1)"
+
+
 def test_a_submission_that_fails_leaves_nothing(cluster, runs, monkeypatch, tmp_path):
     def refuse(executor, specs):
         raise UserError("engine=slurm: sbatch: error: no")
