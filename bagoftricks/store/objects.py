@@ -4,7 +4,6 @@ Keys are relative paths with ``/``. An object appears whole or not at all, and h
 change. ``put_if_absent`` and ``replace`` let one of several processes succeed, on any number of machines.
 """
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -181,6 +180,8 @@ class FolderObjects:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Let one process at a time write."""
+        import fcntl  # which Windows does not have
+
         with self._reach():
             self.root.mkdir(parents=True, exist_ok=True)
             with open(self.root / ".lock", "ab") as file:
