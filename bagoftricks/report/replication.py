@@ -347,7 +347,8 @@ def _cells(row: RepeatedRow) -> dict[str, str]:
 def _spread(of: Summary | None, signed: bool) -> str:
     if of is None:
         return ""
-    mean = f"{of.mean:+.2f}" if signed else f"{of.mean:.2f}"
+    exact = round(of.mean, 9)  # a tie, as 8.525, is rounded alike on every processor
+    mean = f"{exact:+.2f}" if signed else f"{exact:.2f}"
     return mean if of.low is None or of.high is None else f"{mean} ± {(of.high - of.low) / 2:.2f}"
 
 

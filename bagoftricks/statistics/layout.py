@@ -72,8 +72,8 @@ class Layout:
 
     @property
     def dof(self) -> float:
-        """Degrees of freedom of the shared variance."""
-        return float(self.arm_dof.sum())
+        """Degrees of freedom of the shared variance, a whole number."""
+        return float(round(self.arm_dof.sum()))
 
     def residuals(self, values: FloatArray) -> FloatArray:
         """Return what the means of arms and seeds leave of ``values`` (..., arms, seeds); 0 where there is no run."""
