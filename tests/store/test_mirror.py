@@ -195,6 +195,27 @@ def test_a_process_whose_run_was_taken_over_sends_nothing(machines, objects):
     assert json.loads(objects.get(f"{RUN}/record.json").data)["command"] == "two"
 
 
+def test_a_process_whose_run_was_taken_over_sends_no_logs_either(machines, objects):
+    one, two = machines
+    with one as store:
+        store.claim(RUN)
+        store.write_metrics(RUN, [{"epoch": 1}])
+    with two as store, mock.patch.object(leases, "STALE_SECONDS", -1.0):
+        store.claim(RUN)
+    with one as store, pytest.raises(RunElsewhere):
+        store.push(RUN)
+    assert keys(objects) == ["lease.json"]
+
+
+def test_a_copy_is_as_old_as_its_object_so_that_last_is_the_last_run(machines, objects):
+    with machines[0] as store:
+        train(store)
+    with machines[1] as store:
+        store.refresh()
+        (listed,) = [each for each in objects.list(RUN) if each.key.endswith("record.json")]
+        assert abs((store.folder(RUN) / "record.json").stat().st_mtime - listed.modified) < 0.001
+
+
 def test_a_record_is_written_once_even_without_a_look_at_the_lease(machines, objects):
     one, two = machines
     with two as store:
