@@ -62,7 +62,7 @@ class SlurmCluster:
 def kill_worker(store: Path, choose: int) -> bool:
     """Kill the process of one run, by its lease."""
     leases = sorted(store.glob("*/lease.json"))
-    with suppress(OSError, ValueError, IndexError):
+    with suppress(OSError, ValueError, ZeroDivisionError):  # ended meanwhile, or none has begun
         os.kill(json.loads(leases[choose % len(leases)].read_text())["pid"], signal.SIGKILL)
         return True
     return False
