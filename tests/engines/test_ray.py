@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from bagoftricks.engines.base import make_engine
 from bagoftricks.engines.ray_cluster import NodeShare, answers, cluster_address
+from bagoftricks.engines.ray_task import BoardReporter
 from bagoftricks.errors import UserError
 from bagoftricks.rng import Key
 from tests.ray_nodes import ray_nodes, titles
@@ -179,6 +181,21 @@ def test_an_address_where_nobody_answers_is_one_line_at_once(monkeypatch):
     with pytest.raises(UserError, match=r"RAY_ADDRESS=127\.0\.0\.1:9"):
         cluster_address("auto")
     assert time.monotonic() - began < 5
+
+
+class Told:
+    """A board that forgets what it is told."""
+
+    def __getattr__(self, name):
+        return SimpleNamespace(remote=lambda *values: None)
+
+
+def test_a_run_that_would_have_another_id_on_the_node_is_refused_and_an_evaluation_is_none():
+    reporter = BoardReporter("0" * 20, Told(), 0.0)
+    reporter.begin("0" * 20, 5, 0)
+    reporter.begin("small_c", 5, 0)
+    with pytest.raises(UserError, match="this would be another run"):
+        reporter.begin("1" * 20, 5, 0)
 
 
 def test_local_is_a_new_cluster_whatever_is_there(monkeypatch):
