@@ -1,34 +1,24 @@
-"""Hostile surroundings: killed workers of launchers, few open files, little shared memory.
+"""Hostile surroundings: few open files, little shared memory.
 
-    scripts/torture surroundings [--only joblib submitit_local submitit_slurm files shared_memory]
+    scripts/torture surroundings [--only files shared_memory]
 
-A launcher's worker is killed while it trains; the same command afterwards must train what is missing and leave nothing
-about. With few files or little shared memory a run must give the result that it gives otherwise, or end in one line.
+With few files or little shared memory a run must give the result that it gives otherwise, or end in one line.
 """
 
 import argparse
 import json
 import os
-import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from tests.torture import OURS, STUDY, litter
+from tests.torture import OURS
 
-LAUNCHERS = {
-    "joblib": "hydra_plugins.hydra_joblib_launcher",
-    "submitit_local": "hydra_plugins.hydra_submitit_launcher",
-    "submitit_slurm": "hydra_plugins.hydra_submitit_launcher",
-}
 TINY = ["epochs=1", "model.depths=[1,1]", "model.width=4", "runtime.device=cpu", "format=json"]
 
 
@@ -46,33 +36,6 @@ def ended(words: Sequence[str], folder: Path) -> tuple[int, str, str]:
     process = start(words, folder)
     out, err = process.communicate(timeout=500)
     return process.returncode, out, err
-
-
-def worker_of(store: Path, sweep: int) -> int:
-    """The process of a lease in the store, other than the sweep itself."""
-    for _ in range(3000):
-        for lease in store.glob("*/lease.json"):
-            pid = json.loads(lease.read_text() or "{}").get("pid")
-            if pid and pid != sweep:
-                return int(pid)
-        time.sleep(0.05)
-    raise TimeoutError("no worker has begun")
-
-
-def launcher(name: str, folder: Path) -> list[str]:
-    """Kill one worker of the launcher, and start the same command again."""
-    if find_spec(LAUNCHERS[name]) is None or (name == "submitit_slurm" and shutil.which("sbatch") is None):
-        return ["is not here: skipped"]
-    words = command("sweep", *STUDY, f"hydra/launcher={name}", "store=store")
-    sweep = start(words, folder)
-    os.kill(worker_of(folder / "store", sweep.pid), signal.SIGKILL)
-    _, err = sweep.communicate(timeout=500)
-    status, _, again = ended(words, folder)
-    records = len(list(folder.glob("store/*/record.json")))
-    last = (err.strip().splitlines() or [""])[-1][:100]
-    print(f"{name}: first {sweep.returncode} ({last}), then {status}, {records} runs")
-    left = [file for file in litter(folder / "store") if "launcher/" not in file]  # the launcher's own log of its jobs
-    return [*([] if status == 0 and records == 20 else [again[-500:]]), *left]
 
 
 def photographs(folder: Path) -> None:
@@ -110,7 +73,6 @@ def little_shared_memory(folder: Path) -> list[str]:
 
 
 CASES: dict[str, Callable[[Path], list[str]]] = {
-    **{name: lambda folder, name=name: launcher(name, folder) for name in LAUNCHERS},
     "files": few_files,
     "shared_memory": little_shared_memory,
 }

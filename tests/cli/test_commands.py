@@ -162,7 +162,7 @@ def test_a_bug_shows_its_traceback_and_is_status_1(bot, monkeypatch):
 
 
 def test_an_interrupt_is_status_75(bot, monkeypatch):
-    def interrupt(settings):
+    def interrupt(settings, **given):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("bagoftricks.run.prepare.check", interrupt)
