@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import threading
 from pathlib import Path
 
@@ -395,6 +396,18 @@ def test_short_runs_share_a_job_where_like_runs_are_known(cluster, runs, monkeyp
     assert engine.chunk(many) == 2
 
 
+@pytest.fixture
+def handlers():
+    """Restore the handlers of signals, which a job that has ended ignores."""
+    before = {
+        number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP, signal.SIGINT)
+    }
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
 def test_a_job_leaves_out_what_is_done_and_has_failed(runs, tmp_path, monkeypatch):
     one, other, third = runs("a", "b", "c")
     finish(one)
