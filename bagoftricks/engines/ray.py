@@ -14,10 +14,11 @@ from typing import Any
 
 from bagoftricks.engines.base import ELSEWHERE, Ended, Engine, Limits, View
 from bagoftricks.engines.parcel import deliver, pack
-from bagoftricks.engines.ray_cluster import NodeShare, alive_nodes, cluster_line, connected, tell
+from bagoftricks.engines.ray_cluster import NodeShare, cluster_line, connected, tell
 from bagoftricks.engines.ray_task import Board, Order, Outcome, train_on_node
+from bagoftricks.engines.ray_watch import ClusterWatch, lost_cluster
 from bagoftricks.engines.shipping import SHIPPED_BYTES, Shipped, digest_of_archive, pack_files, paths_of, relocated
-from bagoftricks.errors import RunElsewhere, TrainingFailed, UserError, printable
+from bagoftricks.errors import RunElsewhere, UserError, printable
 from bagoftricks.folders import local_folder
 from bagoftricks.registry import engine
 from bagoftricks.run.teacher import as_file
@@ -28,8 +29,6 @@ from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.plan import PlannedRun
 
 NEWS_SECONDS = 0.5  # between two questions for progress
-NODES_SECONDS = 10.0  # between two looks at the nodes
-GONE_SECONDS = 60.0  # without a node that could carry out any run, after which the study stops
 
 
 @dataclass
@@ -89,10 +88,10 @@ class RayEngine(Engine):
         self.shipped: dict[str, Shipped] = {}
         self.stack = ExitStack()
         self.news: Any = None
-        self.asked = self.looked = self.last_room = time.monotonic()
+        self.asked = time.monotonic()
         self.stack.enter_context(connected(self.address, self.runtime_env()))
-        self.nodes = alive_nodes()
-        tell(cluster_line(self.nodes))
+        self.watch = ClusterWatch(self.address, patient=self.autoscale)
+        tell(cluster_line(self.watch.nodes))
         self.require_room(runs)
         self.board = self.start_board()
 
@@ -115,13 +114,13 @@ class RayEngine(Engine):
     def share_of(self, run: PlannedRun) -> NodeShare:
         """Return the share of a node that a run takes."""
         runtime, gpus = run.settings.runtime, self.num_gpus
-        most = max((node.get("GPU", 0.0) for node in self.nodes), default=0.0)
+        most = max((node.get("GPU", 0.0) for node in self.watch.nodes), default=0.0)
         if gpus is None:
             wanted = runtime.device != "cpu" and (most or runtime.device != "auto")
             gpus = 0.0 if not wanted else max(1.0, most) if runtime.devices == -1 else float(runtime.devices)
         if self.num_cpus is not None:
             return NodeShare(self.num_cpus, gpus)
-        each = [node.get("CPU", 0.0) // node["GPU"] for node in self.nodes if node.get("GPU")]
+        each = [node.get("CPU", 0.0) // node["GPU"] for node in self.watch.nodes if node.get("GPU")]
         return NodeShare(max(1.0, min(each, default=1.0) * min(gpus, most) // 1), gpus)
 
     def require_room(self, runs: Sequence[PlannedRun]) -> None:
@@ -130,11 +129,11 @@ class RayEngine(Engine):
             return
         for run in runs:
             share = self.share_of(run)
-            if not any(share.fits(node) for node in self.nodes):
-                needs = f"{share.gpus:g} GPUs and {share.cpus:g} CPUs" if share.gpus else f"{share.cpus:g} CPUs"
+            if not any(share.fits(node) for node in self.watch.nodes):
                 raise UserError(
-                    f"'{run.label}' needs a node with {needs}, and the cluster has {cluster_line(self.nodes)}: type "
-                    "other engine.num_gpus= and engine.num_cpus=, or engine.autoscale=true to wait for a larger node"
+                    f"'{run.label}' needs a node with {share.words()}, and the cluster has "
+                    f"{cluster_line(self.watch.nodes)}: type other engine.num_gpus= and engine.num_cpus=, or "
+                    "engine.autoscale=true to wait for a larger node"
                 )
 
     def room(self) -> int:
@@ -142,27 +141,11 @@ class RayEngine(Engine):
         if self.limits.slots:
             return self.limits.slots - len(self.jobs)
         share = self.share_of(self.jobs[0].run) if self.jobs else NodeShare(self.num_cpus or 1.0, self.num_gpus or 0.0)
-        return max(1, 2 * sum(share.fits(node) for node in self.nodes)) - len(self.jobs)
+        return max(1, 2 * sum(share.fits(node) for node in self.watch.nodes)) - len(self.jobs)
 
     def waiting(self) -> int:
         """Return the number of tasks that wait for a node."""
         return sum(job.began is None for job in self.jobs)
-
-    def look(self) -> None:
-        """Look at the nodes now and then. Raises TrainingFailed if none is left for the runs that wait."""
-        now = time.monotonic()
-        if now - self.looked < NODES_SECONDS:
-            return
-        self.looked, self.nodes = now, alive_nodes()
-        waiting = [job for job in self.jobs if job.began is None]
-        fits = any(self.share_of(job.run).fits(node) for job in waiting for node in self.nodes)
-        if self.autoscale or not waiting or fits:
-            self.last_room = now
-        elif now - self.last_room > GONE_SECONDS:
-            raise TrainingFailed(
-                f"no node is left for the runs that wait ({cluster_line(self.nodes)}): start nodes, then type the same "
-                "command again"
-            )
 
     # --- jobs ---
 
@@ -219,7 +202,7 @@ class RayEngine(Engine):
         import ray
 
         if path not in self.shipped:
-            alone = self.ship_data == "auto" and len(self.nodes) == 1 and not self.address.startswith("ray://")
+            alone = self.ship_data == "auto" and len(self.watch.nodes) == 1 and not self.address.startswith("ray://")
             archive = None
             if self.ship_data != "false" and not alone:
                 archive = pack_files(path, SHIPPED_BYTES if self.ship_data == "auto" else None)
@@ -231,7 +214,7 @@ class RayEngine(Engine):
         """Pass on what the runs tell; return those that have ended."""
         import ray
 
-        self.look()
+        self.watch.look([self.share_of(job.run) for job in self.jobs if job.began is None])
         self.hear()
         self.stop_late_ones()
         ended, self.refused = self.refused, []
@@ -290,10 +273,11 @@ class RayEngine(Engine):
         store, run = Store(job.run.settings.store), job.run
         try:
             result = ray.get(job.task)
+        except ray.exceptions.LocalRayletDiedError as error:  # this process can start nothing any more
+            raise lost_cluster("the one of this machine died") from error
         except ray.exceptions.RayError as error:
             result = error
-        finally:
-            self.jobs.remove(job)
+        self.jobs.remove(job)
         try:
             return self.record(job, store, result)
         except RunElsewhere:
@@ -355,7 +339,6 @@ def is_loss(error: Exception) -> bool:
         exceptions.NodeDiedError,
         exceptions.ObjectLostError,
         exceptions.OutOfMemoryError,
-        exceptions.LocalRayletDiedError,
     )
     return isinstance(error, kinds)
 

@@ -40,6 +40,15 @@ class NodeShare:
         rooms = [floor(there / each + 1e-9) for there, each in ((cpus, self.cpus), (gpus, self.gpus)) if each]
         return min(rooms, default=1)
 
+    def words(self) -> str:
+        """Return the share in words, as "1 GPU and 4 CPUs"."""
+        return (f"{plural(self.gpus, 'GPU')} and " if self.gpus else "") + plural(self.cpus, "CPU")
+
+
+def plural(number: float, of: str) -> str:
+    """Return a number of things in words: "1 GPU", "0.5 GPUs"."""
+    return f"{number:g} {of}{'s' * (number != 1)}"
+
 
 def alive_nodes() -> list[dict[str, float]]:
     """Return the resources of each node that lives."""
@@ -51,8 +60,8 @@ def alive_nodes() -> list[dict[str, float]]:
 def cluster_line(nodes: list[dict[str, float]]) -> str:
     """Return one line about a cluster, as "8 CPUs, 2 GPUs on 2 nodes"."""
     cpus, gpus = (sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU"))
-    parts = [f"{cpus:g} CPU{'s' * (cpus != 1)}"] + ([f"{gpus:g} GPU{'s' * (gpus != 1)}"] if gpus else [])
-    return f"{', '.join(parts)} on {len(nodes)} node{'s' * (len(nodes) != 1)}"
+    parts = [plural(cpus, "CPU")] + ([plural(gpus, "GPU")] if gpus else [])
+    return f"{', '.join(parts)} on {plural(len(nodes), 'node')}"
 
 
 @contextmanager
@@ -79,7 +88,7 @@ def connected(address: str, runtime_env: dict[str, Any]) -> Iterator[None]:
         with own as folder, redirect_stdout(sys.stderr), no_worker_messages():  # standard output has results alone
             try:
                 with own_handlers():
-                    start(where, {**options, **({"_temp_dir": str(folder)} if folder else {})})
+                    start(address, where, {**options, **({"_temp_dir": str(folder)} if folder else {})})
                 yield
             finally:
                 with own_handlers():
@@ -89,7 +98,7 @@ def connected(address: str, runtime_env: dict[str, Any]) -> Iterator[None]:
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
-def start(where: str | None, options: dict[str, Any]) -> None:
+def start(address: str, where: str | None, options: dict[str, Any]) -> None:
     """Connect to a cluster, or start one. Raises UserError with Ray's reason if that fails."""
     import ray
 
@@ -100,6 +109,11 @@ def start(where: str | None, options: dict[str, Any]) -> None:
         versions = "version" in str(error).lower() and "mismatch" in str(error).lower()
         why = " ".join(lines[:3]) if versions else lines[0]
         instead = "install the cluster's versions of Ray and Python here" if versions else "see ray status there"
+        if where and not versions and where not in (address, os.environ.get("RAY_ADDRESS")):
+            raise UserError(
+                f"a Ray cluster was found at {where}, and does not answer ({printable(why)}): type ray stop and ray "
+                "start again, or engine.address=local"
+            ) from error
         place = f"engine.address={where}" if where else "engine.address=local"
         raise UserError(f"{place}: {printable(why)}: {instead}") from error
 

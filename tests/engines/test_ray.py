@@ -11,15 +11,18 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+from bagoftricks.engines import ray_watch
 from bagoftricks.engines.base import make_engine
+from bagoftricks.engines.ray import RayJob
 from bagoftricks.engines.ray_cluster import NodeShare, answers, cluster_address
+from bagoftricks.engines.ray_cluster import start as connect
 from bagoftricks.engines.ray_task import BoardReporter
-from bagoftricks.errors import UserError
+from bagoftricks.errors import TrainingFailed, UserError
 from bagoftricks.rng import Key
 from tests.ray_nodes import ray_nodes, titles
 from tests.torture import left_behind, litter, table
 
-pytest.importorskip("ray", reason="ray is not installed: pip install 'bagoftricks[ray]'")
+ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'bagoftricks[ray]'")
 
 STUDY = [
     "design=stack", "data.pad=1", "image_size=8", "model.depths=[1,1]", "model.width=4",
@@ -183,6 +186,86 @@ def test_an_address_where_nobody_answers_is_one_line_at_once(monkeypatch):
     assert time.monotonic() - began < 5
 
 
+def test_a_cluster_that_was_found_and_does_not_answer_is_to_be_started_again(monkeypatch):
+    def refuse(**options):
+        raise RuntimeError("timed out")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("ray.init", refuse)
+    with pytest.raises(UserError, match=r"was found at 192\.0\.2\.2:6379, and does not answer .*ray stop"):
+        connect("auto", "192.0.2.2:6379", {})
+    with pytest.raises(UserError, match=r"^engine\.address=192\.0\.2\.2:6379: timed out"):
+        connect("192.0.2.2:6379", "192.0.2.2:6379", {})
+
+
+# --- a cluster that is lost ---
+
+
+def raise_local_raylet_died(task):
+    raise ray.exceptions.LocalRayletDiedError
+
+
+def test_a_task_that_this_process_cannot_start_any_more_is_no_failure_of_its_run(monkeypatch):
+    engine, job = make_engine("ray", {}), RayJob(SimpleNamespace(settings=SimpleNamespace(store="runs")), "task", None)
+    engine.jobs = [job]
+    monkeypatch.setattr("ray.get", raise_local_raylet_died)
+    with pytest.raises(TrainingFailed, match=r"nodes are gone .*: start nodes, then type the same command again"):
+        engine.take(job)
+    assert engine.jobs == [job]  # to be marked as interrupted, not as failed
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def watch(monkeypatch):
+    """A watch over a cluster of one node, whose clock, nodes and head are those of the test."""
+    watch = SimpleNamespace(clock=Clock(), nodes=[{"CPU": 1.0}], head=True)
+    monkeypatch.setattr(ray_watch, "time", watch.clock)
+    monkeypatch.setattr(ray_watch, "alive_nodes", lambda: watch.nodes)
+    monkeypatch.setattr(ray_watch, "answers", lambda address: watch.head)
+    watch.of = ray_watch.ClusterWatch("ray://there:10001", patient=False)
+
+    def look(now):
+        watch.clock.now = now
+        watch.of.look([NodeShare(1, 0)])
+
+    watch.look = look
+    return watch
+
+
+def test_a_head_that_is_away_for_long_ends_the_study_before_ray_ends_the_process(watch, monkeypatch):
+    watch.head = False
+    monkeypatch.setattr(ray_watch, "alive_nodes", None)  # it would wait for the head
+    watch.look(11)
+    watch.look(22)
+    with pytest.raises(TrainingFailed, match=r"its head, ray://there:10001, does not answer.*: start nodes"):
+        watch.look(33)
+
+
+def test_a_head_that_comes_back_in_time_ends_nothing(watch):
+    watch.head = False
+    watch.look(22)
+    watch.head = True
+    watch.look(33)
+    watch.head = False
+    watch.look(55)
+
+
+def test_nodes_that_are_away_for_long_end_the_study(watch):
+    watch.look(11)
+    watch.nodes = [{"CPU": 0.0}]
+    watch.look(60)
+    with pytest.raises(TrainingFailed, match=r"0 CPUs on 1 node\): start nodes"):
+        watch.look(72)
+
+
 class Told:
     """A board that forgets what it is told."""
 
@@ -221,6 +304,14 @@ def test_what_is_no_address_is_refused(address):
 )
 def test_a_node_has_room_for_as_many_runs_as_fit_in_all_it_has(share, node, runs):
     assert share.fits(node) == runs
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(NodeShare(1, 1), "1 GPU and 1 CPU"), (NodeShare(2, 0.5), "0.5 GPUs and 2 CPUs"), (NodeShare(1, 0), "1 CPU")],
+)
+def test_a_share_is_told_in_words(share, words):
+    assert share.words() == words
 
 
 @pytest.mark.parametrize(
