@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from statistics import median
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from bagoftricks.engines.base import INTERRUPTED, Ended, Engine, Limits, View
 from bagoftricks.engines.slurm_ends import JobEnds
 from bagoftricks.engines.slurm_executor import local_executor, slurm_executor, submitted
 from bagoftricks.engines.slurm_local import LocalQueue, local_number
+from bagoftricks.engines.slurm_notices import Notices, held_back, queue_line, stuck_line
 from bagoftricks.engines.slurm_queue import QueuedJob, SlurmQueue
 from bagoftricks.engines.submissions import JobKey, Submission, Submissions, newest_of
 from bagoftricks.engines.supervisor import is_stuck, reached_step, settle
@@ -31,6 +32,7 @@ MOST_JOBS = 1000  # in one array: the most that SLURM takes unless MaxArraySize 
 JOB_SECONDS = 60.0  # that a job of short runs takes, so that they share its start
 SETTLING_SECONDS = 5.0  # after the end of a job in which a record may still appear on this machine
 FAILED_SECONDS = 2.0  # that a failure lasts which its job does not try again
+NOT_OF_JOBS = ("tries", "wait")  # settings that no job has
 RUNS_A_POLL = 100  # states of runs to read in one poll
 
 
@@ -83,6 +85,7 @@ class SlurmEngine(Engine):
     def __post_init__(self) -> None:
         self.watched: dict[str, Watched] = {}
         self.jobs: dict[JobKey, QueuedJob] = {}
+        self.notices, self.told = Notices(), set[str]()
         self.next_look, self.pause, self.turn = 0.0, 0.0, 0
         for name, least in (("time", 1), ("gpus", 0), ("cpus", 1), ("tries", 1), ("runs_per_job", 1)):
             if (value := getattr(self, name)) is not None and value < least:
@@ -138,7 +141,9 @@ class SlurmEngine(Engine):
             job = jobs.get((newest.name, newest.job_of(run.id))) if newest else None
             state = state_of(run, self.store)
             if job is not None and not job.over and state not in (RunState.DONE, RunState.FAILED):
-                found[run.id] = RunState.RUNNING if state is RunState.RUNNING else RunState.QUEUED
+                alone = newest is not None and len(newest.jobs[newest.job_of(run.id)]) == 1
+                begun = state is RunState.RUNNING or (alone and job.state != "PENDING")
+                found[run.id] = RunState.RUNNING if begun else RunState.QUEUED
         return found
 
     def in_flight(self, runs: Sequence[PlannedRun]) -> list[PlannedRun]:
@@ -157,9 +162,23 @@ class SlurmEngine(Engine):
                 if (job := jobs.get(key)) is not None and not job.over:
                     self.watched[run.id] = Watched(run, key)
                     found.append(run)
+                    self.compare(newest)
                 elif newest.number:
                     self.take_over(run, key, newest.steps[run.id])
         return found
+
+    def compare(self, submission: Submission) -> None:
+        """Say which settings of this command the jobs of an earlier one do not have."""
+        asked, number = self.asked(), submission.number
+        other = [name for name in asked if submission.asked and submission.asked.get(name) != asked[name]]
+        if other and number and self.cluster == "slurm":
+            names = ", ".join(f"engine.{name}" for name in other)
+            again = f"scancel {number} first, to submit it with these"
+            self.notices.once(f"job {number} was submitted with other settings ({names}): {again}")
+
+    def asked(self) -> dict[str, str]:
+        """Return the settings of the jobs as text."""
+        return {each.name: str(getattr(self, each.name)) for each in fields(self) if each.name not in NOT_OF_JOBS}
 
     def take_over(self, run: PlannedRun, key: JobKey, steps: Sequence[int]) -> None:
         """Decide on a run whose job ended after the last command had: it fails, or is submitted again."""
@@ -231,7 +250,7 @@ class SlurmEngine(Engine):
         for link in files.glob(".submission_file_*"):  # to the script of the array
             link.unlink()
         number = jobs[0].partition("_")[0] if self.cluster == "slurm" else local_number(jobs)
-        self.submissions.write(replace(made, number=number))
+        self.submissions.write(replace(made, number=number, asked=self.asked()))
         self.submissions.leave_out(steps, keep=made.name)  # it has their history
         for index, chunk in enumerate(array):
             self.watched.update({run.id: Watched(run, (made.name, index)) for run in chunk})
@@ -257,6 +276,7 @@ class SlurmEngine(Engine):
 
     def poll(self) -> list[Ended]:
         """Return the runs that have ended: by the files of the store, and now and then by the queue."""
+        self.announce()
         time.sleep(0.2)
         if time.monotonic() >= self.next_look:
             self.look()
@@ -270,13 +290,25 @@ class SlurmEngine(Engine):
                 ended.append(found)
         return ended
 
+    def announce(self) -> None:
+        """Say which jobs this command waits for, whenever there are new ones."""
+        names = {watched.key[0] for watched in self.watched.values()}
+        if self.cluster == "slurm" and not names <= self.told:
+            self.told |= names
+            self.notices.once(self.in_queue())
+
     def look(self) -> None:
         """Ask for the state of all jobs in one call; ask less often while nothing changes."""
-        names = {watched.key[0] for watched in self.watched.values()}
+        keys = {watched.key for watched in self.watched.values()}
+        names = {name for name, _ in keys}
         submissions = [found for found in self.submissions.all() if found.name in names]
         before, (least, most) = self.jobs, self.queue.pauses
-        with suppress(UserError):  # a controller that does not answer for a while ends no study
+        try:
             self.jobs = self.queue.jobs(submissions)
+        except UserError as error:  # a controller that does not answer for a while ends no study
+            self.notices.silence(error)
+        else:
+            self.notices.answer({key: self.jobs[key] for key in keys if key in self.jobs})
             for watched in self.watched.values():
                 job = self.jobs.get(watched.key)
                 over = job is None or job.over
@@ -325,11 +357,14 @@ class SlurmEngine(Engine):
 
     def left(self) -> str:
         """Return what goes on after this command, with what to type; empty if nothing does."""
-        numbers = self.numbers() if self.watched and self.cluster == "slurm" else []
-        if not numbers:
+        if not self.watched or self.cluster != "slurm" or not (line := self.in_queue()):
             return ""
-        those = ", ".join(numbers)
-        return f"{len(self.watched)} runs are in the queue of SLURM (scancel {' '.join(numbers)} ends job {those})"
+        mine = [self.jobs[watched.key] for watched in self.watched.values() if watched.key in self.jobs]
+        return "; ".join([line, *(stuck_line(*found) for found in sorted(held_back(mine)))])
+
+    def in_queue(self) -> str:
+        """Return how many runs are in the queue, with what ends their jobs; empty without any."""
+        return queue_line(len(self.watched), numbers) if (numbers := self.numbers()) else ""
 
     def numbers(self) -> list[str]:
         """Return the numbers of the arrays that are watched."""

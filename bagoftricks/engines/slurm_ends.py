@@ -8,6 +8,7 @@ from bagoftricks.engines.base import INTERRUPTED, LOST, Ended
 from bagoftricks.engines.slurm_job import NOTE, TIME_IS_UP
 from bagoftricks.engines.slurm_local import LocalQueue
 from bagoftricks.engines.slurm_queue import JobEnd, QueuedJob, SlurmQueue
+from bagoftricks.engines.slurm_setup import setup_failure
 from bagoftricks.engines.submissions import JobKey, Submissions
 from bagoftricks.study.plan import PlannedRun
 
@@ -32,6 +33,8 @@ class JobEnds:
             note = self.submissions.spec(*key).with_suffix(NOTE).read_text(encoding="utf-8")
             return Ended(run, LOST if note == TIME_IS_UP else 1, how=note), end
         log = self.last_words(key)
+        if why := setup_failure(log):
+            return Ended(run, 1, how=f"did not start: {why}", log=log), end
         words = log.splitlines()[-1:] if end.status > 0 else []
         how = ": ".join([f"was in job {number}, which {end.described()}", *words])
         return Ended(run, end.status, how=how, log=log), end
@@ -41,8 +44,10 @@ class JobEnds:
         if key in self.jobs:
             return self.jobs[key].number
         made = next((found for found in self.submissions.all() if found.name == key[0]), None)
-        if made is None or isinstance(self.queue, LocalQueue):
+        if made is None:
             return str(key[1])
+        if isinstance(self.queue, LocalQueue):
+            return made.number.split()[key[1]].partition(":")[0]
         return f"{made.number}_{key[1]}" if len(made.jobs) > 1 else made.number
 
     def last_words(self, key: JobKey) -> str:
@@ -50,7 +55,8 @@ class JobEnds:
         name, index = key
         files = self.submissions.files(name)
         several = len(list(files.glob("runs-*.json"))) > 1
-        found = sorted(files.glob(f"*_{index}_0_log.err" if several else "*_0_log.err"))
+        number = self.number(key) if isinstance(self.queue, LocalQueue) else f"*_{index}" if several else "*"
+        found = sorted(files.glob(f"{number}_0_log.err"))
         with suppress(OSError):
             lines = found[0].read_text(encoding="utf-8", errors="replace").splitlines() if found else []
             return "\n".join([line for line in lines if line.strip()][-LAST_LINES:])

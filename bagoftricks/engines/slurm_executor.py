@@ -1,6 +1,7 @@
 """submitit's executors with the settings of engine=slurm."""
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
 from io import StringIO
@@ -9,6 +10,7 @@ from typing import Any
 
 from bagoftricks.engines.slurm_job import carry_out_job
 from bagoftricks.engines.slurm_queue import complaint
+from bagoftricks.engines.slurm_setup import guarded
 from bagoftricks.errors import UserError
 
 SAME_NAME = ("job_name", "partition", "account", "constraint", "qos", "time")
@@ -29,7 +31,7 @@ def slurm_executor(files: Path, settings: Mapping[str, Any]) -> Any:
         gpus_per_node=settings["gpus"] or None,
         mem=None if memory is None else f"{math.ceil(memory * 1024)}M",
         signal_delay_s=settings["save_seconds"],
-        setup=settings["setup"] or None,
+        setup=guarded(settings["setup"]) or None,
         array_parallelism=settings["at_once"],
         additional_parameters={"requeue": True, **{name: value or True for name, value in options.items()}},
     )
@@ -42,8 +44,10 @@ def local_executor(files: Path, settings: Mapping[str, Any], gpus: int) -> Any:
 
     made = submitit.LocalExecutor(files)
     minutes = settings["time"] or NO_LIMIT
+    log = f'exec 2>>{shlex.quote(str(files))}/"$$"_0_log.err'  # submitit's name, before it opens the file
+    setup = ["\n".join([log, *guarded(settings["setup"])])] if settings["setup"] else []
     made.update_parameters(
-        setup=settings["setup"], gpus_per_node=gpus, timeout_min=minutes, signal_delay_s=settings["save_seconds"]
+        setup=setup, gpus_per_node=gpus, timeout_min=minutes, signal_delay_s=settings["save_seconds"]
     )
     return made
 

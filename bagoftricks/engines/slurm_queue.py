@@ -39,6 +39,7 @@ class QueuedJob:
 
     number: str  # 12, or 12_3 in an array
     state: str  # SLURM's word
+    reason: str = ""  # of its waiting, in SLURM's words
 
     @property
     def over(self) -> bool:
@@ -79,12 +80,12 @@ class SlurmQueue:
         listed = sorted({submission.name for submission in submissions})
         if not listed:
             return {}
-        shown = ("--array", "--noheader", "--states=all", "--format=%j|%i|%T")
+        shown = ("--array", "--noheader", "--states=all", "--format=%j|%i|%T|%r")
         found = {}
         for line in slurm_answer("squeue", *shown, f"--name={','.join(listed)}").splitlines():
-            name, number, state = line.strip().split("|")
+            name, number, state, reason = line.strip().split("|", 3)
             index = number.partition("_")[2]
-            found[name, int(index) if index.isdecimal() else 0] = QueuedJob(number, state)
+            found[name, int(index) if index.isdecimal() else 0] = QueuedJob(number, state, reason)
         return found
 
     def end(self, job: QueuedJob) -> JobEnd:

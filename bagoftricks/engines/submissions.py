@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from bagoftricks.errors import UserError
@@ -34,6 +34,7 @@ class Submission:
     jobs: tuple[tuple[str, ...], ...]  # ids of the runs of each job
     steps: dict[str, list[int]]  # by id of a run: its last checkpoint whenever a job was submitted for it
     number: str = ""  # of the array in the queue; empty: its submission has not returned
+    asked: dict[str, str] = field(default_factory=dict)  # settings of the engine with which it was submitted
 
     def job_of(self, run_id: str) -> int:
         """Return the index of the job that carries out a run."""

@@ -21,7 +21,7 @@ MOST_ARMS_NAMED = 3  # arms that a line names
 WAYS = {  # states in the words of a count
     RunState.DONE: "done",
     RunState.QUEUED: "queued",
-    RunState.RUNNING: "running elsewhere",
+    RunState.RUNNING: "running",
     RunState.FAILED: "failed (retry=failed trains them again)",
 }
 
@@ -154,8 +154,7 @@ def _row(run: PlannedRun | UnnamedRun, at: Mapping[str, RunState]) -> PlanRow:
     if isinstance(run, UnnamedRun):
         state = f"waits for {run.waits_for}" if run.waits_for else f"unknown: {run.why}"
         return PlanRow(run.label, state, run.seed, None, tricks, run.command)
-    shown = "running elsewhere" if at[run.id] is RunState.RUNNING else at[run.id].value
-    return PlanRow(run.label, shown, run.seed, run.id, tricks, run.command)
+    return PlanRow(run.label, at[run.id].value, run.seed, run.id, tricks, run.command)
 
 
 def show_duration(seconds: float) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import threading
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from bagoftricks.engines import slurm, slurm_job
 from bagoftricks.engines.base import Limits, make_engine, typed_engine_values
 from bagoftricks.engines.slurm_job import NOTE, TIME_IS_UP
 from bagoftricks.engines.slurm_local import LocalQueue, local_number
+from bagoftricks.engines.slurm_notices import stuck_line
 from bagoftricks.engines.slurm_queue import JobEnd, QueuedJob, SlurmQueue, complaint, slurm_answer
+from bagoftricks.engines.slurm_setup import guarded, setup_failure
 from bagoftricks.engines.submissions import Submission, Submissions, read_runs, run_values
 from bagoftricks.engines.supervisor import carry_out_study
 from bagoftricks.errors import UserError
@@ -31,6 +34,7 @@ class Cluster:
 
     def __init__(self):
         self.arrays, self.ends, self.cancelled = [], {}, []
+        self.waits = {}  # by number of a job: SLURM's reason that it is pending
         self.act = lambda job, runs: JobEnd("COMPLETED")
 
     def take(self, executor, specs):
@@ -47,7 +51,9 @@ class Cluster:
                 number = f"{submission.number}_{index}"
                 if number not in self.ends and (end := self.act(number, runs)) is not None:
                     self.ends[number] = end
-                found[submission.name, index] = QueuedJob(number, self.ends.get(number, JobEnd("RUNNING")).state)
+                now = JobEnd("PENDING" if number in self.waits else "RUNNING")
+                state, reason = self.ends.get(number, now).state, self.waits.get(number, "")
+                found[submission.name, index] = QueuedJob(number, state, reason)
         return found
 
     def end(self, job):
@@ -239,11 +245,22 @@ def test_a_run_that_failed_in_its_job_is_told_while_the_job_goes_on(cluster, run
 
 def test_the_states_of_queued_and_running_runs_are_known(cluster, runs, tmp_path):
     one, other, new = runs("a", "b", "c")
-    cluster.act = lambda job, runs: None
+    cluster.act, cluster.waits = lambda job, runs: None, {"1_0": "Priority"}
     go([one, other], wait=False)
     engine = make_engine("slurm", {})
-    with Store(tmp_path / "store").claim(other.id):
-        assert engine.states([one, other, new]) == {one.id: RunState.QUEUED, other.id: RunState.RUNNING}
+    assert engine.states([one, other, new]) == {one.id: RunState.QUEUED, other.id: RunState.RUNNING}
+    go([new], wait=False)
+    with Store(tmp_path / "store").claim(new.id):
+        assert engine.states([one, new]) == {one.id: RunState.QUEUED, new.id: RunState.RUNNING}
+
+
+def test_the_later_run_of_a_job_under_way_is_queued(cluster, runs, tmp_path):
+    one, other = runs("a", "b")
+    cluster.act = lambda job, runs: None
+    go([one, other], wait=False, runs_per_job=2)
+    with Store(tmp_path / "store").claim(one.id):
+        found = make_engine("slurm", {}).states([one, other])
+    assert found == {one.id: RunState.RUNNING, other.id: RunState.QUEUED}
 
 
 def test_what_ended_while_nobody_waited_is_removed_and_nothing_goes_on(cluster, runs, tmp_path):
@@ -260,7 +277,7 @@ def test_a_command_that_ends_before_its_jobs_names_what_ends_them(cluster, runs)
     cluster.act = lambda job, runs: None
     engine = make_engine("slurm", {"wait": False})
     carry_out_study(runs("a", "b"), Seen(), engine, Limits())
-    assert engine.left() == "2 runs are in the queue of SLURM (scancel 1 ends job 1)"
+    assert engine.left() == "2 runs are in the queue of SLURM as job 1 (scancel 1 ends it)"
 
 
 def test_a_submission_that_fails_leaves_nothing(cluster, runs, monkeypatch, tmp_path):
@@ -295,6 +312,112 @@ def test_runs_that_fail_alike_stop_the_study_and_cancel_its_jobs(cluster, runs, 
     assert cluster.cancelled[:1] == ["1"]
 
 
+# --- what a command that waits says ---
+
+
+def after(looks, act):
+    """Do nothing for some looks at the queue, then act."""
+    seen = []
+    return lambda job, runs: act(job, runs) if seen.append(1) or len(seen) > looks else None
+
+
+def test_a_command_that_waits_names_its_jobs_before_the_first_one_ends(cluster, runs, capsys):
+    said = []
+
+    def act(job, runs):
+        said.append(capsys.readouterr().err)
+        return complete(job, runs) if len(said) > 4 else None
+
+    cluster.act = act
+    go(runs("a", "b"), wait=False)
+    go(runs("a", "b"))
+    line = "engine=slurm: 2 runs are in the queue of SLURM as job 1 (scancel 1 ends it)\n"
+    assert "".join(said) + capsys.readouterr().err == line
+
+
+def test_a_job_that_can_never_start_is_told_once_with_the_reason(cluster, runs, capsys):
+    cluster.act, cluster.waits = after(4, complete), {"1_0": "PartitionTimeLimit"}
+    go(runs("a"))
+    line = "engine=slurm: job 1 may never start: SLURM holds it back for PartitionTimeLimit (scancel 1 ends it)"
+    assert capsys.readouterr().err.splitlines()[1:] == [line]
+
+
+def test_a_job_that_only_waits_its_turn_is_not_told(cluster, runs, capsys):
+    cluster.act, cluster.waits = after(4, complete), {"1_0": "Priority"}
+    go(runs("a"))
+    assert "may never start" not in capsys.readouterr().err
+
+
+def test_a_command_that_does_not_wait_names_what_holds_its_jobs_back(cluster, runs):
+    cluster.act, cluster.waits = lambda job, runs: None, {"1_0": "QOSMaxCpuPerJobLimit"}
+    go(runs("a"), wait=False)
+    engine = make_engine("slurm", {"wait": False})
+    carry_out_study(runs("a"), Seen(), engine, Limits())
+    assert engine.left().endswith("; " + stuck_line("1", "QOSMaxCpuPerJobLimit"))
+
+
+@pytest.mark.parametrize(("cpus", "names"), [(2, "engine.cpus"), (1, "")])
+def test_settings_that_jobs_in_the_queue_do_not_have_are_named(cluster, runs, capsys, cpus, names):
+    cluster.act = lambda job, runs: None
+    go(runs("a", "b"), wait=False, cpus=1)
+    go(runs("a", "b"), wait=False, cpus=cpus, tries=2)
+    again = "scancel 1 first, to submit it with these"
+    line = f"engine=slurm: job 1 was submitted with other settings ({names}): {again}\n"
+    assert capsys.readouterr().err == (line if names else "")
+
+
+def test_a_controller_that_goes_and_comes_back_is_told_once_each_time(cluster, runs, capsys, monkeypatch):
+    looks, ask = [], cluster.jobs
+
+    def jobs(submissions):
+        looks.append(1)
+        if len(looks) in (4, 5, 7):
+            raise UserError("engine=slurm: squeue: connect failure")
+        return ask(submissions)
+
+    monkeypatch.setattr(cluster, "jobs", jobs)
+    cluster.act = after(6, complete)
+    assert go(runs("a")).ended == {"a": RunState.DONE}
+    gone = "engine=slurm: SLURM does not answer (squeue: connect failure): waiting for it"
+    assert capsys.readouterr().err.splitlines()[1:] == [gone, "engine=slurm: SLURM answers again"] * 2
+
+
+# --- setup ---
+
+
+def test_a_failing_setup_fails_the_run_with_its_words_and_is_not_tried_again(cluster, runs, tmp_path):
+    (run,) = runs("a")
+
+    def fail(job, runs):
+        (files,) = tmp_path.glob("store/engines/slurm/*/files")
+        script = "\n".join(guarded(["true", "nosuchmodule", "echo trained"]))
+        made = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+        assert (made.returncode, made.stdout) == (1, "")
+        (files / "1_0_log.err").write_text(made.stderr)
+        return JobEnd("FAILED", 1)
+
+    cluster.act = fail
+    assert go([run]).ended == {"a": RunState.FAILED}
+    words = "its process did not start: engine.setup failed: nosuchmodule: command not found"
+    assert Store(tmp_path / "store").failure(run.id)["error"] == words
+    assert len(cluster.arrays) == 1
+
+
+def test_a_setup_that_fails_without_a_word_is_named():
+    made = subprocess.run(["sh", "-c", "\n".join(guarded(["test -d '/no such'"]))], capture_output=True, text=True)
+    assert setup_failure(f"of an earlier job\n{made.stderr}") == "engine.setup failed: test -d '/no such'"
+    assert setup_failure("engine.setup failed: false\nof a later one\n") == ""
+
+
+@pytest.mark.filterwarnings("ignore:.*subprocess.Popen.__del__:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning")  # submitit lets its processes go
+def test_a_failing_setup_of_local_jobs_fails_their_runs_too(runs, tmp_path):
+    many = runs("a", "b")
+    assert go(many, cluster="local", setup=["nosuchmodule"]).ended == dict.fromkeys("ab", RunState.FAILED)
+    for run in many:
+        assert "engine.setup failed: nosuchmodule: " in Store(tmp_path / "store").failure(run.id)["error"]
+
+
 # --- SLURM's words ---
 
 
@@ -318,10 +441,13 @@ def test_the_queue_is_read_by_the_names_of_submissions(monkeypatch):
     asked = []
     monkeypatch.setattr(
         "bagoftricks.engines.slurm_queue.slurm_answer",
-        lambda *command: asked.append(command) or "bot-x|12_3|PENDING\nbot-y|13|RUNNING\n",
+        lambda *command: asked.append(command) or "bot-x|12_3|PENDING|Priority\nbot-y|13|RUNNING|None\n",
     )
     found = SlurmQueue().jobs([Submission(name, ((),), {}) for name in ("bot-y", "bot-x")])
-    assert found == {("bot-x", 3): QueuedJob("12_3", "PENDING"), ("bot-y", 0): QueuedJob("13", "RUNNING")}
+    assert found == {
+        ("bot-x", 3): QueuedJob("12_3", "PENDING", "Priority"),
+        ("bot-y", 0): QueuedJob("13", "RUNNING", "None"),
+    }
     assert len(asked) == 1
     assert "--name=bot-x,bot-y" in asked[0]
 
