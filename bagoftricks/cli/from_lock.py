@@ -188,7 +188,7 @@ def _given(tricks: Mapping[str, Json]) -> dict[str, Json]:
     """Return tricks with those hyper-parameters, in their types, that are not the defaults here."""
     return {
         name: {
-            key: typed_value(f"trick '{name}'", field, typed_text(value))
+            key: typed_value(f"trick '{name}': ", field, typed_text(value))
             for key, value in values.items()
             if value != (field := hyper_parameter(name, key)).default
         }

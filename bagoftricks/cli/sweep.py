@@ -74,6 +74,10 @@ def swept_study(sweep: Sweep, arguments: Sequence[str]) -> SweptStudy:
             say("bot-sweep", f"arm '{arm.label}' needs {', '.join(arm.needs)}, not made yet")
     if arms and all(arm.needs or arm.quoted for arm in arms):
         raise UserError(f"no arm of {sweep.experiment or sweep.from_} can run yet (above)")
+    if sweep.engine_values:
+        from bagoftricks.engines.base import check_engine_values
+
+        check_engine_values(sweep.engine, sweep.engine_values)
     base = compose_settings(split_parameters(overrides)[0])
     about = {**about, "command": shlex.join(["bot-sweep", *arguments])}
     about |= {} if sweep.resolve is None else {"resolve": sweep.resolve}
@@ -344,7 +348,7 @@ def left_to_others(runs: "Sequence[PlannedRun]", study: SweptStudy) -> bool:
     if not running or any(state not in (RunState.RUNNING, RunState.DONE, RunState.FAILED) for state in states):
         return False
     done = f"{states.count(RunState.DONE)} of {len(states)} runs are done"
-    say("bot-sweep", f"{done}, others train the last {running}: bot-table study={study.name} shows the table")
+    say("bot-sweep", f"{done}, others train the last {running}: {study.table_command} shows the table")
     return True
 
 

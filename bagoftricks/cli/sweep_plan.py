@@ -54,7 +54,7 @@ def show_commands(plan: "Plan", study: "SweptStudy") -> None:
         say("bot-sweep", f"{count} runs have no id here: bot-table has them after bot-sweep, once they are finished")
     else:
         _save(plan, study)
-        say("bot-sweep", f"{len(todo)} of {len(plan.every_run)} runs are missing; then: bot-table study={study.name}")
+        say("bot-sweep", f"{len(todo)} of {len(plan.every_run)} runs are missing; then: {study.table_command}")
     for line in [f"{line}; then type this again" for line in waiting_lines(plan)] + lacking_lines(plan):
         say("bot-sweep", line)
     say_what_follows(plan, sweep)

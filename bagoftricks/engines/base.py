@@ -7,13 +7,13 @@ for, and a study whose runs all fail at once is stopped. The store keeps the res
 run's failure.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from bagoftricks.errors import UserError, did_you_mean
-from bagoftricks.registry import PACKAGE, Values, find_card, make_object
+from bagoftricks.registry import PACKAGE, Values, all_cards, find_card, make_object
 from bagoftricks.study.factors import typed_value
 
 if TYPE_CHECKING:
@@ -136,9 +136,22 @@ def typed_engine_values(name: str, texts: Mapping[str, str]) -> Values:
     known = {field.name: field for field in card.fields}
     for key in texts:
         if key not in known:
-            there = f" ({', '.join(known)})" if known else ": it has none"
-            raise UserError(f"engine.{key}: is no setting of engine={name}{did_you_mean(key, known)}{there}")
-    return {key: typed_value(f"engine={name}", known[key], text) for key, text in texts.items()}
+            raise UserError(f"engine.{key}: is no setting of engine={name}{_owner_of(key, known)}")
+    return {key: typed_value("engine.", known[key], text) for key, text in texts.items()}
+
+
+def _owner_of(key: str, known: Collection[str]) -> str:
+    """Return the engine that has this setting, else the nearest setting of those that are known."""
+    owners = [f"engine={card.name}" for card in all_cards("engine").values() if key in {f.name for f in card.fields}]
+    if owners:
+        return f"; it is one of {' and '.join(owners)}"
+    return f"{did_you_mean(key, known)} ({', '.join(known)})" if known else ": it has none"
+
+
+def check_engine_values(name: str, values: Values) -> None:
+    """Raise UserError for a value that the engine cannot use; the packages that it needs may be missing here."""
+    if values:
+        make_object(find_card("engine", name), values)
 
 
 def make_engine(name: str, values: Values) -> Engine:

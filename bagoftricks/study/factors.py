@@ -86,8 +86,11 @@ def parse_trick(text: str) -> tuple[str, Values]:
         field = hyper_parameter(name, key)
         if key in params:
             raise UserError(f"trick '{name}': hyper-parameter '{key}' is given twice; drop one")
-        params[key] = typed_value(f"trick '{name}'", field, value)
+        params[key] = typed_value(f"trick '{name}': ", field, value)
     return name, params
+
+
+KINDS_OF_VALUES = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def typed_value(owner: str, field: HyperParameter, text: str) -> Any:
@@ -102,8 +105,9 @@ def typed_value(owner: str, field: HyperParameter, text: str) -> Any:
     try:
         return [convert(item) for item in split_list(text)] if get_origin(field.type) is list else convert(text)
     except (KeyError, ValueError):
-        kind = kinds[0].__name__
-        raise UserError(f"{owner}: {field.name}={text} is no {kind}; its default is {field.default}") from None
+        kind = KINDS_OF_VALUES.get(kinds[0], kinds[0].__name__)
+        usual = "" if field.default is None else f"; its default is {typed_text(field.default)}"
+        raise UserError(f"{owner}{field.name}={text}: must be {kind}{usual}") from None
 
 
 def _trick_label(name: str, params: Values) -> str:

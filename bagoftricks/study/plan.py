@@ -287,7 +287,7 @@ def split_parameters(overrides: Sequence[str]) -> tuple[list[str], list[Paramete
         words = key.split(".")
         if equals and len(words) == 3 and words[0] == "tricks":
             family_of(name := words[1])
-            typed = typed_value(f"trick '{name}'", hyper_parameter(name, words[2]), value)
+            typed = typed_value(f"trick '{name}': ", hyper_parameter(name, words[2]), value)
             parameters.append((name, words[2], typed))
         else:
             plain.append(override)

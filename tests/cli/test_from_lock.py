@@ -196,7 +196,7 @@ def small_lock(tmp_path_factory):
         (lambda v: v["settings"].update({"lr": [0.1, 0.2]}), "lr=[0.1,0.2]"),
         (lambda v: v["arms"][1]["tricks"].update({"stardust": {}}), "no trick 'stardust'"),
         (lambda v: v["arms"][1]["tricks"].update({"mixup": {"beta": 1}}), "'beta'"),
-        (lambda v: v["arms"][1]["tricks"].update({"mixup": {"alpha": "x"}}), "alpha=x is no float"),
+        (lambda v: v["arms"][1]["tricks"].update({"mixup": {"alpha": "x"}}), "alpha=x: must be a number"),
         (lambda v: v["arms"][1].update(runs=[], unfinished={"0": "a"}, typed=["store=x"]), "'store=x' is no setting"),
         (lambda v: v["arms"][1].update(runs=[], unfinished={"0": "a"}, typed=["-m"]), "'-m' is no setting"),
         (lambda v: v["arms"][1].update(runs=[], unfinished={"0": "a"}, typed=["hydra/launcher=x"]), "is no setting"),

@@ -206,7 +206,9 @@ def test_settings_of_an_engine_are_typed_and_checked():
     for name, texts, error in (
         ("locl", {}, "there is no engine 'locl'; did you mean 'local'"),
         ("local", {"slots": "2"}, "engine.slots: is no setting of engine=local"),
-        ("local", {"slots_per_device": "two"}, "slots_per_device=two"),
+        ("local", {"partition": "a"}, "engine.partition: is no setting of engine=local; it is one of engine=slurm"),
+        ("slurm", {"time": "1:00:00"}, "engine.time=1:00:00: must be a whole number$"),
+        ("local", {"slots_per_device": "two"}, "engine.slots_per_device=two: must be a whole number; its default is 1"),
     ):
         with pytest.raises(UserError, match=error):
             typed_engine_values(name, texts)

@@ -71,9 +71,8 @@ def test_the_network(bot):
 
 @pytest.mark.slow
 @pytest.mark.serial
-@pytest.mark.parametrize("places", [["0"], ["0", "1"]])
-def test_the_engine(places):
-    check_engine("command", prefix="nice -n {slot}", places=places)
+def test_the_engine():
+    check_engine("command", prefix="nice -n {slot}", places=["0", "1"])
 
 
 def test_an_engine_of_ones_own_has_its_help_and_its_errors(bot):

@@ -357,8 +357,8 @@ def test_a_plus_inside_a_value_joins_nothing():
     [
         ("mixpu", r"there is no trick 'mixpu'; did you mean 'mixup'\?"),
         ("mixup(alhpa=1)", r"trick 'mixup' has no hyper-parameter 'alhpa'; did you mean 'alpha'\?"),
-        ("mixup(alpha=much)", r"trick 'mixup': alpha=much is no float; its default is 0\.2"),
-        ("linear_scaling(base_batch=1.5)", r"base_batch=1\.5 is no int; its default is 256"),
+        ("mixup(alpha=much)", r"trick 'mixup': alpha=much: must be a number; its default is 0\.2"),
+        ("linear_scaling(base_batch=1.5)", r"base_batch=1\.5: must be a whole number; its default is 256"),
         ("mixup(alpha)", r"trick 'mixup': 'alpha' sets no hyper-parameter; write key=value"),
         ("mixup(alpha=1,alpha=2)", r"hyper-parameter 'alpha' is given twice; drop one"),
         ("mixup(alpha=1", r"'mixup\(alpha=1' is no trick; write it as mixup or as mixup\(alpha=0\.5"),
