@@ -168,6 +168,7 @@ class RayEngine(Engine):
         """Return a reference to the outcome of a new task."""
         import ray
 
+        self.watch.await_head()
         share = self.share_of(run)
         train = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_retries=0)(train_on_node)
         return train.remote(self.order(run, store, share), self.board)
@@ -224,7 +225,8 @@ class RayEngine(Engine):
             if ready:
                 ready, _ = ray.wait(tasks, num_returns=len(tasks), timeout=0, fetch_local=False)
                 self.hear(now=True)
-            ended += [self.take(job) for job in list(self.jobs) if job.task in ready]
+            taken = [self.take(job) for job in list(self.jobs) if job.task in ready]
+            ended += [end for end in taken if end is not None]
         return ended
 
     def hear(self, *, now: bool = False) -> None:
@@ -266,8 +268,8 @@ class RayEngine(Engine):
 
     # --- what became of a task ---
 
-    def take(self, job: RayJob) -> Ended:
-        """Write what a task has left into the store, and give its lease back."""
+    def take(self, job: RayJob) -> Ended | None:
+        """Write what a task has left into the store, and give its lease back; None if it waits for nodes again."""
         import ray
 
         store, run = Store(job.run.settings.store), job.run
@@ -277,6 +279,9 @@ class RayEngine(Engine):
             raise lost_cluster("the one of this machine died") from error
         except ray.exceptions.RayError as error:
             result = error
+        if is_loss(result) and not job.over_time and not self.watch.has_room(self.share_of(run)):
+            self.wait_for_nodes(job, store)
+            return None
         self.jobs.remove(job)
         try:
             return self.record(job, store, result)
@@ -284,6 +289,11 @@ class RayEngine(Engine):
             return Ended(run, ELSEWHERE)
         finally:
             job.lease.__exit__(None, None, None)
+
+    def wait_for_nodes(self, job: RayJob, store: Store) -> None:
+        """Start a task again that was lost with the last node: no attempt of its run, which waits for a new node."""
+        self.view.postponed(job.run, elsewhere=False)
+        job.task, job.began, job.at = self.start(job.run, store), None, RayJob.at
 
     def record(self, job: RayJob, store: Store, result: Any) -> Ended:
         """Write the outcome of a task, or how it failed; return the end of the job."""
@@ -330,7 +340,7 @@ def with_files(settings: Settings, store: Store) -> Settings:
     return replace(settings, tricks=tricks)
 
 
-def is_loss(error: Exception) -> bool:
+def is_loss(error: object) -> bool:
     """Return True if a task ended with its worker or its node, or its result was lost with one."""
     from ray import exceptions
 

@@ -29,8 +29,26 @@ class ClusterWatch:
         if answers(self.head):
             self.answered, self.nodes = now, alive_nodes()
             self.see_to_room(now, waiting)
-        elif now - self.answered > HEAD_SECONDS:
+        else:
+            self.require_patience(now)
+
+    def require_patience(self, now: float) -> None:
+        """Raise TrainingFailed if the head has not answered for long."""
+        if now - self.answered > HEAD_SECONDS:
             raise lost_cluster(f"its head, {self.head}, does not answer")
+
+    def await_head(self) -> None:
+        """Wait until the head answers: a call that needs it would wait too, and then end the process."""
+        while not answers(self.head):
+            self.require_patience(time.monotonic())
+            time.sleep(1.0)
+        self.answered = time.monotonic()
+
+    def has_room(self, share: NodeShare) -> bool:
+        """Return True if a node lives at this moment that could carry out a run."""
+        self.await_head()
+        self.nodes = alive_nodes()
+        return any(share.fits(node) for node in self.nodes)
 
     def see_to_room(self, now: float, waiting: Sequence[NodeShare]) -> None:
         """Raise TrainingFailed if no node has been there for a while that could carry out what waits."""

@@ -205,6 +205,10 @@ def raise_local_raylet_died(task):
     raise ray.exceptions.LocalRayletDiedError
 
 
+def raise_node_died(task):
+    raise ray.exceptions.NodeDiedError("its node died")
+
+
 def test_a_task_that_this_process_cannot_start_any_more_is_no_failure_of_its_run(monkeypatch):
     engine, job = make_engine("ray", {}), RayJob(SimpleNamespace(settings=SimpleNamespace(store="runs")), "task", None)
     engine.jobs = [job]
@@ -214,6 +218,18 @@ def test_a_task_that_this_process_cannot_start_any_more_is_no_failure_of_its_run
     assert engine.jobs == [job]  # to be marked as interrupted, not as failed
 
 
+def test_a_run_that_was_lost_with_the_last_node_waits_for_another_and_costs_no_attempt(monkeypatch):
+    engine = make_engine("ray", {"max_retries": 0})
+    job = RayJob(SimpleNamespace(settings=SimpleNamespace(store="runs")), "task", None, began=1.0)
+    engine.jobs, engine.view = [job], SimpleNamespace(postponed=lambda run, elsewhere: None)
+    engine.watch = SimpleNamespace(has_room=lambda share: False)
+    monkeypatch.setattr(engine, "share_of", lambda run: NodeShare(1, 0))
+    monkeypatch.setattr(engine, "start", lambda run, store: "another task")
+    monkeypatch.setattr("ray.get", raise_node_died)
+    assert engine.take(job) is None
+    assert [(job.task, job.began) for job in engine.jobs] == [("another task", None)]
+
+
 class Clock:
     """A clock that a test sets."""
 
@@ -221,6 +237,9 @@ class Clock:
 
     def monotonic(self):
         return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
 
 
 @pytest.fixture
@@ -247,6 +266,16 @@ def test_a_head_that_is_away_for_long_ends_the_study_before_ray_ends_the_process
     watch.look(22)
     with pytest.raises(TrainingFailed, match=r"its head, ray://there:10001, does not answer.*: start nodes"):
         watch.look(33)
+
+
+def test_a_task_is_started_only_once_the_head_answers_and_the_wait_has_an_end(watch, monkeypatch):
+    answers = iter([False, False, True])
+    monkeypatch.setattr(ray_watch, "answers", lambda address: next(answers, False))
+    watch.of.await_head()
+    assert watch.clock.now == 2
+    with pytest.raises(TrainingFailed, match="does not answer"):
+        watch.of.await_head()
+    assert watch.clock.now == 33
 
 
 def test_a_head_that_comes_back_in_time_ends_nothing(watch):
