@@ -114,13 +114,14 @@ class RayEngine(Engine):
     def share_of(self, run: PlannedRun) -> NodeShare:
         """Return the share of a node that a run takes."""
         runtime, gpus = run.settings.runtime, self.num_gpus
-        most = max((node.get("GPU", 0.0) for node in self.watch.nodes), default=0.0)
+        nodes = self.watch.seen  # the last GPU that died makes no run one for a CPU
+        most = max((node.get("GPU", 0.0) for node in nodes), default=0.0)
         if gpus is None:
             wanted = runtime.device != "cpu" and (most or runtime.device != "auto")
             gpus = 0.0 if not wanted else max(1.0, most) if runtime.devices == -1 else float(runtime.devices)
         if self.num_cpus is not None:
             return NodeShare(self.num_cpus, gpus)
-        each = [node.get("CPU", 0.0) // node["GPU"] for node in self.watch.nodes if node.get("GPU")]
+        each = [node.get("CPU", 0.0) // node["GPU"] for node in nodes if node.get("GPU")]
         return NodeShare(max(1.0, min(each, default=1.0) * min(gpus, most) // 1), gpus)
 
     def require_room(self, runs: Sequence[PlannedRun]) -> None:

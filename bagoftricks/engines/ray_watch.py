@@ -17,7 +17,8 @@ class ClusterWatch:
     def __init__(self, address: str, *, patient: bool) -> None:
         self.head = head_address(address)
         self.patient = patient  # nodes may come later
-        self.nodes = alive_nodes()
+        self.seen: list[dict[str, float]] = []  # also of nodes that are gone
+        self.note_nodes()
         self.looked = self.answered = self.roomy = time.monotonic()
 
     def look(self, waiting: Sequence[NodeShare]) -> None:
@@ -27,7 +28,8 @@ class ClusterWatch:
             return
         self.looked = now
         if answers(self.head):
-            self.answered, self.nodes = now, alive_nodes()
+            self.answered = now
+            self.note_nodes()
             self.see_to_room(now, waiting)
         else:
             self.require_patience(now)
@@ -47,8 +49,13 @@ class ClusterWatch:
     def has_room(self, share: NodeShare) -> bool:
         """Return True if a node lives at this moment that could carry out a run."""
         self.await_head()
-        self.nodes = alive_nodes()
+        self.note_nodes()
         return any(share.fits(node) for node in self.nodes)
+
+    def note_nodes(self) -> None:
+        """Take the nodes that live now."""
+        self.nodes = alive_nodes()
+        self.seen += [node for node in self.nodes if node not in self.seen]
 
     def see_to_room(self, now: float, waiting: Sequence[NodeShare]) -> None:
         """Raise TrainingFailed if no node has been there for a while that could carry out what waits."""

@@ -295,6 +295,16 @@ def test_nodes_that_are_away_for_long_end_the_study(watch):
         watch.look(72)
 
 
+def test_a_run_keeps_its_share_of_a_gpu_when_the_nodes_with_gpus_are_gone(watch):
+    engine, runtime = make_engine("ray", {}), SimpleNamespace(device="auto", devices=1)
+    run, engine.watch = SimpleNamespace(settings=SimpleNamespace(runtime=runtime)), watch.of
+    watch.nodes = [{"CPU": 8.0, "GPU": 2.0}]
+    watch.look(11)
+    watch.nodes = [{"CPU": 1.0}]
+    watch.look(22)
+    assert engine.share_of(run) == NodeShare(4, 1)
+
+
 class Told:
     """A board that forgets what it is told."""
 
