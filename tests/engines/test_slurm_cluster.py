@@ -65,7 +65,7 @@ def until(true, seconds=120.0):
 
 def test_submit_and_log_out_then_the_same_command_shows_the_state_and_the_table(cluster, start, tmp_path):
     ended(start(*SMALL, "epochs=3", "store=here"))
-    there = (*SMALL, "epochs=3", "store=there", "engine=slurm", "engine.wait=false")
+    there = (*SMALL, "epochs=3", "store=there", "engine=slurm", "engine.extra=[hold]", "engine.wait=false")
     both = [start(*there), start(*there)]
     shown = [ended(one) for one in both]
     assert len(cluster.submitted()) == 4, "each run once, of two commands at once"
@@ -73,6 +73,8 @@ def test_submit_and_log_out_then_the_same_command_shows_the_state_and_the_table(
     assert re.search(r"scancel \d+", shown[0][1])
     plan, _ = ended(start(*there, "plan=true"))
     assert "queued" in plan
+    for job in cluster.jobs():
+        cluster.ask("scontrol", "release", job)
     ended(start(*there[:-1]))
     assert len(cluster.submitted()) == 4
     here, store = tmp_path / "here", tmp_path / "there"
