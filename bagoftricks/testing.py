@@ -40,7 +40,8 @@ from bagoftricks.run.reporter import EpochRow
 from bagoftricks.settings import ModelSettings, dataset_settings, network_settings
 from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.arms import Arm
-from bagoftricks.study.plan import PlannedRun, make_plan
+from bagoftricks.study.plan import PlannedRun
+from bagoftricks.study.planner import make_plan
 from bagoftricks.training.parameters import check_selectors, initialise, owned_parameters
 from bagoftricks.training.trainer import Trainer, TrainerSetup
 from bagoftricks.tricks.catalogue import card, create, families

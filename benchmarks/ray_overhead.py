@@ -20,7 +20,8 @@ from bagoftricks.engines.base import Limits, make_engine
 from bagoftricks.engines.supervisor import carry_out_study
 from bagoftricks.store.store import Store
 from bagoftricks.study.arms import Arm
-from bagoftricks.study.plan import PlannedRun, make_plan
+from bagoftricks.study.plan import PlannedRun
+from bagoftricks.study.planner import make_plan
 
 SECOND = ["batch_size=64", "model.depths=[1,1]", "model.width=4", "image_size=8", "data.pad=1", "runtime.device=cpu"]
 

@@ -21,7 +21,8 @@ from bagoftricks.engines.here import run_here
 from bagoftricks.engines.supervisor import carry_out_study
 from bagoftricks.store.store import Store
 from bagoftricks.study.arms import Arm
-from bagoftricks.study.plan import PlannedRun, make_plan, states
+from bagoftricks.study.plan import PlannedRun, states
+from bagoftricks.study.planner import make_plan
 
 ONE_STEP = ["epochs=1", "batch_size=1438", "model.depths=[1]", "model.width=4"]
 TRICKS = ["resnet_d", "linear_scaling", "zero_gamma", "no_bias_decay", "label_smoothing", "mixup"]

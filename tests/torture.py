@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -222,21 +223,21 @@ def armed(arguments: list[str]) -> int:
     return sweep.main(arguments)
 
 
-def main() -> int:
-    if sys.argv[1:2] == ["armed"]:
-        return armed(sys.argv[2:])
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=200)
+def run_kills(kill: Callable[..., dict], about: str | None, kills: int = 50) -> int:
+    """Run a kill test as a command, print what it found, and return the exit status."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=kills)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp(prefix="torture-"))
     folder.mkdir(parents=True, exist_ok=True)
-    found = torture(folder, kills=given.kills, seed=given.seed)
+    found = kill(folder, kills=given.kills, seed=given.seed)
     print(json.dumps(found, indent=2))
     print(f"in {folder}", file=sys.stderr)
     return 1 if found["wrong"] else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    armed_ones = sys.argv[1:2] == ["armed"]
+    sys.exit(armed(sys.argv[2:]) if armed_ones else run_kills(torture, __doc__, kills=200))

@@ -9,7 +9,6 @@ What is in the bucket at the end, and the study's table, must be equal bit for b
 clock; every record must have been written once; nothing else may lie about.
 """
 
-import argparse
 import json
 import os
 import re
@@ -17,7 +16,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from contextlib import suppress
@@ -27,7 +25,7 @@ from pathlib import Path
 from bagoftricks.rng import Key
 from bagoftricks.store.addresses import open_objects
 from tests.object_server import ObjectServer, object_server
-from tests.torture import OURS, STUDY, left_behind, litter, table
+from tests.torture import OURS, STUDY, left_behind, litter, run_kills, table
 
 MACHINES = ("one", "two")
 
@@ -150,19 +148,5 @@ def torture(folder: Path, *, kills: int, seed: int, study: list[str] | None = No
     return {**facts, "table_rows": len(expected.splitlines()) - 1, "wrong": wrong}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path)
-    given = parser.parse_args()
-    folder = given.folder or Path(tempfile.mkdtemp(prefix="torture-objects-"))
-    folder.mkdir(parents=True, exist_ok=True)
-    found = torture(folder, kills=given.kills, seed=given.seed)
-    print(json.dumps(found, indent=2))
-    print(f"in {folder}", file=sys.stderr)
-    return 1 if found["wrong"] else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_kills(torture, __doc__))

@@ -8,14 +8,12 @@ or the sweep itself, which is started again. What is in the store at the end, an
 for bit but for the clock; every run must have been finished once; nothing else may lie about.
 """
 
-import argparse
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from contextlib import suppress
@@ -24,7 +22,7 @@ from pathlib import Path
 
 from bagoftricks.rng import Key
 from tests.ray_nodes import Nodes, ray_nodes
-from tests.torture import OURS, STUDY, left_behind, litter, table
+from tests.torture import OURS, STUDY, left_behind, litter, run_kills, table
 
 ENDED = re.compile(r"\[\d+/\d+\] (.*, seed \d+): top-1")
 SMALL_STUDY = [word for word in STUDY if not word.startswith("slots=")]
@@ -111,19 +109,5 @@ def torture_ray(folder: Path, *, kills: int, seed: int) -> dict:
     return {**facts, "seconds": round(time.monotonic() - began), "seconds_in_peace": round(peace)}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path)
-    given = parser.parse_args()
-    folder = given.folder or Path(tempfile.mkdtemp(prefix="torture-"))
-    folder.mkdir(parents=True, exist_ok=True)
-    found = torture_ray(folder, kills=given.kills, seed=given.seed)
-    print(json.dumps(found, indent=2))
-    print(f"in {folder}", file=sys.stderr)
-    return 1 if found["wrong"] else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_kills(torture_ray, __doc__))

@@ -8,13 +8,10 @@ the waiting command is killed and typed again. What is in the store at the end, 
 for bit but for the clock; nothing else may lie about.
 """
 
-import argparse
-import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from contextlib import suppress
@@ -23,7 +20,7 @@ from pathlib import Path
 
 from bagoftricks.rng import Key
 from tests.slurm_cluster import SlurmCluster, kill_worker, slurm_cluster
-from tests.torture import OURS, STUDY, left_behind, litter, table
+from tests.torture import OURS, STUDY, left_behind, litter, run_kills, table
 
 SHARES = {"run": 0.5, "job": 0.25, "requeue": 0.1, "daemon": 0.05, "sweep": 0.1}
 SLURM_STUDY = [word for word in STUDY if not word.startswith("slots=")]
@@ -117,19 +114,5 @@ def torture_slurm(folder: Path, *, kills: int, seed: int) -> dict:
     return {**facts, "continuations": continuations, **times}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path)
-    given = parser.parse_args()
-    folder = given.folder or Path(tempfile.mkdtemp(prefix="torture-"))
-    folder.mkdir(parents=True, exist_ok=True)
-    found = torture_slurm(folder, kills=given.kills, seed=given.seed)
-    print(json.dumps(found, indent=2))
-    print(f"in {folder}", file=sys.stderr)
-    return 1 if found["wrong"] else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_kills(torture_slurm, __doc__))

@@ -67,7 +67,7 @@ def experiment_costs(arguments: list[str]) -> str:
     from bagoftricks.report.table import published_costs
     from bagoftricks.run.bench import measure
     from bagoftricks.study.experiment import load_experiment
-    from bagoftricks.study.plan import arm_settings
+    from bagoftricks.study.overrides import arm_settings
 
     own = {"experiment": "", "scale": "paper", "format": "text"}
     own |= {key: value for key, _, value in (a.lstrip("+").partition("=") for a in arguments) if key in own}

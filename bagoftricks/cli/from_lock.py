@@ -142,7 +142,7 @@ def _overrides_of(lock: Lock, arm: LockedArm, bases: "dict[tuple[str, ...], Sett
 
     ``bases`` holds the settings of each choice of data and network, so that no choice is composed twice.
     """
-    from bagoftricks.study.plan import trick_overrides
+    from bagoftricks.study.overrides import trick_overrides
 
     settings = {**lock.settings, **arm.settings}
     for key in settings:

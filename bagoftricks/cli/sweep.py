@@ -54,7 +54,7 @@ def run(sweep: Sweep, arguments: Sequence[str]) -> int:
 def swept_study(sweep: Sweep, arguments: Sequence[str]) -> SweptStudy:
     """Return the study that was typed as ``arguments``. Raises UserError if none of its arms can run."""
     from bagoftricks.store.store import Store
-    from bagoftricks.study.plan import split_parameters
+    from bagoftricks.study.overrides import split_parameters
 
     if sweep.extend is not None:
         from bagoftricks.cli.extend import split_extensions
@@ -184,7 +184,8 @@ def planned(study: SweptStudy, arms: "Sequence[Arm]") -> "Plan":
     """Return the plan of these arms. Arms that cannot be run stop it, unless ``skip=true``."""
     from bagoftricks.study.arms import CROSSED
     from bagoftricks.study.conflicts import require_compatible
-    from bagoftricks.study.plan import Planner, with_ids_alone
+    from bagoftricks.study.plan import with_ids_alone
+    from bagoftricks.study.planner import Planner
 
     sweep = study.sweep
     here = not sweep.plan and sweep.engine == "local"  # a cluster's machines have GPUs that this one may lack

@@ -7,6 +7,7 @@ for, and a study whose runs all fail at once is stopped. The store keeps the res
 run's failure.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -66,7 +67,7 @@ class Ended:
         return (self.status < 0 or self.status == LOST) and not self.final
 
 
-class Engine:
+class Engine(ABC):
     """Place where runs are carried out; each engine overrides what follows."""
 
     retries_interrupted: ClassVar[bool] = False  # a run that ended saved, as before a time limit, is started again
@@ -92,25 +93,25 @@ class Engine:
         """Return the number of jobs in a row that a run may lose without getting further."""
         return ATTEMPTS
 
-    def forget(self, runs: "Sequence[PlannedRun]") -> None:
+    def forget(self, runs: "Sequence[PlannedRun]") -> None:  # noqa: B027 (few engines need it)
         """Remove what was kept in the store for these runs, which are all over; needs no ``open``."""
 
+    @abstractmethod
     def room(self) -> int:
         """Return the number of runs that can be submitted now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def submit(self, runs: "Sequence[PlannedRun]") -> None:
         """Start a job for each run, or queue it; tell the view when a run really starts."""
-        raise NotImplementedError
 
     @property
     def detached(self) -> bool:
         """Return True if the command ends once all is submitted."""
         return False
 
+    @abstractmethod
     def poll(self) -> list[Ended]:
         """Return the jobs that have ended; wait a fifth of a second for one. Pass progress on to the view."""
-        raise NotImplementedError
 
     def waiting(self) -> int:
         """Return the number of runs that are queued and have not begun."""
@@ -120,10 +121,10 @@ class Engine:
         """Return what goes on after the command, with what ends it; empty if nothing does."""
         return ""
 
-    def give_up(self) -> None:
+    def give_up(self) -> None:  # noqa: B027 (few engines need it)
         """Cancel what is queued: the study stops."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (few engines need it)
         """Stop the jobs that are left, and let their runs save; free what ``open`` took."""
 
 

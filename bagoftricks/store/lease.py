@@ -11,6 +11,7 @@ import os
 import platform
 import threading
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -28,7 +29,7 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")
 NO_HARD_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
-class Lease:
+class Lease(ABC):
     """The exclusive right to train one run. Use as a context manager: the heartbeat lasts as long as the block."""
 
     took_over = False  # from a process that died
@@ -38,19 +39,19 @@ class Lease:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_beating, daemon=True)
 
+    @abstractmethod
     def held(self) -> bool:
         """Return True while the lease is ours: another process may have taken it over."""
-        raise NotImplementedError
 
+    @abstractmethod
     def beat(self) -> None:
         """Show that its process lives. Where that fails for a while, ``held`` tells at the end."""
-        raise NotImplementedError
 
+    @abstractmethod
     def remove(self) -> None:
         """Give a held lease up."""
-        raise NotImplementedError
 
-    def finish(self) -> None:
+    def finish(self) -> None:  # noqa: B027 (a folder has nothing to do)
         """Do what belongs to the end of the block, while the heart still beats."""
 
     def __enter__(self) -> "Lease":
@@ -98,6 +99,10 @@ class NullLease(Lease):
 
     def held(self) -> bool:
         return True
+
+    def beat(self) -> None: ...
+
+    def remove(self) -> None: ...
 
     def __enter__(self) -> "Lease":
         return self

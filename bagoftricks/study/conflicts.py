@@ -8,7 +8,7 @@ from bagoftricks.errors import ConflictError, NoEffectError, UserError
 from bagoftricks.study.arms import Arm
 from bagoftricks.study.factors import BASELINE, NO_TRICKS, Factor, Level, level_arm, read_factors
 from bagoftricks.study.fractions import MOST_ALTERNATIVES
-from bagoftricks.study.plan import Planner
+from bagoftricks.study.planner import Planner
 
 MOST_NAMED_PAIRS = 3
 Pair = tuple[int, int]  # numbers of two factors

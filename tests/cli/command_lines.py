@@ -25,7 +25,7 @@ from bagoftricks.data import Dataset, find_dataset
 from bagoftricks.run.check import check
 from bagoftricks.run.prepare import prepare
 from bagoftricks.settings import Settings
-from bagoftricks.study.plan import make_plan
+from bagoftricks.study.planner import make_plan
 from bagoftricks.tricks.catalogue import cards
 
 NUMBERS = (

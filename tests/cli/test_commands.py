@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from bagoftricks.errors import UserError
 from bagoftricks.store.record import RECORD_FORMAT
 from bagoftricks.study.experiment import load_experiment
-from bagoftricks.study.plan import latest
+from bagoftricks.study.overrides import latest
 
 FAST = ["epochs=1", "batch_size=128", "model.depths=[1]", "model.width=4", "runtime.device=cpu"]
 

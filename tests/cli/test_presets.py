@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from bagoftricks.cli.compose import compose_settings
 from bagoftricks.study.experiment import load_experiment
-from bagoftricks.study.plan import arm_settings
+from bagoftricks.study.overrides import arm_settings
 from tests.helpers import make_task, photographs
 
 FAST = ["page", "fast", "fast_gpu"]

@@ -14,7 +14,8 @@ from bagoftricks.errors import UserError
 from bagoftricks.report.study_parts import load_study
 from bagoftricks.store.store import Store
 from bagoftricks.study.arms import Arm
-from bagoftricks.study.plan import Plan, latest, save_study
+from bagoftricks.study.overrides import latest
+from bagoftricks.study.plan import Plan, save_study
 from tests.cli.test_commands import FAST, one_line
 
 EMPTY = Plan((Arm(label="baseline"),), (0,), (), {}, {})

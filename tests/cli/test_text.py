@@ -15,7 +15,7 @@ from bagoftricks.cli.sweep_arguments import parse
 from bagoftricks.cli.table import TableArguments
 from bagoftricks.cli.text import as_typed, is_text, quoted, setting_types, unescape
 from bagoftricks.plugins import join_list, split_list
-from bagoftricks.study.plan import split_parameters
+from bagoftricks.study.overrides import split_parameters
 from bagoftricks.tricks.catalogue import cards
 
 SPECIAL = "'\"\\${}[](),=:~+-/.?|@#*%& \t\n0_eé写😀\u202e\udce9"

@@ -20,7 +20,8 @@ from bagoftricks.settings import Settings, network_settings
 from bagoftricks.store.lease import LEASE
 from bagoftricks.store.store import LOG, RunState, Store
 from bagoftricks.study.arms import Arm
-from bagoftricks.study.plan import PlannedRun, make_plan
+from bagoftricks.study.plan import PlannedRun
+from bagoftricks.study.planner import make_plan
 
 TINY = Settings(model=network_settings(depths=[1, 1], width=4), epochs=1, batch_size=64, lr=0.05)
 TINY.data.image_size, TINY.data.pad = 8, 1

@@ -9,7 +9,7 @@ from bagoftricks.recipe.edits import MapImages, SetLoss
 from bagoftricks.recipe.trick import Length
 from bagoftricks.run.effects import check_effects, sampled_steps
 from bagoftricks.study.experiment import experiment_files, load_experiment
-from bagoftricks.study.plan import arm_settings
+from bagoftricks.study.overrides import arm_settings
 from bagoftricks.tricks import FAMILY_OF
 from bagoftricks.tricks.catalogue import create
 from tests.helpers import Fake, make_task

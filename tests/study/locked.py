@@ -13,7 +13,8 @@ from bagoftricks.store.record import Record
 from bagoftricks.store.secrets import hide
 from bagoftricks.store.store import Store
 from bagoftricks.study.lock import Lock
-from bagoftricks.study.plan import Plan, PlannedRun, make_plan, save_study
+from bagoftricks.study.plan import Plan, PlannedRun, save_study
+from bagoftricks.study.planner import make_plan
 from tests.store.test_store import record
 
 Top1 = Callable[[PlannedRun], float]

@@ -3,7 +3,7 @@ import pytest
 from bagoftricks.cli.compose import compose_settings
 from bagoftricks.errors import UserError
 from bagoftricks.study.conflicts import require_compatible
-from bagoftricks.study.plan import Planner
+from bagoftricks.study.planner import Planner
 
 DIGITS = ["preset=digits", "model.depths=[1,1]"]
 

@@ -16,7 +16,7 @@ from bagoftricks.errors import UserError
 from bagoftricks.folders import shipped_folder
 from bagoftricks.study.arms import Arm
 from bagoftricks.study.experiment import COLUMN_KEYS, experiment_files, load_experiment
-from bagoftricks.study.plan import latest
+from bagoftricks.study.overrides import latest
 from bagoftricks.tricks import FAMILIES, FAMILY_OF
 from bagoftricks.tricks.catalogue import card, create
 

@@ -9,7 +9,9 @@ from bagoftricks.settings import Settings, network_settings
 from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.arms import Arm
 from bagoftricks.study.estimate import seconds_from_records, seconds_from_steps
-from bagoftricks.study.plan import latest, make_plan, save_study, split_parameters, state_of, states, study_names
+from bagoftricks.study.overrides import latest, split_parameters
+from bagoftricks.study.plan import save_study, state_of, states, study_names
+from bagoftricks.study.planner import make_plan
 from tests.run.test_execute import Quiet
 
 TINY = Settings(model=network_settings(depths=[1, 1], width=4), epochs=1, batch_size=64, lr=0.05)
