@@ -50,6 +50,41 @@ def test_a_study_is_trained_once_and_tabulated_in_every_format(bot, tmp_path):
     assert float(flat[1]["top1"]) == pytest.approx(rows[1]["values"]["top1"]["mean"])
 
 
+def test_a_worker_leaves_to_others_what_they_train(bot, tmp_path):
+    study = [*SWEEP, "name=my study", f"store={tmp_path / 'there'}"]
+    runs = json.loads(bot("bot-sweep", *study, "plan=true", "format=json").out)["runs"]
+    with Store(tmp_path / "there").claim(runs[1]["id"]):
+        done = bot("bot-sweep", *study, "worker=true")
+        assert (done.status, done.out) == (0, "")
+        last = "2 of 3 runs are done, others train the last 1: bot-table 'study=my study' store="
+        assert last in done.err.splitlines()[-1]
+    words = shlex.split(done.err.splitlines()[-1].partition("the last 1: ")[2].removesuffix(" shows the table"))
+    assert "one_at_a_time of mixup, cosine" in bot(*words).out
+    assert "one_at_a_time of mixup, cosine" in bot("bot-sweep", *study, "worker=true").out
+
+
+@pytest.mark.parametrize(
+    ("typed", "error"),
+    [
+        (["time_limit=5"], "time_limit= ends a run's own process: leave slots=0 out"),
+        (["engine=slurm"], "slots=0 trains in this process: leave it out with engine=slurm"),
+        (["engine=lokal"], "there is no engine 'lokal'; did you mean 'local'?"),
+        (["engine.slots_per_device=0"], "engine.slots_per_device=0: must be at least 1"),
+        (["hydra/launcher=submitit_slurm"], "is for bot-train -m; type engine=slurm"),
+        (["hydra.sweep.dir=x"], "is for bot-train -m; leave it out"),
+    ],
+)
+def test_an_engine_that_cannot_be_as_typed_is_one_line_before_anything_is_planned(bot, typed, error):
+    assert error in one_line(bot("bot-sweep", *SWEEP, *typed))
+
+
+def test_the_help_has_each_engine_with_its_settings(bot):
+    page = bot("bot-sweep", "--help", "engines").out
+    assert all(f"engine={name} " in page for name in ("local", "slurm", "ray"))
+    assert "worker=" in page
+    assert "engine.slots_per_device=1" in bot("bot-sweep", "--help", "local").out
+
+
 def test_a_plan_starts_nothing(bot, tmp_path):
     done = bot("bot-sweep", *SWEEP, "plan=true", "seeds=2")
     assert "6 runs, 6 to train" in done.out
