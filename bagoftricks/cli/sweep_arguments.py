@@ -151,8 +151,8 @@ def parse(arguments: Sequence[str]) -> Sweep:
         if made := [name for name in given if name in OF_THE_STUDY]:
             raise UserError(f"{made[0]}= is the study's own: from= has it already, leave it out")
         given["from_"] = given.pop("from")
-    _check_together(given, overrides)
     engine_values = typed_engine_values(given.get("engine", "local"), of_engine)
+    _check_together(given, overrides)
     if engine_values.get("wait") is False and ("looks" in given or given.get("design") in SELECTING):
         what = "seeds=A..B" if "looks" in given else f"design={given['design']}"
         raise UserError(f"engine.wait=false: {what} decides from results what comes next: leave engine.wait=false out")

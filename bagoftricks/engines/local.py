@@ -43,6 +43,15 @@ def work(run: PlannedRun, connection: Connection, own: Slice) -> None:
     log_output(store, run.id)
     for number in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, _interrupt)
+    take_slice(own)
+    status = train_guarded(run, store, PipeReporter(connection))
+    connection.close()
+    sys.stdout.flush()
+    os._exit(status)
+
+
+def take_slice(own: Slice) -> None:
+    """Keep this process to its slice of the machine."""
     if own.gpus is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = own.gpus
     if own.cores is not None:
@@ -51,10 +60,6 @@ def work(run: PlannedRun, connection: Connection, own: Slice) -> None:
     import torch
 
     torch.set_num_threads(thread_limit())
-    status = train_guarded(run, store, PipeReporter(connection))
-    connection.close()
-    sys.stdout.flush()
-    os._exit(status)
 
 
 @dataclass

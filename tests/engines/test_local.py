@@ -11,11 +11,13 @@ from functools import partial
 import pytest
 
 from bagoftricks.data import find_dataset
-from bagoftricks.engines.base import Limits, make_engine
+from bagoftricks.engines.base import LOST, Limits, make_engine
 from bagoftricks.engines.here import run_here
-from bagoftricks.engines.job import last_lines, open_log
-from bagoftricks.engines.local import core_slice
+from bagoftricks.engines.job import last_lines, open_log, train_guarded
+from bagoftricks.engines.local import Slice, core_slice, take_slice
 from bagoftricks.engines.supervisor import carry_out_study
+from bagoftricks.errors import RankLost
+from bagoftricks.run.reporter import SilentReporter
 from bagoftricks.settings import Settings, network_settings
 from bagoftricks.store.lease import LEASE
 from bagoftricks.store.store import LOG, RunState, Store
@@ -129,6 +131,7 @@ def test_a_run_over_its_time_limit_is_ended_as_failed(tmp_path):
     runs, seen = planned(tmp_path, "0.05", epochs=100_000), Seen()
     run_in_workers(runs, seen, slots=1, time_limit=0.5)
     assert seen.ended == {"0.05": RunState.FAILED}
+    assert seen.elsewhere == []  # it was not started again
     assert "time limit of 0.5 s" in Store(tmp_path / "store").failure(runs[0].id)["error"]
 
 
@@ -229,3 +232,25 @@ def test_without_a_gpu_there_is_one_slot():
 def test_each_slot_has_cores_of_its_own(monkeypatch, cores, slots, pin, wanted):
     monkeypatch.setattr("bagoftricks.engines.local.own_cores", lambda: set(range(cores)))
     assert [core_slice(slot, slots, pin=pin) for slot in range(slots)] == wanted
+
+
+def test_a_worker_keeps_to_its_slice(monkeypatch):
+    taken = []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr("os.sched_setaffinity", lambda pid, cores: taken.append((pid, cores)))
+    monkeypatch.setattr("bagoftricks.engines.local.take_share", taken.append)
+    monkeypatch.setattr("torch.set_num_threads", lambda count: taken.append(f"{count} threads"))
+    take_slice(Slice(2, frozenset({4, 5}), "1"))
+    assert taken[:2] == [(0, {4, 5}), 2]
+    assert taken[2].endswith(" threads")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+
+
+def test_a_lost_rank_is_a_lost_job(tmp_path, monkeypatch):
+    def lose(*given):
+        raise RankLost("rank 1 was killed by SIGKILL")
+
+    monkeypatch.setattr("bagoftricks.engines.job.carry_out", lose)
+    (run,), store = planned(tmp_path, "0.05"), Store(tmp_path / "store")
+    assert train_guarded(run, store, SilentReporter(), trace_shown=False) == LOST
+    assert store.failure(run.id)["error"] == "rank 1 was killed by SIGKILL"

@@ -214,3 +214,29 @@ def test_settings_of_an_engine_are_typed_and_checked():
             typed_engine_values(name, texts)
     with pytest.raises(UserError, match="must be at least 1"):
         make_engine("local", {"slots_per_device": 0})
+
+
+def test_failures_that_differ_in_the_name_of_the_run_alone_are_alike(runs):
+    quick = QuickFailures()
+    for run in runs(*"abc"):
+        quick.note(run, RunState.FAILED, 0.1, f"store/{run.id}: no room")
+    assert "(store/...: no room)" in quick.reason(5)
+
+
+def test_a_worker_goes_through_the_runs_in_its_own_order(runs, monkeypatch):
+    monkeypatch.setattr("bagoftricks.engines.supervisor.in_own_order", lambda todo: todo[::-1])
+    for worker, labels, order in ((True, "ab", "ba"), (False, "cd", "cd")):
+        engine = Scripted({label: [0] for label in labels})
+        carried_out(runs(*labels), engine, worker=worker)
+        assert "".join(engine.order) == order
+
+
+def test_an_engine_whose_package_is_missing_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("bagoftricks.engines.base.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"submitit is not installed; type pip install 'bagoftricks\[slurm\]'"):
+        make_engine("slurm", {})
+
+
+def test_an_engine_without_what_it_must_have_is_refused():
+    with pytest.raises(TypeError, match="poll"):
+        type("Half", (Engine,), {"room": lambda self: 1, "submit": lambda self, runs: None})()
