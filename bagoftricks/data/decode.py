@@ -16,7 +16,6 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401  (formats)
 from PIL.GifImagePlugin import GifImageFile
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from bagoftricks.data.image_file import ImageFile, JpegHeader, NoImage, image_format, jpeg_header
 from bagoftricks.errors import DataError
@@ -130,11 +129,20 @@ def decode_jpeg_code(code: UInt8[Tensor, " n"]) -> Rgb:
 
     This is what decode_jpeg calls, which warns of its own end first: as long as half of a small image takes.
     """
+    from torchvision.io import ImageReadMode
+
     image: Tensor = torch.ops.image.decode_jpeg(code, ImageReadMode.RGB.value, False)
     return image
 
 
+def load_decoder() -> None:
+    """Import torchvision's decoder, which takes as long as torch: before processes are forked, once for them all."""
+    import torchvision.io  # noqa: F401
+
+
 def _decode_jpegs(codes: list[Tensor], device: torch.device) -> list[Tensor]:
+    from torchvision.io import ImageReadMode, decode_jpeg
+
     return decode_jpeg(codes, ImageReadMode.RGB, device=device) if codes else []
 
 

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from bagoftricks.children import program_hidden
 from bagoftricks.cores import usable_cores
 from bagoftricks.data.augment import Augment, PassRows, send
+from bagoftricks.data.decode import load_decoder
 from bagoftricks.data.handover import QUEUES, LastImages, fits_shared_memory, free_shared_memory, send_through_pipes
 from bagoftricks.data.image_file import skipped_line
 from bagoftricks.data.plan import StepPlan, table_rows
@@ -80,6 +81,8 @@ def in_workers(
     shared = fits_shared_memory(workers, pixels)
     workers = 0 if not shared and (free_shared_memory() or 0) < QUEUES else workers
     forked = workers and isinstance(data.split, CachedSplit)  # forked processes share its memory
+    if workers:
+        load_decoder()
     return WorkerLoader(
         replace(data, last=LastImages(data.split, workers) if workers else None, shared=shared),
         batch_sampler=sampler,

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
-from torchvision.transforms.v2 import functional as tv
 
 from bagoftricks.settings import MAX_PIXELS
 
@@ -24,6 +23,10 @@ PCA_AXES = torch.tensor([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140],
 
 def fit(image: Image, size: int, short_side: int) -> UInt8[Tensor, "3 S S"]:
     """Resize the short side, keeping the shape, then cut the centre."""
+    if image.shape[1:] == (size, size) and short_side == size:
+        return image
+    from torchvision.transforms.v2 import functional as tv  # takes as long to import as torch
+
     height, width = image.shape[1:]
     if math.prod(_fitted(height, width, short_side)) > MAX_PIXELS:  # a strip, of which the middle is seen
         top, left = (max(side - LONGEST_STRIP * min(height, width), 0) // 2 for side in (height, width))
@@ -60,6 +63,8 @@ def area_crop(image: Image, size: int, draws: Float[Tensor, " n"], area: tuple[f
     """Random-resized crop: a share of the area in ``area``, an aspect ratio log-uniform in [3/4, 4/3], then S x S."""
     top, left, height, width = area_crop_box(draws, image.shape[1], image.shape[2], area)
     if image.device.type != "cpu":
+        from torchvision.transforms.v2 import functional as tv
+
         return tv.resized_crop(image, top, left, height, width, [size, size], antialias=True)  # type: ignore[no-any-return]
     # Rows of whole pixels, with the strides of a batch of one: what PyTorch resizes without turning it round.
     cut = image[:, top : top + height, left : left + width].permute(1, 2, 0).contiguous().permute(2, 0, 1)

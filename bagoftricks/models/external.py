@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torchvision import models as torchvision_models
-from torchvision.ops import StochasticDepth
 
 from bagoftricks.errors import NotHere, TooSmall, UserError, did_you_mean
 from bagoftricks.models.channels import COLOURS
@@ -33,6 +31,8 @@ _FITTING: set[tuple[str, int, int]] = set()  # networks, sizes and channels of i
 
 def torchvision_network(spec: "TorchvisionSettings", num_classes: int, *, image_size: int, parts: Parts) -> nn.Module:
     """torchvision's classifier called ``spec.network``, the auxiliary heads of the Inceptions left out."""
+    from torchvision import models as torchvision_models  # takes as long to import as torch
+
     known = torchvision_models.list_models(module=torchvision_models)
     if spec.network not in known:
         raise UserError(f"torchvision has no network '{spec.network}'{did_you_mean(spec.network, known)}")
@@ -72,6 +72,8 @@ def timm_network(spec: "TimmSettings", num_classes: int, *, image_size: int, par
 
 def _built(construct: Callable[[], nn.Module], name: str, image_size: int) -> nn.Module:
     """Call ``construct`` with a generator of its own, and take the tricks out of the network."""
+    from torchvision.ops import StochasticDepth
+
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         try:

@@ -14,7 +14,6 @@ import numpy.typing as npt
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
-from torchvision.transforms.v2 import functional as tv
 
 from bagoftricks.data.decode import SUFFIXES
 from bagoftricks.data.digests import content_digests, memory_file
@@ -136,6 +135,8 @@ def centred(image: UInt8[Tensor, "3 H W"], size: int, where: str) -> UInt8[Tenso
         raise DataError(
             f"{where}: has {height} x {width} pixels, and the network is evaluated on {size}: type image_size={height}"
         )
+    from torchvision.transforms.v2 import functional as tv  # takes as long to import as torch
+
     return tv.center_crop(image, [size, size])  # type: ignore[no-any-return]
 
 
