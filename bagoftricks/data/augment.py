@@ -6,7 +6,6 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
@@ -189,6 +188,7 @@ class Finish:
         self.luma = torch.tensor(LUMA, device=device).view(1, 3, 1, 1) if data.channels == 1 else None
         self.num_classes, self.device = num_classes, device
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.rows: dict[int, tuple[Tensor, Tensor]] = {}  # of the mean and the deviation, by their width
 
     def __call__(
         self,
@@ -199,13 +199,17 @@ class Finish:
     ) -> Batch:
         """``shift``: what PCA noise adds to the colours, three columns or none."""
         images = send(images, self.device).contiguous(memory_format=self.memory_format)
-        targets = F.one_hot(send(labels, self.device), self.num_classes).float()
-        mean = self.mean
+        targets = torch.zeros(len(labels), self.num_classes, device=self.device)
+        targets.scatter_(1, send(labels, self.device)[:, None], 1.0)
+        width = images.shape[3]
+        if width not in self.rows:
+            self.rows[width] = self._row(self.mean, width), self._row(self.std, width)
+        mean, std = self.rows[width]
         if shift is not None and shift.shape[1]:
             views = len(images) // len(labels)
-            mean = mean - self._seen(send(shift, self.device).view(-1, 3, 1, 1)).repeat(views, 1, 1, 1)
-        seen, width = self._seen(images.float()), images.shape[3]
-        return Batch(seen.sub_(self._row(mean, width)).div_(self._row(self.std, width)), targets, teacher)
+            noise = self._seen(send(shift, self.device).view(-1, 3, 1, 1)).repeat(views, 1, 1, 1)
+            mean = self._row(self.mean - noise, width)
+        return Batch(self._seen(images.float()).sub_(mean).div_(std), targets, teacher)
 
     def _seen(self, colours: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C H W"]:
         """Return the channels that the network sees. The luma of bytes is exact, and that of a grey the grey itself."""

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bagoftricks.data.augment import Augment, PassRows, send_together
+from bagoftricks.data.augment import Augment, PassRows
 from bagoftricks.data.cache import Made, kept_whole
 from bagoftricks.data.image_file import skipped_line
+from bagoftricks.data.numbers import EpochNumbers
 from bagoftricks.data.plan import StepPlan, table_rows
 from bagoftricks.data.preparation import Preparation, Reading
 from bagoftricks.data.sources import Dataset, FileSplit, KeptSplit, Labels, MemorySplit, Split
@@ -49,6 +50,7 @@ class MemoryLoader:
         self.place = device if stays else torch.device("cpu")
         self.pixels = split.images.to(self.place).contiguous(memory_format=self.finish.memory_format)
         self.labels = torch.from_numpy(split.labels).to(self.place)
+        self.numbers = EpochNumbers(self.plan, self.augment, self.shares, self.place)
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -58,12 +60,7 @@ class MemoryLoader:
 
     def numbered(self, epoch: int, start: int = 0) -> Iterator[tuple[int, Batch]]:
         """Yield the batches of an epoch from step ``start`` on, each with the number of its step."""
-        for step, parts in self.shares.steps(enumerate(self.plan.steps(epoch, start), start)):
-            mine = self.shares.mine(parts)
-            which = torch.from_numpy(np.concatenate([rows for _, rows in mine]))[:, None]
-            numbers = [which, self.augment.draws(epoch, mine), self.augment.shift(epoch, mine)]
-            which, draws, shift = numbers if self.place.type == "cpu" else send_together(numbers, self.place)
-            rows = which[:, 0] % self.plan.count
+        for step, parts, (rows, draws, shift) in self.numbers.epoch(epoch, start):
             images = self.augment.batch(pick(self.pixels, rows), draws)
             if self.shares.whole:
                 images, rows, shift = self._together(epoch, parts, images)
