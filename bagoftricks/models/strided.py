@@ -13,10 +13,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.module_tracker import ModuleTracker
 
-from bagoftricks.models.shapes import forward_shapes
+from bagoftricks.models.shapes import Watch, forward_shapes
 
 CONVOLUTIONS = (torch.ops.aten.convolution.default, torch.ops.aten._convolution.default)
 
@@ -68,7 +67,7 @@ def channels_first(model: nn.Module) -> None:
     model.register_forward_pre_hook(lambda module, inputs: (inputs[0].contiguous(), *inputs[1:]))
 
 
-class _Convolutions(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Convolutions(Watch):
     """Record of the places of strided 1x1 convolutions."""
 
     def __init__(self, tracker: ModuleTracker) -> None:

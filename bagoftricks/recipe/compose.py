@@ -7,15 +7,16 @@ from functools import partial
 from typing import Any, TypeVar
 
 import torch.nn.functional as F
-from torch import nn, optim
+from torch import nn
 
 from bagoftricks.errors import ConflictError
 from bagoftricks.recipe import edits as e
+from bagoftricks.recipe.optimizers import LightSgd
 from bagoftricks.recipe.recipe import Recipe
 from bagoftricks.recipe.trick import Clock, Task, Trick
 
 K = TypeVar("K")
-BASELINE_OPTIMIZER = partial(optim.SGD, momentum=0.9, nesterov=True, fused=True)
+BASELINE_OPTIMIZER = partial(LightSgd, momentum=0.9, nesterov=True, fused=True)
 
 
 def compose(tricks: Mapping[str, Trick], task: Task) -> Recipe:

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int16, Int32
-from scipy.special import ndtri  # type: ignore[import-untyped]
 from torch import Tensor
 
 from bagoftricks.rng import Key
@@ -77,5 +76,7 @@ def _counters(count: int, device: torch.device) -> Int32[Tensor, "1 count"]:
 
 @lru_cache(maxsize=4)
 def _quantiles(device: torch.device) -> Float[Tensor, "65536"]:
+    from scipy.special import ndtri  # type: ignore[import-untyped]
+
     table = ndtri((np.arange(HALF_WORD_LEVELS) + 0.5) / HALF_WORD_LEVELS)
     return torch.from_numpy((table / table.std()).astype(np.float32)).to(device)

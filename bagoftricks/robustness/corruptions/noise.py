@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Bool, Float, UInt8
-from scipy.special import pdtr  # type: ignore[import-untyped]
 from torch import Tensor
 
 from bagoftricks.robustness.corruptions.draws import HALF_WORD_LEVELS, Stream
@@ -76,6 +75,8 @@ def shot_levels(counts: npt.NDArray[np.integer], photons: float) -> npt.NDArray[
 
 @lru_cache(maxsize=16)
 def _shot_table(photons: float, device: torch.device) -> UInt8[Tensor, "levels"]:
+    from scipy.special import pdtr  # type: ignore[import-untyped]
+
     shares = (np.arange(POISSON_LEVELS) + 0.5) / POISSON_LEVELS
     means = np.arange(256) / 255 * photons
     counted = np.arange(ceil(photons + 6 * photons**0.5 + 6))  # beyond every share

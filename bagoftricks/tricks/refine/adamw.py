@@ -1,8 +1,7 @@
 from functools import partial
 
-from torch import optim
-
 from bagoftricks.recipe.edits import ScaleParams, SetOptimizer
+from bagoftricks.recipe.optimizers import LightAdamW
 from bagoftricks.recipe.trick import Task, require, trick
 
 
@@ -36,5 +35,5 @@ class AdamW:
     def edits(self, task: Task) -> list[ScaleParams | SetOptimizer]:
         return [
             ScaleParams(select=lambda module, name: True, lr=self.lr_factor, weight_decay=self.weight_decay_factor),
-            SetOptimizer(build=partial(optim.AdamW, betas=(self.beta1, self.beta2), eps=self.eps, fused=True)),
+            SetOptimizer(build=partial(LightAdamW, betas=(self.beta1, self.beta2), eps=self.eps, fused=True)),
         ]

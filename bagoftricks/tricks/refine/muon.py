@@ -3,9 +3,10 @@ from functools import partial
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn, optim
+from torch import Tensor, nn
 
 from bagoftricks.recipe.edits import ParamGroup, ScaleParams, SetOptimizer
+from bagoftricks.recipe.optimizers import LightOptimizer
 from bagoftricks.recipe.trick import Task, require, trick
 
 QUINTIC = (3.4445, -4.7750, 2.0315)  # p(s) = 3.4445 s - 4.7750 s^3 + 2.0315 s^5 lifts singular values towards 1
@@ -33,7 +34,7 @@ def gradients(parameters: list[Tensor]) -> list[Tensor]:
     return [p.grad for p in parameters if p.grad is not None]
 
 
-class MuonAndSgd(optim.Optimizer):
+class MuonAndSgd(LightOptimizer):
     """Muon for the kernels of convolutions as (out, in height width) matrices, Nesterov momentum for the rest."""
 
     def __init__(self, groups: list[ParamGroup], *, momentum: float, steps: int, normalise: bool) -> None:

@@ -1,8 +1,7 @@
 from functools import partial
 
-from torch import optim
-
 from bagoftricks.recipe.edits import SetOptimizer
+from bagoftricks.recipe.optimizers import LightSgd
 from bagoftricks.recipe.trick import Task, require, trick
 
 
@@ -24,5 +23,5 @@ class Sgd:
 
     def edits(self, task: Task) -> list[SetOptimizer]:
         return [
-            SetOptimizer(build=partial(optim.SGD, momentum=self.momentum, nesterov=self.nesterov, fused=True)),
+            SetOptimizer(build=partial(LightSgd, momentum=self.momentum, nesterov=self.nesterov, fused=True)),
         ]

@@ -2,13 +2,14 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor, optim
+from torch import Tensor
 
 from bagoftricks.recipe.edits import ParamGroup, SetOptimizer
+from bagoftricks.recipe.optimizers import LightOptimizer
 from bagoftricks.recipe.trick import Task, require, trick
 
 
-class VelocityNesterov(optim.Optimizer):
+class VelocityNesterov(LightOptimizer):
     """Nesterov momentum with the learning rate inside the velocity: v is a length, not a gradient."""
 
     def __init__(self, groups: list[ParamGroup], *, momentum: float) -> None:
