@@ -1,4 +1,7 @@
-"""Cores that this process may use: by affinity, quotas of its control group, and SLURM. Imports nothing heavy."""
+"""Cores that this process may use: by affinity, quotas of its control group, and SLURM; what they compute in.
+
+Imports nothing heavy.
+"""
 
 import os
 import time
@@ -9,6 +12,7 @@ from pathlib import Path
 SYSTEM = Path("/")
 WATCH_SECONDS = 0.1  # for the busy cores
 BRIEFLY_BUSY = 0.3  # of a core: a moment of other work does not count
+BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 Ticks = dict[int, tuple[int, int]]  # by core: idle, and in all
 _SHARE: list[int] = []  # cores of this process, where several share the machine
 
@@ -71,6 +75,12 @@ def _slurm() -> list[int]:
         if os.environ.get(name, "").isdecimal():
             return [int(os.environ[name])]
     return []
+
+
+def multiplies_bf16() -> bool | None:
+    """Return True if this processor has instructions for bf16 (AVX-512 BF16, AMX or Arm's); None if Linux is silent."""
+    lines = [line for line in _text(SYSTEM / "proc/cpuinfo").splitlines() if line.startswith(("flags", "Features"))]
+    return not BF16_FLAGS.isdisjoint(lines[0].split()) if lines else None
 
 
 def cgroup_quota() -> float | None:

@@ -12,6 +12,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from bagoftricks.cli.conf import CARDS
+from bagoftricks.cli.precision import choose_precision
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.folders import yaml_files
 from bagoftricks.plugins import load_plugins
@@ -85,6 +86,7 @@ def to_settings(config: DictConfig) -> Settings:
     for of, (group, key, default) in CHOSEN_BY.items():
         values[group] = typed_group(of, values[group], values[group].get(key) or default)
     values["loggers"] = chosen_loggers(values)
+    choose_precision(values)
     return Settings.of(values)
 
 

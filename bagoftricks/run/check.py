@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import nn
 
+from bagoftricks.cores import multiplies_bf16
 from bagoftricks.errors import NoEffectError, NotHere, UserError
 from bagoftricks.loggers.base import asked_loggers
 from bagoftricks.models import build_model
@@ -22,7 +23,7 @@ from bagoftricks.run.environment import find_device
 from bagoftricks.run.teacher import require_named
 from bagoftricks.settings import Settings
 from bagoftricks.store.store import require_intact
-from bagoftricks.training.parameters import check_selectors, freeze, train_mode
+from bagoftricks.training.parameters import check_selectors, freeze, owned_parameters, train_mode
 from bagoftricks.training.trainer import gradient_scaler
 from bagoftricks.tricks.catalogue import card, create
 
@@ -212,11 +213,19 @@ def discouraged_pairs(names: Iterable[str]) -> list[str]:
     ]
 
 
-def frozen_at_random(settings: Settings, recipe: Recipe) -> list[str]:
-    """Return a warning for each trick that freezes layers at any start, if that is a random one."""
-    names = [] if settings.model.weights else dict.fromkeys(name for name, edit in recipe.frozen if edit.any_start)
+def frozen_at_random(checked: Checked) -> list[str]:
+    """Return a warning for each trick that freezes random weights: none were loaded, or computed from images."""
+    if checked.settings.model.weights:
+        return []
+    random = [
+        (module, name)
+        for module, name, _, _ in owned_parameters(checked.network)
+        if name == "weight" and not any(edit.select(module, name) for _, edit in checked.recipe.image_inits)
+    ]
+    frozen = [(trick, edit.select) for trick, edit in checked.recipe.frozen if edit.any_start]
+    tricks = dict.fromkeys(trick for trick, select in frozen if any(select(*weight) for weight in random))
     return [
-        f"trick '{name}' keeps random weights: type model.weights=FILE to start from trained ones" for name in names
+        f"trick '{trick}' keeps random weights: type model.weights=FILE to start from trained ones" for trick in tricks
     ]
 
 
@@ -228,7 +237,9 @@ def slow_arithmetic(recipe: Recipe, device: torch.device) -> list[str]:
 
 
 def has_bf16() -> bool:
-    """Return True if this processor multiplies in bf16 (AVX-512 BF16, AMX or Arm's), or if PyTorch cannot tell."""
+    """Return True if this processor multiplies in bf16, or if neither Linux nor PyTorch can tell."""
+    if (known := multiplies_bf16()) is not None:
+        return known
     try:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     except (AttributeError, RuntimeError):

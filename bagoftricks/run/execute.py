@@ -26,6 +26,7 @@ from bagoftricks.run.deaths import SILENT_DEATH, show_native_crashes
 from bagoftricks.run.environment import deterministic, environment, now, user_name
 from bagoftricks.run.epochs import Training, final_metrics, learning_curve
 from bagoftricks.run.failures import expected_failure, is_out_of_memory, loss_failure, release_memory, smaller
+from bagoftricks.run.heap import keep_freed_memory
 from bagoftricks.run.keeper import KeptState, RunCheckpointer, numerics_environment
 from bagoftricks.run.loading import class_notes, loaders, teacher_logits, teacher_online
 from bagoftricks.run.longer import step_to_keep
@@ -255,15 +256,17 @@ class Run:
         """Report the data, the device and every warning."""
         prepared, runtime = self.prepared, self.settings.data
         train, val = prepared.data.train.labels, prepared.data.val.labels
+        precision = prepared.recipe.precision
         if self.settings.runtime.progress:
             self.reporter.note(
                 f"{prepared.data.name}: {len(train):,} training and {len(val):,} validation images of "
                 f"{len(prepared.data.classes)} classes at {self.settings.pixels} pixels, on {prepared.device}"
                 + (f" and {self.world.size - 1} more" if self.world.size > 1 else "")
+                + (f", in {str(precision.dtype).removeprefix('torch.')}" if precision else "")
             )
         for line in prepared.data.notes():
             self.reporter.note(line)
-        doubts = frozen_at_random(self.settings, prepared.recipe) + slow_arithmetic(prepared.recipe, prepared.device)
+        doubts = frozen_at_random(prepared.checked) + slow_arithmetic(prepared.recipe, prepared.device)
         for warning in [*discouraged_pairs(self.settings.tricks), *doubts]:
             self.reporter.note(f"warning: {warning}")
         for note in class_notes(prepared):
@@ -284,6 +287,7 @@ class Run:
         """Build the batches, the network and its trainer, and resume from the last checkpoint."""
         prepared, runtime, world = self.prepared, self.settings.runtime, self.world
         use_threads(world.broadcast_object(self.threads))
+        keep_freed_memory()
         logits = teacher_logits(prepared, world)
         train, val = loaders(prepared, logits, world)
         make = partial(

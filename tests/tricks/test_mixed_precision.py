@@ -145,6 +145,6 @@ def test_a_negative_loss_scale_is_refused():
 
 @pytest.mark.usefixtures("unchecked")
 def test_an_unknown_dtype_is_refused_with_a_suggestion():
-    message = r"^tricks\.mixed_precision\.dtype=f16: must be one of bf16, fp16; did you mean 'fp16'\?$"
+    message = r"^tricks\.mixed_precision\.dtype=f16: must be one of bf16, fp16, auto; did you mean 'fp16'\?$"
     with pytest.raises(UserError, match=message):
         create("mixed_precision", dtype="f16")
