@@ -95,6 +95,7 @@ class DataSettings:
     """
 
     places: ClassVar[tuple[str, ...]] = ("root", "val_root", "cache")
+    packaged: ClassVar[bool] = False  # the images are files of this package, which nothing else can change
 
     name: str = ""
     """name of the data set, as data=NAME sets it"""

@@ -6,6 +6,7 @@ from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 from bagoftricks.cli.app import launch, run_command
+from bagoftricks.cli.finished_lines import TableSettings, find_line, keep_line, say_finished
 from bagoftricks.cli.search import search_arguments, sweeper_of
 from bagoftricks.cli.streams import say, show_result
 from bagoftricks.settings import OVERRIDE
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 class Finished(NamedTuple):
     """A run that this process carried out."""
 
-    settings: "Settings"
+    shown: "TableSettings"
     record: "Record"
     command: str
-    objective: float
+    objective: float = 0.0  # of a search
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,6 +34,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def train_runs(arguments: list[str]) -> int:
     """Carry out the run, those of a multirun or those of a search, and print their table; the exit status."""
+    if known := find_line(arguments):
+        record, shown = known
+        say_finished(record.id)
+        show([Finished(shown, record, record.command)])
+        return 0
     finished: list[Finished] = []
     searched, trials = sweeper_of(arguments) is not None, count(1)
 
@@ -44,7 +50,9 @@ def train_runs(arguments: list[str]) -> int:
             warn_of_test_split(settings)
         settings, record = train_one(settings, command)
         value = objective_value(record, settings)
-        finished.append(Finished(settings, record, command, value))
+        finished.append(Finished(TableSettings.of(settings), record, command, value))
+        if not other_rank():
+            keep_line(arguments, settings, record)
         if searched and settings.runtime.progress:
             reporter = ConsoleReporter(enabled=True)
             reporter.note(f"{settings.objective} {value:g} ({record.reported}): {command}")
@@ -120,36 +128,36 @@ def show(finished: list[Finished], *, searched: bool = False) -> None:
 
     if searched:
         finished = best_first(finished)
-    settings = finished[0].settings
-    style = settings.format
-    measure = make_measure(settings.metric, settings.target, settings.price_per_hour)
+    shown = finished[0].shown
+    style = shown.format
+    measure = make_measure(shown.metric, shown.target, shown.price_per_hour)
     records = [run.record for run in finished]
     if style == "json":
         made = [to_json(record) for record in records]
         show_result(for_json(made[0] if len(made) == 1 else made))
         return
     rows = [row for record in records for row in record_rows(record, measure)]
-    keys = score_keys(rows, each=any(run.settings.corruptions.each for run in finished))
+    keys = score_keys(rows, each=any(run.shown.each for run in finished))
     columns = run_columns(rows, style, measure=measure, scores=keys)
     if searched:  # what the trials are sorted by stands next to their names
-        columns[1:] = sorted(columns[1:], key=lambda column: column.key != settings.objective)
+        columns[1:] = sorted(columns[1:], key=lambda column: column.key != shown.objective)
     fit = terminal_fit()
     notes = robustness_notes(rows)
     if searched:
-        sign = "-" if better_if_higher(settings.objective) else ""
-        notes += best_of_note(sign + settings.objective, len(finished))
+        sign = "-" if better_if_higher(shown.objective) else ""
+        notes += best_of_note(sign + shown.objective, len(finished))
     show_result(with_notes(render(rows, columns, style, fit), notes, style, fit))
     if measure.target is not None and style == "text":
         for row in [row for row in rows if TIME not in row.measured]:
             print(f"{printable(row.label)}: never at {100 * measure.target:g} %")
     if style == "text":
         for run in finished:
-            print(printable(f"record: {run.settings.store}/{run.record.id}/record.json"))
+            print(printable(f"record: {run.shown.store}/{run.record.id}/record.json"))
         if len(finished) == 1:
             show_curve(records[0])
         if searched:
             best = finished[0]
-            print(printable(f"best {settings.objective}: {best.objective:g} ({best.record.reported}): {best.command}"))
+            print(printable(f"best {shown.objective}: {best.objective:g} ({best.record.reported}): {best.command}"))
 
 
 def show_curve(record: "Record") -> None:
@@ -166,7 +174,7 @@ def best_first(finished: list[Finished]) -> list[Finished]:
     """Return the runs of a search by their objective, each once."""
     from bagoftricks.report.objective import better_if_higher
 
-    sign = -1 if better_if_higher(finished[0].settings.objective) else 1
+    sign = -1 if better_if_higher(finished[0].shown.objective) else 1
     once = {run.record.id: run for run in finished}
     return sorted(once.values(), key=lambda run: sign * run.objective)
 

@@ -22,6 +22,8 @@ LEVELS = 16  # of the darkest pixel
 class Digits(DataSettings):
     """scikit-learn's 1,797 handwritten digits (UCI, 8x8, 17 grey levels): a fixed fifth of them for validation."""
 
+    packaged = True
+
     def find(self) -> Dataset:
         with np.load(GREYS_AND_LABELS) as held:
             greys, labels = held["greys"], held["labels"]
