@@ -156,24 +156,6 @@ def test_broken_files_are_skipped_where_the_network_is(tmp_path, files):
     assert "not.jpg" in loader.skipped[0]
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_nvjpeg_gives_the_same_crops_within_grey_levels(files):
-    data = dataset_settings(crop="area", jitter="hsv", pca=0.1, mean=[0.0] * 3, std=[1.0] * 3)
-    augment, plan = Augment.from_settings(data, 72, KEY), StepPlan(6, 3, KEY)
-    for on_gpu in (True, False):
-        there, here = (
-            StreamLoader(
-                split_of(files),
-                Preparation(plan, augment, Finish(data, 6, torch.device(device), channels_last=True)),
-                Reading(workers=0, on_error="fail", on_gpu=on_gpu and device == "cuda"),
-            )
-            for device in ("cuda", "cpu")
-        )
-        for a, b in zip(there.epoch(0), here.epoch(0), strict=True):
-            assert (a.images.cpu() - b.images).abs().mean() < 3
-
-
 def test_the_way_of_decoding_is_in_a_runs_id():
     ids = [
         run_id(run_identity(Settings(data=dataset_settings(decode=how)), {}, "digest", 10))

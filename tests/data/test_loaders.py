@@ -187,21 +187,6 @@ def test_images_lie_on_the_device_but_for_a_policy_which_reads_its_draws_on_the_
     assert [place(), place(on_device=False), place(POLICY)] == ["meta", "cpu", "cpu"]
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("on_device", [True, False])
-def test_a_gpu_makes_the_same_batches(on_device):
-    data, gpu = dataset_settings(crop="pad", pad=2, pca=0.1), torch.device("cuda")
-    augment, plan = Augment.from_settings(data, 8, KEY), StepPlan(12, 4, KEY, reads=2)
-    here = MemoryLoader(noisy(12), Preparation(plan, augment, finish(data=data)), [])
-    last = Finish(data, 20, gpu, channels_last=True)
-    there = MemoryLoader(noisy(12), Preparation(plan, augment, last), [], Reading(on_device=on_device))
-    assert there.place.type == ("cuda" if on_device else "cpu")
-    for a, b in zip(batches(here), batches(there), strict=True):
-        torch.testing.assert_close(b.images.cpu(), a.images, rtol=0, atol=1e-6)
-        assert torch.equal(b.targets.cpu(), a.targets)
-
-
 def test_the_resolved_settings_follow_the_image_size():
     small, large = (Augment.from_settings(dataset_settings(), size, KEY) for size in (32, 224))
     assert (small.crop, small.jitter, small.pca, small.pad) == ("pad", "none", 0.0, 4)
