@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+Drawn = dict[tuple[str | int, str, tuple[int, ...]], Tensor]  # draws by micro-batch, place in the network and shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Noise:
     images: int = 0  # images of a batch that devices share; 0: it is not shared
     share: slice = field(default_factory=lambda: slice(None))  # this device's images
     over_devices: Callable[[Tensor], Tensor] | None = None  # sum over the devices
+    drawn: Drawn | None = None  # draws that are kept for a recorded step; None: of each step its own
 
     def uniform(self, *shape: int, device: torch.device, place: str) -> Tensor:
         """Return numbers in [0, 1) on ``device`` for the layer at ``place``; the first dimension is that of its input.
@@ -77,6 +79,20 @@ class Noise:
         The numbers are the same at each evaluation of one step's batch. With several views of an image, all the first
         views come before all the second ones.
         """
+        name = (self.key.path[-1] if self.key.path else 0, place, shape)
+        if self.drawn is not None and name in self.drawn:
+            return self.drawn[name]
+        made = self._draw(shape, device, place)
+        if self.drawn is not None:
+            self.drawn[name] = made
+        return made
+
+    def redraw(self, drawn: Drawn, step: Key) -> None:
+        """Overwrite draws by those of another step, whose keys end with the micro-batch."""
+        for (part, place, shape), numbers in drawn.items():
+            torch.rand(shape, generator=step.fold(part, place).generator(numbers.device), out=numbers)
+
+    def _draw(self, shape: tuple[int, ...], device: torch.device, place: str) -> Tensor:
         rng = self.key.fold(place).generator(device)
         if not self.images:
             return torch.rand(shape, generator=rng, device=device)

@@ -257,6 +257,9 @@ class RuntimeSettings:
     that agree to rounding; needs a C++ compiler, on a GPU Triton"""
     compile_mode: str = "default"
     """default, reduce-overhead (CUDA graphs: for small networks), max-autotune or max-autotune-no-cudagraphs"""
+    cuda_graph: bool = False
+    """record each step as a CUDA graph, which one call launches: for networks whose operations are shorter than their
+    launches. Results agree to rounding; the first steps of each shape are not recorded. Not yet tried on a GPU"""
     eval_batch_size: int = 256
     """images in one evaluation batch"""
     warmup_steps: int = 0

@@ -16,6 +16,7 @@ from bagoftricks.registry import snake_case
 from bagoftricks.rng import Noise
 
 T = TypeVar("T", bound=type[Any])
+ClockValues = dict[str, tuple[Tensor, Callable[[float], float]]]  # by the place that reads them, with how they follow
 LONGEST_TIME = 1e9  # epochs, steps or percent
 DURATION = r"(\d+(?:\.\d+)?) ?(epochs?|steps?|%)"
 
@@ -31,12 +32,16 @@ class Length:
 class Clock:
     """Training time of one run: its length, and its progress in [0, 1). The trainer sets both."""
 
-    __slots__ = ("_length", "_progress", "was_read")
+    __slots__ = ("_length", "_progress", "read_on_host", "values", "was_read")
 
     def __init__(self) -> None:
         self._progress = torch.zeros(())  # on the CPU, so that nothing waits for the device
         self._length: Length | None = None
         self.was_read = False  # a step that reads the progress is another one in a longer run
+        self.values: ClockValues | None = (
+            None  # tensors that are kept for a recorded step, by the place that reads them
+        )
+        self.read_on_host = False  # while they were: what a recorded step does not see again
 
     def __float__(self) -> float:
         return float(self.progress)
@@ -45,7 +50,26 @@ class Clock:
     def progress(self) -> Tensor:
         """Return the share of the run that is done, a scalar on the CPU."""
         self.was_read = True
+        self.read_on_host |= self.values is not None
         return self._progress
+
+    def value(self, place: str, compute: Callable[[float], float], device: torch.device) -> float | Tensor:
+        """Return what ``compute`` makes of the progress, for the layer at ``place``; a tensor while a step is recorded.
+
+        The tensor, a scalar on ``device``, is computed again before each launch of the recorded step.
+        """
+        self.was_read = True
+        if self.values is None:
+            return compute(float(self._progress))
+        if place not in self.values:
+            self.values[place] = torch.full((), compute(float(self._progress)), device=device), compute
+        return self.values[place][0]
+
+    def renew(self, values: ClockValues) -> None:
+        """Compute values of a recorded step again, from the progress now."""
+        self.was_read |= bool(values)
+        for tensor, compute in values.values():
+            tensor.fill_(compute(float(self._progress)))
 
     @property
     def length(self) -> Length:

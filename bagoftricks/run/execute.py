@@ -34,7 +34,7 @@ from bagoftricks.run.prepare import Prepared, prepare
 from bagoftricks.run.reporter import Reporter
 from bagoftricks.run.run_log import RunLog, run_facts
 from bagoftricks.run.signals import Signals
-from bagoftricks.run.start import Seconds, compile_step, make_trainer, memory_format_warnings, warm_up
+from bagoftricks.run.start import Seconds, compile_step, make_trainer, memory_format_warnings, record_steps, warm_up
 from bagoftricks.run.threads import choose_threads, use_threads
 from bagoftricks.run.watch import evidence, write_evidence
 from bagoftricks.settings import OF_LOGGERS, Settings
@@ -307,6 +307,8 @@ class Run:
             self.reporter.note(f"warning: {warning}")
         if runtime.compile:
             seconds.compile = compile_step(self.settings, trainer)
+        if runtime.cuda_graph:
+            record_steps(self.settings, trainer, self.reporter.note)
         numerics = numerics_environment(prepared.device, world.size)
         checkpointer = RunCheckpointer(
             prepared.identity,

@@ -125,7 +125,7 @@ class RunLog:
     def _known(self, step: int) -> dict[str, float]:
         """Return what the host knows of a step."""
         progress, train = self.training.progress, self.training.loaders[0]
-        rates = [group["lr"] for group in self.trainer.optimizer.param_groups]
+        rates = [float(group["lr"]) for group in self.trainer.optimizer.param_groups]
         images = train.images / len(train)
         (steps, seconds), self.mark = self.mark, (step, progress.train_seconds)
         passed = progress.train_seconds - seconds

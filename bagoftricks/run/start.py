@@ -19,8 +19,9 @@ from bagoftricks.recipe.trick import Length
 from bagoftricks.rng import Key
 from bagoftricks.run.prepare import Prepared
 from bagoftricks.settings import Settings
-from bagoftricks.training.compiled import compile_on, compiled, grey_images
+from bagoftricks.training.compiled import CUDA_GRAPHS, compile_on, compiled, grey_images
 from bagoftricks.training.parameters import train_mode
+from bagoftricks.training.recorded import CudaRecorder, why_no_graph
 from bagoftricks.training.trainer import Trainer, TrainerSetup, autocast
 
 
@@ -112,3 +113,13 @@ def compile_step(settings: Settings, trainer: Trainer) -> float:
     trainer.forward = compiled(trainer.model, runtime.compile_mode)
     with autocast(recipe.precision, trainer.device):
         return compile_on(trainer.forward, trainer.model, images)
+
+
+def record_steps(settings: Settings, trainer: Trainer, note: Callable[[str], object]) -> None:
+    """Let the trainer record its updates as CUDA graphs; say why not where that is known."""
+    runtime = settings.runtime
+    records = runtime.compile and runtime.compile_mode in CUDA_GRAPHS
+    if why := why_no_graph(trainer.recipe, trainer.device, ranks=trainer.world.size, compile_records=records):
+        note(f"runtime.cuda_graph=true: trains without a graph: {why}")
+    else:
+        trainer.record_updates(CudaRecorder(trainer.device), note)

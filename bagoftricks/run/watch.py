@@ -113,7 +113,7 @@ def evidence(error: LossNotFinite, trainer: Trainer, plan: StepPlan, seed: int) 
         "losses": {step: str(loss) for step, loss in error.losses.items()},
         "rows": [{"pass": number, "rows": (rows % plan.count).tolist()} for number, rows in parts],
         "draws": f"Key({seed}).fold(NAME, {error.step - 1}), of each map of the batch and of 'network'",
-        "learning_rates": [group["lr"] for group in trainer.optimizer.param_groups],
+        "learning_rates": [float(group["lr"]) for group in trainer.optimizer.param_groups],
         "gradients_of_step": trainer.steps_done,
         "gradient_norms": norms,
         "weights_not_finite": [name for name, p in trainer.model.named_parameters() if not p.isfinite().all()],

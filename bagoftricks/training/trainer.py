@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 
 from bagoftricks.distributed import ALONE, World
 from bagoftricks.distributed.gradients import MeanGradients
@@ -27,6 +28,7 @@ from bagoftricks.training.parameters import (
     param_groups,
     train_mode,
 )
+from bagoftricks.training.recorded import GraphRecorder, Rates, RecordedUpdates, Update
 from bagoftricks.training.state import (
     TrainingState,
     below,
@@ -78,6 +80,8 @@ class Trainer:
         self.averages = {name: Average(model, edit) for name, edit in recipe.averages}
         self.scaler = gradient_scaler(recipe.precision, self.device)
         self.fixed_scale = (recipe.precision.loss_scale if recipe.precision else None) or None
+        self.set_rates: Callable[[float], None] = partial(set_rates, self.optimizer)
+        self.recorded: Update | None = None
         self.steps_done = 0
 
     def epoch(self, batches: Iterable[Batch]) -> Iterator[Tensor]:
@@ -89,7 +93,14 @@ class Trainer:
     def step(self, batch: Batch) -> Tensor:
         """Update the weights once; return the loss that was minimised, still on the device."""
         batch, images = self.begin_step(batch)
-        key = self.key.fold("network", self.steps_done)
+        update = self.recorded or self.update_weights
+        loss = update(batch, self.key.fold("network", self.steps_done), images)
+        mean(self.world, [loss, *own_statistics(self.model, self.world)])
+        self.end_step()
+        return loss
+
+    def update_weights(self, batch: Batch, key: Key, images: int) -> Tensor:
+        """Compute the gradient of a mapped batch and take the optimiser's step; return the loss."""
         losses: list[Tensor] = []
 
         def backward() -> None:
@@ -100,17 +111,18 @@ class Trainer:
         self.edit_gradients()
         self.scaler.step(self.optimizer)
         self.scaler.update(self.fixed_scale)
-        mean(self.world, [losses[0], *own_statistics(self.model, self.world)])
-        self.end_step()
         return losses[0]
+
+    def record_updates(self, recorder: GraphRecorder, note: Callable[[str], object]) -> None:
+        """Let ``update_weights`` be recorded, and replayed from then on."""
+        self.set_rates = Rates(self.optimizer, self.device).set
+        self.recorded = RecordedUpdates(self.update_weights, self.task, self.optimizer, recorder, note)
 
     def begin_step(self, batch: Batch) -> tuple[Batch, int]:
         """Set the clock and the learning rates of the next step; return its batch, mapped, and its global size."""
         step = self.steps_done
         self.task.clock.set(step)
-        factor = self.recipe.schedule(step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["peak_lr"] * factor
+        self.set_rates(self.recipe.schedule(step))
         return self.prepare_batch(batch, step)
 
     def edit_gradients(self) -> None:
@@ -231,6 +243,12 @@ class Trainer:
                 measure_norms(stale, (self.own_rows(batch)[0].images for batch in batches))
             for model in stale:
                 mean(self.world, own_statistics(model, self.world))
+
+
+def set_rates(optimizer: optim.Optimizer, factor: float) -> None:
+    """Set the learning rate of each group to its peak times ``factor``."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * factor
 
 
 def start_parameters(model: nn.Module, recipe: Recipe, setup: TrainerSetup) -> float:

@@ -58,7 +58,8 @@ class MuonAndSgd(LightOptimizer):
         if group["normalise"]:
             torch._foreach_div_(kernels, torch._foreach_add(torch._foreach_norm(kernels), 1e-7))
             torch._foreach_mul_(kernels, [len(p) ** 0.5 for p in kernels])
-        torch._foreach_mul_(kernels, 1 - lr * group["weight_decay"])
+        if group["weight_decay"]:
+            torch._foreach_mul_(kernels, 1 - lr * group["weight_decay"])
         alike: dict[tuple[int, int], list[int]] = {}
         for i, kernel in enumerate(kernels):
             alike.setdefault((len(kernel), kernel[0].numel()), []).append(i)
@@ -76,7 +77,10 @@ class MuonAndSgd(LightOptimizer):
         torch._foreach_mul_(buffers, SGD_MOMENTUM)
         torch._foreach_add_(buffers, pull)
         torch._foreach_add_(pull, buffers, alpha=SGD_MOMENTUM)
-        torch._foreach_add_(params, pull, alpha=-group["lr"])
+        if isinstance(group["lr"], Tensor):  # of a recorded step; the sum below takes plain numbers only
+            torch._foreach_add_(params, torch._foreach_mul(pull, -group["lr"]))
+        else:
+            torch._foreach_add_(params, pull, alpha=-group["lr"])
 
     def _buffer(self, parameter: Tensor) -> Tensor:
         state = self.state[parameter]

@@ -1,3 +1,5 @@
+from functools import partial
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -41,17 +43,24 @@ class BlockDrop(nn.Module):
         self.settings, self.scale, self.task, self.place = settings, scale, task, place
 
     def forward(self, x: Tensor) -> Tensor:
-        keep_prob = self.settings.keep_prob_at(float(self.task.clock))  # the clock lies on the CPU: nothing waits
-        if not self.training or keep_prob >= 1:
+        if not self.training:
             return x
-        kept = ~self.dropped(x, keep_prob)
+        gamma = self.task.clock.value(self.place, partial(self.gamma, *x.shape[2:]), x.device)
+        if isinstance(gamma, float) and gamma <= 0:
+            return x
+        kept = ~self.dropped(x, gamma)
         of_images = kept.numel() // len(kept)
         left = self.task.noise.total(kept.sum())
         weight = self.task.noise.rows(len(kept)) * of_images / left.clamp(min=1).view(1, 1, 1, 1)
         # The weight is fp32 whatever x is; backward needs the mask of bits alone.
         return (x * kept * weight).to(x.dtype)
 
-    def dropped(self, x: Tensor, keep_prob: float) -> Tensor:
+    def gamma(self, height: int, width: int, progress: float) -> float:
+        """Return the probability of a seed in a map of this size, from the share of the run that is done."""
+        block = min(self.settings.block_size, height, width)
+        return self.scale * seed_probability(self.settings.keep_prob_at(progress), block, height, width)
+
+    def dropped(self, x: Tensor, gamma: float | Tensor) -> Tensor:
         """Return a mask of the positions to zero: (B C H W), or (B C 1 1) if a block fills the map.
 
         Its memory format is channels_last, as that of feature maps by default, whatever that of x: the draws are the
@@ -59,7 +68,6 @@ class BlockDrop(nn.Module):
         """
         b, c, height, width = x.shape
         block = min(self.settings.block_size, height, width)
-        gamma = self.scale * seed_probability(keep_prob, block, height, width)
         places = (height - block + 1, width - block + 1)
         draws = self.task.noise.uniform(b, *places, c, device=x.device, place=self.place)
         seeds = (draws < gamma).permute(0, 3, 1, 2)
