@@ -135,7 +135,7 @@ class DataSettings:
     max_pixels: int = MAX_PIXELS
     """most pixels (width x height) that an image file may have; a larger one counts as broken"""
     decode: str = "full"
-    """full; scaled: JPEGs at 1/2, 1/4 or 1/8 of their sides where the crop stays large enough (large photographs);
+    """full; scaled: JPEGs at 1/4 or 1/8 of their sides where the crop stays large enough (large photographs);
     or gpu: JPEGs in batches by nvJPEG, cropped and flipped there"""
     cache: str = "auto"
     """what is kept decoded, at no change of any result: auto (small data sets of files, up to 1 GiB on disk), ram or

@@ -136,17 +136,20 @@ def outcome(path):
     """``decoded`` or ``refused``, by all ways of decoding; anything else is raised."""
     import torch
 
-    from bagoftricks.data.decode import decode, decode_on, decode_scaled
+    from bagoftricks.data.decode import decode, decode_on
+    from bagoftricks.data.decode_part import Wanted, decode_part, decode_scaled
     from bagoftricks.data.image_file import ImageFile
     from bagoftricks.errors import DataError
 
-    file, images = ImageFile(path, MAX_PIXELS), []
-    for how in ("whole", "scaled", "there"):
+    file, images, uppers = ImageFile(path, MAX_PIXELS), [], []
+    for how in ("whole", "upper", "scaled", "there"):
         try:
             if how == "whole":
                 images.append(decode(file))
+            elif how == "upper":
+                uppers.append(decode_part(file, Wanted(lambda height, width: (0, 0, height // 2, width))))
             elif how == "scaled":
-                decode_scaled(file, lambda height, width: (0, 0, height, width), 4)
+                decode_scaled(file, Wanted(lambda height, width: (0, 0, height, width), 4))
             else:
                 bits = torch.frombuffer(file.read()[1], dtype=torch.uint8)
                 images += [
@@ -160,9 +163,12 @@ def outcome(path):
     for image in images:
         assert (image.dtype, image.ndim, len(image)) == (torch.uint8, 3, 3), image.shape
         assert 0 < image[0].numel() <= MAX_PIXELS, image.shape
-    assert len(images) in (0, 2), "decoded in one way alone"
+    assert (len(images), len(uppers)) in ((0, 0), (2, 1)), "decoded in one way alone"
     if images:
         assert torch.equal(*images), "two ways of decoding give two images"
+        (pixels, height) = uppers[0]
+        assert height == images[0].shape[1], "another height"
+        assert torch.equal(pixels[:, : height // 2], images[0][:, : height // 2]), "other upper rows"
     return "decoded" if images else "refused"
 
 

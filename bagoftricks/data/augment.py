@@ -1,6 +1,6 @@
 """Preparation of an image between its file and the network; draws are keyed by (seed, what, epoch, sample)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -10,14 +10,14 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from bagoftricks.data import transforms as t
-from bagoftricks.data.decode import Box, decode_scaled
-from bagoftricks.data.image_file import ImageFile
+from bagoftricks.data.decode_part import Box, Decoded, Wanted
 from bagoftricks.data.sources import Labels, Split
 from bagoftricks.recipe.edits import Batch, Float64, MapImages, SetFlip
 from bagoftricks.rng import Key
 from bagoftricks.settings import LUMA, SMALL_IMAGE, DataSettings
 
 PassRows: TypeAlias = list[tuple[int, Labels]]  # a step's images: (pass, sample indices) pairs
+DrawnRow: TypeAlias = Sequence[float]  # the numbers that were drawn for one image
 
 
 @dataclass(frozen=True)
@@ -123,28 +123,27 @@ class Augment:
     def views(self) -> int:
         return self.policy[1].views if self.policy else 1
 
-    def square_of(self, split: Split, index: int, draws: Float[Tensor, " n"]) -> UInt8[Tensor, "3 S S"]:
-        """``square`` of an image of a split, decoded at a reduced scale where that is asked for and possible."""
-        return self.square_from(split.file(index) if self.scaled else None, lambda: split.image(index), draws)
+    def square_of(self, split: Split, index: int, draws: DrawnRow) -> UInt8[Tensor, "3 S S"]:
+        """``square`` of an image of a split, decoded as far as it is looked at."""
+        return self.square_from(lambda wanted: split.part(index, wanted), draws)
 
-    def square_from(
-        self, file: ImageFile | None, decoded: Callable[[], t.Image], draws: Float[Tensor, " n"]
-    ) -> UInt8[Tensor, "3 S S"]:
-        """``square`` of an image, at a reduced scale where that is asked for and its file allows it."""
-        scaled = (
-            decode_scaled(file, lambda *sides: self._box(draws, *sides), self.size) if file and self.scaled else None
-        )
-        return self.square(decoded(), draws) if scaled is None else self._moved(scaled, draws)
+    def square_from(self, decoded: Callable[[Wanted], Decoded], draws: DrawnRow) -> UInt8[Tensor, "3 S S"]:
+        """``square`` of an image, made of what ``decoded`` returns of it."""
+        scaled_to = self.size if self.scaled else 0
+        wanted = Wanted(lambda *sides: self._box(draws, *sides), scaled_to, upper=self.crop == "area")
+        made, height = decoded(wanted)
+        return self.square(made, draws, height) if height else self._moved(made, draws)
 
-    def square(self, image: t.Image, draws: Float[Tensor, " n"]) -> UInt8[Tensor, "3 S S"]:
-        """Crop and flip one image of any size by its row of ``draws``, which lies on the host."""
+    def square(self, image: t.Image, draws: DrawnRow, height: int = 0) -> UInt8[Tensor, "3 S S"]:
+        """Crop and flip one image of any size by its numbers; it may be the upper rows of one of ``height``."""
         if self.crop == "area":
-            image = t.area_crop(image, self.size, draws[: t.AREA_DRAWS], self.area)
+            box = t.area_crop_box(draws[: t.AREA_DRAWS], height or image.shape[1], image.shape[2], self.area)
+            image = t.resized_box(image, box, self.size)
         else:
             image = t.fit(image, self.size, self.fitted_side())
         return self._moved(image, draws)
 
-    def _box(self, draws: Float[Tensor, " n"], height: int, width: int) -> Box:
+    def _box(self, draws: DrawnRow, height: int, width: int) -> Box:
         """Return the box of an image that ``square`` keeps."""
         if self.crop == "area":
             return t.area_crop_box(draws[: t.AREA_DRAWS], height, width, self.area)
@@ -158,14 +157,16 @@ class Augment:
             return self.short_side
         return self.size if self.size <= SMALL_IMAGE else t.validation_side(self.size)
 
-    def _moved(self, image: UInt8[Tensor, "3 S S"], draws: Float[Tensor, " n"]) -> UInt8[Tensor, "3 S S"]:
-        of = self._by_name(draws[None])
+    def _moved(self, image: UInt8[Tensor, "3 S S"], draws: DrawnRow) -> UInt8[Tensor, "3 S S"]:
         if self.pad:
-            image = t.pad_crop(image[None], self.pad, of["crop"].to(image.device), reflect=self.reflect)[0]
-        return image.flip(2) if self.flip and of["flip"] < 0.5 else image
+            place = torch.tensor([draws[:2]], device=image.device)
+            image = t.pad_crop(image[None], self.pad, place, reflect=self.reflect)[0]
+        return image.flip(2) if self.flip and draws[self.counts["crop"]] < 0.5 else image
 
     def colours(self, images: UInt8[Tensor, "B 3 S S"], draws: Float[Tensor, "B n"]) -> UInt8[Tensor, "VB 3 S S"]:
         """Change the colours of images after crop and flip, on their device."""
+        if self.jitter == "none" and self.policy is None:
+            return images
         of = self._by_name(draws)
         if self.jitter != "none":
             jitter = t.jitter_hsv if self.jitter == "hsv" else t.jitter_bcs

@@ -1,12 +1,12 @@
-"""Images from their files' bytes: whole, a box of them at a reduced scale, or many on a GPU.
+"""Images from their files' bytes: whole, or many on a GPU; ``decode_part`` has what is less than whole.
 
 docs/data.md has the policy. JPEGs go through torchvision (libjpeg-turbo), all others through Pillow: torchvision's
 decoder of PNGs ends the process at a damaged file, and that of GIFs can hang. No other module opens an image.
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from typing import TypeAlias
 
@@ -20,12 +20,10 @@ from torch import Tensor
 from bagoftricks.data.image_file import ImageFile, JpegHeader, NoImage, image_format, jpeg_header
 from bagoftricks.errors import DataError
 
-POLICY = 3  # raise it when the same file gives other pixels
+POLICY = 4  # raise it when the same file gives other pixels
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
-SCALES = (8, 4, 2)  # by which libjpeg divides a JPEG's sides as it decodes: the pixels in between are never made
 ORIENTATION, BITS, PHOTOMETRIC, SAMPLES, PLANES, EXTRA = 274, 258, 262, 339, 284, 338  # tags of EXIF and TIFF
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # of 64 MiB: edited photographs have more than 1
-Box: TypeAlias = tuple[float, float, float, float]  # top, left, height and width in pixels, not always whole ones
 Rgb: TypeAlias = UInt8[Tensor, "3 H W"]
 
 
@@ -42,12 +40,12 @@ def decode_bytes(file: ImageFile, data: bytearray) -> Rgb:
     """Return the pixels of a file that was read."""
     with file.naming():
         name = image_format(data)
-        if name == "JPEG" and (header := _header(file, data)).channels != 4:  # CMYK is left to Pillow
+        if name == "JPEG" and (header := checked_header(file, data)).channels != 4:  # CMYK is left to Pillow
             try:
                 return upright(decode_jpeg_code(_tensor(data)), orientation(header.exif))
             except RuntimeError:  # a kind of JPEG that only Pillow reads, or a broken one: Pillow says in what way
                 pass
-        with _opened(file, name, data) as image:
+        with opened(file, name, data) as image:
             return _flattened(image, data)
 
 
@@ -55,14 +53,14 @@ def unusual(file: ImageFile, name: str, data: bytearray) -> tuple[str, ...]:
     """Return what is unusual about a file of format ``name``; the policy says what becomes of it."""
     with file.naming():
         if name == "JPEG":
-            header = _header(file, data)
+            header = checked_header(file, data)
             found = {
                 "CMYK": header.channels == 4,
                 "greys": header.channels == 1,
                 "turned by EXIF": orientation(header.exif) != 1,
             }
             return tuple(trait for trait, has in found.items() if has)
-        with _opened(file, name, data) as image:
+        with opened(file, name, data) as image:
             tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
             turn = tags.get(ORIENTATION, 1) if tags else orientation(image.info.get("exif"))
             deep = (name == "PNG" and data[24] == 16) or max(tags.get(BITS, (8,))) > 8 or image.mode.startswith("I")
@@ -75,34 +73,6 @@ def unusual(file: ImageFile, name: str, data: bytearray) -> tuple[str, ...]:
                 "animated": getattr(image, "n_frames", 1) > 1,
             }
             return tuple(trait for trait, has in found.items() if has)
-
-
-def decode_scaled(file: ImageFile, box_of: Callable[[int, int], Box], size: int) -> UInt8[Tensor, "3 S S"] | None:
-    """Resize a box of a JPEG to S x S, decoded at the smallest of libjpeg's scales that leaves the box S pixels.
-
-    ``box_of`` gives the box from the image's height and width, which the header tells. Both the decoder's scaling and
-    the resizing after it (bilinear, antialiased) average what they drop. None: only the full scale has the pixels, or
-    the file is no JPEG, is one that has to be turned, or one that Pillow cannot read.
-    """
-    name, data = file.read()
-    if name != "JPEG":
-        return None
-    with file.naming():
-        header = _header(file, data)
-        width, height = header.width, header.height
-        top, left, tall, wide = box_of(height, width)
-        by = next((scale for scale in SCALES if min(tall, wide) >= scale * size), 1)
-        if by == 1 or orientation(header.exif) != 1:
-            return None
-        with suppress(NoImage), _opened(file, name, data) as image:  # what Pillow cannot read, ``decode`` may
-            drafted = image.draft("RGB", (width // by, height // by))
-            if drafted is None:
-                return None
-            by = round(width / drafted[1][2])
-            box = (left / by, top / by, (left + wide) / by, (top + tall) / by)
-            made = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR, box)
-            return torch.from_numpy(np.array(made)).permute(2, 0, 1)
-    return None
 
 
 def decode_on(device: torch.device, files: Sequence[tuple[ImageFile, Tensor]]) -> list[Tensor | DataError]:
@@ -164,7 +134,7 @@ def _turn_there(file: ImageFile, data: Tensor) -> int | None:
     """Return the orientation of a JPEG that a GPU can decode, None for any other file."""
     code = bytes(data.numpy())
     try:
-        if image_format(code) != "JPEG" or (header := _header(file, code)).channels == 4:
+        if image_format(code) != "JPEG" or (header := checked_header(file, code)).channels == 4:
             return None
         return orientation(header.exif)
     except NoImage:
@@ -175,14 +145,15 @@ def _tensor(data: bytearray) -> UInt8[Tensor, " n"]:
     return torch.frombuffer(data, dtype=torch.uint8)
 
 
-def _header(file: ImageFile, data: bytes | bytearray) -> JpegHeader:
+def checked_header(file: ImageFile, data: bytes | bytearray) -> JpegHeader:
+    """Return the header of a JPEG. Raises NoImage for one with more pixels than are allowed."""
     header = jpeg_header(data)
     file.check_size(header.width, header.height)
     return header
 
 
 @contextmanager
-def _opened(file: ImageFile, name: str, data: bytearray) -> Iterator[Image.Image]:
+def opened(file: ImageFile, name: str, data: bytearray) -> Iterator[Image.Image]:
     """Open an image of format ``name`` with Pillow, its header read and its size checked."""
     if Image.MAX_IMAGE_PIXELS is not None and file.max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = file.max_pixels  # our limit takes the place of Pillow's, which raises at twice its own

@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from bagoftricks.data.augment import Augment
-from bagoftricks.data.decode import decode, decode_pillow
+from bagoftricks.data.decode import decode_pillow
+from bagoftricks.data.decode_part import decode_part, whole
 from bagoftricks.data.image_file import ImageFile, NoImage, image_format
 from bagoftricks.errors import DataError, UserError
 
@@ -40,7 +41,7 @@ class ContentsFile(ImageFile):
 def given_square(image: GivenImage, augment: Augment, max_pixels: int) -> UInt8[Tensor, "3 S S"]:
     """Return an image as ``augment``, a preparation without randomness, shows it. Raises DataError or UserError."""
     file = _file(image, max_pixels)
-    return augment.square_from(file, lambda: _pixels(image) if file is None else decode(file), torch.empty(0))
+    return augment.square_from(lambda wanted: decode_part(file, wanted) if file else whole(_pixels(image)), ())
 
 
 def _file(image: GivenImage, max_pixels: int) -> ImageFile | None:

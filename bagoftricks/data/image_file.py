@@ -173,11 +173,13 @@ class JpegHeader(NamedTuple):
     height: int
     channels: int
     exif: bytes | None
+    frame: int  # where the marker of its frame stands
+    scan: int  # where that of its first scan stands, or the file's end
 
 
 def jpeg_header(data: bytes | bytearray) -> JpegHeader:
     """Return the facts of a JPEG's header, found as libjpeg finds them. Raises NoImage without a frame."""
-    at, frame, exif = 2, None, None
+    at, frame, exif = 2, 0, None
     try:
         while True:
             while data[at] != 0xFF or data[at + 1] in (0x00, 0xFF):
@@ -190,11 +192,12 @@ def jpeg_header(data: bytes | bytearray) -> JpegHeader:
                 continue
             if marker == 0xE1 and exif is None and data[at + 4 : at + 10] == b"Exif\0\0":
                 exif = bytes(data[at + 4 : at + 2 + length])
-            elif marker in START_OF_FRAME and frame is None:
-                frame = data[at + 7] << 8 | data[at + 8], data[at + 5] << 8 | data[at + 6], data[at + 9]
+            elif marker in START_OF_FRAME and not frame:
+                sides = data[at + 7] << 8 | data[at + 8], data[at + 5] << 8 | data[at + 6], data[at + 9]
+                frame = at
             at += 2 + length
     except IndexError:
         pass
-    if frame is None:
+    if not frame:
         raise NoImage("a JPEG without a frame")
-    return JpegHeader(*frame, exif)
+    return JpegHeader(*sides, exif, frame, at)

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from bagoftricks.data.augment import Augment
 from bagoftricks.data.decode import Rgb, decode_bytes, unusual
@@ -20,7 +19,6 @@ from bagoftricks.data.workers import Sample
 from bagoftricks.errors import DataError
 
 LOOKED_AT_ONCE = 64  # images that a worker looks at before it reports
-NO_DRAWS = torch.empty(0)
 
 
 class ImageFacts(NamedTuple):
@@ -57,7 +55,7 @@ class ImageReader:
         except DataError as error:
             return row, str(error)
         height, width = image.shape[1:]
-        seen = self.plain.square(image, NO_DRAWS).flatten(1).double()
+        seen = self.plain.square(image, ()).flatten(1).double()
         sums, squares = tuple(seen.sum(1).tolist()), tuple(seen.square().sum(1).tolist())
         return ImageFacts(row, height, width, pixel_digest(image), sums, squares, kind, traits)
 

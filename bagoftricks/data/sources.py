@@ -19,6 +19,7 @@ from torch import Tensor
 
 from bagoftricks.data.containers import Spans
 from bagoftricks.data.decode import decode
+from bagoftricks.data.decode_part import Decoded, Wanted, decode_part, decode_scaled, whole
 from bagoftricks.data.digests import NO_CONTENTS, Place, content_digests, memory_file
 from bagoftricks.data.image_file import ImageFile
 from bagoftricks.data.listing import Listing, first_names
@@ -38,6 +39,10 @@ class MemorySplit:
 
     def image(self, index: int) -> UInt8[Tensor, "3 H W"]:
         return self.images[index].contiguous()
+
+    def part(self, index: int, wanted: Wanted) -> Decoded:
+        """Return the whole image."""
+        return whole(self.image(index))
 
     def file(self, index: int) -> ImageFile | None:
         """Return the file from which an image is decoded, None without one."""
@@ -61,6 +66,10 @@ class FileSplit:
 
     def image(self, index: int) -> UInt8[Tensor, "3 H W"]:
         return decode(self.file(index))
+
+    def part(self, index: int, wanted: Wanted) -> Decoded:
+        """Return what is wanted of an image, or more of it."""
+        return decode_part(self.file(index), wanted)
 
     def file(self, index: int) -> ImageFile:
         return ImageFile(
@@ -91,6 +100,10 @@ class KeptSplit:
 
     def image(self, index: int) -> UInt8[Tensor, "3 H W"]:
         return self.split.image(index)
+
+    def part(self, index: int, wanted: Wanted) -> Decoded:
+        """Return what is wanted of an image, or more of it."""
+        return self.split.part(index, wanted)
 
     def file(self, index: int) -> ImageFile | None:
         return self.split.file(index)
@@ -125,6 +138,11 @@ class CachedSplit:
             kept = self.files.image(index)
             self.arena.put(index, kept)
         return kept
+
+    def part(self, index: int, wanted: Wanted) -> Decoded:
+        """Return the box that is wanted of an image where it is decoded at a reduced scale, else the whole image."""
+        square = decode_scaled(self.file(index), wanted) if wanted.scaled_to else None
+        return whole(self.image(index)) if square is None else Decoded(square, 0)
 
     def file(self, index: int) -> ImageFile:
         return self.files.file(index)

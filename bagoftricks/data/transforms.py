@@ -4,6 +4,7 @@ Shapes: B batch, H height, W width, S the side the network sees. Images are uint
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -59,9 +60,9 @@ def validation_crop(image: Image, size: int, short_side: int | None = None) -> U
     return fit(image, size, validation_side(size) if short_side is None else short_side)
 
 
-def area_crop(image: Image, size: int, draws: Float[Tensor, " n"], area: tuple[float, float]) -> UInt8[Tensor, "3 S S"]:
-    """Random-resized crop: a share of the area in ``area``, an aspect ratio log-uniform in [3/4, 4/3], then S x S."""
-    top, left, height, width = area_crop_box(draws, image.shape[1], image.shape[2], area)
+def resized_box(image: Image, box: tuple[int, int, int, int], size: int) -> UInt8[Tensor, "3 S S"]:
+    """Cut (top, left, height, width) out of an image and resize it to S x S."""
+    top, left, height, width = box
     if image.device.type != "cpu":
         from torchvision.transforms.v2 import functional as tv
 
@@ -73,11 +74,14 @@ def area_crop(image: Image, size: int, draws: Float[Tensor, " n"], area: tuple[f
 
 
 def area_crop_box(
-    draws: Float[Tensor, " n"], height: int, width: int, area: tuple[float, float]
+    draws: Sequence[float], height: int, width: int, area: tuple[float, float]
 ) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of the first of ten random boxes that fits, else of a centred one."""
+    """Random-resized crop: (top, left, height, width) of the first of ten boxes that fits, else of a centred one.
+
+    A box has a share of the area in ``area``, and an aspect ratio log-uniform in [3/4, 4/3].
+    """
     low, high = math.log(3 / 4), math.log(4 / 3)
-    for u_area, u_shape, u_top, u_left in draws.view(10, 4).tolist():
+    for u_area, u_shape, u_top, u_left in zip(*(iter(draws),) * 4, strict=True):
         pixels = height * width * (area[0] + (area[1] - area[0]) * u_area)
         ratio = math.exp(low + (high - low) * u_shape)
         w, h = round(math.sqrt(pixels * ratio)), round(math.sqrt(pixels / ratio))

@@ -71,12 +71,13 @@ class Samples:
         return Collected([s for s, _ in good], stacked([views for _, views in good], shared=self.shared), broken)
 
     def _made(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Tensor | DataError]]:
-        for sample, draws in zip(samples, draws_of(self.augment, samples), strict=True):
+        draws = draws_of(self.augment, samples)
+        for sample, row, numbers in zip(samples, draws[:, None], draws.tolist(), strict=True):
             if self.last is not None:
                 self.last.note(sample.index)
             try:
-                square = self.augment.square_of(self.split, sample.index, draws)
-                yield sample, self.augment.colours(square[None], draws[None])
+                square = self.augment.square_of(self.split, sample.index, numbers)
+                yield sample, self.augment.colours(square[None], row)
             except DataError as error:
                 yield sample, error
 
@@ -107,7 +108,7 @@ class SharedBytes:
 def decoded(read: Files, augment: Augment, device: torch.device) -> Collected:
     """Return the images of a step, decoded on ``device``, cropped and flipped; their colours are left."""
     images = decode_on(device, read.files)
-    draws = draws_of(augment, read.samples)
+    draws = draws_of(augment, read.samples).tolist()
     made = [
         (s, augment.square(image, row)[None])
         for s, image, row in zip(read.samples, images, draws, strict=True)

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bagoftricks.data.augment import Augment, Finish
-from bagoftricks.data.decode import decode, decode_on, decode_scaled
+from bagoftricks.data.decode import decode, decode_on
+from bagoftricks.data.decode_part import Wanted, decode_scaled
 from bagoftricks.data.image_file import ImageFile, NoImage, image_format, jpeg_header
 from bagoftricks.data.plan import StepPlan
 from bagoftricks.data.preparation import Preparation, Reading
@@ -53,7 +54,7 @@ FOREIGN = {
 @pytest.mark.parametrize(("data", "what"), FOREIGN.items(), ids=FOREIGN.values())
 def test_a_file_is_what_its_bytes_say_and_refused_by_its_own_name(tmp_path, data, what, name):
     (tmp_path / name).write_bytes(data)
-    for read in (decode, lambda file: decode_scaled(file, lambda h, w: (0, 0, h, w), 1)):
+    for read in (decode, lambda file: decode_scaled(file, Wanted(lambda h, w: (0, 0, h, w), 1))):
         with pytest.raises(DataError, match=rf"{name} cannot be read as an image \(.*{what}.*data\.on_error=skip"):
             read(ImageFile(str(tmp_path / name)))
 
@@ -151,7 +152,7 @@ def large_jpeg(width, height):
 )  # fmt: skip
 def test_too_large_an_image_is_named_before_it_is_decoded(tmp_path, data):
     (tmp_path / "large.image").write_bytes(data)
-    for read in (decode, lambda file: decode_scaled(file, lambda h, w: (0, 0, h, w), 8) or decode(file)):
+    for read in (decode, lambda file: decode_scaled(file, Wanted(lambda h, w: (0, 0, h, w), 8)) or decode(file)):
         with pytest.raises(DataError, match=r"large\.image .* pixels\)?, more than data\.max_pixels=178956970"):
             read(ImageFile(str(tmp_path / "large.image")))
     file = ImageFile(str(tmp_path / "large.image"))

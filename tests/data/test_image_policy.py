@@ -10,7 +10,8 @@ import torch
 from PIL import Image, ImageCms
 
 from bagoftricks.data.augment import Augment
-from bagoftricks.data.decode import decode, decode_on, decode_scaled
+from bagoftricks.data.decode import decode, decode_on
+from bagoftricks.data.decode_part import Wanted, decode_scaled
 from bagoftricks.data.image_file import ImageFile
 from bagoftricks.data.sources import FileSplit
 from bagoftricks.errors import DataError
@@ -215,7 +216,7 @@ def test_a_box_at_a_reduced_scale_is_cut_from_the_upright_image(tmp_path):
         path.write_bytes(saved(image, "JPEG", quality=95, exif=exif(orientation)))
         augment = Augment.plain(dataset_settings(decode="scaled"), 100, short_side=100)
         split = FileSplit(np.array([str(path)]), np.zeros(1, np.int64))
-        seen = augment.square_of(split, 0, torch.empty(0))[0, 25::50, 50].float()
+        seen = augment.square_of(split, 0, ())[0, 25::50, 50].float()
         assert seen.tolist() == pytest.approx([80, 200], abs=3)  # the middle column: 2 and 5
 
 
@@ -327,7 +328,7 @@ def test_metadata_in_odd_places_change_nothing(rows):
 
 def test_scaled_decoding_of_a_file_that_is_no_jpeg_by_its_bytes(tmp_path):
     (tmp_path / "a.jpg").write_bytes(png(np.zeros((40, 40), int)))
-    assert decode_scaled(ImageFile(str(tmp_path / "a.jpg")), lambda h, w: (0, 0, h, w), 5) is None
+    assert decode_scaled(ImageFile(str(tmp_path / "a.jpg")), Wanted(lambda h, w: (0, 0, h, w), 5)) is None
     assert Image.open(BytesIO((tmp_path / "a.jpg").read_bytes())).format == "PNG"
 
 
@@ -335,5 +336,5 @@ def test_scaled_decoding_leaves_a_jpeg_that_pillow_cannot_read_to_the_full_one(t
     made = saved(Image.new("RGB", (80, 80), "red"), "JPEG")
     file = ImageFile(str(tmp_path / "a.jpg"))
     (tmp_path / "a.jpg").write_bytes(made[:2] + b"\xff\xe2\0\x0fICC_PROFILE\0\2" + made[2:])  # a part of no whole
-    assert decode_scaled(file, lambda h, w: (0, 0, h, w), 5) is None
+    assert decode_scaled(file, Wanted(lambda h, w: (0, 0, h, w), 5)) is None
     assert decode(file).shape == (3, 80, 80)
