@@ -58,6 +58,17 @@ class Key:
             rows = _mix(np.uint64(self.bits()) + (index + np.uint64(1)) * GOLDEN)
             return _mix(rows + (np.arange(draws, dtype=np.uint64) + np.uint64(1)) * GOLDEN)
 
+    def uniform_on(self, device: torch.device, count: int, draws: int) -> Tensor:
+        """Return ``uniform`` of the samples 0, 1 ... ``count`` - 1 in fp64, computed on ``device``: nothing is sent."""
+        golden = int(GOLDEN.astype(np.int64))
+        rows = (torch.arange(1, count + 1, device=device) * golden + self.bits())[:, None]
+        columns = torch.arange(1, draws + 1, device=device) * golden
+        return _shifted(_mix_on(_mix_on(rows) + columns), 40).double() * 2.0**-24
+
+    def permutation(self, count: int, device: torch.device) -> Tensor:
+        """Return a permutation of 0, 1 ... ``count`` - 1: drawn on the host and sent, the same on every device."""
+        return send(torch.randperm(count, generator=self.generator()), device)
+
 
 @dataclass(slots=True)
 class Noise:
@@ -122,3 +133,22 @@ def _mix(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed: npt.NDArray[np.uint64] = z ^ (z >> np.uint64(31))
     return mixed
+
+
+def _mix_on(z: Tensor) -> Tensor:
+    """Return ``_mix`` of words that stand in signed integers, whose products are the same bits."""
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        z = (z ^ _shifted(z, shift)) * (factor - 2**64)
+    return z ^ _shifted(z, 31)
+
+
+def _shifted(z: Tensor, by: int) -> Tensor:
+    shifted: Tensor = (z >> by) & (2 ** (64 - by) - 1)  # signed integers shift their sign in
+    return shifted
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a copy on the device without waiting for it: a GPU fetches it from pinned memory."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bagoftricks.rng import Key
+from bagoftricks.rng import Key, Noise
 
 SAMPLES = st.lists(st.integers(0, 2**40), min_size=1, max_size=20)
 
@@ -129,3 +129,31 @@ def test_the_uniform_numbers_of_a_key_never_change():
 
 def test_the_numpy_numbers_of_a_key_never_change():
     assert Key(0).numpy().random(2).tolist() == [0.9748796989533376, 0.06555156462314848]
+
+
+@given(st.integers(1, 50), st.integers(1, 8), st.integers(0, 2**63))
+def test_numbers_that_are_computed_on_a_device_are_those_of_the_host(count, draws, seed):
+    numbers = Key(seed).uniform_on(torch.device("cpu"), count, draws)
+    assert (numbers.numpy() == Key(seed).uniform(np.arange(count), draws)).all()
+
+
+def test_a_permutation_is_drawn_on_the_host():
+    expected = torch.randperm(100, generator=Key(3).fold("partner").generator())
+    assert torch.equal(Key(3).fold("partner").permutation(100, torch.device("cpu")), expected)
+
+
+@pytest.mark.gpu
+def test_numbers_and_permutations_on_a_gpu_are_those_of_the_host():
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    assert torch.equal(Key(3).uniform_on(gpu, 10_000, 5).cpu(), Key(3).uniform_on(cpu, 10_000, 5))
+    assert torch.equal(Key(3).permutation(2000, gpu).cpu(), Key(3).permutation(2000, cpu))
+
+
+def test_draws_of_another_step_take_the_place_of_those_that_are_kept():
+    noise, cpu = Noise(Key(1).fold("network", 4, 0)), torch.device("cpu")
+    noise.drawn = {}
+    first = noise.uniform(3, 2, device=cpu, place="head")
+    assert noise.uniform(3, 2, device=cpu, place="head") is first
+    noise.redraw(noise.drawn, Key(1).fold("network", 5))
+    expected = Noise(Key(1).fold("network", 5, 0)).uniform(3, 2, device=cpu, place="head")
+    assert torch.equal(first, expected)

@@ -13,7 +13,7 @@ from bagoftricks.data import transforms as t
 from bagoftricks.data.decode_part import Box, Decoded, Wanted
 from bagoftricks.data.sources import Labels, Split
 from bagoftricks.recipe.edits import Batch, Float64, MapImages, SetFlip
-from bagoftricks.rng import Key
+from bagoftricks.rng import Key, send
 from bagoftricks.settings import LUMA, SMALL_IMAGE, DataSettings
 
 PassRows: TypeAlias = list[tuple[int, Labels]]  # a step's images: (pass, sample indices) pairs
@@ -223,13 +223,6 @@ class Finish:
     def _row(self, colours: Float[Tensor, "B C 1 1"], width: int) -> Float[Tensor, "B C 1 W"]:
         """Return a row of pixels of each colour: in channels_last, one of length 1 would be read in threes."""
         return colours.expand(-1, -1, -1, width).contiguous(memory_format=self.memory_format)
-
-
-def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a copy on the device without waiting for it: a GPU fetches it from pinned memory."""
-    if device.type == "cuda" and tensor.device.type == "cpu":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
 
 
 def send_together(tensors: list[Tensor], device: torch.device) -> list[Tensor]:

@@ -13,9 +13,10 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from bagoftricks.data.augment import PassRows, send
+from bagoftricks.data.augment import PassRows
 from bagoftricks.data.sources import Labels
 from bagoftricks.distributed import ALONE, World
+from bagoftricks.rng import send
 
 T = TypeVar("T")
 

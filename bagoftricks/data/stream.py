@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from bagoftricks.children import program_hidden
 from bagoftricks.cores import usable_cores
-from bagoftricks.data.augment import Augment, PassRows, send
+from bagoftricks.data.augment import Augment, PassRows
 from bagoftricks.data.decode import load_decoder
 from bagoftricks.data.handover import QUEUES, LastImages, fits_shared_memory, free_shared_memory, send_through_pipes
 from bagoftricks.data.image_file import skipped_line
@@ -30,6 +30,7 @@ from bagoftricks.data.workers import Collected, Files, Sample, Samples, SharedBy
 from bagoftricks.distributed import ALONE, World
 from bagoftricks.errors import DataError, VanishedError
 from bagoftricks.recipe.edits import Batch, Images
+from bagoftricks.rng import send
 
 
 @dataclass

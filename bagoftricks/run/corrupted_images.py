@@ -10,10 +10,9 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from bagoftricks.data import Split, bytes_in_order
-from bagoftricks.data.augment import send
 from bagoftricks.data.sources import Labels
 from bagoftricks.errors import DataError
-from bagoftricks.rng import Key
+from bagoftricks.rng import Key, send
 from bagoftricks.robustness.corruptions import CorruptionOptions, corrupt, resave_as_jpeg
 from bagoftricks.robustness.flips import count_flips
 from bagoftricks.robustness.perturbations import compared_with_first, frame_count, frames, middle

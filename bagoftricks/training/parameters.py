@@ -54,8 +54,12 @@ def _xavier(weight: Tensor, key: Key) -> None:
 
 
 def _in_one_order(parameter: Tensor, init: Callable[[Tensor, Key], object], key: Key) -> None:
-    """Initialise ``parameter`` with the same draws in either memory format: draws follow the order in memory."""
-    values = parameter.contiguous(memory_format=torch.channels_last) if parameter.ndim == 4 else parameter
+    """Initialise ``parameter`` with the same draws on any device and in either memory format.
+
+    Draws follow the order in memory, and come from the host's generator.
+    """
+    values = parameter.cpu() if parameter.is_cuda else parameter
+    values = values.contiguous(memory_format=torch.channels_last) if parameter.ndim == 4 else values
     init(values, key)
     parameter.copy_(values)
 

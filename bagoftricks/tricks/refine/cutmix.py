@@ -37,12 +37,11 @@ class Cutmix:
         return [MapBatch(phase=BatchPhase.MIX, apply=self.mix)]
 
     def mix(self, batch: Batch, key: Key) -> Batch:
-        """Mix a batch. All but the permutation is drawn on the host, so nothing waits for the device."""
+        """Mix a batch. All is drawn on the host, so nothing waits for the device."""
         mixes, switches = key.fold("switch").numpy().random(2)
         if mixes >= self.probability:
             return batch
-        device = batch.images.device
-        partner = torch.randperm(len(batch), generator=key.fold("partner").generator(device), device=device)
+        partner = key.fold("partner").permutation(len(batch), batch.images.device)
         if switches < self.switch:
             kept = float(key.fold("lambda").numpy().beta(self.mixup_alpha, self.mixup_alpha))
             return batch.blend(batch[partner], kept)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from bagoftricks.recipe.edits import Batch, BatchPhase, MapBatch
 from bagoftricks.recipe.trick import Task, duration, require, require_choice, trick
-from bagoftricks.rng import Key
+from bagoftricks.rng import Key, send
 
 
 @trick(paper="Zhang et al. 2018, equation 1 (arXiv:1710.09412); He et al. 2019, section 5.4; Lee et al. 2020, table 4")
@@ -50,8 +50,7 @@ class Mixup:
     def mix_within(self, batch: Batch, key: Key) -> Batch:
         """Mix with one lambda and partners by a permutation: b images to b."""
         weight = float(key.fold("lambda").numpy().beta(self.alpha, self.alpha))
-        device = batch.images.device
-        partner = torch.randperm(len(batch), generator=key.fold("partner").generator(device), device=device)
+        partner = key.fold("partner").permutation(len(batch), batch.images.device)
         return batch.blend(batch[partner], weight)
 
     def mix_pairs(self, batch: Batch, key: Key) -> Batch:
@@ -70,4 +69,4 @@ class Mixup:
     def weights(self, count: int, key: Key, device: torch.device) -> Tensor:
         """Draw ``count`` lambdas."""
         drawn = torch.from_numpy(key.fold("lambda").numpy().beta(self.alpha, self.alpha, count)).float()
-        return drawn.to(device, non_blocking=True)
+        return send(drawn, device)

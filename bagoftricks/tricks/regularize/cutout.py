@@ -1,5 +1,6 @@
-import numpy as np
 import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
 
 from bagoftricks.errors import UserError
 from bagoftricks.recipe.edits import Batch, BatchPhase, MapBatch
@@ -39,18 +40,21 @@ class Cutout:
                 f"tricks.cutout.size={self.size}: must be less than the images' {min(height, width)} pixels; "
                 "set a smaller tricks.cutout.size or a larger image_size"
             )
-        draws = key.uniform(np.arange(count), 3)
-        sides = np.array([height, width])
-        if self.inside:
-            corners = np.floor(draws[:, :2] * (sides - self.size + 1))
-        else:
-            corners = np.floor(draws[:, :2] * sides) - self.size // 2
-        chosen = np.flatnonzero(draws[:, 2] < self.probability)
-        # Chosen on the host, where the draws are: three integers per square go to the device, and nothing waits for it.
-        squares = torch.from_numpy(np.column_stack([chosen, corners[chosen]]).astype(np.int64))
-        rows, top, left = squares.to(batch.images.device, non_blocking=True).unbind(1)
-        side = torch.arange(self.size, device=batch.images.device)
-        y, x = (top[:, None] + side).clamp(0, height - 1), (left[:, None] + side).clamp(0, width - 1)
+        device = batch.images.device
+        draws = key.uniform_on(device, count, 3)
+        y, x = (self.covered(draws[:, i], side) for i, side in enumerate((height, width)))
+        squares = torch.arange(count, device=device)[:, None, None], slice(None), y[:, :, None], x[:, None, :]
         images = batch.images.clone()
-        images[rows[:, None, None], :, y[:, :, None], x[:, None, :]] = 0
+        if self.probability == 1:
+            images[squares] = 0
+        else:
+            chosen = draws[:, 2, None, None, None] < self.probability
+            images[squares] = images[squares].masked_fill(chosen, 0)
         return Batch(images, batch.targets, batch.teacher)
+
+    def covered(self, draws: Float[Tensor, " B"], side: int) -> Int64[Tensor, "B size"]:
+        """Return the rows, or columns, of each image's square, whose place a uniform number chooses."""
+        first = (draws * (side - self.size + 1 if self.inside else side)).long()
+        if not self.inside:
+            first = first - self.size // 2
+        return (first[:, None] + torch.arange(self.size, device=draws.device)).clamp(0, side - 1)
