@@ -5,7 +5,7 @@ from torch.optim import _muon
 
 from bagoftricks.errors import UserError
 from bagoftricks.tricks.catalogue import create
-from bagoftricks.tricks.refine.muon import QUINTIC, orthogonalise
+from bagoftricks.tricks.refine.muon import QUINTIC, iterated, orthogonalise, polynomial_of_gram
 from tests.helpers import KEY, create_all, descend, goes_on_after_loading, make_trainer, optimizer_of
 
 GROUP = {"lr": 0.02, "weight_decay": 0.1}
@@ -26,6 +26,15 @@ def test_newton_and_schulz_map_each_singular_value_by_the_polynomial(shape):
     for _ in range(5):
         s = QUINTIC[0] * s + QUINTIC[1] * s**3 + QUINTIC[2] * s**5
     torch.testing.assert_close(orthogonalise(matrices, 5).double(), u * s[:, None] @ v, atol=1e-4, rtol=1e-3)
+
+
+def test_wide_matrices_of_a_bad_condition_are_mapped_as_by_multiplying_them_each_time():
+    matrices = torch.randn(2, 16, 144, generator=KEY.fold("matrices").generator(), dtype=torch.float64)
+    u, _, v = torch.linalg.svd(matrices, full_matrices=False)
+    matrices = u * torch.logspace(0, -8, 16, dtype=torch.float64) @ v
+    matrices = matrices / torch.linalg.matrix_norm(matrices, keepdim=True)
+    made = polynomial_of_gram(matrices.float(), 5) @ matrices.float()
+    torch.testing.assert_close(made.double(), iterated(matrices, 5), atol=1e-3, rtol=0)
 
 
 def test_the_singular_values_come_near_one():
