@@ -12,11 +12,12 @@ from bagoftricks.measure.speed import synchronise
 from bagoftricks.recipe.edits import Batch
 from bagoftricks.run.loading import loaders
 from bagoftricks.run.prepare import prepare
-from bagoftricks.run.start import compile_step, make_trainer
+from bagoftricks.run.start import compile_step, make_trainer, record_steps
 from bagoftricks.settings import Settings
 from bagoftricks.training.parameters import train_mode
 
 WARM = 10
+LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cudaGraphLaunch")
 
 
 def breakdown(settings: Settings, steps: int) -> Iterator[dict[str, str | float]]:
@@ -29,6 +30,8 @@ def breakdown(settings: Settings, steps: int) -> Iterator[dict[str, str | float]
     trainer = make_trainer(prepared, len(train), sample=train.sample)
     if settings.runtime.compile:
         compile_step(settings, trainer)
+    if settings.runtime.cuda_graph:
+        record_steps(settings, trainer, print)
     train_mode(trainer.model)
     batches = (batch for epoch in count() for batch in train.epoch(epoch))
     take(trainer.step, batches, min(WARM, steps))
@@ -46,15 +49,14 @@ def breakdown(settings: Settings, steps: int) -> Iterator[dict[str, str | float]
         take(trainer.step, batches, steps)
         synchronise(trainer.device)
     events = recorded.events() or []
-    there = [event for event in events if event.device_type == DeviceType.CUDA]
+    there = [e for e in events if e.device_type == DeviceType.CUDA and not getattr(e, "is_user_annotation", False)]
     copies = [event for event in there if event.name.startswith(("Memcpy", "Memset"))]
     kinds = {"copies and fills on the device": copies, "kernels": [event for event in there if event not in copies]}
-    kinds["synchronisations"] = [event for event in events if "Synchronize" in event.name]
+    kinds["waits for the device"] = [event for event in events if "Synchronize" in event.name]
+    kinds["launches by the host"] = [event for event in events if event.name.startswith(LAUNCHES)]
     for name, of_kind in kinds.items():
         spent = sum(event.time_range.elapsed_us() for event in of_kind)
         yield {"of a step": name, "ms": spent / 1000 / steps, "pieces": len(of_kind) / steps}
-    operations = [event for event in events if event.name.startswith("aten::") and event.cpu_parent is None]
-    yield {"of a step": "operations asked for", "ms": 0.0, "pieces": len(operations) / steps}
 
 
 def take(step: Callable[[Batch], Tensor], batches: Iterator[Batch], steps: int) -> None:

@@ -153,10 +153,7 @@ def test_every_step_in_miniature(tmp_path):
     states = {letter: report[letter]["state"] for letter in "abcdefg"}
     assert states == dict.fromkeys("abcdefg", "done"), (tmp_path / "report.md").read_text()
     assert all(row["outcome"] == "passed" for letter in "ab" for row in report[letter]["rows"])
-    assert {row["recipe"] for row in report["c"]["rows"] if "recipe" in row} == {
-        "airbench94_muon",
-        "preset=fast_gpu, compiled",
-    }
+    assert len({row["recipe"] for row in report["c"]["rows"] if "recipe" in row}) == 6
     assert len({row["trained_by"] for row in report["d"]["rows"] if "trained_by" in row}) == 3
     assert {row["precision"] for row in report["e"]["rows"]} == {"fp32", "TF32", "bf16"}
     assert [len({row["arm"] for row in report[letter]["rows"] if "arm" in row}) for letter in "fg"] == [9, 32]

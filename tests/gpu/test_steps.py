@@ -4,11 +4,15 @@ import pytest
 import torch
 
 from bagoftricks.training.compiled import compile_on, compiled, grey_images
+from bagoftricks.training.recorded import UNRECORDED, CudaRecorder, Rates
 from bagoftricks.tricks import FAMILY_OF
 from bagoftricks.tricks.catalogue import create
 from bagoftricks.tricks.tweak.ghost_norm import GhostNorm2d
+from tests.contract.test_resume import FULL
 from tests.gpu.devices import CPU, CUDA, advance_on, batches_on, trainer_on, values_of
 from tests.helpers import BATCH, create_all, flat
+from tests.training.tape import TapeRecorder
+from tests.training.test_recorded import REST
 
 NAMES = sorted(FAMILY_OF)
 ROUNDING = 2e-3  # of the length of all weights and moments, after a step in fp32
@@ -100,6 +104,24 @@ def test_ghost_norm_normalises_each_group_by_itself(device):
         own = images[group::3]
         mean, deviation = own.mean((0, 2, 3), keepdim=True), own.var((0, 2, 3), keepdim=True, correction=0)
         torch.testing.assert_close(made[group::3], (own - mean) / (deviation + norm.eps).sqrt(), rtol=1e-4, atol=1e-5)
+
+
+ON_A_GPU = [pytest.param(names, "cuda", marks=CUDA.marks) for names in [*FULL, *REST, *([name] for name in NAMES)]]
+
+
+@pytest.mark.parametrize(("names", "device"), [(FULL[0], "cpu"), (FULL[1], "cpu"), *ON_A_GPU], indirect=["device"])
+def test_recorded_steps_are_those_without_a_graph(names, device):
+    """On a CPU, a stand-in repeats operations on the same memory; tests/training has the other tricks on it."""
+    tricks = create_all(names)
+    eager, fast = trainer_on(device, tricks), trainer_on(device, tricks)
+    eager.set_rates = Rates(eager.optimizer, device).set
+    notes, recorder = [], TapeRecorder() if device.type == "cpu" else CudaRecorder(device)
+    fast.record_updates(recorder, notes.append)
+    losses = [advance_on(device, made, UNRECORDED + 2) for made in (fast, eager)]
+    assert notes == []
+    assert any(graph.launch for graph in fast.recorded.graphs.values())
+    torch.testing.assert_close(losses[0], losses[1], rtol=2e-2, atol=1e-3)
+    assert difference(values_of(fast), values_of(eager)) < (2 * HALF if "muon" in names else 10 * ROUNDING)
 
 
 @pytest.mark.gpu

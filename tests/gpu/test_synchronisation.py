@@ -19,7 +19,9 @@ from bagoftricks.run.loading import loaders
 from bagoftricks.run.prepare import prepare
 from bagoftricks.run.start import make_trainer
 from bagoftricks.training.parameters import train_mode
+from bagoftricks.training.recorded import UNRECORDED, CudaRecorder
 from bagoftricks.tricks import FAMILY_OF
+from tests.contract.test_resume import FULL
 from tests.gpu.devices import CUDA, batches_on, trainer_on
 from tests.helpers import create_all
 
@@ -28,6 +30,26 @@ STEPS = 2
 
 class WaitingCopies(TorchDispatchMode):
     """Raise at a copy from the host to the device that waits for it."""
+
+    def __enter__(self):
+        self.patch = pytest.MonkeyPatch()
+        for made in (torch.tensor, torch.as_tensor):
+            self.patch.setattr(torch, made.__name__, self.from_values(made))
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        self.patch.undo()
+        return super().__exit__(*error)
+
+    def from_values(self, made):
+        """Values of Python become a tensor of the device in a copy that is not seen here."""
+
+        def make(values, *given, device=None, **how):
+            if device is not None and torch.device(device).type == "meta" and not isinstance(values, torch.Tensor):
+                raise RuntimeError(f"torch.{made.__name__} waits for a copy of {values}")
+            return made(values, *given, device=device, **how)
+
+        return make
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -80,6 +102,21 @@ def test_a_step_of_a_trick_does_not_wait(name, waiting):
     steps_without_waiting(waiting, trainer_on(waiting[0], create_all([name])))
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("names", FULL, ids="+".join)
+def test_launching_a_recorded_step_does_not_wait(names):
+    device = torch.device("cuda")
+    trainer = trainer_on(device, create_all(names))
+    notes: list[str] = []
+    trainer.record_updates(CudaRecorder(device), notes.append)
+    batches = batches_on(device, trainer, UNRECORDED + 1 + STEPS)
+    list(trainer.epoch(batches[: UNRECORDED + 1]))
+    with debug_mode():
+        list(trainer.epoch(batches[UNRECORDED + 1 :]))
+    assert notes == []
+
+
 @pytest.mark.parametrize("preset", sorted(path.stem for path in (conf_dir() / "preset").glob("*.yaml")))
 def test_the_first_epoch_of_a_preset_does_not_wait(preset, waiting):
     """With the batches that a run makes of small images, from memory."""
@@ -104,8 +141,9 @@ def test_the_first_epoch_of_a_preset_does_not_wait(preset, waiting):
         lambda numbers: numbers.sum().item(),
         lambda numbers: numbers[numbers > 0],
         lambda numbers: numbers.copy_(torch.ones(3)),
+        lambda numbers: numbers * torch.tensor([1.0, 2.0, 3.0], device=numbers.device),
     ],
-    ids=["a number is read", "a shape depends on numbers", "a copy is waited for"],
+    ids=["a number is read", "a shape depends on numbers", "a copy is waited for", "values are copied"],
 )
 def test_what_waits_is_found(wait, waiting):
     device, watch = waiting
