@@ -88,7 +88,7 @@ def swept_study(sweep: Sweep, arguments: Sequence[str]) -> SweptStudy:
         check_score(about["score"])
     name = sweep.name or (experiment_study(sweep) if sweep.experiment else str(sweep.design))
     if base.logger and base.log_group is None:
-        overrides = (*overrides, f"log_group={name}")
+        overrides, base = (*overrides, f"log_group={name}"), replace(base, log_group=name)
     return SweptStudy(sweep, arms, overrides, about, name, base, Store(base.store), lock)
 
 
@@ -189,7 +189,7 @@ def planned(study: SweptStudy, arms: "Sequence[Arm]") -> "Plan":
 
     sweep = study.sweep
     here = not sweep.plan and sweep.engine == "local"  # a cluster's machines have GPUs that this one may lack
-    planner = Planner(study.overrides, compose_settings, here=here)
+    planner = Planner(study.overrides, compose_settings, here=here, base=study.base)
     if sweep.design in CROSSED:
         require_compatible(sweep.design, sweep.tricks, planner, pairs=sweep.max_tricks != 1)
         for line in study.about["notes"]:

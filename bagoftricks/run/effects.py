@@ -24,6 +24,9 @@ PROBES = 512  # batches, or images, after which a map that changed none is refus
 IMAGES = 4
 FEATURES = 8
 
+MOST_JUDGED = 4096
+_JUDGED: dict[tuple[object, ...], "list[Why]"] = {}  # facts that decide on a trick -> why its edits change nothing
+
 Why = str | None  # why an edit changes nothing; None for an edit that does, or that only training could judge
 
 
@@ -41,15 +44,25 @@ def check_effects(
 ) -> None:
     """Raise NoEffectError for a trick none of whose edits changes a run of this length. The task stays as it is."""
     for name, trick in tricks.items():
-        task = dataclasses.replace(task, clock=Clock(), noise=Noise(key=PROBE_KEY))
-        task.clock.begin(length)
-        probe = Probe(task, weight_decay, reads)
-        reasons = [why_idle(edit, trick, probe) for edit in trick.edits(task)]
+        judged = (type(trick), repr(trick), task.num_classes, task.batch_size, task.image_size, task.class_counts)
+        key = (*judged, length, weight_decay, reads)
+        if key not in _JUDGED:  # by an earlier arm of the study
+            if len(_JUDGED) >= MOST_JUDGED:
+                _JUDGED.clear()
+            _JUDGED[key] = _reasons(trick, task, length, weight_decay, reads)
+        reasons = _JUDGED[key]
         if reasons and None not in reasons:
             values = ", ".join(f"{f.name}={getattr(trick, f.name)}" for f in hyper_parameter_fields(trick))
             why = "; ".join(dict.fromkeys(filter(None, reasons)))
             change = f"change one of its values ({values})" if values else "change the run (epochs, weight_decay)"
             raise NoEffectError(name, why, change)
+
+
+def _reasons(trick: Trick, task: Task, length: Length, weight_decay: float, reads: int) -> list[Why]:
+    task = dataclasses.replace(task, clock=Clock(), noise=Noise(key=PROBE_KEY))
+    task.clock.begin(length)
+    probe = Probe(task, weight_decay, reads)
+    return [why_idle(edit, trick, probe) for edit in trick.edits(task)]
 
 
 def why_idle(edit: e.Edit, trick: Trick, probe: Probe) -> Why:

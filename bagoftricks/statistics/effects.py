@@ -23,7 +23,7 @@ from itertools import chain, combinations
 from typing import Any
 
 import numpy as np
-from scipy.linalg import orth  # type: ignore[import-untyped]
+import scipy  # type: ignore[import-untyped]  # its parts take a second to import: at their first use
 
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.statistics.layout import Layout
@@ -144,7 +144,7 @@ class _Design:
         self.groups = _alias_groups(self.within)
         self.known = [group[0] for group in self.groups if np.linalg.matrix_rank(self.within[:, group]) == 1]
         mixed = [index for group in self.groups if group[0] not in self.known for index in group]
-        nuisance = np.hstack([blocks, orth(self.within[:, mixed], rcond=DEPENDENT)]) if mixed else blocks
+        nuisance = np.hstack([blocks, scipy.linalg.orth(self.within[:, mixed], rcond=DEPENDENT)]) if mixed else blocks
         self.fitted = np.hstack([columns[:, self.known], nuisance])
         self.inverse = np.linalg.pinv(self.fitted)
         covariance = 4 * (self.inverse @ self.inverse.T)[: len(self.known), : len(self.known)]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats  # type: ignore[import-untyped]
+import scipy  # type: ignore[import-untyped]  # its parts take a second to import: at their first use
 
 Right = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -33,7 +33,7 @@ def mcnemar(first: Right, second: Right) -> float:
     chances = np.ones(1)
     for size in np.flatnonzero(counts[1:]) + 1:
         steps = np.zeros(size * counts[size] + 1)
-        steps[::size] = stats.binom.pmf(np.arange(counts[size] + 1), counts[size], 0.5)
+        steps[::size] = scipy.stats.binom.pmf(np.arange(counts[size] + 1), counts[size], 0.5)
         chances = np.convolve(chances, steps)
     tail = chances[(total + len(chances) - 1) // 2 :]
     return min(1.0, 2 * math.fsum(tail))

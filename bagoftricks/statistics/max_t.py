@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special, stats  # type: ignore[import-untyped]
+import scipy  # type: ignore[import-untyped]  # its parts take a second to import: at their first use
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -39,16 +39,16 @@ class LargestT:
 
     def p_value(self, t: float, dof: float) -> float:
         """Return the chance that the largest |t| is at least |t|, with noise of ``dof`` degrees of freedom."""
-        alone = float(2 * special.stdtr(dof, -abs(t)))
-        largest = float(self._weights @ special.fdtrc(self.rank, dof, t * t / self._reach))
+        alone = float(2 * scipy.special.stdtr(dof, -abs(t)))
+        largest = float(self._weights @ scipy.special.fdtrc(self.rank, dof, t * t / self._reach))
         at_most: float = min(1.0, self._tests * alone, max(alone, largest))
         return at_most
 
     def critical(self, alpha: float, dof: float) -> float:
         """Return the |t| whose p-value is ``alpha``."""
         if (alpha, dof) not in self._critical:
-            most = float(stats.t.isf(alpha / (2 * self._tests), dof))
-            found = optimize.brentq(lambda t: self.p_value(t, dof) - alpha, 0.0, most * (1 + 1e-9))
+            most = -float(scipy.special.stdtrit(dof, alpha / (2 * self._tests)))
+            found = scipy.optimize.brentq(lambda t: self.p_value(t, dof) - alpha, 0.0, most * (1 + 1e-9))
             self._critical[alpha, dof] = float(found)
         return self._critical[alpha, dof]
 

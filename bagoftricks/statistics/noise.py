@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy import special  # type: ignore[import-untyped]
-from scipy.optimize import brentq  # type: ignore[import-untyped]
+import scipy  # type: ignore[import-untyped]  # its parts take a second to import: at their first use
 
 from bagoftricks.statistics.layout import Layout, chance
 from bagoftricks.statistics.max_t import FloatArray, largest_of_pairs
@@ -121,12 +120,12 @@ def prior_variance(variances: FloatArray, dofs: FloatArray) -> tuple[float, floa
     By the moments of their logarithms (Smyth 2004, section 6.2): infinite degrees of freedom if they vary no more than
     estimates of one variance do.
     """
-    logs = np.log(variances) - special.digamma(dofs / 2) + np.log(dofs / 2)
-    excess = float(logs.var(ddof=1) - special.polygamma(1, dofs / 2).mean())
+    logs = np.log(variances) - scipy.special.digamma(dofs / 2) + np.log(dofs / 2)
+    excess = float(logs.var(ddof=1) - scipy.special.polygamma(1, dofs / 2).mean())
     if excess <= 0:
         return math.inf, float(np.exp(logs.mean()))
-    half = brentq(lambda x: float(special.polygamma(1, x)) - excess, 1e-9, 1 / excess + 1)
-    return 2 * half, float(np.exp(logs.mean() + special.digamma(half) - np.log(half)))
+    half = scipy.optimize.brentq(lambda x: float(scipy.special.polygamma(1, x)) - excess, 1e-9, 1 / excess + 1)
+    return 2 * half, float(np.exp(logs.mean() + scipy.special.digamma(half) - np.log(half)))
 
 
 def _t_test(
@@ -135,7 +134,7 @@ def _t_test(
     """Return the paired t-test with that variance, corrected for the number of tests (Bonferroni)."""
     n, estimate = len(differences), float(differences.mean())
     dof, error = n - 1 + borrowed, math.sqrt(variance / n)
-    p = min(1.0, tested * float(2 * special.stdtr(dof, -abs(estimate) / error)))
-    margin = -error * float(special.stdtrit(dof, alpha / (2 * tested)))
+    p = min(1.0, tested * float(2 * scipy.special.stdtr(dof, -abs(estimate) / error)))
+    margin = -error * float(scipy.special.stdtrit(dof, alpha / (2 * tested)))
     power = Power(one_test(), math.sqrt(variance), dof / (n - 1), alpha / tested)
     return PairTest(estimate, margin, p, noise, n, power)

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats  # type: ignore[import-untyped]
+import scipy  # type: ignore[import-untyped]  # its parts take a second to import: at their first use
 
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.statistics.max_t import FloatArray
@@ -189,13 +189,13 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 def t_interval(estimate: float, error: float, dof: int, confidence: float) -> tuple[float, float]:
     """Return the two-sided t interval around an estimate with standard error ``error``."""
-    low, high = stats.t.interval(confidence, dof, loc=estimate, scale=error)
-    return float(low), float(high)
+    low, high = (float(scipy.special.stdtrit(dof, p)) for p in ((1 - confidence) / 2, (1 + confidence) / 2))
+    return low * error + estimate, high * error + estimate
 
 
 def t_p_value(estimate: float, error: float, dof: int) -> float:
     """Return the two-sided p-value of the estimate if the truth is 0."""
-    return float(2 * stats.t.sf(abs(estimate) / error, dof))
+    return float(2 * scipy.special.stdtr(dof, -abs(estimate) / error))
 
 
 def require_finite(values: Mapping[str, float]) -> None:

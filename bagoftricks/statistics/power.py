@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy import stats  # type: ignore[import-untyped]
-from scipy.optimize import brentq  # type: ignore[import-untyped]
+import scipy  # type: ignore[import-untyped]  # its parts take a second to import: at their first use
 
 from bagoftricks.errors import UserError
 from bagoftricks.statistics.max_t import LargestT
@@ -50,7 +49,7 @@ class Power:
 
 def sd_interval(sd: float, dof: float, confidence: float = 0.95) -> tuple[float, float]:
     """Return the interval of a standard deviation with ``dof`` degrees of freedom: chi-squared, two-sided."""
-    low, high = stats.chi2.interval(confidence, dof)
+    low, high = scipy.stats.chi2.interval(confidence, dof)
     return sd * math.sqrt(dof / high), sd * math.sqrt(dof / low)
 
 
@@ -67,9 +66,9 @@ def standard_effect(tests: LargestT, dof: float, alpha: float) -> float:
 
     def lacking(effect: float) -> float:
         # The test's upper half: its lower half adds next to nothing.
-        return float(stats.nct.sf(critical, dof, effect)) - POWER
+        return 1 - float(scipy.special.nctdtr(dof, effect, critical)) - POWER
 
     most = 2 * critical + 2
     while lacking(most) < 0:
         most *= 2
-    return float(brentq(lacking, 0.0, most, rtol=1e-9))
+    return float(scipy.optimize.brentq(lacking, 0.0, most, rtol=1e-9))

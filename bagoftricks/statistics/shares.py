@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
 
-from scipy import stats  # type: ignore[import-untyped]
+import scipy  # type: ignore[import-untyped]  # its parts take a second to import: at their first use
 
 from bagoftricks.errors import UserError
 from bagoftricks.statistics.effects import REPLICATES, Effects, FactorLevels, ScoredRun
@@ -82,7 +82,7 @@ def _with_interval(
         return Share(value)
     squares = sum(weight**2 for weight in shapley_weights(trick, tricks).values())
     error = math.sqrt(effects.variance / seeds * squares)
-    margin = error * float(stats.t.isf(alpha / (2 * len(tricks)), effects.dof))
+    margin = error * -float(scipy.special.stdtrit(effects.dof, alpha / (2 * len(tricks))))
     return Share(value, value - margin, value + margin)
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from bagoftricks.study.arms import Arm
 from bagoftricks.study.stages import RowTeacher, row_teacher, taught_by_row, teachers_first
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from bagoftricks.data import Dataset
     from bagoftricks.run.check import Checked
     from bagoftricks.run.prepare import Prepared
@@ -35,12 +38,15 @@ from bagoftricks.study.plan import Plan, PlannedRun, UnnamedRun
 class Planner:
     """Arms of a study as checked runs. What they share is composed, found and built once.
 
-    ``here``: the runs are to be trained on this machine, so that what it lacks is an error.
+    ``here``: the runs are to be trained on this machine, so that what it lacks is an error. ``base``: the settings of
+    the overrides, where they are composed already.
     """
 
-    def __init__(self, overrides: Sequence[str], compose: Compose, *, here: bool = True) -> None:
+    def __init__(
+        self, overrides: Sequence[str], compose: Compose, *, here: bool = True, base: Settings | None = None
+    ) -> None:
         self.plain, self.parameters = split_parameters(overrides)
-        self.compose, self.base, self.here = compose, compose(self.plain), here
+        self.compose, self.base, self.here = compose, base or compose(self.plain), here
         self._networks: dict[str, Any] = {}
         self._datasets: dict[str, Dataset | DataError | NotHere] = {}
 
@@ -184,8 +190,12 @@ class Planner:
 
 def kept_weights(checked: "Checked") -> int:
     """Return the bytes of the weights that a run keeps: its last ones, and each average of them."""
-    parameters = sum(parameter.numel() for parameter in checked.network.parameters())
-    return 4 * parameters * (1 + len(checked.recipe.averages))
+    return 4 * _parameters(checked.network) * (1 + len(checked.recipe.averages))
+
+
+@lru_cache(maxsize=64)  # networks that many arms share
+def _parameters(network: "nn.Module") -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _in_order(every: set[int], seeds: Sequence[int]) -> tuple[int, ...]:

@@ -121,4 +121,4 @@ def test_the_network_of_the_digits_on_photographs_is_a_note_that_names_the_prese
     assert "preset=" not in small.err
     assert "warning: trick 'freeze' keeps random weights: type model.weights=FILE" in small.err
     done = bot("bot-train", *arguments, "image_size=65")
-    assert "lr=0.05 are made for the digits, not for images of 65 pixels: type preset=finetune" in done.err
+    assert "lr=0.02 are made for the digits, not for images of 65 pixels: type preset=finetune" in done.err
