@@ -70,7 +70,7 @@ class ArchiveLister(Lister):
         return self.place.tree.get(folder[len(self.place.archive.container.path) :].lstrip("/"), {})
 
     def _entries(self, folder: str) -> list[Entry]:
-        return [Entry(name, FOLDER if row is None else FILE) for name, row in self._folder(folder).items()]
+        return [(name, FOLDER if row is None else FILE, False) for name, row in self._folder(folder).items()]
 
     def _id(self, folder: str) -> FolderId:
         return folder

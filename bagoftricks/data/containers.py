@@ -90,9 +90,9 @@ def file_facts(status: os.stat_result) -> bytes:
     return blake2b(facts.encode(), digest_size=16).digest()
 
 
-def is_settled(changed: int) -> bool:
-    """Return True if a file that changed at this time (nanoseconds) will have another time after the next change."""
-    return changed < time.time_ns() - TICK
+def is_settled(changed: int, now: int | None = None) -> bool:
+    """Return True if a file that changed at this time (nanoseconds) has another time after any change from now on."""
+    return changed < (time.time_ns() if now is None else now) - TICK
 
 
 def span_bytes(span: Span) -> bytearray:

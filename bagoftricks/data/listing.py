@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from bagoftricks.data.containers import Spans
 from bagoftricks.data.decode import SUFFIXES
@@ -34,6 +33,9 @@ JUNK = frozenset(
 )
 FILE, FOLDER, BROKEN_LINK, SPECIAL = "file", "folder", "broken link", "special file"
 FolderId = tuple[int, int] | str  # device and inode, or the name in an archive
+Entry = tuple[
+    str, str, bool
+]  # name in a folder; FILE, FOLDER, BROKEN_LINK or SPECIAL, of what a link leads to; a link?
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,14 +82,6 @@ def count_names(counts: Mapping[str, int], unnamed: str = "") -> str:
 
 def _files(count: int, what: str = "file") -> str:
     return f"{count:,} {what}{'s' if count > 1 else ''}"
-
-
-class Entry(NamedTuple):
-    """Name in a folder."""
-
-    name: str
-    kind: str  # FILE, FOLDER, BROKEN_LINK or SPECIAL: of what a link leads to
-    link: bool = False
 
 
 class Lister:
@@ -155,12 +149,10 @@ class Lister:
         for name, kind, link in self._entries(folder):
             if pattern := junk_pattern(name):
                 self.junk[pattern] += 1
-                continue
-            suffix, path = os.path.splitext(name)[1].lower(), f"{folder}{os.sep}{name}"
-            if kind == FILE and suffix in SUFFIXES:
+            elif kind == FILE and (suffix := os.path.splitext(name)[1].lower()) in SUFFIXES:
                 images.append(name)
-            elif kind == BROKEN_LINK or (kind == FOLDER and link and self._id(path) in above):
-                self.dropped.append(os.path.relpath(path, self.root))
+            elif kind == BROKEN_LINK or (kind == FOLDER and link and self._id(f"{folder}{os.sep}{name}") in above):
+                self.dropped.append(os.path.relpath(f"{folder}{os.sep}{name}", self.root))
             elif kind == FOLDER:
                 self.links += link
                 folders.append(name)
@@ -170,7 +162,12 @@ class Lister:
 
     def _entries(self, folder: str) -> list[Entry]:
         with _listing(folder), os.scandir(folder) as found:
-            return [Entry(entry.name, _kind(entry), entry.is_symlink()) for entry in found]
+            return [
+                (entry.name, FILE, False)  # most are: no more is asked about them
+                if entry.is_file(follow_symlinks=False)
+                else (entry.name, _kind(entry), entry.is_symlink())
+                for entry in found
+            ]
 
     def _id(self, folder: str) -> FolderId:
         with _listing(folder):

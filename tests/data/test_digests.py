@@ -17,6 +17,13 @@ from bagoftricks.settings import dataset_settings
 from tests.data.test_listing import find, image, photos
 
 
+@pytest.fixture(autouse=True, params=["one by one", "together"])
+def together(request, monkeypatch):
+    """Files are recognised one by one, or all together, as many files are."""
+    monkeypatch.setattr(digests, "MANY", 10**9 if request.param == "one by one" else 1)
+    return request.param == "together"
+
+
 @pytest.fixture
 def settled(monkeypatch):
     """Files are remembered at once, though they have just been written."""
@@ -50,6 +57,32 @@ def read_all(paths, memory):
 
 
 # --- contents of files ---
+
+
+@pytest.mark.usefixtures("settled")
+def test_files_that_have_not_changed_are_recognised_together(files, tmp_path, together, monkeypatch):
+    first = read_all(files, tmp_path / "m")
+    slowly = [b"read one by one."]
+    monkeypatch.setattr(digests, "_each_digest", lambda places, *_: slowly * len(places))
+    assert read_all(files, tmp_path / "m")[0] == (first[0] if together else slowly * 3)
+    for other in (files[::-1], files[:2], [*files, files[0]]):
+        assert read_all(other, tmp_path / "m")[0] == slowly * len(other)
+
+
+def test_a_change_while_they_are_read_is_found_the_next_time(files, tmp_path, together, settled, monkeypatch):
+    read = digests._each_digest
+
+    def changed_before(*given):
+        with open(files[1], "r+b") as file:
+            file.write(b"new")
+        return read(*given)
+
+    monkeypatch.setattr(digests, "_each_digest", changed_before)
+    new, _ = read_all(files, tmp_path / "m")
+    with open(files[1], "r+b") as file:
+        file.write(b"old")
+    monkeypatch.setattr(digests, "_each_digest", read)
+    assert read_all(files, tmp_path / "m")[0] != new
 
 
 @pytest.mark.usefixtures("settled")
@@ -92,9 +125,10 @@ def test_a_file_that_has_just_changed_is_not_remembered(files, tmp_path, reads):
 def test_a_damaged_memory_is_made_again(files, tmp_path, damage, reads):
     memory = tmp_path / "m"
     right, _ = read_all(files, memory)
-    data = bytearray(memory.read_bytes())
-    data[-1] ^= 1
-    memory.write_bytes(data if damage == "flip" else bytes(data[:-5]) if damage is None else damage)
+    for kept in (memory, *tmp_path.glob("m-*.files")):
+        data = bytearray(kept.read_bytes())
+        data[-1] ^= 1
+        kept.write_bytes(data if damage == "flip" else bytes(data[:-5]) if damage is None else damage)
     assert read_all(files, memory) == (right, [])
     assert len(reads) == 6
     read_all(files, memory)
@@ -150,7 +184,8 @@ def test_processes_that_read_at_once_agree_and_leave_a_whole_memory(files, tmp_p
         pool.join()  # the pool would end them with a signal, which a process that is just starting can miss
     assert found == [read_all(files, tmp_path / "other")] * 6
     assert len(digests._read_memory(tmp_path / "m")) == 3
-    assert {path.name for path in tmp_path.iterdir() if path.name.startswith((".", "m"))} == {"m", "m.lock"}
+    left = {path.name for path in tmp_path.iterdir() if path.suffix != ".files" and path.name.startswith((".", "m"))}
+    assert left == {"m", "m.lock"}
 
 
 # --- the digest of a data set ---
