@@ -18,7 +18,7 @@ from tests.cli.test_commands import FAST, one_line
 from tests.study.locked import record_of
 
 GAINS = {"cosine": 6.0, "ema": 3.0, "mixup": -4.0}
-GREEDY = ["design=greedy", "tricks=[mixup,cosine,label_smoothing,ema]", "seeds=4", "slots=0", *FAST]
+GREEDY = ["design=greedy", "tricks=[mixup,cosine,label_smoothing,ema]", "seeds=4", "slots=0", "lr=0.05", *FAST]
 HALVING = ["design=halving", "tricks=[mixup,cosine,label_smoothing,cosine+ema]", "seeds=4", "slots=0", *FAST]
 TOO_HIGH = "selected by this number: too high"
 
