@@ -19,7 +19,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from bagoftricks.data.containers import READ_BYTES, REGULAR, Span, file_facts, is_settled, span_blocks
-from bagoftricks.data.snapshots import Snapshot
+from bagoftricks.data.known_files import KnownFiles
 from bagoftricks.errors import printable
 from bagoftricks.folders import cache_folder
 
@@ -28,7 +28,7 @@ NO_CONTENTS = bytes(SIZE)  # digest of a file that cannot be read: its decoder r
 SILENT_SECONDS = 3.0  # seconds after which the reading is announced
 READERS, TOGETHER = 8, 64  # threads, and files that one of them takes at a time
 LEFT_SECONDS = 3600.0  # after which nobody writes a temporary file any more
-MANY = 1000  # files that are recognised together
+MANY_FILES = 1000  # files that are recognised together
 Memory = dict[bytes, bytes]  # digest of a place -> digests of the file's facts, and of its contents
 Place = str | Span  # path of a file, or bytes in a container
 
@@ -50,15 +50,15 @@ def content_digests(places: Sequence[Place], memory: Path, warn: Callable[[str],
 
     ``warn`` gets a line if nothing can be remembered.
     """
-    if len(places) < MANY or not all(isinstance(place, str) for place in places):
+    if len(places) < MANY_FILES or not all(isinstance(place, str) for place in places):
         return _each_digest(places, memory, warn)
-    snapshot = None
+    together = None
     with suppress(OSError, OverflowError):  # a file that is gone, or an inode's number beyond 63 bits
-        snapshot = Snapshot(places, memory)  # type: ignore[arg-type]
-    if snapshot is not None and (kept := snapshot.digests()) is not None:
+        together = KnownFiles(places, memory)  # type: ignore[arg-type]
+    if together is not None and (kept := together.digests()) is not None:
         return kept
     found = _each_digest(places, memory, warn)
-    if snapshot is not None and NO_CONTENTS not in found and (file := snapshot.kept(found)):
+    if together is not None and NO_CONTENTS not in found and (file := together.kept(found)):
         with suppress(OSError):  # said already
             replace_file(*file)
     return found

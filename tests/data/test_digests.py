@@ -20,7 +20,7 @@ from tests.data.test_listing import find, image, photos
 @pytest.fixture(autouse=True, params=["one by one", "together"])
 def together(request, monkeypatch):
     """Files are recognised one by one, or all together, as many files are."""
-    monkeypatch.setattr(digests, "MANY", 10**9 if request.param == "one by one" else 1)
+    monkeypatch.setattr(digests, "MANY_FILES", 10**9 if request.param == "one by one" else 1)
     return request.param == "together"
 
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from bagoftricks.data.containers import is_settled
 
 WIDTH = 16  # bytes of a digest
-FACTS = 4  # numbers of a file: inode, size, time of modification, time of change
-SNAPSHOT_BYTES = 2**34  # more is no snapshot
+PER_FILE = 4  # numbers of a file: inode, size, time of modification, time of change
+KNOWN_BYTES = 2**34  # more is not what was kept
 
 
-class Snapshot:
+class KnownFiles:
     """All files of a split as they are now, and the file of the cache that has them as they were."""
 
     def __init__(self, paths: Sequence[str], memory: Path) -> None:
@@ -32,16 +32,16 @@ class Snapshot:
         for path in paths:
             status = stat(path)
             self._facts.extend((status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
-        self._settled = is_settled(max(self._facts[FACTS - 1 :: FACTS]), began)
+        self._settled = is_settled(max(self._facts[PER_FILE - 1 :: PER_FILE]), began)
 
     def digests(self) -> list[bytes] | None:
         """Return the digests of the contents, None unless these files are as they were when they were kept."""
         with suppress(OSError):
-            if not self._path.is_file() or self._path.stat().st_size > SNAPSHOT_BYTES:
+            if not self._path.is_file() or self._path.stat().st_size > KNOWN_BYTES:
                 return None
             data, facts = self._path.read_bytes(), self._facts.tobytes()
             start = 2 * WIDTH + len(facts)
-            whole = len(data) == start + len(self._facts) // FACTS * WIDTH and data[:WIDTH] == _digest(data[WIDTH:])
+            whole = len(data) == start + len(self._facts) // PER_FILE * WIDTH and data[:WIDTH] == _digest(data[WIDTH:])
             if whole and data[WIDTH : 2 * WIDTH] == self._names and data[2 * WIDTH : start] == facts:
                 return [data[at : at + WIDTH] for at in range(start, len(data), WIDTH)]
         return None
