@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bagoftricks.engines.base import ELSEWHERE, INTERRUPTED, View
-from bagoftricks.engines.job import WarmData, train_guarded
 from bagoftricks.engines.supervisor import QuickFailures, await_others, in_own_order
+from bagoftricks.engines.warm import WarmProcess
 from bagoftricks.errors import TrainingFailed
 from bagoftricks.run.reporter import EpochRow
 from bagoftricks.store.store import RunState, Store
@@ -15,7 +15,16 @@ from bagoftricks.study.plan import PlannedRun, state_of
 
 def run_here(runs: Sequence[PlannedRun], view: View, *, worker: bool = False) -> None:
     """Train the runs in this process; wait for those that other sweeps train, unless this is a ``worker``."""
-    data, failures, elsewhere = WarmData(), QuickFailures(), list[PlannedRun]()
+    process = WarmProcess()
+    try:
+        carry_out_here(runs, view, process, worker=worker)
+    finally:
+        process.close()
+
+
+def carry_out_here(runs: Sequence[PlannedRun], view: View, process: WarmProcess, *, worker: bool) -> None:
+    """Train the runs in order; see to those that other sweeps train, and stop if all fail alike."""
+    failures, elsewhere = QuickFailures(), list[PlannedRun]()
     todo = in_own_order(list(runs)) if worker else list(runs)
     while todo or elsewhere:
         if not todo:
@@ -27,7 +36,7 @@ def run_here(runs: Sequence[PlannedRun], view: View, *, worker: bool = False) ->
         began = time.monotonic()
         view.started(run)
         store = Store(run.settings.store)
-        status = train_guarded(run, store, ViewReporter(run, view), data, trace_shown=False)
+        status = process.train(run, store, ViewReporter(run, view), trace_shown=False)
         if status == INTERRUPTED:
             raise KeyboardInterrupt
         if status == ELSEWHERE:

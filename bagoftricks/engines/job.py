@@ -1,6 +1,5 @@
 """One run as a job: its log, its reports to the process that started it, and its exit status."""
 
-import json
 import os
 import sys
 import time
@@ -10,7 +9,7 @@ from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from bagoftricks.data import Dataset, find_dataset, keep_decoded
+from bagoftricks.data import Dataset
 from bagoftricks.engines.base import ELSEWHERE, INTERRUPTED, LOST
 from bagoftricks.errors import RankLost, RunElsewhere, printable
 from bagoftricks.escape import lines_for_terminal
@@ -57,21 +56,6 @@ class PipeReporter:
             self.connection.send((self.done, self.steps, row))
         except OSError:  # the parent is gone; the run is worth finishing
             return
-
-
-class WarmData:
-    """Keeper of the data set of the last run, decoded where it fits into memory."""
-
-    def __init__(self) -> None:
-        self.key = ""
-        self.data: Dataset | None = None
-
-    def __call__(self, settings: Settings) -> Dataset:
-        key = json.dumps(asdict(settings.data))
-        if self.data is None or key != self.key:
-            self.key, self.data = key, None
-            self.data = keep_decoded(find_dataset(settings.data))
-        return self.data
 
 
 def train_guarded(

@@ -1,6 +1,8 @@
-"""Processes on this machine: each run in a fresh one, so that a run that dies loses only itself.
+"""Processes on this machine, which carry out one run after another: a run that dies loses only itself.
 
-Processes come from a forkserver that has torch loaded already, which makes a fresh one in well under a second.
+A process that has done its run well gets the next one, if that needs the same cores, GPUs and plug-ins, and keeps the
+data in memory. Another one takes the place of a process whose run failed or was stopped. Processes come from a
+forkserver that has torch loaded already, which makes one in well under a second.
 """
 
 import multiprocessing
@@ -10,15 +12,17 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from bagoftricks.children import program_hidden
 from bagoftricks.cores import own_cores, share_cores, take_share, thread_limit
-from bagoftricks.engines.base import Ended, Engine, Limits, View
-from bagoftricks.engines.job import PipeReporter, log_output, train_guarded
+from bagoftricks.engines.base import ELSEWHERE, INTERRUPTED, Ended, Engine, Limits, View
+from bagoftricks.engines.job import PipeReporter, log_output
+from bagoftricks.engines.warm import WarmProcess
 from bagoftricks.errors import UserError
 from bagoftricks.registry import engine
 from bagoftricks.store.store import RunState, Store
@@ -37,17 +41,61 @@ class Slice:
     gpus: str | None = None  # None: as they are
 
 
-def work(run: PlannedRun, connection: Connection, own: Slice) -> None:
-    """Train one run in a worker process, with its output in the log of its folder."""
-    store = Store(run.settings.store)
-    log_output(store, run.id)
+@dataclass(frozen=True)
+class Needs:
+    """What a process has from its start to its end: runs that need something else have another one."""
+
+    slice: Slice
+    plugins: tuple[str, ...]
+    runtime: tuple[object, ...]  # settings that change more of a process than the run itself
+
+    @classmethod
+    def of(cls, run: PlannedRun, own: Slice) -> "Needs":
+        """Return what a run in this slice needs."""
+        runtime = run.settings.runtime
+        fixed = (runtime.device, runtime.devices, runtime.threads, runtime.deterministic)
+        return cls(own, tuple(run.settings.plugins), fixed)
+
+
+def serve(run: PlannedRun | None, connection: Connection, own: Slice) -> None:
+    """Carry out a run and those that come after it, until one does not end well or none is left."""
     for number in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, _interrupt)
     take_slice(own)
-    status = train_guarded(run, store, PipeReporter(connection))
-    connection.close()
+    process, status = WarmProcess(), 0
+    try:
+        while run is not None:
+            status = carry_out_one(run, process, connection)
+            if status not in (0, ELSEWHERE) or run.settings.runtime.auto_micro_batch:  # memory may have run out
+                break
+            with suppress(OSError):  # the sweep is gone
+                connection.send(status)
+            process.tidy()
+            run, status = next_run(connection), 0
+    except KeyboardInterrupt:  # before or after a run
+        status = INTERRUPTED
     sys.stdout.flush()
     os._exit(status)
+
+
+def carry_out_one(run: PlannedRun, process: WarmProcess, connection: Connection) -> int:
+    """Train one run with its output in the log of its folder; return the exit status."""
+    store = Store(run.settings.store)
+    log_output(store, run.id)
+    status = process.train(run, store, PipeReporter(connection))
+    sys.stdout.flush()
+    return status
+
+
+def next_run(connection: Connection) -> PlannedRun | None:
+    """Wait for the next run; return None if there is none any more, or the process that sends them is gone."""
+    sender = multiprocessing.parent_process()
+    ready = wait([connection, *([sender.sentinel] if sender else [])])
+    try:
+        run: PlannedRun | None = connection.recv() if connection in ready else None
+    except EOFError:
+        return None
+    return run
 
 
 def take_slice(own: Slice) -> None:
@@ -64,19 +112,40 @@ def take_slice(own: Slice) -> None:
 
 @dataclass
 class Worker:
-    """Process of one run."""
+    """Process that carries out runs."""
 
-    run: PlannedRun
     process: Any
     connection: Connection
     slot: int
-    began: float = field(default_factory=time.monotonic)
-    at: str = "before its first step"  # what it did last
+    needs: Needs
+    run: PlannedRun | None = None  # that it carries out at present
+    began: float = 0.0
+    at: str = ""  # what the run did last
     over: bool = False  # its time limit
 
-    def ended(self) -> Ended:
-        status = int(self.process.exitcode or 0)
-        return Ended(self.run, status, time.monotonic() - self.began, at=self.at, final=self.over)
+    def begin(self, run: PlannedRun) -> None:
+        """Note that the process has a run."""
+        self.run, self.began, self.at, self.over = run, time.monotonic(), "before its first step", False
+
+    def take(self, run: PlannedRun) -> bool:
+        """Give the waiting process a run; return False if it has ended."""
+        try:
+            self.connection.send(run)
+        except OSError:
+            return False
+        self.begin(run)
+        return True
+
+    def ended(self, status: int) -> Ended:
+        """Return how the run ended, which is then no longer in this process."""
+        assert self.run is not None
+        run, self.run = self.run, None
+        return Ended(run, status, time.monotonic() - self.began, at=self.at, final=self.over)
+
+    def leave(self) -> None:
+        """Let a process without a run end."""
+        self.connection.close()
+        self.process.join(SAVING_SECONDS)
 
 
 @engine(name="local")
@@ -109,24 +178,41 @@ class LocalEngine(Engine):
             return 1
         return max(1, self.gpus // runtime.devices) * self.slots_per_device
 
+    @property
+    def busy(self) -> list[Worker]:
+        """Processes that carry out a run."""
+        return [worker for worker in self.workers if worker.run is not None]
+
     def room(self) -> int:
         """Return the number of free slots."""
-        return self.slots - len(self.workers)
+        return self.slots - len(self.busy)
 
     def submit(self, runs: Sequence[PlannedRun]) -> None:
-        """Start a process for each run."""
+        """Give each run to a process that waits, or to a new one."""
         for run in runs:
-            self.start(run)
+            if not any(worker.take(run) for worker in self.idle(run)):
+                self.start(run)
+            self.view.started(run)
+
+    def idle(self, run: PlannedRun) -> list[Worker]:
+        """Return the processes that wait and have what the run needs."""
+        waiting = [worker for worker in self.workers if worker.run is None and worker.process.is_alive()]
+        return [worker for worker in waiting if worker.needs == Needs.of(run, self.slice_of(run, worker.slot))]
 
     def start(self, run: PlannedRun) -> None:
-        slot = min(set(range(self.slots)) - {worker.slot for worker in self.workers})
-        ours, theirs = self.context.Pipe(duplex=False)
-        process = self.context.Process(target=work, args=(run, theirs, self.slice_of(run, slot)))
+        """Start a process for a run in a free slot, in place of the one that waits there."""
+        slot = min(set(range(self.slots)) - {worker.slot for worker in self.busy})
+        for worker in [worker for worker in self.workers if worker.slot == slot]:
+            self.workers.remove(worker)
+            worker.leave()
+        needs = Needs.of(run, self.slice_of(run, slot))
+        ours, theirs = self.context.Pipe()
+        process = self.context.Process(target=serve, args=(run, theirs, needs.slice))
         with program_hidden():
             process.start()
         theirs.close()
-        self.workers.append(Worker(run, process, ours, slot))
-        self.view.started(run)
+        self.workers.append(Worker(process, ours, slot, needs))
+        self.workers[-1].begin(run)
 
     def slice_of(self, run: PlannedRun, slot: int) -> Slice:
         """Return the share of a slot."""
@@ -134,26 +220,26 @@ class LocalEngine(Engine):
         return Slice(share_cores(self.slots), core_slice(slot, self.slots, pin=self.pin_cores), gpus)
 
     def poll(self) -> list[Ended]:
-        """Pass on what the workers tell, for a fifth of a second at most; return those that have ended."""
-        wait(
-            [source for worker in self.workers for source in (worker.connection, worker.process.sentinel)], timeout=0.2
-        )
+        """Pass on what the workers tell, for a fifth of a second at most; return the runs that have ended."""
+        wait([source for worker in self.busy for source in (worker.connection, worker.process.sentinel)], timeout=0.2)
         limit, gone = self.limits.time_limit, []
-        for worker in list(self.workers):
-            drain(worker, self.view)
-            if limit is not None and time.monotonic() - worker.began > limit:
+        for worker in self.busy:
+            status = drain(worker, self.view)
+            if status is None and limit is not None and time.monotonic() - worker.began > limit:
                 stop(worker, f"over its time limit of {limit:g} s")
-            if not worker.process.is_alive():
-                drain(worker, self.view)
-                worker.connection.close()
+            if status is None and not worker.process.is_alive():
+                status = drain(worker, self.view)
                 self.workers.remove(worker)
-                gone.append(worker.ended())
+                worker.connection.close()
+                status = int(worker.process.exitcode or 0) if status is None else status
+            if status is not None:
+                gone.append(worker.ended(status))
         return gone
 
     def close(self) -> None:
         """Stop the workers, which save their runs."""
         for worker in self.workers:
-            worker.process.terminate()
+            worker.process.terminate() if worker.run else worker.connection.close()
         for worker in self.workers:
             worker.process.join(SAVING_SECONDS)
 
@@ -172,19 +258,24 @@ def start_forkserver() -> None:
             signal.signal(number, handler)
 
 
-def drain(worker: Worker, view: View) -> None:
-    """Pass on what a worker has told."""
+def drain(worker: Worker, view: View) -> int | None:
+    """Pass on what a worker has told; return the exit status of its run if that has ended well."""
     try:
-        while worker.connection.poll():
-            done, steps, row = worker.connection.recv()
+        while worker.run is not None and worker.connection.poll():
+            told = worker.connection.recv()
+            if isinstance(told, int):
+                return told
+            done, steps, row = told
             worker.at = f"after step {done:,} of {steps:,}" if steps else worker.at
             view.progress(worker.run, done, steps, row)
     except (EOFError, OSError):
-        return
+        pass
+    return None
 
 
 def stop(worker: Worker, why: str) -> None:
     """End a worker, and mark its run as failed unless it has just finished."""
+    assert worker.run is not None
     worker.over = True
     worker.process.kill()
     worker.process.join()

@@ -18,10 +18,11 @@ from typing import Any
 
 from bagoftricks.cores import take_share, thread_limit
 from bagoftricks.data import Dataset
-from bagoftricks.engines.job import WarmData, log_path, open_log, train_guarded
+from bagoftricks.engines.job import log_path, open_log
 from bagoftricks.engines.parcel import RunFiles, pack, unpack
 from bagoftricks.engines.scratch import scratch
 from bagoftricks.engines.shipping import Shipped, placed
+from bagoftricks.engines.warm import WarmProcess
 from bagoftricks.errors import UserError, printable
 from bagoftricks.registry import Values
 from bagoftricks.run.reporter import EpochRow
@@ -122,9 +123,9 @@ class BoardReporter:
 
 
 @cache
-def warm_data() -> WarmData:
-    """Return the keeper of the data set of this process's last run."""
-    return WarmData()
+def warm_process() -> WarmProcess:
+    """Return what this process keeps from its last run."""
+    return WarmProcess()
 
 
 def train_on_node(order: Order, board: Any) -> Outcome:
@@ -142,7 +143,7 @@ def train_on_node(order: Order, board: Any) -> Outcome:
             try:
                 settings = placed(Settings.of(order.settings), order.shipped, node(), ray.get)
                 run = run_of_order(order, replace(settings, store=str(store.root)))
-                status = train_guarded(run, store, reporter, lambda settings: same_data(settings, order))
+                status = warm_process().train(run, store, reporter, lambda settings: same_data(settings, order))
             except UserError as error:
                 store.mark_failed(order.run_id, str(error), "")
                 status = 1
@@ -156,7 +157,7 @@ def run_of_order(order: Order, settings: Settings) -> PlannedRun:
 
 def same_data(settings: Settings, order: Order) -> Dataset:
     """Return the data set. Raises UserError if it is not that of the run's id."""
-    data = warm_data()(settings)
+    data = warm_process().data(settings)
     if data.digest != order.data_digest:
         raise UserError(
             f"data={settings.data.name} on the node {node()} is not that of the study, by its contents: copy it, or "

@@ -106,7 +106,7 @@ def test_runs_in_one_process_find_their_data_once(tmp_path, monkeypatch):
         found.append(settings.name)
         return find_dataset(settings)
 
-    monkeypatch.setattr("bagoftricks.engines.job.find_dataset", find)
+    monkeypatch.setattr("bagoftricks.engines.warm.find_dataset", find)
     runs, seen = planned(tmp_path, "0.05", "0.06"), Seen()
     run_here(runs, seen)
     assert set(seen.ended.values()) == {RunState.DONE}

@@ -10,7 +10,7 @@ from torch import nn
 from bagoftricks.distributed import World
 from bagoftricks.measure.accuracy import accuracy, measure_images, soft_top1
 from bagoftricks.measure.complexity import count_macs, count_params
-from bagoftricks.measure.speed import Timing, peak_memory_mib, time_inference
+from bagoftricks.measure.speed import Timing, peak_memory_mib, reset_peak_memory, time_inference
 from bagoftricks.models.strided import strided_pointwise
 from bagoftricks.recipe.edits import Batch
 
@@ -191,3 +191,13 @@ def test_networks_whose_class_token_is_the_input_of_a_layer_are_counted():
         net = timm.create_model("pit_ti_224")
     assert count_macs(net, 224) > 5e8
     assert strided_pointwise(net, 224) == []
+
+
+def test_the_peak_of_a_run_is_not_that_of_an_earlier_run_of_the_process():
+    cpu = torch.device("cpu")
+    reset_peak_memory(cpu)
+    before = peak_memory_mib(cpu)
+    torch.ones(2**26)  # 256 MiB, that are freed again
+    assert peak_memory_mib(cpu) > before + 200
+    reset_peak_memory(cpu)
+    assert peak_memory_mib(cpu) < before + 100

@@ -3,7 +3,7 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from bagoftricks.engines.job import WarmData
+from bagoftricks.engines.warm import WarmData
 from bagoftricks.errors import UserError
 from bagoftricks.run.execute import execute
 from bagoftricks.run.loading import loaders
