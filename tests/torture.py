@@ -33,7 +33,7 @@ STUDY = [
     "data.limit=360", "data.pad=1", "image_size=8", "model.depths=[1,1]", "model.width=4", "batch_size=16",
     "epochs=5", "lr=0.05", "runtime.device=cpu", "runtime.checkpoint_steps=4",
 ]  # fmt: skip
-CLOCK = {"train_images_per_s", "infer_images_per_s", "infer_spread", "latency_ms", "peak_memory_mib"}
+CLOCK = {"train_images_per_s", "infer_images_per_s", "infer_spread", "latency_ms", "measured_by", "peak_memory_mib"}
 CLOCK |= {"train_seconds", "epoch_seconds", "wall_seconds", "curve"}  # the curve is of accuracy over seconds
 OURS = Path(__file__).resolve().parents[1]
 
@@ -163,6 +163,7 @@ def table(store: Path) -> str:
 
 LEFT = re.compile(
     r"[0-9a-f]{20}/(record\.json|metrics\.csv|log\.txt|(correct|(\w+\.)?weights)\.safetensors)|studies/[\w-]+\.json"
+    r"|costs/[0-9a-f]{20}"
 )
 
 

@@ -117,8 +117,8 @@ class Halving:
 
 def _speed(results: "StudyResults", label: str) -> float:
     """Return the median inference throughput of an arm in images per second, 0 without a run."""
-    found = [record.cost.infer_images_per_s for record in results.records[label].values()]
-    return median(found) if found else 0.0
+    found = results.values(label, "infer_images_per_s")
+    return median(found.values()) if found else 0.0
 
 
 def start_selection(sweep: "Sweep") -> Choosing:

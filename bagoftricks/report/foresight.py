@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bagoftricks.report.score import Score
+from bagoftricks.report.score import Score, measurements
 from bagoftricks.report.study_results import value
 from bagoftricks.statistics.layout import Layout, chance
 from bagoftricks.statistics.max_t import LargestT, largest_of_pairs
@@ -86,7 +86,7 @@ def noise_of_runs(records: Sequence[Record], score: Score) -> tuple[float, float
     None with less than two degrees of freedom. What seeds do to all recipes alike is left out, as pairing does.
     """
     found: dict[str, dict[int, float]] = {}
-    for record in records:
+    for record in measurements(records, score.key):
         known = value(record, score.key)
         if known is not None and math.isfinite(known):
             recipe = json.dumps([record.tricks, record.config.get("lr"), record.data.digest], sort_keys=True)

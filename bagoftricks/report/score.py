@@ -1,13 +1,16 @@
 """Scores and costs that the arms of a study are compared in, each with its unit and its better end."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bagoftricks.errors import UserError, did_you_mean
-from bagoftricks.report.dawnbench import TIME, Measure
+from bagoftricks.report.dawnbench import INFER_COST, TIME, Measure
 from bagoftricks.report.study_robustness import ROBUSTNESS
 from bagoftricks.statistics.paired import RESOLVE
+from bagoftricks.store.record import Record
 
 TOP1 = "top1"
+OF_PREDICTIONS = ("infer_images_per_s", "infer_spread", "latency_ms", INFER_COST)  # measured once for each arm
 
 
 @dataclass(frozen=True)
@@ -59,3 +62,13 @@ def score_of(key: str, measure: Measure) -> Score:
         return SCORES_BY_KEY[TOP1]
     name = f"time to {100 * measure.target:g} % top-1"
     return Score(TIME, name, "s", higher_is_better=False, resolve=1.0)
+
+
+def measurements(records: Iterable[Record], key: str) -> list[Record]:
+    """Return the records of different measurements of what ``key`` names: the seeds of an arm may share one."""
+    records = list(records)
+    if key not in OF_PREDICTIONS:
+        return records
+    own = [record for record in records if record.cost.measured_by is None]
+    others = {r.cost.measured_by: r for r in records if r.cost.measured_by not in {None, *(r.id for r in own)}}
+    return [*own, *others.values()]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from bagoftricks.report import dawnbench
 from bagoftricks.report.dawnbench import TIME
+from bagoftricks.report.score import OF_PREDICTIONS
 from bagoftricks.report.selection import selection_notes
 from bagoftricks.report.study_parts import StudyRow
 from bagoftricks.report.study_results import StudyResults, counted
@@ -31,9 +32,20 @@ def study_notes(results: StudyResults, rows: Sequence[StudyRow] = ()) -> list[st
     ``rows``: those whose robustness is shown.
     """
     robust = results.evaluations() if any(set(row.values) & set(ROBUSTNESS) for row in rows) else {}
-    notes = [*_about(results), *measured_notes(robust, rows)]
+    notes = [*_about(results), *_prediction_notes(results, rows), *measured_notes(robust, rows)]
     notes += [f"left out: {damage}" for damage in results.damaged]
     return [*notes, f"made by: {results.study.command}"]
+
+
+def _prediction_notes(results: StudyResults, rows: Sequence[StudyRow]) -> list[str]:
+    """Return how often the shown costs of predictions were measured, where runs took them over."""
+    taken_over = sum(record.cost.measured_by is not None for record in results.every_record)
+    if not taken_over or not any(set(row.values) & set(OF_PREDICTIONS) for row in rows):
+        return []
+    return [
+        f"costs of predictions: measured once for an arm on a machine, and taken over by {counted(taken_over, 'run')} "
+        "of other seeds; rerun=true measures again"
+    ]
 
 
 def _about(results: StudyResults) -> list[str]:

@@ -20,7 +20,7 @@ from bagoftricks.report.image_tests import (
     paired_correctness,
     with_image_tests,
 )
-from bagoftricks.report.score import SCORES_BY_KEY, TOP1, Score, check_score, score_of
+from bagoftricks.report.score import SCORES_BY_KEY, TOP1, Score, check_score, measurements, score_of
 from bagoftricks.report.selection import TOO_HIGH, chosen_labels, part_of
 from bagoftricks.report.study_parts import SavedArm, SavedStudy, StudyRow, load_study
 from bagoftricks.report.study_robustness import (
@@ -139,9 +139,10 @@ class StudyResults:
         return next(arm for arm in self.study.arms if arm.label == label)
 
     def values(self, label: str, key: str = "top1") -> dict[int, float]:
-        """Return a result or a cost of an arm by seed, of those runs that have it."""
+        """Return a result or a cost of an arm by seed, of those runs that have it, and have measured it themselves."""
         arm = self.arm(label)
-        found = {s: value(r, key, self.measure, arm.evaluation) for s, r in self.records[label].items()}
+        own = measurements(self.records[label].values(), key)
+        found = {r.seed: value(r, key, self.measure, arm.evaluation) for r in own}
         return {seed: number for seed, number in found.items() if number is not None}
 
     def differences(self, label: str, key: str = "top1") -> dict[int, float]:
@@ -325,7 +326,9 @@ def study_rows(results: StudyResults, columns: Sequence[str]) -> list[StudyRow]:
     rows = []
     for arm in results.study.arms:
         found = list(results.records[arm.label].values())
-        every = {key: [(r.id, value(r, key, measure, arm.evaluation)) for r in found] for key in columns}
+        every = {
+            key: [(r.id, value(r, key, measure, arm.evaluation)) for r in measurements(found, key)] for key in columns
+        }
         values = {key: known for key, of in every.items() if (known := [(r, v) for r, v in of if v is not None])}
         compares = {"comparison": compared.get(arm.label), "comparison_mce": robust.get(arm.label)}
         rows.append(

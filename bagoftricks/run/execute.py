@@ -17,14 +17,13 @@ from bagoftricks.data.stream import worker_count
 from bagoftricks.distributed import ALONE, World
 from bagoftricks.errors import LossNotFinite, RunElsewhere, TrainingFailed, UserError
 from bagoftricks.loggers.base import asked_loggers
-from bagoftricks.measure.complexity import count_macs, count_params
-from bagoftricks.measure.speed import peak_memory_mib, reset_peak_memory, time_inference
-from bagoftricks.recipe.recipe import test_pixels
+from bagoftricks.measure.speed import peak_memory_mib, reset_peak_memory
 from bagoftricks.recipe.trick import Length
 from bagoftricks.run.check import discouraged_pairs, frozen_at_random, slow_arithmetic
+from bagoftricks.run.costs import cost_of
 from bagoftricks.run.deaths import SILENT_DEATH, show_native_crashes
 from bagoftricks.run.environment import deterministic, environment, now, user_name
-from bagoftricks.run.epochs import Training, final_metrics, learning_curve
+from bagoftricks.run.epochs import Training, final_metrics
 from bagoftricks.run.failures import expected_failure, is_out_of_memory, loss_failure, release_memory, smaller
 from bagoftricks.run.heap import keep_freed_memory
 from bagoftricks.run.keeper import KeptState, RunCheckpointer, numerics_environment
@@ -45,7 +44,7 @@ from bagoftricks.store.description import DESCRIPTION, RunDescription, write_des
 from bagoftricks.store.files import remove, remove_temporaries, weights_writer, write_whole
 from bagoftricks.store.json_fields import Json
 from bagoftricks.store.lease import NullLease, require_held
-from bagoftricks.store.record import Cost, DataFacts, Record, quartiles
+from bagoftricks.store.record import Cost, DataFacts, Record
 from bagoftricks.store.secrets import hide, hide_command, hide_text
 from bagoftricks.store.steps import STEPS_CSV
 from bagoftricks.store.store import EVIDENCE, ReadOnlyStore, Store
@@ -358,33 +357,6 @@ class Run:
                 write_evidence(path, {**facts, "checkpoints_before": [step for step in steps if step < error.step]})
         return loss_failure(error, training.trainer.length, path)
 
-    # --- measure ---
-
-    def measure(self, training: Training, peak_memory: float) -> Cost:
-        """Return the cost of the network and of its training."""
-        trainer, progress, teacher = training.trainer, training.progress, self.prepared.teacher
-        pixels = test_pixels(self.settings, trainer.recipe)
-        channels_last, wrap = self.settings.runtime.channels_last, trainer.recipe.wrap_predict
-        time_batches = partial(time_inference, trainer.model, pixels, channels_last=channels_last, wrap_predict=wrap)
-        many, one = time_batches(), time_batches(batch=1, budget_s=1.0)
-        return Cost(
-            params=count_params(trainer.model),
-            macs=count_macs(trainer.model, pixels),
-            train_images_per_s=self.settings.epochs * training.loaders[0].images / progress.train_seconds,
-            infer_images_per_s=many.images_per_s,
-            infer_spread=many.spread,
-            latency_ms=1000 * one.seconds,
-            peak_memory_mib=peak_memory,
-            train_seconds=progress.train_seconds,
-            epoch_seconds=quartiles(np.diff(progress.epoch_ends).tolist()),
-            curve=learning_curve(progress.rows),
-            warmup_seconds=training.seconds.warmup,
-            compile_seconds=training.seconds.compile,
-            teacher_seconds=training.seconds.teacher,
-            **(teacher.cost() if teacher else {}),
-            wall_seconds=progress.wall_seconds + time.perf_counter() - self.began,
-        )
-
     # --- record ---
 
     def record(self, training: Training) -> Record:
@@ -400,11 +372,16 @@ class Run:
             for name, model in training.trainer.weight_sets().items():
                 path = self.store.weights(self.id, name)
                 write_whole(path, weights_writer(model.state_dict()), before=self.require_lease)
-            record = self.make_record(training, self.measure(training, memory), broken)
+            cost = cost_of(self.prepared, training, self.store, memory, partial(self.wall_seconds, training))
+            record = self.make_record(training, cost, broken)
             self.store.write_record(record, before=self.require_lease)
             return record
 
         return world.broadcast_object(write)
+
+    def wall_seconds(self, training: Training) -> float:
+        """Return the seconds of the run so far, in all of its processes."""
+        return training.progress.wall_seconds + time.perf_counter() - self.began
 
     def make_record(self, training: Training, cost: Cost, skipped: list[str]) -> Record:
         """Return the record of the trained run."""

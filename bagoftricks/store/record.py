@@ -81,6 +81,7 @@ class Cost:
     infer_images_per_s: float
     infer_spread: float
     latency_ms: float
+    measured_by: str | None = None  # run of the same arm that measured the predictions; None: this one
     peak_memory_mib: float
     train_seconds: float
     epoch_seconds: Quartiles | None = None  # of training, without the evaluation; None in earlier records
@@ -266,7 +267,9 @@ def _record(values: Json) -> Record:
     results = {name: _renamed(result, OF_RESULTS) for name, result in results.items()}
     values = {**values, "robustness": results}
     record = from_json(Record, values)
-    for name in (record.id, *record.metrics, *([record.parent.id] if record.parent else [])):
+    others = [record.parent.id] if record.parent else []
+    others += [record.cost.measured_by] if record.cost.measured_by else []
+    for name in (record.id, *record.metrics, *others):
         safe_name(name, "name")
     if record.format != RECORD_FORMAT:
         raise ValueError(f"format {record.format} does not exist")

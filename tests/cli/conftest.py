@@ -27,7 +27,7 @@ MAINS = {
 def untimed(monkeypatch):
     """Runs do not measure the speed of their network: it takes as long as they do. bot-bench measures."""
     monkeypatch.delenv("COLUMNS", raising=False)  # of the shell that runs the tests
-    monkeypatch.setattr("bagoftricks.run.execute.time_inference", lambda *args, **kwargs: Timing(64, 1.0, 1.0, 1.0, 5))
+    monkeypatch.setattr("bagoftricks.run.costs.time_inference", lambda *args, **kwargs: Timing(64, 1.0, 1.0, 1.0, 5))
     yield
     forget_plugins()
 

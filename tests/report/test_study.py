@@ -86,6 +86,35 @@ def test_corruption_errors_have_their_mean_interval_and_paired_difference():
     assert cells["mCE difference [95 %]"].startswith("-10.10 [")
 
 
+def timed(seed: int, name: str, speed: float, measured_by: str | None = None) -> dict:
+    cost = {"infer_images_per_s": speed, "latency_ms": 1 / speed, "measured_by": measured_by}
+    return record(id=f"{name}{seed}", metrics=scores(70.0 + seed), seed=seed, cost=cost)
+
+
+def test_a_measurement_that_seeds_share_counts_once():
+    plain = {0: timed(0, "a", 100.0), 1: timed(1, "a", 100.0, "a0"), 2: timed(2, "a", 100.0, "a0")}
+    slow = {0: timed(0, "b", 50.0), 1: timed(1, "b", 52.0), 2: timed(2, "b", 50.0, "b0")}
+    results = replace(study_of(arm("plain"), arm("slow", "plain"), plain=plain, slow=slow), chosen_score="latency_ms")
+    one, two = results.rows(["top1", "infer_images_per_s"])
+    assert (one.values["infer_images_per_s"].n, one.runs["infer_images_per_s"]) == (1, ("a0",))
+    assert (two.values["infer_images_per_s"].n, two.values["infer_images_per_s"].mean) == (2, 51.0)
+    assert one.values["top1"].n == 3
+    assert results.differences("slow", "infer_images_per_s") == {0: -50.0}
+    assert results.comparisons["slow"].verdict not in ("helps", "hurts")  # of one pair
+    assert any("measured once for an arm" in note and "3 runs" in note for note in study_notes(results, [one, two]))
+
+
+def test_a_measurement_of_a_run_outside_of_the_study_is_shown():
+    seeds = {seed: timed(seed, "a", 100.0, "a9") for seed in range(3)}
+    (row,) = study_of(arm("plain"), plain=seeds).rows(["top1", "infer_images_per_s"])
+    assert (row.values["infer_images_per_s"].n, row.values["infer_images_per_s"].mean) == (1, 100.0)
+
+
+def test_nothing_is_said_of_measurements_that_each_run_made():
+    results = study_of(arm("plain"), plain={seed: timed(seed, "a", 100.0) for seed in range(3)})
+    assert not any("measured once" in note for note in study_notes(results, results.rows(["infer_images_per_s"])))
+
+
 def test_the_evaluation_that_an_arm_was_to_have_is_the_one_that_is_shown():
     both = robust(0, 30.0)
     both.robustness["small_c[limit=5]"] = robust(0, 50.0).robustness["small_c"]

@@ -8,7 +8,7 @@ from bagoftricks.rng import Key
 @pytest.fixture
 def untimed(monkeypatch):
     """Nothing is measured at the end of a run: it would take longer than the run."""
-    monkeypatch.setattr("bagoftricks.run.execute.time_inference", lambda *args, **kwargs: Timing(64, 1.0, 1.0, 1.0, 5))
+    monkeypatch.setattr("bagoftricks.run.costs.time_inference", lambda *args, **kwargs: Timing(64, 1.0, 1.0, 1.0, 5))
 
 
 @pytest.fixture

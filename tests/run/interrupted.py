@@ -23,7 +23,7 @@ MEASURED = {
     "epoch_seconds",
     "wall_seconds",
 }
-MEASURED |= {"teacher_seconds", "peak_memory_mib", "latency_ms", "curve", "warmup_seconds"}
+MEASURED |= {"teacher_seconds", "peak_memory_mib", "latency_ms", "measured_by", "curve", "warmup_seconds"}
 MOST = ["resnet_d", "ghost_norm", "mixed_precision", "micro_batch", "mixup", "label_smoothing", "ema", "swa", "cosine"]
 
 

@@ -126,8 +126,7 @@ def _draw_cost(axes: "Axes", cost: CostAxis, scores: Mapping[str, Summary]) -> N
     for at, label in enumerate(cost.labels, 1):
         x, found, mark = cost.cost(label), scores[label], mark_of(cost.of.comparisons.get(label))
         costs, tops = cost.values(label), cost.of.values(label, "top1")
-        seeds = [seed for seed in tops if seed in costs]
-        dots = [costs[seed] for seed in seeds], [tops[seed] for seed in seeds]
+        dots = [costs.get(seed, x) for seed in tops], [*tops.values()]
         axes.plot(*dots, ".", color=GREY, markersize=3, markeredgewidth=0)
         if found.low is not None and found.high is not None:
             axes.plot([x, x], [found.low, found.high], "-", color=mark.colour, linewidth=0.8, zorder=3)

@@ -28,7 +28,7 @@ def cheap(monkeypatch):
     monkeypatch.setattr(images, "corrupt", darker)
     monkeypatch.setattr(asked, "smallest_side", lambda name, constants: LEAST.get(name, 1))
     monkeypatch.setattr(asked, "smallest_frame", lambda constants: 1)
-    monkeypatch.setattr("bagoftricks.run.execute.time_inference", lambda *args, **about: Timing(64, 1.0, 1.0, 1.0, 1))
+    monkeypatch.setattr("bagoftricks.run.costs.time_inference", lambda *args, **about: Timing(64, 1.0, 1.0, 1.0, 1))
 
 
 class Said:
