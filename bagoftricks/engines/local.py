@@ -43,7 +43,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a process has from its start to its end: runs that need something else have another one."""
+    """Properties of a process from its start to its end: a run that needs others has another process."""
 
     slice: Slice
     plugins: tuple[str, ...]
