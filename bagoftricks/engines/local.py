@@ -57,7 +57,7 @@ class Needs:
         return cls(own, tuple(run.settings.plugins), fixed)
 
 
-def serve(run: PlannedRun | None, connection: Connection, own: Slice) -> None:
+def carry_out_runs(run: PlannedRun | None, connection: Connection, own: Slice) -> None:
     """Carry out a run and those that come after it, until one does not end well or none is left."""
     for number in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, _interrupt)
@@ -207,7 +207,7 @@ class LocalEngine(Engine):
             worker.leave()
         needs = Needs.of(run, self.slice_of(run, slot))
         ours, theirs = self.context.Pipe()
-        process = self.context.Process(target=serve, args=(run, theirs, needs.slice))
+        process = self.context.Process(target=carry_out_runs, args=(run, theirs, needs.slice))
         with program_hidden():
             process.start()
         theirs.close()

@@ -1,4 +1,4 @@
-"""What a process keeps between the runs that it carries out one after another, and what it must not.
+"""State that a process keeps between the runs that it carries out one after another.
 
 The data stay, decoded and on the device, and the compiled code as long as the arm stays. Everything that could change
 a result, or the memory of the next run, is as in a fresh process.

@@ -18,13 +18,13 @@ from bagoftricks.run.environment import environment
 from bagoftricks.run.epochs import Training, learning_curve
 from bagoftricks.run.prepare import Prepared
 from bagoftricks.store.files import read_file, write_whole
-from bagoftricks.store.names import COSTS
+from bagoftricks.store.names import MEASURERS
 from bagoftricks.store.record import Cost, Environment, Record, quartiles
 from bagoftricks.store.secrets import hide
 from bagoftricks.store.store import Store
 from bagoftricks.training.trainer import Trainer
 
-TIMING_SHARE = 0.02  # of the training's seconds, that timing predictions may take
+TIMING_SHARE = 0.01  # of the training's seconds, that timing predictions may take
 MOST_SECONDS, MOST_OF_ONE = 3.0, 1.0  # for batches, and for single images
 NAME_BYTES = 200  # of a run
 OF_A_MACHINE = ("device", "cores", "threads", "python", "torch", "torchvision", "numpy", "bagoftricks", "host")
@@ -74,17 +74,17 @@ def inference_cost(prepared: Prepared, training: Training, store: Store) -> Infe
     With rerun=true they are new ones in any case.
     """
     machine = environment(prepared.device, training.trainer.world.size)
-    path = store.shared(COSTS) / arm_on_machine(prepared, machine)
+    path = store.shared(MEASURERS) / arm_on_machine(prepared, machine)
     if not prepared.settings.rerun and (known := known_cost(path, prepared, machine, store)):
         return known
-    measured = measure(prepared, training.trainer, training.progress.train_seconds)
+    measured = time_predictions(prepared, training.trainer, training.progress.train_seconds)
     with suppress(OSError):  # the next run measures again
         path.parent.mkdir(exist_ok=True)
         write_whole(path, lambda file: file.write_text(prepared.id, encoding="utf-8"))
     return measured
 
 
-def measure(prepared: Prepared, trainer: Trainer, train_seconds: float) -> InferenceCost:
+def time_predictions(prepared: Prepared, trainer: Trainer, train_seconds: float) -> InferenceCost:
     """Count and time predictions, for a small share of the training's seconds."""
     pixels, seconds = test_pixels(prepared.settings, trainer.recipe), TIMING_SHARE * train_seconds
     channels_last, wrap = prepared.settings.runtime.channels_last, trainer.recipe.wrap_predict

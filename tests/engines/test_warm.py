@@ -165,7 +165,7 @@ def test_a_stop_that_comes_between_two_runs_ends_the_process(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(local, "next_run", stopped)
-    local.serve(PlannedRun("a", 0, "0" * 20, TINY, "bot-train"), Sent(), Slice(1))
+    local.carry_out_runs(PlannedRun("a", 0, "0" * 20, TINY, "bot-train"), Sent(), Slice(1))
     assert ended == [INTERRUPTED]
 
 

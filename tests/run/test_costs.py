@@ -6,11 +6,11 @@ import pytest
 
 from bagoftricks.measure.speed import Timing
 from bagoftricks.run import costs
-from bagoftricks.run.costs import MOST_OF_ONE, MOST_SECONDS, measure
+from bagoftricks.run.costs import MOST_OF_ONE, MOST_SECONDS, time_predictions
 from bagoftricks.run.execute import execute
 from bagoftricks.run.reporter import SilentReporter
 from bagoftricks.settings import Settings, network_settings
-from bagoftricks.store.names import COSTS
+from bagoftricks.store.names import MEASURERS
 from bagoftricks.store.store import RECORD, Store
 from tests.helpers import rewrite_record
 
@@ -89,7 +89,7 @@ def test_a_measurement_whose_record_is_gone_or_damaged_is_made_again(train, tmp_
 @pytest.mark.parametrize("name", [b"../elsewhere", b"0" * 20, b"\xff", b""])
 def test_a_damaged_note_of_who_measured_is_measured_again(train, tmp_path, name):
     first = train(0)
-    (note,) = (tmp_path / COSTS).iterdir()
+    (note,) = (tmp_path / MEASURERS).iterdir()
     note.write_bytes(name)
     assert train(1).cost.measured_by is None
     assert first.cost.measured_by is None
@@ -103,13 +103,13 @@ def test_the_record_decides_and_not_the_name_of_the_note(train, tmp_path):
 
 def test_what_was_taken_over_is_not_taken_over_again(train, tmp_path):
     first, second = train(0), train(1)
-    (note,) = (tmp_path / COSTS).iterdir()
+    (note,) = (tmp_path / MEASURERS).iterdir()
     assert note.read_text() == first.id
     note.write_text(second.id)
     assert train(2).cost.measured_by is None
 
 
-@pytest.mark.parametrize(("seconds", "wanted"), [(1.0, [0.015, 0.005]), (1e6, [MOST_SECONDS, MOST_OF_ONE])])
+@pytest.mark.parametrize(("seconds", "wanted"), [(1.0, [0.0075, 0.0025]), (1e6, [MOST_SECONDS, MOST_OF_ONE])])
 def test_timing_takes_a_small_share_of_the_training(timings, seconds, wanted, monkeypatch):
     monkeypatch.setattr(costs, "count_macs", lambda *given: 1)
     monkeypatch.setattr(costs, "test_pixels", lambda *given: 8)
@@ -118,5 +118,5 @@ def test_timing_takes_a_small_share_of_the_training(timings, seconds, wanted, mo
         def __getattr__(self, name):
             return self
 
-    measure(Anything(), Anything(), seconds)
+    time_predictions(Anything(), Anything(), seconds)
     assert [named["budget_s"] for named in timings] == pytest.approx(wanted)
