@@ -46,9 +46,9 @@ class MemoryLoader:
         self.teacher, self.skipped, self.shares = preparation.teacher, skipped, reading.shares
         self.images = self.plan.count if self.plan.key is None else len(self.plan) * self.plan.batch_size
         device = self.finish.device
-        stays = self.augment.policy is None and reading.on_device and fits(split.images, device)
+        stays = self.augment.policy is None and reading.on_device and fits(split, device)
         self.place = device if stays else torch.device("cpu")
-        self.pixels = split.images.to(self.place).contiguous(memory_format=self.finish.memory_format)
+        self.pixels = split.on(self.place, self.finish.memory_format)
         self.labels = torch.from_numpy(split.labels).to(self.place)
         self.numbers = EpochNumbers(self.plan, self.augment, self.shares, self.place)
 
@@ -79,9 +79,10 @@ class MemoryLoader:
         return self.finish(self.pixels[:count], self.labels[:count]).images
 
 
-def fits(images: Tensor, device: torch.device) -> bool:
-    """Return True if the images take at most half of a GPU's free memory."""
-    return device.type != "cuda" or images.nbytes <= torch.cuda.mem_get_info(device)[0] // 2
+def fits(split: MemorySplit, device: torch.device) -> bool:
+    """Return True if the images take at most half of a GPU's free memory, or lie there already."""
+    there = any(place == device for place, _ in split.placed)
+    return device.type != "cuda" or there or split.images.nbytes <= torch.cuda.mem_get_info(device)[0] // 2
 
 
 def prepared_whole(augment: Augment, count: int) -> bool:

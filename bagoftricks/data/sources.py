@@ -36,6 +36,16 @@ class MemorySplit:
 
     images: UInt8[Tensor, "N 3 H W"]
     labels: Labels
+    placed: dict[tuple[torch.device, torch.memory_format], Tensor] = field(
+        default_factory=dict, compare=False, repr=False
+    )  # the last copy on a device
+
+    def on(self, device: torch.device, memory_format: torch.memory_format) -> UInt8[Tensor, "N 3 H W"]:
+        """Return the images on a device in a format, where they stay for the next run of the process."""
+        if (device, memory_format) not in self.placed:
+            self.placed.clear()
+            self.placed[device, memory_format] = self.images.to(device).contiguous(memory_format=memory_format)
+        return self.placed[device, memory_format]
 
     def image(self, index: int) -> UInt8[Tensor, "3 H W"]:
         return self.images[index].contiguous()

@@ -62,6 +62,8 @@ def carry_out_runs(run: PlannedRun | None, connection: Connection, own: Slice) -
     for number in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, _interrupt)
     take_slice(own)
+    # A forkserver's children would start others, which load torch again, to prepare images.
+    multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     process, status = WarmProcess(), 0
     try:
         while run is not None:

@@ -112,7 +112,8 @@ def begin_again() -> bool:
     """Put this job into the queue again; return False if that is impossible."""
     if os.environ.get("SUBMITIT_EXECUTOR") == "local":
         sys.exit(AGAIN)
-    number = os.environ.get("SLURM_JOB_ID", "")
+    array = [os.environ.get(name, "") for name in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID")]
+    number = "_".join(array) if all(array) else os.environ.get("SLURM_JOB_ID", "")  # of this task of an array alone
     try:
         return subprocess.run(["scontrol", "requeue", number], timeout=60, check=False).returncode == 0
     except (OSError, subprocess.TimeoutExpired):

@@ -141,8 +141,9 @@ class StudyResults:
     def values(self, label: str, key: str = "top1") -> dict[int, float]:
         """Return a result or a cost of an arm by seed, of those runs that have it, and have measured it themselves."""
         arm = self.arm(label)
-        own = measurements(self.records[label].values(), key)
-        found = {r.seed: value(r, key, self.measure, arm.evaluation) for r in own}
+        records = self.records[label]
+        own = {id(record) for record in measurements(records.values(), key)}
+        found = {s: value(r, key, self.measure, arm.evaluation) for s, r in records.items() if id(r) in own}
         return {seed: number for seed, number in found.items() if number is not None}
 
     def differences(self, label: str, key: str = "top1") -> dict[int, float]:

@@ -168,11 +168,23 @@ def test_what_is_sent_together_arrives_as_it_was():
 
 
 def test_images_that_do_not_fit_on_the_device_stay_on_the_host(monkeypatch):
-    gpu, images = torch.device("cuda"), torch.zeros(10, 3, 8, 8, dtype=torch.uint8)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * images.nbytes - 1, 0))
-    assert not fits(images, gpu)
-    assert fits(images[:9], gpu)
-    assert fits(images, torch.device("cpu"))
+    gpu, split = torch.device("cuda"), numbered(10)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * split.images.nbytes - 1, 0))
+    assert not fits(split, gpu)
+    assert fits(numbered(9), gpu)
+    assert fits(split, torch.device("cpu"))
+    split.placed[gpu, torch.channels_last] = split.images  # by an earlier run of the process
+    assert fits(split, gpu)
+
+
+def test_the_next_run_of_a_process_finds_the_images_on_the_device():
+    split = noisy(12)
+    first, second = train(split), train(split)
+    assert first.pixels.is_contiguous(memory_format=torch.channels_last)
+    assert second.pixels.data_ptr() == first.pixels.data_ptr() != split.images.data_ptr()
+    contiguous = torch.contiguous_format
+    assert torch.equal(split.on(torch.device("cpu"), contiguous), first.pixels)
+    assert len(split.placed) == 1  # the last ones alone
 
 
 def test_images_lie_on_the_device_but_for_a_policy_which_reads_its_draws_on_the_host():

@@ -546,3 +546,24 @@ def test_a_job_leaves_out_what_is_done_and_has_failed(runs, tmp_path, monkeypatc
     )
     slurm_job.work_off(spec)
     assert seen == [([third.id], Limits(1, 3.0))]
+
+
+@pytest.mark.parametrize(
+    ("variables", "number"),
+    [({"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"}, "7_3"), ({}, "9")],
+    ids=["a task of an array", "a job without one"],
+)
+def test_a_job_whose_time_is_up_puts_itself_alone_into_the_queue_again(monkeypatch, variables, number):
+    typed = []
+
+    def run(command, **how):
+        typed.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    for name in ("SUBMITIT_EXECUTOR", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"SLURM_JOB_ID": "9", **variables}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(subprocess, "run", run)
+    assert slurm_job.begin_again()
+    assert typed == [["scontrol", "requeue", number]]
