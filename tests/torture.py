@@ -163,7 +163,6 @@ def table(store: Path) -> str:
 
 LEFT = re.compile(
     r"[0-9a-f]{20}/(record\.json|metrics\.csv|log\.txt|(correct|(\w+\.)?weights)\.safetensors)|studies/[\w-]+\.json"
-    r"|costs/[0-9a-f]{20}"
 )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bagoftricks.errors import UserError
+from bagoftricks.folders import cache_folder
 from bagoftricks.measure.complexity import count_macs, count_params
 from bagoftricks.measure.speed import time_inference
 from bagoftricks.recipe.recipe import test_pixels
@@ -18,7 +19,6 @@ from bagoftricks.run.environment import environment
 from bagoftricks.run.epochs import Training, learning_curve
 from bagoftricks.run.prepare import Prepared
 from bagoftricks.store.files import read_file, write_whole
-from bagoftricks.store.names import MEASURERS
 from bagoftricks.store.record import Cost, Environment, Record, quartiles
 from bagoftricks.store.secrets import hide
 from bagoftricks.store.store import Store
@@ -74,12 +74,12 @@ def inference_cost(prepared: Prepared, training: Training, store: Store) -> Infe
     With rerun=true they are new ones in any case.
     """
     machine = environment(prepared.device, training.trainer.world.size)
-    path = store.shared(MEASURERS) / arm_on_machine(prepared, machine)
+    path = cache_folder() / "costs" / arm_on_machine(prepared, machine, store)
     if not prepared.settings.rerun and (known := known_cost(path, prepared, machine, store)):
         return known
     measured = time_predictions(prepared, training.trainer, training.progress.train_seconds)
     with suppress(OSError):  # the next run measures again
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, lambda file: file.write_text(prepared.id, encoding="utf-8"))
     return measured
 
@@ -124,9 +124,9 @@ def facts_of(machine: Environment) -> Mapping[str, object]:
     return {name: getattr(machine, name) for name in (*OF_A_MACHINE, *OF_THE_CODE)}
 
 
-def arm_on_machine(prepared: Prepared, machine: Environment) -> str:
-    """Return a name of all that a run's predictions depend on: its identity but for the seed, and the machine."""
+def arm_on_machine(prepared: Prepared, machine: Environment, store: Store) -> str:
+    """Return a name of all that a run's predictions depend on, its identity but for the seed and the machine."""
     arm = {name: value for name, value in prepared.identity.items() if name != "seed"}
     runtime = prepared.settings.runtime
-    facts = [arm, dict(facts_of(machine)), runtime.channels_last]
+    facts = [arm, dict(facts_of(machine)), runtime.channels_last, str(store.root.absolute())]
     return blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=10).hexdigest()

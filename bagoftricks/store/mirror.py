@@ -23,7 +23,7 @@ from bagoftricks.store.checkpoint_header import FOLDER, SUFFIX
 from bagoftricks.store.description import DESCRIPTION
 from bagoftricks.store.files import note_once, refuse_links, temporary_name
 from bagoftricks.store.lease import LEASE, Lease, host, parse_lease
-from bagoftricks.store.names import FAILURE, INTERRUPTED, KEPT_STATE, MEASURERS, RECORD, WEIGHTS
+from bagoftricks.store.names import FAILURE, INTERRUPTED, KEPT_STATE, RECORD, WEIGHTS
 from bagoftricks.store.object_lease import ObjectLease, claim_object, lease_bytes
 from bagoftricks.store.objects import ListedObject, Objects, ServerClock, safe_key
 from bagoftricks.store.unit_files import Synced, UnitFiles, entry_of, place_file
@@ -33,7 +33,7 @@ REQUESTS_AT_ONCE = 32  # requests
 FRESH_SECONDS = 1.0  # in which a listing is not repeated, or longer where it takes long
 WAITING_SECONDS, PAUSE_SECONDS = 600.0, 5.0  # that a run waits to begin for a server that is silent
 REACHED_SECONDS = 3600.0  # in which it must have answered, else the address may be wrong
-OF_THIS_MACHINE = (MEASURERS, "teachers", "unfinished", "launcher")  # folders that are not sent
+OF_THIS_MACHINE = ("teachers", "unfinished", "launcher")  # folders that are not sent
 OUTCOMES = (RECORD, FAILURE, INTERRUPTED)
 
 RemoteUnits = dict[str, dict[str, ListedObject]]  # unit -> name in it -> object

@@ -5,4 +5,3 @@ CORRECT = "correct.safetensors"  # images that each weight set got right (correc
 FAILURE, INTERRUPTED = "failure.json", "interrupted"
 LOG, EVIDENCE = "log.txt", "evidence.json"  # of a worker of a sweep; of a loss that is not finite
 KEPT_STATE, STUDIES = "state.safetensors", "studies"  # what a longer run continues; a folder that all runs share
-MEASURERS = "costs"  # folder with the run that measured the costs of each arm on this machine

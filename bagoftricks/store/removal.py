@@ -15,7 +15,6 @@ from bagoftricks.store.checkpoint_header import FOLDER
 from bagoftricks.store.description import DESCRIPTION
 from bagoftricks.store.files import remove, temporaries, temporary_name, total_size
 from bagoftricks.store.lease import LEASE
-from bagoftricks.store.names import MEASURERS
 from bagoftricks.store.steps import STEPS_CSV
 from bagoftricks.store.store import (
     CORRECT,
@@ -33,7 +32,7 @@ from bagoftricks.store.store import (
 from bagoftricks.store.survey import FolderState, SurveyedRun
 
 QUIET_SECONDS = 600.0  # since the last change of what prune removes
-SHARED = (STUDIES, MEASURERS, "teachers", "unfinished")  # folders that all runs share
+SHARED = (STUDIES, "teachers", "unfinished")  # folders that all runs share
 OURS = {
     RECORD,
     METRICS,

@@ -10,7 +10,6 @@ from bagoftricks.run.costs import MOST_OF_ONE, MOST_SECONDS, time_predictions
 from bagoftricks.run.execute import execute
 from bagoftricks.run.reporter import SilentReporter
 from bagoftricks.settings import Settings, network_settings
-from bagoftricks.store.names import MEASURERS
 from bagoftricks.store.store import RECORD, Store
 from tests.helpers import rewrite_record
 
@@ -18,8 +17,9 @@ OF_PREDICTIONS = ("macs", "infer_images_per_s", "infer_spread", "latency_ms")
 
 
 @pytest.fixture
-def timings(monkeypatch):
+def timings(monkeypatch, tmp_path):
     """Numbers in the place of timings, another one each time."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     made = []
 
     def time_inference(*given, **named):
@@ -32,10 +32,10 @@ def timings(monkeypatch):
 
 @pytest.fixture
 def train(tmp_path, timings):
-    def train(seed, **changes):
+    def train(seed, store="store", **changes):
         settings = Settings(
-            model=network_settings(depths=[1, 1], width=4), epochs=1, batch_size=64, lr=0.05, store=str(tmp_path),
-            seed=seed, tricks=changes.pop("tricks", {}), rerun=changes.pop("rerun", False),
+            model=network_settings(depths=[1, 1], width=4), epochs=1, batch_size=64, lr=0.05, seed=seed,
+            store=str(tmp_path / store), tricks=changes.pop("tricks", {}), rerun=changes.pop("rerun", False),
         )  # fmt: skip
         settings.data.image_size, settings.data.pad, settings.runtime.device = 8, 1, "cpu"
         settings.runtime = replace(settings.runtime, **changes)
@@ -69,6 +69,11 @@ def test_another_arm_or_memory_format_is_measured_for_itself(train, change):
     assert train(1, **change).cost.measured_by is None
 
 
+def test_another_store_is_measured_for_itself(train):
+    train(0)
+    assert train(1, store="other").cost.measured_by is None
+
+
 @pytest.mark.parametrize("change", [{"threads": 77}, {"host": "elsewhere"}, {"torch": "1.0"}, {"git_revision": "abc"}])
 def test_another_machine_or_version_is_measured_for_itself(train, monkeypatch, change):
     train(0)
@@ -79,17 +84,17 @@ def test_another_machine_or_version_is_measured_for_itself(train, monkeypatch, c
 
 def test_a_measurement_whose_record_is_gone_or_damaged_is_made_again(train, tmp_path):
     first = train(0)
-    (Store(tmp_path).folder(first.id) / RECORD).write_text("{")
+    (Store(tmp_path / "store").folder(first.id) / RECORD).write_text("{")
     second = train(1)
     assert second.cost.measured_by is None
-    (Store(tmp_path).folder(second.id) / RECORD).unlink()
+    (Store(tmp_path / "store").folder(second.id) / RECORD).unlink()
     assert train(2).cost.measured_by is None
 
 
 @pytest.mark.parametrize("name", [b"../elsewhere", b"0" * 20, b"\xff", b""])
 def test_a_damaged_note_of_who_measured_is_measured_again(train, tmp_path, name):
     first = train(0)
-    (note,) = (tmp_path / MEASURERS).iterdir()
+    (note,) = (tmp_path / "cache/bagoftricks/costs").iterdir()
     note.write_bytes(name)
     assert train(1).cost.measured_by is None
     assert first.cost.measured_by is None
@@ -97,13 +102,13 @@ def test_a_damaged_note_of_who_measured_is_measured_again(train, tmp_path, name)
 
 def test_the_record_decides_and_not_the_name_of_the_note(train, tmp_path):
     first = train(0)
-    rewrite_record(Store(tmp_path).folder(first.id), lambda values: values["model"].update(width=8))
+    rewrite_record(Store(tmp_path / "store").folder(first.id), lambda values: values["model"].update(width=8))
     assert train(1).cost.measured_by is None
 
 
 def test_what_was_taken_over_is_not_taken_over_again(train, tmp_path):
     first, second = train(0), train(1)
-    (note,) = (tmp_path / MEASURERS).iterdir()
+    (note,) = (tmp_path / "cache/bagoftricks/costs").iterdir()
     assert note.read_text() == first.id
     note.write_text(second.id)
     assert train(2).cost.measured_by is None
