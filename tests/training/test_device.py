@@ -24,7 +24,6 @@ from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import Batch, GradPhase, MapGrads
 from bagoftricks.settings import DataSettings
 from bagoftricks.training.trainer import Trainer, TrainerSetup
-from bagoftricks.tricks import FAMILY_OF
 from bagoftricks.tricks.catalogue import create
 from tests.helpers import BATCH, CLASSES, KEY, PIXELS, Fake, create_all, make_model, make_task, views
 
@@ -90,8 +89,10 @@ def crossings(names):
 SENDS = "rng.py: return tensor.to(device, non_blocking=True)"
 
 
-@pytest.mark.parametrize("name", sorted(FAMILY_OF))
-def test_a_step_of_every_trick_reads_nothing_on_the_host_and_copies_nothing_from_it(name):
+@pytest.mark.parametrize(
+    "name", ["cutout", "mixup", "cutmix", "progressive_size", "distill", "dropblock", "class_weights"]
+)
+def test_a_step_copies_nothing_from_the_host_but_the_partners_of_mixing(name):
     assert crossings([name]) == [SENDS] * SENT.get(name, 0)
 
 
