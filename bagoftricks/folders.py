@@ -5,6 +5,7 @@ import re
 import sys
 import tempfile
 from functools import cache
+from hashlib import blake2b
 from pathlib import Path
 
 from bagoftricks.errors import DataError, UserError, did_you_mean
@@ -104,3 +105,15 @@ def yaml_files(group: str) -> list[Path]:
     """Return the YAML files of a group (data, model, preset, corruptions), those of the user's folders last."""
     folders = [shipped_folder("conf"), *user_folders()]
     return [file for folder in folders for file in sorted((folder / group).glob("*.yaml"))]
+
+
+def package_stamp() -> str:
+    """Return a digest of the path, the size and the time of change of each file of this package: of its code."""
+    digest = blake2b(digest_size=16)
+    for folder in (Path(__file__).parent, shipped_folder("conf")):
+        for base, folders, names in os.walk(folder):
+            folders[:] = sorted(name for name in folders if name != "__pycache__")
+            for name in sorted(names):
+                status = os.stat(path := os.path.join(base, name))
+                digest.update(os.fsencode(f"{path} {status.st_size} {status.st_mtime_ns}\n"))
+    return digest.hexdigest()

@@ -8,17 +8,16 @@ cache that names its run. The answer is made from the run's record, which has to
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bagoftricks.cli.conf import conf_dir
 from bagoftricks.cli.newest import DEFAULT_STORE
 from bagoftricks.errors import UserError, printable
-from bagoftricks.folders import cache_folder, user_folders
+from bagoftricks.folders import cache_folder, package_stamp, user_folders
 from bagoftricks.plugins import loaded_plugins
 from bagoftricks.started import ranks_started
 
@@ -116,15 +115,5 @@ def _place(arguments: Sequence[str]) -> Path | None:
     plain = all("${" not in argument and not argument.startswith("-") for argument in arguments)
     if not plain or len(stores) > 1 or "://" in store or ranks_started() or loaded_plugins() or user_folders():
         return None
-    code = [list(facts) for folder in (Path(__file__).parents[1], conf_dir()) for facts in _code(folder)]
-    about = json.dumps([code, os.path.abspath(store), list(arguments)])
+    about = json.dumps([package_stamp(), os.path.abspath(store), list(arguments)])
     return cache_folder() / "lines" / blake2b(os.fsencode(about), digest_size=16).hexdigest()
-
-
-def _code(folder: Path) -> Iterator[tuple[str, int, int]]:
-    """Yield the path, the size and the time of change of each file of a folder of this package."""
-    for base, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name != "__pycache__")
-        for name in sorted(names):
-            status = os.stat(path := os.path.join(base, name))
-            yield path, status.st_size, status.st_mtime_ns

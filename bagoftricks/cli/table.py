@@ -14,6 +14,7 @@ from bagoftricks.plugins import split_list
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from bagoftricks.registry import Values
     from bagoftricks.report.dawnbench import Measure
     from bagoftricks.report.query import Query
     from bagoftricks.report.rows import RunRow
@@ -30,7 +31,7 @@ class ScoreChoice(TypedDict):
 
 NO_PLOT = "none"  # an empty plot= asks for the list of kinds
 OF_ROWS = "curves"  # the picture of rows without a study
-THEN_BY = ("lr", "batch_size", "epochs", "seed")  # after the label, unless sort= is given
+ORDER = ("model", "data", "label", "lr", "batch_size", "epochs", "seed")  # unless sort= is given
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -247,19 +248,26 @@ def table_of_runs(
     from bagoftricks.report.differences import in_common
     from bagoftricks.report.objective import best_of_note
     from bagoftricks.report.robustness import robustness_notes
+    from bagoftricks.report.row_index import choose_rows
     from bagoftricks.report.styles import with_notes
     from bagoftricks.report.table import record_rows, render, run_columns
 
-    every = [row for record in store.records() for row in record_rows(record, measure)]
-    rows = selected_runs(store, every, query, may_be_empty=style == "json")
+    chosen = choose_rows(store, query, ORDER, in_order) if (query.where or query.limit) and not measure else None
+    if chosen is not None and chosen.rows:
+        name_left_out("bot-table", store.damaged)
+        rows, every_row, every_run = chosen.rows, chosen.every_row, chosen.every_run
+    else:
+        every = [row for record in store.records() for row in record_rows(record, measure)]
+        rows = selected_runs(store, every, query, may_be_empty=style == "json")
+        every_row, every_run = len(every), len({row.id for row in every})
     if style == "parquet":
         from bagoftricks.report.frames import run_frame
 
         return run_frame(rows, store)
     shown = render(rows, run_columns(rows, style, query.columns, measure=measure), style, fit)
     notes = [in_common([row.facts for row in rows]), *robustness_notes(rows)]
-    notes += [f"{len(rows):,} of {len(every):,} rows"] if len(rows) < len(every) else []
-    notes += best_of_note(query.sort[0], len({row.id for row in every})) if query.sort else []
+    notes += [f"{len(rows):,} of {every_row:,} rows"] if len(rows) < every_row else []
+    notes += best_of_note(query.sort[0], every_run) if query.sort else []
     return with_notes(shown, [note for note in notes if note], style, fit)
 
 
@@ -271,11 +279,17 @@ def selected_runs(store: "Store", every: "list[RunRow]", query: "Query", may_be_
     name_left_out("bot-table", store.damaged)
     if not every and not may_be_empty:
         raise UserError(f"store={store} holds no finished run yet; bot-train makes one")
-    every.sort(key=lambda row: (row.model, row.data, row.label, *(_rank(row.facts.get(key)) for key in THEN_BY)))
+    every.sort(key=lambda row: in_order(row.cells()))
     rows = query.select(every, RunRow.cells, default_settings())
     if not rows and not may_be_empty:
         raise UserError(f"where: none of the {len(every)} rows of store={store} is like that")
     return rows
+
+
+def in_order(cells: "Values") -> tuple[object, ...]:
+    """Return what the rows of runs are sorted by."""
+    model, data, label, *others = (cells.get(key) for key in ORDER)
+    return model, data, label, *map(_rank, others)
 
 
 def _rank(value: object) -> tuple[bool, float]:

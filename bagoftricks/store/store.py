@@ -160,15 +160,22 @@ class Store:
     def records(self) -> Iterator[Record]:
         """Yield every finished run's record by id; unreadable ones are named in ``damaged`` instead."""
         for path in self._recorded("bot-train makes it, or name another with store="):
-            try:
-                record = self._read(path)
-            except UserError as error:  # damaged, or of a newer version
-                self.damaged.append(str(error))
-                continue
-            with suppress(OSError):
-                if (metrics := path.with_name(METRICS)).exists() and not is_intact(metrics, record):
-                    note_once(f"{metrics} is not what the run wrote, by its SHA-256 in {RECORD}, which is whole")
-            yield record
+            record, _ = self.sound_record(path)
+            if record is not None:
+                yield record
+
+    def sound_record(self, path: Path) -> tuple[Record | None, bool]:
+        """Return a record, and True if its metrics are what the run wrote; name an unreadable one in ``damaged``."""
+        try:
+            record = self._read(path)
+        except UserError as error:  # damaged, or of a newer version
+            self.damaged.append(str(error))
+            return None, False
+        with suppress(OSError):
+            if (metrics := path.with_name(METRICS)).exists() and not is_intact(metrics, record):
+                note_once(f"{metrics} is not what the run wrote, by its SHA-256 in {RECORD}, which is whole")
+                return record, False
+        return record, True
 
     def _read(self, path: Path) -> Record:
         """Return a record whose folder has the run's name."""

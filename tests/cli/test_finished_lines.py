@@ -93,7 +93,7 @@ def test_a_line_of_other_code_or_a_damaged_one_is_not_known(bot, tmp_path, monke
     kept.write_text(text)
 
     copy = tmp_path / "bagoftricks"
-    shutil.copytree(finished_lines.Path(finished_lines.__file__).parents[1], copy)
+    shutil.copytree(Path(finished_lines.__file__).parents[1], copy)
     spec = spec_from_file_location("copied", copy / "cli" / "finished_lines.py")
     copied = module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "copied", copied)
