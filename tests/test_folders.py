@@ -1,6 +1,7 @@
 """Paths as users type them, and the folder of the cache."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -89,3 +90,16 @@ def test_a_file_where_a_folder_is_needed_is_named(tmp_path):
         local_folder("data.root", tmp_path / "photo.jpg")
     with pytest.raises(DataError, match=r"no such folder; did you mean 'photos\.zip'\?"):
         local_folder("data.root", tmp_path / "photos")
+
+
+def test_the_stamp_of_the_package_changes_with_any_of_its_files_and_with_nothing_else(tmp_path, monkeypatch):
+    copy = tmp_path / "bagoftricks"
+    shutil.copytree(Path(folders.__file__).parent, copy)
+    monkeypatch.setattr(folders, "__file__", str(copy / "folders.py"))
+    before = folders.package_stamp()
+    (copy / "__pycache__").mkdir(exist_ok=True)
+    (copy / "__pycache__" / "made.pyc").write_text("")
+    assert folders.package_stamp() == before
+    with (copy / "recipe" / "compose.py").open("a") as file:
+        file.write("\n")
+    assert folders.package_stamp() != before
