@@ -52,9 +52,10 @@ class CudaRecorder:
         return made
 
     def record(self, work: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
-        graph = torch.cuda.CUDAGraph()
-        # Threads that pin memory for the loader may go on meanwhile.
-        with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
+        graph, now = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self.stream.device)
+        # Whatever fails, the stream is that of before. Threads that pin memory for the loader may go on meanwhile.
+        recording = torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local")
+        with torch.cuda.stream(now), recording:
             made = work()
         return graph.replay, made
 

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bagoftricks.cli.compose import compose_settings
 from bagoftricks.recipe.edits import GradPhase, MapGrads, SetOptimizer
+from bagoftricks.run.start import record_steps
 from bagoftricks.training.recorded import UNRECORDED, Rates, on_the_host, why_no_graph
 from bagoftricks.tricks import FAMILY_OF
 from tests.contract.test_resume import FULL, whole
@@ -161,3 +163,10 @@ def test_reasons_that_are_known_before_the_first_step():
     assert "compile_mode" in why_no_graph(recipe, cuda, ranks=1, compile_records=True)
     scaled = replace(recipe, precision=replace(recipe.precision, loss_scale=0))
     assert "scale of the loss" in why_no_graph(scaled, cuda, ranks=1, compile_records=False)
+
+
+def test_a_run_without_a_gpu_says_that_it_trains_without_a_graph():
+    made, notes = make_trainer({}), []
+    record_steps(compose_settings(["runtime.cuda_graph=true"]), made, notes.append)
+    assert notes == ["runtime.cuda_graph=true: trains without a graph: that needs a GPU"]
+    assert made.recorded is None

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from bagoftricks.errors import UserError
-from bagoftricks.training.trainer import Average
+from bagoftricks.training.averages import Average
 from bagoftricks.tricks.catalogue import create
 from tests.helpers import create_all, flat, make_batch, make_trainer, run, the_edit, trained
 

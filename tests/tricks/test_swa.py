@@ -6,7 +6,7 @@ from torch.optim.swa_utils import update_bn
 from bagoftricks.errors import UserError
 from bagoftricks.run.execute import execute
 from bagoftricks.settings import Settings, network_settings
-from bagoftricks.training.trainer import measure_norms
+from bagoftricks.training.averages import measure_norms
 from bagoftricks.tricks.catalogue import card, create
 from tests.helpers import batches, create_all, flat, make_batch, make_task, make_trainer, the_edit
 from tests.run.test_execute import Quiet

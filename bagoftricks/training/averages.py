@@ -1,0 +1,61 @@
+"""Averages of the weights, and the statistics of their norms."""
+
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+
+import torch
+from torch import nn
+
+from bagoftricks.recipe.edits import AverageWeights, Images
+
+
+class Average:
+    """Average of the trained weights, running statistics included; with ``pull``, it is copied back to them."""
+
+    def __init__(self, model: nn.Module, edit: AverageWeights) -> None:
+        self.edit, self.model = edit, deepcopy(model).requires_grad_(False)
+        self.first, self.every = edit.times()
+        self.updates = 0 if self.first == 0 else -1  # -1: the average has not begun
+        pairs = list(zip(self.model.state_dict().values(), model.state_dict().values(), strict=True))
+        self.floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        self.counts = [pair for pair in pairs if not pair[0].is_floating_point()]
+
+    @torch.no_grad()
+    def update(self, steps_done: int) -> None:
+        """Move the average towards the trained weights, if an update is due after ``steps_done`` steps."""
+        since = steps_done - self.first
+        if since < 0 or since % self.every:
+            return
+        self.updates += 1
+        weight = 1.0 if self.updates == 0 else self.edit.weight(self.updates)
+        torch._foreach_lerp_([mine for mine, _ in self.floats], [theirs for _, theirs in self.floats], weight)
+        if self.counts:
+            torch._foreach_copy_([mine for mine, _ in self.counts], [theirs for _, theirs in self.counts])
+        if self.edit.pull:
+            torch._foreach_copy_([theirs for _, theirs in self.floats], [mine for mine, _ in self.floats])
+
+
+@torch.no_grad()
+def measure_norms(models: Sequence[nn.Module], batches: Iterable[Images]) -> None:
+    """Set the batch norms' running statistics to the means over ``batches``, but for frozen ones.
+
+    All other modules are in evaluation mode, so that nothing is dropped or drawn: the statistics are those of the
+    evaluated network. Each batch is read once for all models.
+    """
+    found = [norm for model in models for norm in model.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm)]
+    norms = [norm for norm in found if not hasattr(norm, "frozen")]
+    modes, momenta = [model.training for model in models], [norm.momentum for norm in norms]
+    for model in models:
+        model.eval()
+    for norm in norms:
+        norm.train()
+        norm.reset_running_stats()
+    for count, images in enumerate(batches, 1):
+        for norm in norms:
+            norm.momentum = 1 / count  # the share of this batch in the mean so far
+        for model in models:
+            model(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    for model, mode in zip(models, modes, strict=True):
+        model.train(mode)
