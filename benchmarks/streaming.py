@@ -26,6 +26,7 @@ from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
 from bagoftricks.data.augment import Augment, Finish
+from bagoftricks.data.handover import SharedSteps
 from bagoftricks.data.plan import StepPlan
 from bagoftricks.data.preparation import Preparation, Reading
 from bagoftricks.data.sources import FileSplit
@@ -47,7 +48,9 @@ def ours(files: FileSplit, size: int, batch: int, decode: str) -> Way:
     augment = Augment.from_settings(settings(decode), size, Key(0))
 
     def way(workers: int) -> Epoch:
-        loader = prepare_batches(files, StepPlan(len(files.labels), batch, Key(0)), augment, workers)
+        loader = prepare_batches(
+            files, StepPlan(len(files.labels), batch, Key(0)), augment, workers, kept=SharedSteps()
+        )
 
         def epoch(number: int) -> Iterable[Tensor]:
             loader.batch_sampler.current = number  # type: ignore[union-attr]

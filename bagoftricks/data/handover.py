@@ -3,7 +3,7 @@
 import mmap
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing.reduction import ForkingPickler
 from typing import Protocol
 from weakref import WeakSet
@@ -19,6 +19,26 @@ from bagoftricks.errors import printable
 SHARED_MEMORY = "/dev/shm"
 QUEUES = 2**20  # bytes of it that the queues of a loader's workers may take
 AHEAD = 2  # steps that a worker makes in advance
+
+
+class SharedSteps:
+    """Shared memory that a worker makes its steps in, in turn: new memory costs a fault for each page of it.
+
+    A loader asks a worker for a step when it hands over the one that the worker made two before it. So by the time that
+    a piece of memory comes round again, whoever read it has gone on: a step must not be kept.
+    """
+
+    def __init__(self) -> None:
+        self.pieces: list[Tensor] = []
+        self.made = 0
+
+    def stack(self, images: Sequence[Tensor]) -> Tensor:
+        """Stack bytes of equal shapes."""
+        size, turn = len(images) * images[0].numel(), self.made % (AHEAD + 1)
+        if turn == len(self.pieces) or self.pieces[turn].numel() < size:
+            self.pieces[turn : turn + 1] = [torch.empty(size, dtype=torch.uint8).share_memory_()]  # type: ignore[no-untyped-call]
+        self.made += 1
+        return torch.stack(list(images), out=self.pieces[turn][:size].view(len(images), *images[0].shape))
 
 
 class Filed(Protocol):
@@ -78,8 +98,8 @@ def fits_shared_memory(workers: int, pixels: int) -> bool:
 
 
 def needed_bytes(workers: int, pixels: int) -> int:
-    """Return the shared memory that steps of ``pixels`` take, the one that is used and those made in advance."""
-    return QUEUES + (AHEAD * workers + 1) * 3 * pixels
+    """Return the shared memory of steps of ``pixels``: of each worker one that is used, and those made in advance."""
+    return QUEUES + (AHEAD + 1) * workers * 3 * pixels
 
 
 def free_shared_memory() -> int | None:

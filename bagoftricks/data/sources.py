@@ -79,7 +79,8 @@ class FileSplit:
 
     def part(self, index: int, wanted: Wanted) -> Decoded:
         """Return what is wanted of an image, or more of it."""
-        return decode_part(self.file(index), wanted)
+        part = wanted.upper or wanted.scaled_to
+        return decode_part(self.file(index), wanted) if part else whole(self.image(index))
 
     def file(self, index: int) -> ImageFile:
         return ImageFile(

@@ -20,7 +20,14 @@ from bagoftricks.children import program_hidden
 from bagoftricks.cores import usable_cores
 from bagoftricks.data.augment import Augment, PassRows
 from bagoftricks.data.decode import load_decoder
-from bagoftricks.data.handover import QUEUES, LastImages, fits_shared_memory, free_shared_memory, send_through_pipes
+from bagoftricks.data.handover import (
+    QUEUES,
+    LastImages,
+    SharedSteps,
+    fits_shared_memory,
+    free_shared_memory,
+    send_through_pipes,
+)
 from bagoftricks.data.image_file import skipped_line
 from bagoftricks.data.plan import StepPlan, table_rows
 from bagoftricks.data.preparation import Preparation, Reading
@@ -56,12 +63,11 @@ def samples_of(epoch: int, parts: PassRows, count: int) -> list[Sample]:
 
 
 def prepare_batches(
-    split: Split, plan: StepPlan, augment: Augment, workers: int, *, pin_memory: bool = False, shares: Shares = UNSHARED
+    split: Split, plan: StepPlan, augment: Augment, workers: int, *, kept: SharedSteps | None = None
 ) -> "DataLoader[Collected]":
-    """Return the prepared images of each step, made in worker processes."""
-    images = augment.views * plan.reads * plan.batch_size
-    requests = Requests(plan, shares)
-    return in_workers(Samples(split, augment), requests, workers, images * augment.size**2, pin_memory=pin_memory)
+    """Return the prepared images of each step, made in worker processes; with ``kept``, the next step may end one."""
+    pixels = augment.views * plan.reads * plan.batch_size * augment.size**2
+    return in_workers(Samples(split, augment, kept=kept), Requests(plan), workers, pixels)
 
 
 class WorkerLoader(DataLoader[Any]):
@@ -138,7 +144,7 @@ class StreamLoader:
         device = self.finish.device
         self.coloured_there = self.augment.policy is None and (reading.on_gpu or device.type != "cpu")
         here = self.augment.uncoloured() if self.coloured_there else self.augment
-        data = SharedBytes(split) if reading.on_gpu else Samples(split, here)
+        data = SharedBytes(split) if reading.on_gpu else Samples(split, here, kept=SharedSteps())
         pin_memory = device.type == "cuda"
         images = self.augment.views * self.plan.reads * self.plan.batch_size
         requests = Requests(self.plan, self.shares)

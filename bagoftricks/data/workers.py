@@ -1,6 +1,6 @@
 """Work of a process on a step: its images decoded and prepared, or their bytes for a GPU to decode."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torch.utils.data import default_collate
+from torch.utils.data import default_collate, get_worker_info
 
 from bagoftricks.data.augment import Augment
 from bagoftricks.data.decode import decode_on
-from bagoftricks.data.handover import LastImages
+from bagoftricks.data.handover import LastImages, SharedSteps
 from bagoftricks.data.image_file import ImageFile
 from bagoftricks.data.sources import Split
 from bagoftricks.errors import DataError
@@ -63,12 +63,16 @@ class Samples:
     augment: Augment
     last: LastImages | None = None
     shared: bool = True  # by workers: the images are made in memory that they share with the run
+    kept: SharedSteps | None = None  # for a loader whose steps are used before the next one is asked for
 
     def __getitems__(self, samples: Sequence[Sample]) -> Collected:
         made = list(self._made(samples))
         good = [(sample, views) for sample, views in made if isinstance(views, Tensor)]
         broken = [error for _, error in made if isinstance(error, DataError)]
-        return Collected([s for s, _ in good], stacked([views for _, views in good], shared=self.shared), broken)
+        in_worker = self.shared and get_worker_info() is not None
+        together = default_collate if self.shared else torch.stack
+        stack = self.kept.stack if in_worker and self.kept is not None else together
+        return Collected([s for s, _ in good], stacked([views for _, views in good], stack), broken)
 
     def _made(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Tensor | DataError]]:
         draws = draws_of(self.augment, samples)
@@ -124,10 +128,11 @@ def draws_of(augment: Augment, samples: Sequence[Sample]) -> Float[Tensor, "B n"
     return augment.draws(samples[0].epoch, parts) if samples else torch.empty(0, 0)
 
 
-def stacked(images: Sequence[UInt8[Tensor, "V 3 S S"]], *, shared: bool = True) -> UInt8[Tensor, "VB 3 S S"] | None:
-    """Stack all first views, then all second ones, in channels_last; in a worker, directly in shared memory."""
+def stacked(
+    images: Sequence[UInt8[Tensor, "V 3 S S"]], stack: Callable[[list[Tensor]], Tensor] = torch.stack
+) -> UInt8[Tensor, "VB 3 S S"] | None:
+    """Stack all first views, then all second ones, in channels_last."""
     if not images:
         return None
     pixels = [views[v].permute(1, 2, 0) for v in range(len(images[0])) for views in images]
-    together: Tensor = default_collate(pixels) if shared else torch.stack(pixels)
-    return together.permute(0, 3, 1, 2)
+    return stack(pixels).permute(0, 3, 1, 2)

@@ -13,7 +13,8 @@ from PIL import Image
 
 from bagoftricks.data.augment import Augment, Finish
 from bagoftricks.data.decode import decode
-from bagoftricks.data.handover import describe_death, is_dead_worker, shared_memory_note
+from bagoftricks.data.decode_part import decode_part
+from bagoftricks.data.handover import SharedSteps, describe_death, is_dead_worker, shared_memory_note
 from bagoftricks.data.plan import StepPlan
 from bagoftricks.data.preparation import Preparation, Reading
 from bagoftricks.data.sources import FileSplit
@@ -56,11 +57,35 @@ def test_batches_are_the_same_however_little_shared_memory_there_is(files, monke
     assert stored[:, 0, 0, 0].tolist() == [0, 40, 80, 120, 160, 200]
 
 
+def test_steps_are_made_in_memory_that_comes_round_again_once_they_are_used(files):
+    rows = FileSplit(np.tile(files.paths, 4), np.tile(files.labels, 4))
+    finish = Finish(dataset_settings(mean=[0.0] * 3, std=[1.0] * 3), 6, torch.device("cpu"), channels_last=True)
+    preparation = Preparation(StepPlan(23, 3), Augment(72, None), finish)
+    alone, made = (StreamLoader(rows, preparation, Reading(workers=workers, on_error="fail")) for workers in (0, 1))
+    for epoch in range(3):
+        batches = [[batch.images for batch in loader.epoch(epoch)] for loader in (alone, made)]
+        assert len(batches[0]) == 8
+        assert all(torch.equal(a, b) for a, b in zip(*batches, strict=True))
+    steps = [step.images for step in made.prepared]  # kept, against the rule
+    assert [torch.equal(steps[0], steps[i]) for i in (1, 2, 3, 6)] == [False, False, True, True]
+
+
+def test_memory_of_a_step_grows_with_the_largest():
+    kept, images = SharedSteps(), [torch.full((2, 2, 3), i, dtype=torch.uint8) for i in range(4)]
+    made = [kept.stack(images[: 1 + i % 4]) for i in range(7)]
+    assert [len(step) for step in made] == [1, 2, 3, 4, 1, 2, 3]
+    assert all(step.is_shared() for step in made)
+    assert torch.equal(made[6], torch.stack(images[:3]))
+    places = [step.data_ptr() for step in made]
+    assert len(set(places[3:6])) == 3
+    assert places[3] == places[6]
+
+
 @pytest.mark.parametrize(("free", "how"), [(64 * 1024, "read by the run itself"), (2 * MIB, "sent through pipes")])
 def test_little_shared_memory_is_said_with_the_way_out(monkeypatch, free, how):
     small_shared_memory(monkeypatch, free)
     note = shared_memory_note(2, 256 * 224**2)
-    assert re.search(rf"shared memory is small .*{free / MIB:.1f} MiB free, 2 workers may need 185\).*{how}", note)
+    assert re.search(rf"shared memory is small .*{free / MIB:.1f} MiB free, 2 workers may need 222\).*{how}", note)
     assert "--shm-size" in note
     assert shared_memory_note(0, 256 * 224**2) is None
     small_shared_memory(monkeypatch, 2**34)
@@ -69,12 +94,16 @@ def test_little_shared_memory_is_said_with_the_way_out(monkeypatch, free, how):
 
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGSEGV, "Segmentation fault"), (signal.SIGKILL, "Killed")])
 def test_a_worker_that_dies_is_reported_with_its_signal_and_its_file(files, monkeypatch, number, name):
-    def dies(file):
-        if Path(file.path).name == "4.png":
-            os.kill(os.getpid(), number)
-        return decode(file)
+    def dying(read):
+        def dies(file, *wanted):
+            if Path(file.path).name == "4.png":
+                os.kill(os.getpid(), number)
+            return read(file, *wanted)
 
-    monkeypatch.setattr("bagoftricks.data.sources.decode", dies)
+        return dies
+
+    monkeypatch.setattr("bagoftricks.data.sources.decode", dying(decode))
+    monkeypatch.setattr("bagoftricks.data.sources.decode_part", dying(decode_part))
     for read in (lambda: list(stream(files, 2).epoch(0)), lambda: list(stored_batches(files, np.arange(6), 72, 3, 2))):
         with pytest.raises(RuntimeError, match="DataLoader worker") as caught:
             read()
