@@ -2,7 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 
-.PHONY: demo test check results clean
+PHOTOGRAPHS ?=
+CIFAR ?=
+OUT ?= bench
+
+.PHONY: demo test check results bench clean
 
 demo: $(VENV)/.demo ## train resnet_d + mixup on the embedded digits
 	$(VENV)/bin/bot-train +tweak=resnet_d +refine=mixup
@@ -16,6 +20,10 @@ check: $(VENV)/.test ## formatting, lint and types
 
 results: $(VENV)/.test ## pages and pictures of the committed studies
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" scripts/results
+
+bench: $(VENV)/.test ## all benchmarks (PHOTOGRAPHS=FOLDER CIFAR=FOLDER OUT=bench); goes on where it was stopped
+	$(VENV)/bin/python benchmarks/every.py --out "$(OUT)" --photographs "$(PHOTOGRAPHS)" --cifar "$(CIFAR)"
+	$(VENV)/bin/python benchmarks/pictures.py "$(OUT)" "$(OUT)/figures"
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	PYTHON="$(PYTHON)" scripts/install $(VENV) plots

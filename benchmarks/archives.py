@@ -1,16 +1,19 @@
 """Seconds to list, to read and to decode the images of a data set as a folder and as archives.
 
-    python benchmarks/archives.py cifar10-jpeg cifar10-jpeg.zip cifar10-jpeg.tar [--rounds 5]
+    python benchmarks/archives.py cifar10-jpeg [cifar10-jpeg.zip cifar10-jpeg.tar] [--rounds 5]
 
-All hold the same folders of classes, as for data=imagefolder; their digests are compared. Listing is that of a second
-run: headers and contents are remembered. Each round does all of them, in turn, in one process. Medians.
+A folder alone is packed in both first. All hold the same folders of classes, as for data=imagefolder; their digests are
+compared. Listing is that of a second run: headers and contents are remembered. Each round does all of them, in turn, in
+one process.
 """
 
-import argparse
+import shutil
+import tempfile
 import time
-from statistics import median
+from pathlib import Path
 
 import torch
+from shared import Report, arguments, in_turn, spread
 
 from bagoftricks.data import find_dataset
 from bagoftricks.settings import dataset_settings
@@ -29,23 +32,28 @@ def spend(root: str, count: int) -> tuple[float, float, float, str]:
     read = time.perf_counter()
     for row in rows:
         found.train.image(row)
-    return listed - start, read - begun, time.perf_counter() - read, found.digest
+    done = time.perf_counter()
+    return listed - start, (read - begun) / len(rows), (done - read) / len(rows), found.digest
+
+
+def archives(folder: Path, place: Path) -> list[str]:
+    """Pack a folder in archives of two kinds."""
+    return [shutil.make_archive(str(place / folder.name), kind, folder) for kind in ("zip", "tar")]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, count=20_000, rounds=5)
     parser.add_argument("roots", nargs="+")
-    parser.add_argument("--count", type=int, default=20_000)
-    parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
-    for root in given.roots:
-        spend(root, 100)
-    rounds = [[spend(root, given.count) for root in given.roots] for _ in range(given.rounds)]
-    assert len({digest for each in rounds for *_, digest in each}) == 1, "these are several data sets"
-    print("| images in | listing, s | reading, µs an image | reading and decoding, µs an image |\n|---|---|---|---|")
-    for root, spent in zip(given.roots, zip(*rounds, strict=True), strict=True):
-        listing, reading, decoding = (median(each[part] for each in spent) for part in range(3))
-        print(f"| {root} | {listing:.2f} | {1e6 * reading / given.count:.1f} | {1e6 * decoding / given.count:.1f} |")
+    with tempfile.TemporaryDirectory() as place:
+        roots = [*given.roots, *(archives(Path(given.roots[0]), Path(place)) if len(given.roots) == 1 else [])]
+        found = in_turn({root: lambda _, root=root: spend(root, given.count) for root in roots}, given.rounds)
+    assert len({digest for each in found.values() for *_, digest in each}) == 1, "these are several data sets"
+    report = Report(f"{given.count:,} images in a random order, n = {given.rounds} rounds, all files in the page cache")
+    headings = ["images in", "listing, s", "reading, µs an image", "reading and decoding, µs an image"]
+    spent = {root: [spread(part).text(d, scale=s) for part, d, s in zip(list(zip(*each, strict=True))[:3], (2, 1, 1),
+             (1, 1e6, 1e6), strict=True)] for root, each in found.items()}  # fmt: skip
+    report.table(headings, ([Path(root).name, *cells] for root, cells in spent.items()))
 
 
 if __name__ == "__main__":

@@ -8,17 +8,14 @@ The peer gets bytes as tensors, one image at a time as its transforms are meant,
 which a trial finds. Its transforms on a whole batch, where one draw serves all the images, are shown for information.
 """
 
-import argparse
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
-from platform import processor
-from statistics import median, quantiles
 
 import numpy as np
 import torch
-import torchvision
+from shared import Report, arguments, in_turn, ratios, spread
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision.transforms import v2
@@ -36,7 +33,7 @@ from bagoftricks.tricks.catalogue import create
 
 COUNT, CLASSES, SIDE, PAD, WORKERS = 50_000, 10, 32, 4, 2
 SETTINGS = dataset_settings(mean=[125.31, 122.95, 113.87], std=[62.99, 62.09, 66.70], crop="pad", pad=PAD)
-KEY = Key(0)
+KEY, OURS = Key(0), "this package, in memory"
 
 NORMALISE = v2.Normalize([m / 255 for m in SETTINGS.mean], [s / 255 for s in SETTINGS.std], inplace=True)
 FLOATS = v2.ToDtype(torch.float32, scale=True)
@@ -121,19 +118,9 @@ def seconds(epoch: Epoch, number: int, device: torch.device) -> float:
     return (time.perf_counter() - start) / count
 
 
-def row(name: str, spent: list[float], base: list[float]) -> str:
-    low, _, high = quantiles(spent, n=4)
-    ratio = median([mine / reference for mine, reference in zip(spent, base, strict=True)])
-    speed = f"{1 / median(spent):,.0f} | {1 / high:,.0f} to {1 / low:,.0f}"
-    return f"| {name} | {1e6 * median(spent):.2f} | {speed} | {ratio:.1f} |"
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, batch=512, rounds=7, threads=2)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--batch", type=int, default=512)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--images", type=int, default=COUNT, help="of the 50,000 in each round")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -142,28 +129,29 @@ def main() -> None:
     labels = torch.from_numpy(np.arange(COUNT) % CLASSES)
     make = partial(peer, images, labels, device, given.batch, given.images)
     trials = {order: seconds(make(order), 0, device) for order in ORDERS}
-    best = min(trials, key=trials.__getitem__)
-    ways = {
-        "this package, in memory": ours(images, labels, device, given.batch, given.images),
-        f"torchvision v2, {WORKERS} workers": make(best),
+    epochs = {
+        OURS: ours(images, labels, device, given.batch, given.images),
+        f"torchvision v2, {WORKERS} workers": make(min(trials, key=trials.__getitem__)),
         "torchvision v2, a batch at a time (one draw for all)": batchwise(images, device, given.batch, given.images),
     }
-    spent: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(given.rounds + 1):
-        for name, epoch in list(ways.items())[:: 1 if number % 2 else -1]:
-            each = seconds(epoch, number, device)
-            if number:  # the first round warms up
-                spent[name].append(each)
-    mine = spent["this package, in memory"]
-    print(
-        f"torch {torch.__version__}, torchvision {torchvision.__version__}, {device}, {processor() or 'CPU'}; "
+    ways = {name: lambda number, epoch=epoch: seconds(epoch, number, device) for name, epoch in epochs.items()}
+    spent = in_turn(ways, given.rounds)
+    report = Report(
         f"{given.threads} threads here, {WORKERS} workers of one there; batches of {given.batch}; "
-        f"n = {given.rounds} rounds of {given.images:,} images each way\n\ntorchvision's orders, us an image: "
-        + "; ".join(f"{order}: {1e6 * each:.1f}" for order, each in trials.items())
-        + "\n\n| batches made by | us an image | images/s | quartiles | times the first |\n|---|---|---|---|---|"
+        f"n = {given.rounds} rounds of {given.images:,} images. torchvision's orders, us an image: "
+        + "; ".join(f"{order}: {1e6 * each:.1f}" for order, each in trials.items()),
+        given.device,
     )
-    for name, each in spent.items():
-        print(row(name, each, mine))
+    found = {name: (spread(each), ratios(each, spent[OURS])) for name, each in spent.items()}
+    rows = (
+        [name, each.text(scale=1e6), f"{1 / each.median:,.0f}", times.text(1)] for name, (each, times) in found.items()
+    )
+    report.table(["batches made by", "us an image [quartiles]", "images/s", "times the first"], rows)
+    for name, (each, times) in found.items():
+        report.bar("Batches in memory, 32 pixels", "us an image", name, each, scale=1e6)
+        if name == OURS:
+            continue
+        report.ratio("batches in memory, 32 pixels", name, times)
 
 
 if __name__ == "__main__":

@@ -8,15 +8,14 @@ Memory is what autograd keeps for the backward pass (distinct storages, without 
 """
 
 import argparse
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
-from statistics import median, quantiles
 
 import timm
 import torch
 import torch.nn.functional as F
+from shared import Report, Spread, arguments, in_turn, ratios, seconds
 from timm.models.resnet import Bottleneck, ResNet
 from torch import Tensor, nn
 
@@ -24,7 +23,6 @@ from bagoftricks.measure.speed import synchronise
 from bagoftricks.models import build_model
 from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.trick import Task
-from bagoftricks.report.styles import draw_table
 from bagoftricks.settings import ModelSettings, network_settings
 from bagoftricks.tricks.catalogue import create
 
@@ -69,26 +67,16 @@ def train(model: nn.Module, images: Tensor, precision: Callable[[], object]) -> 
     model.zero_grad()
 
 
-def seconds(action: Callable[[], None], device: torch.device) -> float:
-    synchronise(device)
-    start = time.perf_counter()
-    action()
-    synchronise(device)
-    return time.perf_counter() - start
-
-
-def ratios(run: Callable[[nn.Module], None], pair: tuple[nn.Module, nn.Module], repeats: int) -> list[float]:
-    """Their seconds over ours, for each pair of passes; which goes first alternates."""
+def compared(run: Callable[[nn.Module], None], pair: tuple[nn.Module, ...], repeats: int) -> Spread:
+    """Their seconds over ours, for each pair of passes."""
     device = next(pair[0].parameters()).device
-    for model in pair:
-        run(model)
-        run(model)
-    found = []
-    for repeat in range(repeats):
-        order = (0, 1) if repeat % 2 else (1, 0)
-        took = {which: seconds(partial(run, pair[which]), device) for which in order}
-        found.append(took[1] / took[0])
-    return found
+
+    def timed(model: nn.Module) -> float:
+        synchronise(device)
+        return seconds(lambda: (run(model), synchronise(device)))
+
+    found = in_turn({str(i): lambda _, model=model: timed(model) for i, model in enumerate(pair)}, repeats, warm=2)
+    return ratios(found["1"], found["0"])
 
 
 def kept_for_backward(model: nn.Module, images: Tensor) -> int:
@@ -109,42 +97,35 @@ def kept_for_backward(model: nn.Module, images: Tensor) -> int:
     return sum(kept.values())
 
 
-def shown(values: list[float]) -> str:
-    low, _, high = quantiles(values, n=4)
-    return f"{median(values):.3f} [{low:.3f}, {high:.3f}]"
+def rows(given: argparse.Namespace, report: Report) -> Iterator[list[str]]:
+    """Yield a row for each pair of networks."""
+    device, pixels = torch.device(given.device), given.pixels
+    images = torch.randn(given.batch, 3, pixels, pixels, device=device).contiguous(memory_format=torch.channels_last)
+    precision = partial(torch.autocast, device.type, torch.bfloat16) if given.dtype == "bf16" else nullcontext
+    for name in given.only:
+        spec, tricks, make = PAIRS[name]
+        made = (ours(spec, tricks, pixels), make())
+        pair = tuple(model.to(device).to(memory_format=torch.channels_last) for model in made)
+        memory = kept_for_backward(pair[0], images) / kept_for_backward(pair[1], images)
+        run = tuple(torch.compile(model) for model in pair) if given.compile else pair
+        training = compared(lambda model: train(model.train(), images, precision), run, given.repeats)
+        inference = compared(lambda model: infer(model.eval(), images, precision), run, given.repeats)
+        yield [name, inference.text(3), training.text(3), f"{memory:.3f}"]
+        report.ratio(f"{name}, training", f"timm {timm.__version__}", training)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, batch=8, pixels=224, repeats=10)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--pixels", type=int, default=224)
-    parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--only", nargs="*", default=list(PAIRS), choices=list(PAIRS))
-    args = parser.parse_args()
-    device = torch.device(args.device)
-    images = torch.randn(args.batch, 3, args.pixels, args.pixels, device=device).contiguous(
-        memory_format=torch.channels_last
+    given = parser.parse_args()
+    mode = f"{given.dtype}, {'compiled' if given.compile else 'eager'}, batch {given.batch}, {given.pixels} pixels"
+    report = Report(f"{mode}, {torch.get_num_threads()} threads, n = {given.repeats}; ours over timm's", given.device)
+    report.table(
+        ["network", "inference speed [quartiles]", "training speed [quartiles]", "memory"], rows(given, report)
     )
-    precision = partial(torch.autocast, device.type, torch.bfloat16) if args.dtype == "bf16" else nullcontext
-    rows = []
-    for name in args.only:
-        spec, tricks, make = PAIRS[name]
-        made = (ours(spec, tricks, args.pixels), make())
-        pair = tuple(model.to(device).to(memory_format=torch.channels_last) for model in made)
-        memory = kept_for_backward(pair[0], images) / kept_for_backward(pair[1], images)
-        run = tuple(torch.compile(model) for model in pair) if args.compile else pair
-        training = ratios(lambda model: train(model.train(), images, precision), run, args.repeats)
-        inference = ratios(lambda model: infer(model.eval(), images, precision), run, args.repeats)
-        rows.append([name, shown(inference), shown(training), f"{memory:.3f}"])
-        print(*rows[-1], sep="  ", flush=True)
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    mode = f"{args.dtype}, {'compiled' if args.compile else 'eager'}, batch {args.batch}, {args.pixels} pixels"
-    print(f"\nours / timm {timm.__version__}, torch {torch.__version__}, {where}, {mode}, n = {args.repeats}\n")
-    headings = ["network", "inference speed [quartiles]", "training speed [quartiles]", "memory"]
-    print(draw_table(headings, rows, {0}, "markdown"))
 
 
 if __name__ == "__main__":

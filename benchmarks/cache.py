@@ -5,14 +5,12 @@
 FOLDER as for data=imagefolder. Each round does both, in turn; the cache lies in a temporary folder. Medians.
 """
 
-import argparse
-import os
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
 
 import torch
+from shared import Report, arguments, in_turn, ratios, spread
 
 from bagoftricks.data import cache, eval_loader, find_dataset
 from bagoftricks.data.augment import Finish
@@ -34,24 +32,23 @@ def load(folder: str, size: int, how: str) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, size=32, rounds=5)
     parser.add_argument("folder")
-    parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         cache.cache_folder = lambda: Path(place)
-        load(given.folder, given.size, "auto")
-        spent = {how: [] for how in ("none", "auto")}
-        for _ in range(given.rounds):
-            for how, took in spent.items():
-                took.append(load(given.folder, given.size, how))
+        ways = {how: lambda _, how=how: load(given.folder, given.size, how) for how in ("none", "auto")}
+        found = in_turn(ways, given.rounds)
         kept = sum(file.stat().st_size for file in Path(place).rglob("*") if file.is_file()) / 2**20
-    print(f"torch {torch.__version__}; {os.cpu_count()} cores; n = {given.rounds}; the cache takes {kept:.0f} MiB\n")
-    print("| data.cache | listing, s | into memory, s |\n|---|---|---|")
-    for how, took in spent.items():
-        listing, loading = zip(*took, strict=True)
-        print(f"| {how} | {median(listing):.2f} | {median(loading):.2f} |")
+    report = Report(f"n = {given.rounds} rounds; the cache takes {kept:.0f} MiB")
+    columns = {how: [spread(part) for part in zip(*each, strict=True)] for how, each in found.items()}
+    report.table(
+        ["data.cache", "listing, s", "into memory, s"],
+        ([how, *(c.text() for c in both)] for how, both in columns.items()),
+    )
+    report.ratio(
+        "small images into memory", "without the cache", ratios(*([took for _, took in found[how]] for how in found))
+    )
 
 
 if __name__ == "__main__":

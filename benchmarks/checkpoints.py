@@ -7,13 +7,13 @@ images of CIFAR's size; the writer works on while the block after it is timed, a
 ratios of wall and of processor time, block by block, and the share of the step that copies the state.
 """
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 
 import torch
+from shared import Report, arguments, in_turn, ratios, spread
 
 from bagoftricks.measure.speed import synchronise
 from bagoftricks.models import build_model, to_device
@@ -39,9 +39,7 @@ def make_trainer(device: torch.device, steps: int) -> Trainer:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--blocks", type=int, default=12)
-    parser.add_argument("--every", type=int, default=50)
+    parser = arguments(__doc__, blocks=12, every=50)
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
     device = torch.device(given.device)
@@ -66,21 +64,18 @@ def main() -> None:
             synchronise(device)
             return time.perf_counter() - wall, time.process_time() - cpu
 
-        for trainer in (kept, plain):
-            block(trainer)  # warms up
-        spent = [
-            {trainer: block(trainer) for trainer in ((kept, plain) if i % 2 else (plain, kept))}
-            for i in range(given.blocks)
-        ]
+        ways = {"kept": lambda _: block(kept), "plain": lambda _: block(plain)}
+        spent = in_turn(ways, given.blocks)
         checkpoints.wait()
         size = checkpoints.path(checkpoints.steps()[-1]).stat().st_size
-    for i, what in enumerate(("wall", "processor")):
-        ratios = [seconds[kept][i] / seconds[plain][i] for seconds in spent]
-        low, _, high = quantiles(ratios, n=4)
-        step = median(seconds[plain][i] for seconds in spent) / given.every
-        about = f"ratio {median(ratios):.4f}  [{low:.4f}, {high:.4f}]  n={len(ratios)}"
-        print(f"{what:9} {1000 * step:8.2f} ms a step  {about}")
-    print(f"copying {1000 * median(copying):.2f} ms, {size / 2**20:.2f} MiB, every {given.every} steps")
+    copy = f"copying {1000 * median(copying):.2f} ms, {size / 2**20:.2f} MiB, every {given.every} steps"
+    report = Report(f"{copy}; blocks of so many steps in turn, n = {given.blocks}", given.device)
+    rows = []
+    for i, what in enumerate(("wall", "of all threads of the processor")):
+        with_them, without = ([each[i] for each in spent[name]] for name in ways)
+        rows.append([what, spread(without).text(scale=1000 / given.every), ratios(with_them, without).text(3)])
+    report.table(["time", "ms a step [quartiles]", "with checkpoints over without"], rows)
+    report.ratio("training with a checkpoint every 50 steps", "none", ratios(without, with_them))
 
 
 if __name__ == "__main__":

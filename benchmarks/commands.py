@@ -7,20 +7,19 @@ run seals it and with its metrics beside it. Each round starts, in turn, `import
 and the median of the ratios to the import in the same round. Standard output goes to a pipe.
 """
 
-import argparse
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
+
+from shared import Report, arguments, in_turn, ratios, seconds, spread
 
 from bagoftricks.store.record import read_record
 from bagoftricks.store.store import METRICS, Store
 
+IMPORT = "import pandas"
 MAIN = "import sys; from bagoftricks.cli.{} import main; sys.exit(main(sys.argv[1:]))"
 COMMANDS = {
     "bagoftricks": ("overview", []),
@@ -51,34 +50,26 @@ def make_store(folder: Path, runs: int) -> None:
         store.write_record(made)
 
 
-def seconds(code: str, *arguments: str) -> float:
+def start(code: str, *given: str) -> float:
     """Return the wall time of a process. Raises CalledProcessError if it fails."""
-    start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.PIPE)
-    return time.perf_counter() - start
+    return seconds(lambda: subprocess.run([sys.executable, "-c", code, *given], check=True, stdout=subprocess.PIPE))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--runs", type=int, default=1000)
-    given = parser.parse_args()
-    spent: dict[str, list[float]] = {}
+    given = arguments(__doc__, rounds=5, runs=1000).parse_args()
+    ways = {IMPORT: lambda _: start(IMPORT)}
     with tempfile.TemporaryDirectory() as folder:
         make_store(Path(folder), given.runs)
-        for number in range(given.rounds + 1):
-            took = {"import pandas": seconds("import pandas")}
-            for name, (module, arguments) in COMMANDS.items():
-                filled = [argument.format(store=f"{folder}/many") for argument in arguments]
-                took[name] = seconds(MAIN.format(module), *filled)
-            for name, value in took.items() if number else ():  # the first round fills the file cache
-                spent.setdefault(name, []).append(value)
-    base = spent["import pandas"]
-    print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores; {given.runs:,} runs; n = {given.rounds}\n")
-    print("| process | s, median | times the import |\n|---|---|---|")
-    for name, values in spent.items():
-        ratio = median(mine / other for mine, other in zip(values, base, strict=True))
-        print(f"| {name} | {median(values):.2f} | {ratio:.2f} |")
+        for name, (module, typed) in COMMANDS.items():
+            filled = [MAIN.format(module), *(word.format(store=f"{folder}/many") for word in typed)]
+            ways[name] = lambda _, filled=filled: start(*filled)
+        spent = in_turn(ways, given.rounds)  # the first round fills the file cache
+    report = Report(f"a store of {given.runs:,} runs, n = {given.rounds} rounds")
+    rows = ([name, spread(each).text(), ratios(each, spent[IMPORT]).text()] for name, each in spent.items())
+    report.table(["process", "s [quartiles]", "times the import"], rows)
+    for name, each in spent.items():
+        report.bar(f"Commands that train nothing, {given.runs:,} runs", "s", name, spread(each), floor=name == IMPORT)
+    report.ratio("bot-table on 1,000 runs", IMPORT, ratios(spent[IMPORT], spent["bot-table"]))
 
 
 if __name__ == "__main__":

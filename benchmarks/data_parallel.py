@@ -13,13 +13,12 @@ import argparse
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
-from statistics import median, quantiles
 
 import torch
 import torch.nn.functional as F
+from shared import Report, Spread, arguments, in_turn, ratios, seconds, spread
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -68,70 +67,64 @@ def torchs(model: nn.Module, images: Tensor, labels: Tensor) -> Step:
     return step_of(wrapped, images, labels, lambda loss: loss.backward())
 
 
-def compare(one: Step, other: Step, steps: int) -> tuple[list[float], list[float]]:
-    """Return the seconds of each step of both, taken in turn."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for number in range(steps + 5):
-        for step, found in zip(
-            (one, other)[:: 1 if number % 2 else -1], times[:: 1 if number % 2 else -1], strict=True
-        ):
-            began = time.perf_counter()
-            step()
-            if number >= 5:
-                found.append(time.perf_counter() - began)
-    return times
+def compare(one: Step, other: Step, steps: int) -> tuple[Spread, Spread, Spread]:
+    """Return the seconds of each step of both, taken in turn, and their ratio."""
+    found = in_turn({"one": lambda _: seconds(one), "other": lambda _: seconds(other)}, steps, warm=5)
+    return spread(found["one"]), spread(found["other"]), ratios(found["other"], found["one"])
 
 
-def report(name: str, world: World, times: tuple[list[float], list[float]], other: str) -> None:
-    if not world.leads:
-        return
-    ratios = [theirs / mine for mine, theirs in zip(*times, strict=True)]
-    low, _, high = quantiles(ratios, n=4)
-    milliseconds = [1000 * median(found) for found in times]
-    print(
-        f"{name}: ours {milliseconds[0]:.1f} ms, {other} {milliseconds[1]:.1f} ms; ratio {median(ratios):.3f} "
-        f"[{low:.3f}, {high:.3f}], n = {len(ratios)}",
-        flush=True,
-    )
-
-
-def rank(device: torch.device, steps: int) -> None:
-    """Compare on this rank."""
-    world = join(device)
+def measured(
+    device: torch.device, world: World, given: argparse.Namespace
+) -> Iterator[tuple[str, str, tuple[Spread, ...]]]:
+    """Yield what is compared with what, and the figures."""
     cuda = device.type == "cuda"
-    for name, (network, pixels, count) in CASES.items():
-        if name == "ResNet-50" and not cuda:
-            steps = max(10, steps // 4)
+    for name in given.cases:
+        network, pixels, count = CASES[name]
+        steps = given.steps if cuda or name != "ResNet-50" else max(1, given.steps // 4)
         torch.manual_seed(0)
         model = build_model(network, {}, num_classes=10, image_size=pixels)
-        images, labels = (
-            torch.randn(count, 3, pixels, pixels, device=device),
-            torch.randint(10, (count,), device=device),
-        )
+        images = torch.randn(count, 3, pixels, pixels, device=device).contiguous(memory_format=torch.channels_last)
+        labels = torch.randint(10, (count,), device=device)
         copies = [to_device(deepcopy(model), device, channels_last=True).train() for _ in range(4)]
-        images = images.contiguous(memory_format=torch.channels_last)
         one, other = ours(copies[0], world, images, labels), torchs(copies[1], images, labels)
-        report(f"{name}, gradients", world, compare(one, other, steps), "DistributedDataParallel")
+        yield f"{name}, gradients", "DistributedDataParallel", compare(one, other, steps)
         synchronise_norms(copies[2], world)
         one, theirs = ours(copies[2], world, images, labels), copies[3]
         if cuda:
             theirs = nn.SyncBatchNorm.convert_sync_batchnorm(theirs)
         what = "with SyncBatchNorm" if cuda else "norms of each rank's images"
-        report(f"{name}, norms too", world, compare(one, torchs(theirs, images, labels), steps), what)
+        yield f"{name}, norms too", what, compare(one, torchs(theirs, images, labels), steps)
+
+
+def rank(device: torch.device, given: argparse.Namespace) -> None:
+    """Compare on this rank; the first one reports."""
+    world = join(device)
+    found = measured(device, world, given)
+    if not world.leads:
+        list(found)
+        world.shutdown()
+        return
+    report = Report(f"{world.size} ranks, n = {given.steps} steps (of ResNet-50 on a CPU a quarter)", given.device)
+
+    def row(what: str, against: str, times: tuple[Spread, ...]) -> list[str]:
+        if "gradients" in what:
+            report.ratio(f"data parallel, {what}", against, times[2])
+        return [what, times[0].text(1, scale=1000), against, times[1].text(1, scale=1000), times[2].text()]
+
+    report.table(["step", "ours, ms", "compared with", "ms", "its time over ours"], (row(*each) for each in found))
     world.shutdown()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ranks", type=int, default=2)
+    parser = arguments(__doc__, ranks=2, steps=40)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     given = parser.parse_args()
     if "RANK" not in os.environ:
         start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={given.ranks}", *sys.argv]
         sys.exit(subprocess.run([sys.executable, *start], check=False).returncode)
     index = f":{os.environ['LOCAL_RANK']}" if given.device == "cuda" else ""
-    rank(torch.device(f"{given.device}{index}"), given.steps)
+    rank(torch.device(f"{given.device}{index}"), given)
 
 
 if __name__ == "__main__":

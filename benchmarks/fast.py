@@ -7,80 +7,71 @@ Wall and CPU seconds are those of the training alone: no decoding, no evaluation
 seconds are of all threads: on a machine with other work they say what the wall time of a quiet one is made of.
 """
 
-import argparse
-import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import torch
+from shared import Report, arguments, spread
 
 from bagoftricks.cli.compose import compose_settings
 from bagoftricks.data import find_dataset, keep_decoded
-from bagoftricks.report.dawnbench import reported_copy, seconds_to
-from bagoftricks.run import epochs as training
+from bagoftricks.report.dawnbench import seconds_to
+from bagoftricks.run.epochs import Training
 from bagoftricks.run.execute import execute
+from bagoftricks.run.reporter import SilentReporter
+from bagoftricks.settings import Settings
 
 
-class Quiet:
-    """Tells the accuracies on the way, nothing else."""
+def trained(settings: Settings, seeds: list[int], target: float) -> Iterator[list[float | None]]:
+    """Yield the accuracy of each seed in percent, its wall and CPU seconds, and those to the target."""
+    data, epoch, cpu = keep_decoded(find_dataset(settings.data)), Training.train_epoch, [0.0]
 
-    def note(self, text: str) -> None: ...
+    def timed(*given: Any) -> float:
+        start = time.process_time()
+        loss = epoch(*given)
+        cpu[0] += time.process_time() - start
+        return loss
 
-    def begin(self, run_id: str, steps: int, done: int) -> None: ...
-
-    def step(self) -> None: ...
-
-    def epoch(self, row: Any) -> None:
-        print(
-            f"epoch {row['epoch']}, {row['copy']}: {row['top1']:.2f} % after {row['train_seconds']:.1f} s", flush=True
-        )
-
-    def end(self) -> None: ...
+    Training.train_epoch = timed  # type: ignore[method-assign]
+    for seed in seeds:
+        cpu[0] = 0.0
+        record = execute(replace(settings, seed=seed), SilentReporter(), "", data)
+        top1 = record.metrics[record.reported].top1
+        yield [top1, record.cost.train_seconds, cpu[0], seconds_to(record, target)]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, threads=2)
     parser.add_argument("root")
     parser.add_argument("settings", nargs="*")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--target", type=float, default=0.8)
-    parser.add_argument("--threads", type=int, default=2)
-    asked = parser.parse_intermixed_args()
-    torch.set_num_threads(asked.threads)
-    presets = [] if any(s.startswith("preset=") for s in asked.settings) else ["preset=fast"]
-    typed = [*presets, "data=imagefolder", f"data.root={asked.root}", "runtime.warmup_steps=3", *asked.settings]
-    cpu: list[float] = []
-    epoch = training.train_epoch
+    given = parser.parse_intermixed_args()
+    torch.set_num_threads(given.threads)
+    presets = [] if any(word.startswith("preset=") for word in given.settings) else ["preset=fast"]
+    typed = [*presets, *given.settings]
+    seeds = [int(seed) for seed in given.seeds.split(",")]
+    report = Report(f"{' '.join(typed)}, {given.threads} threads")
+    found: list[list[float | None]] = []
 
-    def timed(*args: Any) -> float:
-        start = time.process_time()
-        loss = epoch(*args)
-        cpu[-1] += time.process_time() - start
-        return loss
+    def rows(settings: Settings) -> Iterator[list[str]]:
+        for seed, each in zip(seeds, trained(settings, seeds, given.target), strict=True):
+            found.append(each)
+            yield [str(seed), *("not" if value is None else f"{value:.2f}" for value in each)]
+        reached = [each[3] for each in found if each[3] is not None]
+        middle = [spread(values).text() for values in list(zip(*found, strict=True))[:3]]  # type: ignore[arg-type]
+        yield ["median", *middle, f"{len(reached)} of {len(found)}"]
 
-    training.train_epoch = timed
-    rows = []
     with tempfile.TemporaryDirectory() as store:
-        settings = compose_settings([*typed, f"store={store}"])
-        data = keep_decoded(find_dataset(settings.data))
-        for seed in map(int, asked.seeds.split(",")):
-            cpu.append(0.0)
-            record = execute(replace(settings, seed=seed), Quiet(), "", data)
-            copy = reported_copy(record)
-            scores = record.metrics if copy == "last" else record.metrics["copies"][copy]
-            reached = seconds_to(record, asked.target)
-            rows.append((seed, scores["top1"], record.cost["train_seconds"], cpu[-1], reached))
-    where = f"torch {torch.__version__}, {asked.threads} threads, {record.environment['device']}"
-    print(f"\n{where}; {' '.join(asked.settings) or 'preset=fast'}")
-    print(f"\n| seed | top-1 % | training, wall s | training, CPU s | at {100 * asked.target:g} % after wall s |")
-    print("|---|---|---|---|---|")
-    for seed, top1, wall, spent, reached in rows:
-        print(f"| {seed} | {top1:.2f} | {wall:.1f} | {spent:.1f} | {'not' if reached is None else f'{reached:.1f}'} |")
-    medians = [statistics.median(row[i] for row in rows) for i in (1, 2, 3)]
-    share = f"{sum(row[4] is not None for row in rows)} of {len(rows)}"
-    print(f"| median | {medians[0]:.2f} | {medians[1]:.1f} | {medians[2]:.1f} | {share} |")
+        place = ["data=imagefolder", f"data.root={given.root}", "runtime.warmup_steps=3", f"store={store}"]
+        target = f"s to {100 * given.target:g} %"
+        report.table(
+            ["seed", "top-1 %", "training, wall s", "training, CPU s", target],
+            rows(compose_settings([*presets, *place, *given.settings])),
+        )
 
 
 if __name__ == "__main__":

@@ -15,11 +15,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from types import SimpleNamespace
 from typing import Any
 
 import torch
+from shared import Report, arguments, spread
 
 from bagoftricks.loggers.base import RunFacts, make_logger
 from bagoftricks.measure.speed import synchronise
@@ -35,9 +36,9 @@ from bagoftricks.tricks.catalogue import create
 
 CLASSES, NEVER = 10, 10**9
 CASES = {  # name: (network, pixels, batch)
-    "digits, batch 32": (network_settings(), 8, 32),
-    "CIFAR, batch 128": (network_settings(block="basic", depths=[2, 2, 2]), 32, 128),
-    "ResNet-50, batch 8": (network_settings(depths=[3, 4, 6, 3], width=64), 224, 8),
+    "digits": (network_settings(), 8, 32),
+    "CIFAR": (network_settings(block="basic", depths=[2, 2, 2]), 32, 128),
+    "ResNet-50": (network_settings(depths=[3, 4, 6, 3], width=64), 224, 8),
 }
 
 
@@ -73,8 +74,8 @@ def make_log(trainer: Trainer, loggers: list[str], folder: Path) -> RunLog:
     return log
 
 
-def compare(name: str, given: argparse.Namespace) -> str:
-    """Return a line about one case."""
+def compare(name: str, given: argparse.Namespace) -> list[str]:
+    """Return a row about one case."""
     device = torch.device(given.device)
     trainer = make_trainer(name, device, given.steps)
     _, pixels, size = CASES[name]
@@ -108,27 +109,27 @@ def compare(name: str, given: argparse.Namespace) -> str:
                         time.sleep(0.0005)
     step, logged, other = (values[given.steps // 6 :] for values in spent.values())
     share = (median(logged) / 50 + median(other)) / median(step)
-    texts = [f"{1000 * median(values):9.3f} [{quartiles_text(values)}]" for values in (step, logged, other)]
-    return f"{name:26} {' '.join(texts)}  {100 * share:.4f} %  n={len(step)}"
-
-
-def quartiles_text(values: list[float]) -> str:
-    low, _, high = quantiles(values, n=4)
-    return f"{1000 * low:.3f}, {1000 * high:.3f}"
+    times = [spread(values).text(3, scale=1000) for values in (step, logged, other)]
+    return [f"{name}, batch {size}", str(len(step)), *times, f"{100 * share:.4f} %"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, steps=60)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--loggers", nargs="*", default=["tensorboard"])
-    parser.add_argument("--cases", nargs="*", default=list(CASES))
+    parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
     given = parser.parse_args()
-    print(
-        "case; ms of a step, more for a logged step, more for any other [quartiles]; share of a step with log_every=50"
+    headings = [
+        "step",
+        "n",
+        "ms [quartiles]",
+        "more for a logged step",
+        "more for any other",
+        "share with log_every=50",
+    ]
+    Report(f"loggers: {', '.join(given.loggers)}", given.device).table(
+        headings, (compare(name, given) for name in given.cases)
     )
-    for name in given.cases:
-        print(compare(name, given), flush=True)
 
 
 if __name__ == "__main__":

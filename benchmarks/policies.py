@@ -7,13 +7,12 @@ torchvision's, one after the other, so that a slow moment of the machine hits al
 count little. Printed: medians over the rounds.
 """
 
-import argparse
 import time
 from collections.abc import Callable
-from statistics import median
 
 import numpy as np
 import torch
+from shared import Report, arguments, in_turn, ratios, seconds, spread
 from torch import Tensor
 from torchvision.transforms import v2
 
@@ -59,39 +58,31 @@ def theirs(name: str, images: Tensor) -> Callable[[], None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for option, default in {"size": 32, "batch": 128, "images": 2048, "rounds": 7, "threads": 1}.items():
-        parser.add_argument(f"--{option}", type=int, default=default)
-    given = parser.parse_args()
+    given = arguments(__doc__, size=32, batch=128, images=2048, rounds=7, threads=1).parse_args()
     torch.set_num_threads(given.threads)
     shape = (given.images, 3, given.size, given.size)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=Key(0).generator())
     few = images[: max(1, given.images // 8)]  # of the slow ones
-    columns = {
-        name: [
-            (ours(name, images, given.batch), len(images)),
-            (ours(name, few, 1), len(few)),
-            (theirs(name, few), len(few)),
-        ]
-        for name in TORCHVISION
-    }
-    seconds: dict[str, list[list[float]]] = {name: [[], [], []] for name in columns}
-    for turn in range(given.rounds + 1):  # the first one warms up
-        for name, runs in columns.items():
-            for spent, (run, count) in zip(seconds[name], runs, strict=True):
-                start = time.process_time()
-                run()
-                if turn:
-                    spent.append((time.process_time() - start) / count)
-    print(
-        f"images per second of CPU time at {given.size} x {given.size}, {given.threads} thread(s), "
-        f"median of {given.rounds} rounds; augmix makes two mixtures of each image\n"
+    report = Report(
+        f"images of {given.size} pixels, {given.threads} thread(s), n = {given.rounds} rounds; "
+        "augmix makes two mixtures of each"
     )
-    print(f"| policy | batches of {given.batch} | single images | torchvision v2, single | batches / torchvision |")
-    print("|---|---:|---:|---:|---:|")
-    for name, spent_by in seconds.items():
-        batched, single, other = (1 / median(spent) for spent in spent_by)
-        print(f"| {name} | {batched:,.0f} | {single:,.0f} | {other:,.0f} | {batched / other:.1f} |", flush=True)
+
+    def row(name: str) -> list[str]:
+        ways = {
+            "batches": (ours(name, images, given.batch), images),
+            "single": (ours(name, few, 1), few),
+            "torchvision": (theirs(name, few), few),
+        }
+        clocks = {way: lambda _, run=run: seconds(run, time.process_time) for way, (run, _) in ways.items()}
+        found = in_turn(clocks, given.rounds)
+        each = {way: [took / len(ways[way][1]) for took in found[way]] for way in ways}
+        ratio = ratios(each["torchvision"], each["batches"])
+        report.ratio(f"policy {name}, 32 pixels", "torchvision v2", ratio)
+        return [name, *(f"{1 / spread(took).median:,.0f}" for took in each.values()), ratio.text(1)]
+
+    headings = [f"batches of {given.batch}", "single images", "torchvision v2, single", "batches / torchvision"]
+    report.table(["policy, images/s of processor", *headings], (row(name) for name in TORCHVISION))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
 """What a run costs on Ray beyond its training and beyond an empty task of Ray's own.
 
-    python benchmarks/ray_overhead.py [--runs 200] [--epochs 12]
+    python benchmarks/ray_overhead.py [--runs 200] [--epochs 4]
 
 Runs of about a second on the digits, on a new cluster of this machine. For each one: the time from its submission to
 its record in the store, in a queue of one run at a time, less what the record says of it. The empty task is submitted
-and fetched in the same way. Printed: medians, and the load of the machine.
+and fetched in the same way. Printed: medians.
 """
 
-import argparse
-import os
 import tempfile
 import time
 from collections.abc import Sequence
 from itertools import pairwise
 from statistics import median
+
+from shared import Report, arguments, spread
 
 from bagoftricks.cli.compose import compose_settings
 from bagoftricks.engines.base import Limits, make_engine
@@ -69,10 +69,7 @@ def beyond(runs: Sequence[PlannedRun], store: Store, ends: Sequence[float]) -> l
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=200)
-    parser.add_argument("--epochs", type=int, default=4)
-    given = parser.parse_args()
+    given = arguments(__doc__, runs=200, epochs=4).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         overrides = [*SECOND, f"epochs={given.epochs}", f"store={folder}"]
         plan = make_plan([Arm(label="baseline")], range(given.runs), overrides, compose_settings)
@@ -80,9 +77,8 @@ def main() -> None:
         carry_out_study(plan.runs, clock, make_engine("ray", {"address": "local"}), Limits(1))
         took = beyond(plan.runs, store, clock.ends)
         walls = [record.cost.wall_seconds for run in plan.runs if (record := store.record(run.id))]
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    print(f"{len(walls)} runs of {median(walls):.2f} s: {median(took):.3f} s each beyond them (median)")
-    print(f"an empty task of Ray's: {clock.empty:.4f} s (median of 50); load {load}")
+    cells = [len(walls), spread(walls).text(), spread(took).text(3), f"{clock.empty:.4f}"]
+    Report().table(["runs", "s each [quartiles]", "s beyond them", "s of an empty task of Ray's"], [cells])
 
 
 if __name__ == "__main__":

@@ -7,15 +7,14 @@ the order turning too; every sweep has a store of its own. On a CPU, each of k s
 Printed: the wall time of the sweep and, within it, how long the runs trained; medians.
 """
 
-import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
+
+from shared import Report, arguments, in_turn, ratios, spread
 
 
 def sweep(overrides: list[str], slots: int, runs: int) -> tuple[float, float]:
@@ -33,26 +32,23 @@ def sweep(overrides: list[str], slots: int, runs: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, runs=4, rounds=3)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--slots", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--runs", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    spent: dict[int, list[tuple[float, float]]] = {slots: [] for slots in given.slots}
-    for number in range(given.rounds):
-        for slots in given.slots[:: 1 if number % 2 else -1]:
-            spent[slots].append(sweep(given.overrides, slots, given.runs))
-    print(
-        f"{os.cpu_count()} cores; {given.runs} runs of {' '.join(given.overrides) or 'the default'}; "
-        f"n = {given.rounds} sweeps each\n\n"
-        "| slots | wall time, s | wall time of the first over it | training in it, s |\n|---|---|---|---|"
+    given = parser.parse_intermixed_args()
+    ways = {str(slots): lambda _, slots=slots: sweep(given.overrides, slots, given.runs) for slots in given.slots}
+    spent = in_turn(ways, given.rounds, warm=0)
+    report = Report(
+        f"{given.runs} runs of {' '.join(given.overrides) or 'the default'}, n = {given.rounds} sweeps each"
     )
-    base = [took for took, _ in spent[given.slots[0]]]
-    for slots, each in spent.items():
-        walls, trained = zip(*each, strict=True)
-        ratio = median(first / wall for first, wall in zip(base, walls, strict=True))
-        print(f"| {slots} | {median(walls):.1f} | {ratio:.2f} | {median(trained):.1f} |")
+    walls = {slots: [took for took, _ in each] for slots, each in spent.items()}
+    base, rows = walls[str(given.slots[0])], []
+    for slots, each in walls.items():
+        ratio, trained = ratios(base, each), spread(trained for _, trained in spent[slots])
+        rows.append([slots, spread(each).text(1), ratio.text(), trained.text(1)])
+        if each is not base:
+            report.ratio(f"{given.runs} runs, slots={slots}", f"slots={given.slots[0]}", ratio)
+    report.table(["slots", "wall time, s [quartiles]", "wall time of the first over it", "training in it, s"], rows)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ Measured for each run: from the start of the first one to the end of the last on
 shared out over the slots. An empty job is submitted and waited for in the same way, through submitit alone.
 """
 
-import argparse
-import os
 import tempfile
 import time
 from statistics import median
+
+from shared import Report, arguments, spread
 
 from bagoftricks.cli.compose import compose_settings
 from bagoftricks.engines.base import Limits, make_engine
@@ -57,12 +57,7 @@ def empty_job(folder: str, times: int = 5) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=200)
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--per-job", type=int, default=50)
-    parser.add_argument("--slots", type=int, default=1)
-    given = parser.parse_args()
+    given = arguments(__doc__, runs=200, epochs=4, per_job=50, slots=1).parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         overrides = [*SECOND, f"epochs={given.epochs}", f"store={folder}/runs"]
         plan = make_plan([Arm(label="baseline")], range(given.runs), overrides, compose_settings)
@@ -71,11 +66,16 @@ def main() -> None:
         walls = [record.cost.wall_seconds for run in plan.runs if (record := store.record(run.id))]
         empty = empty_job(f"{folder}/empty")
     each = (clock.last - clock.first - sum(walls) / given.slots) / len(walls)
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    print(
-        f"{len(walls)} runs of {median(walls):.2f} s, {given.per_job} a job, {given.slots} at a time: {each:.3f} s each"
+    headings = [
+        "runs",
+        "a job",
+        "s each [quartiles]",
+        "s beyond them, mean",
+        "s of an empty job of submitit's, median of 5",
+    ]
+    Report(f"{given.slots} at a time").table(
+        headings, [[len(walls), given.per_job, spread(walls).text(), f"{each:.3f}", f"{empty:.2f}"]]
     )
-    print(f"beyond them; an empty job of submitit's: {empty:.2f} s (median of 5); load {load}")
 
 
 if __name__ == "__main__":

@@ -9,14 +9,12 @@ and the ratio to the import of torch in the same round; the processor's time bes
 less.
 """
 
-import argparse
-import os
 import resource
 import subprocess
 import sys
 import tempfile
-import time
-from statistics import median
+
+from shared import Report, arguments, in_turn, ratios, seconds, spread
 
 IMPORT = "import torch"
 BOTH = "import torch, torchvision"
@@ -27,6 +25,7 @@ FACTORIAL = [
     "tricks=[resnet_d,mixup,cosine,label_smoothing,se,ema,dropout,zero_gamma]",
     "plan=true",
 ]
+FIRST = "bot-train to its first step"
 HELP = "from bagoftricks.cli.train import main; main(['--help'])"
 FIRST_STEP = """
 import os, sys
@@ -42,48 +41,42 @@ main(sys.argv[1:])
 """
 
 
-def seconds(code: str, *arguments: str) -> tuple[float, float]:
+def start(code: str, *given: str) -> tuple[float, float]:
     """Return the wall time and the processor time of a process."""
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([sys.executable, "-c", code, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-c", code, *given]
+    wall = seconds(lambda: subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, rounds=5)
     parser.add_argument("overrides", nargs="*")
-    parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
-    spent: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(given.rounds + 1):
-            store = f"store={folder}/{number}"
-            ways = {
-                "import torch": (IMPORT,),
-                "import torch, torchvision": (BOTH,),
-                "bot-train --help": (HELP,),
-                "bot-train to its first step": (FIRST_STEP, f"{store}-stopped", *given.overrides),
-                "bot-train to its end": (TRAIN, store, *given.overrides),
-                "bot-train again": (TRAIN, store, *given.overrides),
-                "bot-sweep plan=true, 256 arms": (PLAN, *FACTORIAL, f"store={folder}/plan"),
-            }
-            for name, way in ways.items():
-                took = seconds(*way)
-                if number:  # the first round fills the file cache and, with data of files, the data cache
-                    spent.setdefault(name, []).append(took)
-    base = spent["import torch"]
-    print(
-        f"Python {sys.version.split()[0]}, {os.cpu_count()} cores; n = {given.rounds} processes each\n\n"
-        "| from the start of the process | s, median | times the import | processor s | times the import |\n"
-        "|---|---|---|---|---|"
-    )
-    for name, took in spent.items():
-        cells = []
-        for which in (0, 1):
-            ratio = median(mine[which] / other[which] for mine, other in zip(took, base, strict=True))
-            cells.append(f"{median(each[which] for each in took):.2f} | {ratio:.2f}")
-        print(f"| {name} | {' | '.join(cells)} |")
+        store, typed = f"store={folder}", given.overrides
+        ways = {
+            IMPORT: lambda _: start(IMPORT),
+            BOTH: lambda _: start(BOTH),
+            "bot-train --help": lambda _: start(HELP),
+            FIRST: lambda number: start(FIRST_STEP, f"{store}/{number}-stopped", *typed),
+            "bot-train to its end": lambda number: start(TRAIN, f"{store}/{number}", *typed),
+            "bot-train again": lambda number: start(TRAIN, f"{store}/{number - 1}", *typed),
+            "bot-sweep plan=true, 256 arms": lambda _: start(PLAN, *FACTORIAL, f"{store}/plan"),
+        }
+        spent = in_turn(ways, given.rounds)  # the first round fills the file cache and, with files, the data cache
+    report = Report(f"n = {given.rounds} processes each")
+    rows = []
+    for name, each in spent.items():
+        pairs = [list(zip(*took, strict=True)) for took in (each, spent[IMPORT])]
+        both = [(spread(mine), ratios(mine, base)) for mine, base in zip(*pairs, strict=True)]
+        rows.append([name, *(cell.text() for pair in both for cell in pair)])
+        report.bar("From the start of the process", "s", name, both[0][0], floor=name == IMPORT)
+        if name == FIRST:
+            report.ratio("start to the first step on the digits", IMPORT, ratios(pairs[1][0], pairs[0][0]))
+    headings = ["s [quartiles]", "times the import", "processor s", "times the import"]
+    report.table(["from the start of the process", *headings], rows)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,13 @@ Both loops train their own copy of one network on the same tensors in one proces
 slow moment of the machine hits both. Printed: the median of the step-by-step time ratios, with its quartiles.
 """
 
-import argparse
 import math
-import time
 from collections.abc import Callable
-from statistics import median, quantiles
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from shared import Report, Spread, arguments, in_turn, ratios, seconds, spread
 from torch import Tensor, nn
 
 from bagoftricks.measure.speed import synchronise
@@ -29,10 +27,10 @@ from bagoftricks.tricks.catalogue import create
 
 FULL = ("warmup", "no_bias_decay", "zero_gamma", "cosine", "label_smoothing", "mixup")
 CASES = {  # name: (network, tricks, pixels, batch)
-    "digits, baseline": (network_settings(), (), 8, 32),
-    "digits, six tricks": (network_settings(), FULL, 8, 32),
-    "CIFAR, baseline": (network_settings(block="basic", depths=[2, 2, 2]), (), 32, 128),
-    "CIFAR, six tricks": (network_settings(block="basic", depths=[2, 2, 2]), FULL, 32, 128),
+    "digits_baseline": (network_settings(), (), 8, 32),
+    "digits_six_tricks": (network_settings(), FULL, 8, 32),
+    "CIFAR_baseline": (network_settings(block="basic", depths=[2, 2, 2]), (), 32, 128),
+    "CIFAR_six_tricks": (network_settings(block="basic", depths=[2, 2, 2]), FULL, 32, 128),
 }
 CLASSES, LR, DECAY, SMOOTHING, ALPHA = 10, 0.1, 1e-4, 0.1, 0.2
 
@@ -86,47 +84,46 @@ def by_hand(model: nn.Module, tricks: tuple[str, ...], total_steps: int) -> Call
     return train_step
 
 
-def compare(name: str, device: torch.device, steps: int) -> str:
+def compare(name: str, device: torch.device, steps: int) -> tuple[Spread, Spread]:
+    """Return the seconds of a step by hand, and what ours takes over it."""
     spec, tricks, pixels, size = CASES[name]
     batch = Batch(
         torch.randn(size, 3, pixels, pixels, device=device).contiguous(memory_format=torch.channels_last),
         torch.eye(CLASSES, device=device)[torch.arange(size) % CLASSES],
     )
-    loops = [
-        make(
-            to_device(build_model(spec, {}, num_classes=CLASSES, image_size=pixels), device, channels_last=True),
-            tricks,
-            steps,
-        )
-        for make in (composed, by_hand)
-    ]
 
-    def timed(train_step: Callable[[Batch], Tensor]) -> float:
-        synchronise(device)
-        start = time.perf_counter()
-        train_step(batch)
-        synchronise(device)
-        return time.perf_counter() - start
+    def way(make: Callable[..., Callable[[Batch], Tensor]]) -> Callable[[int], float]:
+        model = build_model(spec, {}, num_classes=CLASSES, image_size=pixels)
+        step = make(to_device(model, device, channels_last=True), tricks, steps)
 
-    ratios, seconds = [], []
-    for step in range(steps):
-        order = loops if step % 2 else loops[::-1]
-        spent = dict(zip(order, [timed(loop) for loop in order], strict=True))
-        if step >= steps // 6:  # the first steps warm up
-            ratios.append(spent[loops[0]] / spent[loops[1]])
-            seconds.append(spent[loops[1]])
-    low, _, high = quantiles(ratios, n=4)
-    return f"{name:20} {1000 * median(seconds):9.2f} ms  {median(ratios):.4f}  [{low:.4f}, {high:.4f}]  n={len(ratios)}"
+        def timed(_: int) -> float:
+            synchronise(device)
+            return seconds(lambda: (step(batch), synchronise(device)))
+
+        return timed
+
+    warm = steps // 6
+    found = in_turn({"ours": way(composed), "by hand": way(by_hand)}, steps - warm, warm=warm)
+    return spread(found["by hand"]), ratios(found["ours"], found["by hand"])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, steps=240)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--steps", type=int, default=240)
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     given = parser.parse_args()
-    print(f"{'case':20} {'by hand':>12}  ratio   quartiles")
-    for name in CASES:
-        print(compare(name, torch.device(given.device), given.steps), flush=True)
+    report = Report(f"{torch.get_num_threads()} threads, {given.steps} steps of each in turn", given.device)
+
+    def row(name: str) -> list[object]:
+        by_hand, ratio = compare(name, torch.device(given.device), given.steps)
+        report.ratio(
+            f"step, {name.replace('_', ' ')}",
+            "a loop by hand",
+            Spread(1 / ratio.high, 1 / ratio.median, 1 / ratio.low, ratio.n),
+        )
+        return [name, by_hand.text(scale=1000), ratio.text(4), ratio.n]
+
+    report.table(["case", "by hand, ms [quartiles]", "ours over it", "n"], (row(name) for name in given.cases))
 
 
 if __name__ == "__main__":

@@ -8,17 +8,15 @@ end with normalised fp32 images as a training script's transforms do; ours are n
 batch. torchvision is shown with ImageFolder's own Pillow reader and with torchvision's decoder in its place.
 """
 
-import argparse
-import os
 import time
-from collections.abc import Callable, Iterable
-from platform import processor
-from statistics import median, quantiles
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision
 from PIL import features
+from shared import Report, arguments, in_turn, ratios, spread
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
@@ -26,6 +24,8 @@ from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
 from bagoftricks.data.augment import Augment, Finish
+from bagoftricks.data.decode import decode_jpeg_code
+from bagoftricks.data.decode_part import row_decoder
 from bagoftricks.data.handover import SharedSteps
 from bagoftricks.data.plan import StepPlan
 from bagoftricks.data.preparation import Preparation, Reading
@@ -34,6 +34,7 @@ from bagoftricks.data.stream import StreamLoader, prepare_batches
 from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings, dataset_settings
 
+OURS, SCALED, FLOOR = "this package", "this package, decode=scaled", "decoding whole photographs, nothing else"
 Epoch = Callable[[int], Iterable[Tensor]]
 Way = Callable[[int], Epoch]  # of a number of workers
 
@@ -95,23 +96,51 @@ def peer(root: str, size: int, batch: int, *, tensors: bool = False, floats: boo
     return way
 
 
+def decoding_alone(paths: list[str]) -> Way:
+    """All photographs decoded in full by libjpeg-turbo, in this process, and nothing else."""
+    codes = [torch.frombuffer(bytearray(Path(path).read_bytes()), dtype=torch.uint8) for path in paths]
+    return lambda workers: lambda number: (decode_jpeg_code(code)[None] for code in codes)
+
+
 def read_tensor(path: str) -> Tensor:
     return decode_image(path, ImageReadMode.RGB)
 
 
-def measure(epoch: Epoch, number: int) -> tuple[float, int]:
-    start, count = time.perf_counter(), 0
+def measure(epoch: Epoch, number: int) -> tuple[float, float]:
+    """Return images a second, and seconds of processor an image."""
+    start, spent, count = time.perf_counter(), time.process_time(), 0
     for made in epoch(number):
         count += len(made)
-    return time.perf_counter() - start, count
+    return count / (time.perf_counter() - start), (time.process_time() - spent) / count
+
+
+def rows(ways: dict[str, Way], counts: list[int], rounds: int, report: Report) -> Iterator[list[str]]:
+    """Yield a row for each way and number of workers."""
+    for workers in counts:  # the first round starts them and fills the caches
+        made = {name: partial(measure, way(workers)) for name, way in ways.items() if name != FLOOR or not workers}
+        found = in_turn(made, rounds)
+        speeds = {name: [speed for speed, _ in each] for name, each in found.items()}
+        for name, each in speeds.items():
+            base = OURS + (", floats" if "floats" in name else "")
+            ratio, middle = ratios(speeds[base], each), spread(spent for _, spent in found[name])
+            own = middle.text(scale=1000) if workers == 0 else ""
+            if workers == 0 and name != SCALED and "floats" not in name:
+                report.bar(
+                    "Photographs of 500 x 375 to 224",
+                    "ms of processor an image",
+                    name,
+                    middle,
+                    scale=1000,
+                    floor=name == FLOOR,
+                )
+            yield [name, str(workers), spread(each).text(0), own, ratio.text()]
+            if name not in (base, SCALED, FLOOR):
+                report.ratio(f"streaming{base.removeprefix(OURS) or ', bytes'}, {workers} workers", name, ratio)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, size=224, batch=64, rounds=5)
     parser.add_argument("folder")
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=1, help="times that the files are listed, for a longer epoch")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
     given = parser.parse_args()
@@ -121,45 +150,22 @@ def main() -> None:
     files = FileSplit(np.array(paths), np.array(labels, np.int64))
     size, batch, classes = given.size, given.batch, len(folder.classes)
     ways = {
-        "this package": ours(files, size, batch, "full"),
-        "this package, decode=scaled": ours(files, size, batch, "scaled"),
+        OURS: ours(files, size, batch, "full"),
+        SCALED: ours(files, size, batch, "scaled"),
+        FLOOR: decoding_alone([path for path, _ in folder.samples]),
         "torchvision, Pillow": peer(given.folder, size, batch),
         "torchvision, its own decoder": peer(given.folder, size, batch, tensors=True),
-        "this package, floats": ours_floats(files, size, batch, classes),
+        f"{OURS}, floats": ours_floats(files, size, batch, classes),
         "torchvision, Pillow, floats": peer(given.folder, size, batch, floats=True),
         "torchvision, its own decoder, floats": peer(given.folder, size, batch, tensors=True, floats=True),
     }
-    print(
-        f"torch {torch.__version__}, torchvision {torchvision.__version__}, Pillow's libjpeg-turbo "
-        f"{features.version('libjpeg_turbo')}; {processor() or 'CPU'}, {os.cpu_count()} cores; {len(folder.samples):,} "
-        f"photographs to {size} pixels, batches of {batch}; n = {given.rounds} rounds\n\n"
-        "| batches made by | workers | images/s, median | quartiles | ms of processor an image | ours over it |\n"
-        "|---|---|---|---|---|---|"
+    decoder = "simplejpeg" if row_decoder() else "torchvision alone (simplejpeg is not installed)"
+    report = Report(
+        f"{len(folder.samples):,} photographs to {size} pixels, batches of {batch}, n = {given.rounds} rounds; ours "
+        f"decodes with {decoder}, Pillow with libjpeg-turbo {features.version('libjpeg_turbo')}"
     )
-    for workers in given.workers:
-        show(ways, workers, given.rounds)
-
-
-def show(ways: dict[str, Way], workers: int, rounds: int) -> None:
-    epochs = {name: way(workers) for name, way in ways.items()}
-    speed: dict[str, list[float]] = {name: [] for name in epochs}
-    spent: dict[str, list[float]] = {name: [] for name in epochs}
-    for number in range(rounds + 1):
-        for name, epoch in list(epochs.items())[:: 1 if number % 2 else -1]:
-            before = time.process_time()
-            seconds, count = measure(epoch, number)
-            if number:  # the first round starts the workers and fills the caches
-                speed[name].append(count / seconds)
-                spent[name].append((time.process_time() - before) / count)
-    for name, each in speed.items():
-        low, _, high = quantiles(each, n=4)
-        base = speed["this package, floats" if "floats" in name else "this package"]
-        ratio = median(mine / other for mine, other in zip(base, each, strict=True))
-        own = f"{1000 * median(spent[name]):.2f}" if workers == 0 else ""
-        print(
-            f"| {name} | {workers} | {median(each):,.0f} | {low:,.0f} to {high:,.0f} | {own} | {ratio:.2f} |",
-            flush=True,
-        )
+    headings = ["batches made by", "workers", "images/s [quartiles]", "ms of processor an image", "ours over it"]
+    report.table(headings, rows(ways, given.workers, given.rounds, report))
 
 
 if __name__ == "__main__":

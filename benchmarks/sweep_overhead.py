@@ -11,9 +11,10 @@ at a time: the wall time of the sweep over the sum of the training times in its 
 import argparse
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
-from statistics import median
+
+from shared import Report, arguments, seconds, spread
 
 from bagoftricks.cli.compose import compose_settings
 from bagoftricks.engines.base import Limits, make_engine
@@ -57,8 +58,8 @@ def beyond_training(runs: Sequence[PlannedRun], store: Store, view: Silent) -> l
     return [view.took[name] - record.cost.wall_seconds for name, record in records.items() if record is not None]
 
 
-def factorial(epochs: int) -> None:
-    """Wall time of a 2^5 factorial over what its runs trained."""
+def factorial(epochs: int) -> Iterator[list[object]]:
+    """Yield the wall time of a 2^5 factorial over what its runs trained."""
     chosen = [some for k in range(6) for some in combinations(TRICKS[:5], k)]
     arms = [Arm(label="+".join(some) or "baseline", tricks={name: {} for name in some}) for some in chosen]
     for name, carry_out in (("this process", run_here), ("workers", run_in_workers)):
@@ -70,39 +71,41 @@ def factorial(epochs: int) -> None:
             wall = time.perf_counter() - start
             costs = [record.cost for run in plan.runs if (record := store.record(run.id))]
         trained = sum(cost.train_seconds for cost in costs)
-        print(f"{len(costs)} arms in {name}: {wall:.1f} s, of it training {trained:.1f} s: {wall / trained:.2f}")
+        yield [len(costs), name, f"{wall:.1f}", f"{trained:.1f}", f"{wall / trained:.2f}"]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=100)
-    parser.add_argument("--workers", type=int, default=20)
-    parser.add_argument("--factorial", type=int, default=0, metavar="EPOCHS")
-    given = parser.parse_args()
-    if given.factorial:
-        factorial(given.factorial)
-        return
+def overhead(given: argparse.Namespace) -> Iterator[list[str]]:
+    """Yield the seconds that planning takes, and a run beyond its training."""
     with tempfile.TemporaryDirectory() as folder:
-        overrides = [*ONE_STEP, f"store={folder}"]
-        store = Store(folder)
+        overrides, store = [*ONE_STEP, f"store={folder}"], Store(folder)
         sets = [chosen for k in range(len(TRICKS) + 1) for chosen in combinations(TRICKS, k)]
         arms = [Arm(label="+".join(chosen) or "baseline", tricks={name: {} for name in chosen}) for chosen in sets]
         compose_settings(overrides)  # imports and first use
-        start = time.perf_counter()
-        plan = make_plan(arms, range(4), overrides, compose_settings)
-        print(f"planning {len(plan.runs)} runs: {time.perf_counter() - start:.2f} s")
-
+        plans = [seconds(lambda: make_plan(arms, range(4), overrides, compose_settings)) for _ in range(3)]
+        yield [f"a plan of {4 * len(arms)} runs", spread(plans).text()]
         many = make_plan(arms[:1], range(given.runs + given.workers), overrides, compose_settings)
-        here, there = many.runs[: given.runs], many.runs[given.runs :]
-        view = Silent()
-        run_here(here, view)
-        print(f"missing, in this process: {median(beyond_training(here, store, view)):.3f} s (median of {len(here)})")
-        view = Silent()
-        run_in_workers(there, view)
-        print(f"missing, in a worker: {median(beyond_training(there, store, view)):.3f} s (median of {len(there)})")
-        start = time.perf_counter()
-        assert len(states(many, store)) == len(many.runs)
-        print(f"done: {1000 * (time.perf_counter() - start) / len(many.runs):.2f} ms")
+        for what, carry_out, runs in (
+            ("a run in this process", run_here, many.runs[: given.runs]),
+            ("a run in a worker", run_in_workers, many.runs[given.runs :]),
+        ):
+            view = Silent()
+            carry_out(runs, view)
+            yield [f"{what}, beyond its record", spread(beyond_training(runs, store, view)).text(3)]
+        done = seconds(lambda: states(many, store)) / len(many.runs)
+        yield ["a run that is done", f"{done:.5f}"]
+
+
+def main() -> None:
+    parser = arguments(__doc__, runs=100, workers=20)
+    parser.add_argument("--factorial", type=int, default=0, metavar="EPOCHS")
+    given = parser.parse_args()
+    if given.factorial:
+        headings = ["arms", "trained in", "wall time, s", "training in it, s", "wall time over training"]
+        Report("2^5 factorial, one run at a time").table(headings, factorial(given.factorial))
+    else:
+        Report(f"runs of one step, {given.runs} here, {given.workers} in workers").table(
+            ["what", "s [quartiles]"], overhead(given)
+        )
 
 
 if __name__ == "__main__":

@@ -15,10 +15,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
 
-DIGITS = ["epochs=4"]
-CIFAR = ["data=imagefolder", "epochs=2"]  # one epoch alternates no flips, which preset=fast does
+from shared import Report, arguments, in_turn, spread
+
 WAYS = ("auto", "1", "2")
 
 
@@ -45,36 +44,45 @@ def trained(overrides: list[str], threads: str) -> tuple[float, int]:
     return record["cost"]["train_seconds"], record["environment"]["threads"]
 
 
+def rows(given: argparse.Namespace) -> Iterator[list[str]]:
+    recipes = {"default": [f"epochs={2 * given.epochs}"]}
+    if given.cifar:
+        here = ["data=imagefolder", f"epochs={given.epochs}", f"data.root={given.cifar}", f"data.limit={given.images}"]
+        recipes |= {name: [f"preset={name}", *here] for name in ("cifar_laptop", "fast")}
+    for name in (name for name in recipes if name in given.recipes):
+        for load in given.busy:
+            ways = {way: lambda _, way=way, recipe=recipes[name]: trained(recipe, way) for way in WAYS}
+            with busy(load):
+                spent = in_turn(ways, given.rounds, warm=0)
+            times = [spread(seconds for seconds, _ in spent[way]) for way in WAYS]
+            chosen = "/".join(str(threads) for threads in sorted({threads for _, threads in spent["auto"]}))
+            over = times[0].median / min(each.median for each in times[1:])
+            yield [
+                name,
+                str(load),
+                f"{times[0].text()} ({chosen})",
+                *(each.text() for each in times[1:]),
+                f"{over:.2f}",
+            ]
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(
+        __doc__, rounds=3, images=2000, epochs=2
+    )  # one epoch alternates no flips, which preset=fast does
     parser.add_argument("--cifar", type=Path, help="CIFAR-10 as a folder of images")
     parser.add_argument("--busy", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--recipes", nargs="+", default=["default", "cifar_laptop", "fast"])
     given = parser.parse_args()
-    recipes = {"default": DIGITS}
-    if given.cifar:
-        here = [*CIFAR, f"data.root={given.cifar}", f"data.limit={given.images}"]
-        recipes |= {name: [f"preset={name}", *here] for name in ("cifar_laptop", "fast")}
-    print(f"{os.cpu_count()} cores; n = {given.rounds}\n")
-    print("| recipe | busy processes | auto, s (threads) | 1 thread, s | 2 threads, s | auto over the best |")
-    print("|---|---|---|---|---|---|")
-    for name, overrides in recipes.items():
-        if name not in given.recipes:
-            continue
-        for load in given.busy:
-            spent: dict[str, list[tuple[float, int]]] = {way: [] for way in WAYS}
-            with busy(load):
-                for number in range(given.rounds):
-                    for way in WAYS[:: 1 if number % 2 else -1]:
-                        spent[way].append(trained(overrides, way))
-            auto, one, two = (median(seconds for seconds, _ in spent[way]) for way in WAYS)
-            chosen = "/".join(str(threads) for threads in sorted({threads for _, threads in spent["auto"]}))
-            print(
-                f"| {name} | {load} | {auto:.2f} ({chosen}) | {one:.2f} | {two:.2f} | {auto / min(one, two):.2f} |",
-                flush=True,
-            )
+    headings = [
+        "recipe",
+        "busy processes",
+        "auto, s [quartiles] (threads)",
+        "1 thread, s",
+        "2 threads, s",
+        "auto over the best",
+    ]
+    Report(f"n = {given.rounds} trainings each").table(headings, rows(given))
 
 
 if __name__ == "__main__":

@@ -9,20 +9,17 @@ have the same batch, precision and memory format. The time of an epoch is all of
 having the last loss.
 """
 
-import argparse
-import os
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from copy import deepcopy
-from platform import processor
-from statistics import median, quantiles
+from functools import partial
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from PIL import Image
+from shared import Report, arguments, in_turn, ratios, spread
 from timm.data import create_dataset, create_loader
 from timm.optim import create_optimizer_v2
 from timm.utils import AverageMeter
@@ -111,13 +108,9 @@ class ToNumpy:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, images=6400, rounds=5, workers=2, threads=2)
     parser.add_argument("folder")
     parser.add_argument("--override", nargs="*", default=["preset=cifar_laptop"])
-    parser.add_argument("--images", type=int, default=6400)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     place_of = ["data=imagefolder", f"data.root={given.folder}", "data.num_classes=10", "runtime.device=cpu"]
@@ -136,23 +129,24 @@ def main() -> None:
             Decoded(files, rows), model, settings, given.workers, half=half
         ),
     }
-    speed: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(given.rounds + 1):
-        for name, epoch in list(ways.items())[:: 1 if number % 2 else -1]:
-            start = time.perf_counter()
-            count = epoch(number)
-            if number:  # the first round starts the workers
-                speed[name].append(count / (time.perf_counter() - start))
-    print(
-        f"torch {torch.__version__}, timm {timm.__version__}; {processor() or 'CPU'}, {os.cpu_count()} cores, "
+
+    def speed(epoch: Epoch, number: int) -> float:
+        start = time.perf_counter()
+        count = epoch(number)
+        return count / (time.perf_counter() - start)
+
+    found = in_turn(
+        {name: partial(speed, epoch) for name, epoch in ways.items()}, given.rounds
+    )  # the first starts workers
+    report = Report(
         f"{given.threads} threads; {settings.model.name}, batches of {settings.batch_size}, "
-        f"{'bf16 autocast' if half else 'fp32'}; n = {given.rounds} epochs of {given.images:,} images each way\n\n"
-        "| trained by | images/s, median | quartiles | ours over it |\n|---|---|---|---|"
+        f"{'bf16 autocast' if half else 'fp32'}; n = {given.rounds} epochs of {given.images:,} images each way"
     )
-    for name, each in speed.items():
-        low, _, high = quantiles(each, n=4)
-        ratio = median(a / b for a, b in zip(speed["this package"], each, strict=True))
-        print(f"| {name} | {median(each):,.0f} | {low:,.0f} to {high:,.0f} | {ratio:.2f} |")
+    over = {name: ratios(found["this package"], each) for name, each in found.items()}
+    rows = ([name, spread(each).text(0), over[name].text()] for name, each in found.items())
+    report.table(["trained by", "images/s [quartiles]", "ours over it"], rows)
+    for name in list(ways)[1:]:
+        report.ratio(f"training {settings.model.name}", name, over[name])
 
 
 if __name__ == "__main__":
