@@ -42,6 +42,7 @@ BENCHMARKS = (
     Benchmark("commands", "--rounds 5", "--rounds 1 --runs 5"),
     Benchmark("step_overhead", "--steps 200", "--steps 4 --cases digits_baseline"),
     Benchmark("host_step", "", "--steps 40"),
+    Benchmark("stacked", "", "--seeds 2 --batch 4 --pixels 16 --rounds 2"),
     Benchmark("streaming", "{photographs}", "{photographs} --size 32 --batch 4 --rounds 1 --workers 0"),
     Benchmark("decoding", "{photographs}", "{photographs} --sides 0 --images 2"),
     Benchmark("archives", "{cifar}", "{cifar} --count 4 --rounds 1"),

@@ -8,14 +8,13 @@ of batches of 2,000. In the last line the update is one graph (runtime.cuda_grap
 not have, costs nothing. Printed: median milliseconds of processor time and operations that launch something, a step.
 """
 
-import argparse
 import time
 from collections.abc import Callable, Iterator
-from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
+from shared import Report, arguments, seconds, spread
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -87,19 +86,16 @@ class NoGraph:
         return lambda: None, loss
 
 
-def measured(name: str, act: Callable[[], object], steps: int) -> str:
-    for _ in range(10):
-        act()
+def measured(name: str, act: Callable[[], object], steps: int) -> list[object]:
+    def epoch() -> None:
+        for _ in range(EPOCH):
+            act()
+
+    epoch()
     with Count() as count:
-        for _ in range(EPOCH):
-            act()
-    spent = []
-    for _ in range(steps // EPOCH):  # whole epochs, so that what is made once an epoch is shared out
-        start = time.process_time()
-        for _ in range(EPOCH):
-            act()
-        spent.append((time.process_time() - start) / EPOCH)
-    return f"{name:36} {1000 * median(spent):7.3f} ms {count.operations / EPOCH:7.1f} operations"
+        epoch()
+    spent = [seconds(epoch, time.process_time) for _ in range(steps // EPOCH)]  # shares out what is made once an epoch
+    return [name, spread(spent).text(3, scale=1000 / EPOCH), f"{count.operations / EPOCH:.1f}", len(spent)]
 
 
 def endless(made: MemoryLoader) -> Iterator[Batch]:
@@ -116,22 +112,25 @@ def numbers_of(made: MemoryLoader) -> Iterator[object]:
         epoch += 1
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=500)
-    steps = parser.parse_args().steps
-    torch.set_num_threads(1)
-    settings = compose_settings(["preset=fast_gpu", "model.widths=[24,8,8,8]", "data.root=unused"])
+def rows(settings: Settings, steps: int) -> Iterator[list[object]]:
     numbers = numbers_of(loader(settings, settings.batch_size))
-    print(measured("order and draws of 2,000 images", lambda: next(numbers), steps))
+    yield measured("order and draws of 2,000 images", lambda: next(numbers), steps)
     batches = endless(loader(settings, 16))
-    print(measured("a batch of 16 images from memory", lambda: next(batches), steps))
+    yield measured("a batch of 16 images from memory", lambda: next(batches), steps)
     made = trainer(settings)
     images = torch.randn(2, 3, PIXELS, PIXELS).contiguous(memory_format=torch.channels_last)
     batch = Batch(images, torch.eye(CLASSES)[:2])
-    print(measured("a step, operation by operation", lambda: made.step(batch), steps))
+    yield measured("a step, operation by operation", lambda: made.step(batch), steps)
     made.record_updates(NoGraph(), print)
-    print(measured("a step with its update in a graph", lambda: made.step(batch), steps))
+    yield measured("a step with its update in a graph", lambda: made.step(batch), steps)
+
+
+def main() -> None:
+    steps = arguments(__doc__, steps=500).parse_args().steps
+    torch.set_num_threads(1)
+    settings = compose_settings(["preset=fast_gpu", "model.widths=[24,8,8,8]", "data.root=unused"])
+    report = Report(f"{steps} steps in epochs of {EPOCH}")
+    report.table(["a step", "host, ms [quartiles]", "operations", "n"], rows(settings, steps))
 
 
 if __name__ == "__main__":
