@@ -154,6 +154,14 @@ def test_the_finish_subtracts_the_mean_and_divides_by_the_deviation_as_ieee_does
     assert torch.equal(batch.images, (images.float() - (mean - shift.view(5, 3, 1, 1))) / std)
 
 
+def test_one_finish_serves_images_of_several_sizes():
+    data = dataset_settings()
+    made, (mean, std) = finish(data=data), (torch.tensor(v).view(1, 3, 1, 1) for v in (data.mean, data.std))
+    for size in (8, 9, 8):
+        images = noisy(4, size).images
+        assert torch.equal(made(images, torch.arange(4)).images, (images.float() - mean) / std)
+
+
 def test_jittered_small_images_are_prepared_a_batch_at_a_time():
     kinds = [type(train(noisy(12), data=dataset_settings(jitter=jitter))) for jitter in ("none", "hsv", "bcs")]
     assert kinds == [MemoryLoader] * 3
