@@ -31,6 +31,8 @@ COMMANDS = {
     "completion of a run's id": ("eval", ["--complete", "zsh", "bot-eval", "store={store}", "run="]),
     "bot-table": ("table", ["store={store}"]),
     "bot-table where= sort=": ("table", ["store={store}", "where=top1>10 lr<0.5", "sort=-top1", "limit=20"]),
+    "bot-table sort= limit=": ("table", ["store={store}", "sort=-top1", "limit=20"]),
+    "bot-runs limit=": ("runs", ["list", "store={store}", "limit=20"]),
     "bot-table format=json": ("table", ["store={store}", "format=json"]),
     "bot-runs": ("runs", ["list", "store={store}"]),
 }
@@ -44,6 +46,8 @@ def make_store(folder: Path, runs: int) -> None:
     record, store = read_record(path), Store(folder / "many")
     for number in range(runs):
         made = replace(record, id=f"{number:020x}", seed=number % 5)
+        scores = {name: replace(found, top1=number * 37 % 9973 / 100) for name, found in record.metrics.items()}
+        made = replace(made, metrics=scores)
         made.config.update(seed=number % 5, lr=0.001 * (number // 5 + 1))
         store.folder(made.id).mkdir(parents=True)
         shutil.copy(path.with_name(METRICS), store.folder(made.id))

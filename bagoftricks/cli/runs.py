@@ -6,7 +6,6 @@ Imports torch only to repeat a run.
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
@@ -143,27 +142,24 @@ def list_runs(asked: RunsArguments) -> int:
     from bagoftricks.cli.layout import terminal_fit
     from bagoftricks.escape import for_json
     from bagoftricks.report.query import Query
-    from bagoftricks.report.runs import chosen_runs, listed_run, runs_table
+    from bagoftricks.report.run_index import choose_runs, every_run
+    from bagoftricks.report.runs import runs_table
     from bagoftricks.report.styles import with_notes
-    from bagoftricks.store.survey import survey
-    from bagoftricks.study.uses import studies_of
 
     store, states = open_store(asked), asked.states
-    found = list(survey(store))
-    if not found and asked.format != "json":
-        raise UserError(f"store={asked.store} holds no run yet; bot-train makes one")
-    chosen = [run for run in found if not states or run.state in states]
-    studies = studies_of(store) if any(not (run.description and run.description.command) for run in chosen) else []
     query = Query.of(asked.where, asked.sort, asked.limit)
-    rows = chosen_runs([listed_run(run, time.time(), studies) for run in chosen], query)
+    found = choose_runs(store, query, states) if query.where or query.limit else None
+    found = found or every_run(store, query, states)
+    rows, counts = found.rows, found.counts
+    if not found.ids and asked.format != "json":
+        raise UserError(f"store={asked.store} holds no run yet; bot-train makes one")
     if asked.format == "json":
         show_result(for_json([row.values() for row in rows]))
         return DONE
-    counts = Counter(run.state.value for run in found)
-    notes = [f"{_runs(len(found))}: {', '.join(f'{count} {state}' for state, count in counts.items())}"]
+    notes = [f"{_runs(len(found.ids))}: {', '.join(f'{count} {state}' for state, count in counts.items())}"]
     if {"interrupted", "failed"} & set(counts):
         notes.append(f"{PROGRAM_RUNS} show ID says why, and how to resume")
-    shown = runs_table(rows, [run.id for run in found], asked.format, terminal_fit()) if rows else "no run is like that"
+    shown = runs_table(rows, found.ids, asked.format, terminal_fit()) if rows else "no run is like that"
     show_result(with_notes(shown, notes, asked.format))
     return DONE
 

@@ -10,6 +10,7 @@ from bagoftricks.report.query import Query
 from bagoftricks.report.rows import Row
 from bagoftricks.report.table import render
 from bagoftricks.report.text_table import Fit
+from bagoftricks.store.json_fields import Json
 from bagoftricks.store.survey import FolderState, SurveyedRun, shortest_prefixes
 from bagoftricks.study.uses import StudyRuns
 
@@ -36,6 +37,10 @@ class ListedRun(Row):
     parent: str | None = None  # run that it goes on from
     why: str = ""
     command: str | None = None
+
+    def values(self) -> Json:
+        """Return the row as a JSON object: flat already, and of hundreds of thousands at a time."""
+        return {name: value for name, value in vars(self).items() if name != "facts" and value is not None}
 
 
 KEYS = tuple(

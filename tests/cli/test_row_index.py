@@ -4,12 +4,15 @@ import json
 import os
 import random
 import shutil
+import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
-from bagoftricks.report import row_index
+from bagoftricks.report import row_index, run_index, store_index
 from bagoftricks.store.files import note_once
+from bagoftricks.store.json_fields import sealed_text
 from bagoftricks.store.record import read_record, record_text
 from bagoftricks.store.store import Store
 
@@ -25,13 +28,25 @@ QUESTIONS = [
     ["where=data.limit=null lr>=0.01", "limit=30"],
 ]
 
+ABOUT_RUNS = [
+    ["limit=5"],
+    ["where=top1>0 seed!=2", "sort=seed,-label", "format=csv"],
+    ["state=finished", "limit=3", "format=json"],
+    ["where=label~mixup", "limit=4"],
+    ["where=state=damaged"],
+    ["where=agee=1"],  # a mistake
+    ["sort=-changed", "limit=30"],
+]
+
 
 @pytest.fixture
 def many(bot, train_once, tmp_path, monkeypatch):
     """Store of thirty runs, which counts as large; what has just been written is indexed."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(row_index, "MANY_RUNS", 1)
-    monkeypatch.setattr(row_index, "CLOCK_TICK", -(10**12))
+    for module in (row_index, run_index):
+        monkeypatch.setattr(module, "MANY_RUNS", 1)
+        monkeypatch.setattr(module, "CLOCK_TICK", -(10**12))
+    monkeypatch.setattr(run_index, "time", SimpleNamespace(time=lambda: 1e10, time_ns=time.time_ns))  # for equal ages
     train_once("+refine=ema", *FAST)
     (path,) = tmp_path.glob("results/runs/*/record.json")
     record, store = read_record(path), Store(tmp_path / "many")
@@ -49,12 +64,13 @@ def add(store, record, path, number):
     store.folder(made.id).joinpath("record.json").write_text(record_text(made))
 
 
-def answers(bot, monkeypatch, question, *, indexed):
+def answers(bot, monkeypatch, question, *, indexed, command="bot-table"):
     note_once.cache_clear()  # once in a process
     with monkeypatch.context() as patch:
         if not indexed:
-            patch.setattr(row_index, "MANY_RUNS", 10**9)
-        done = bot("bot-table", "store=many", *question)
+            for module in (row_index, run_index):
+                patch.setattr(module, "MANY_RUNS", 10**9)
+        done = bot(command, *(["list"] if command == "bot-runs" else []), "store=many", *question)
     return done.status, done.out, done.err
 
 
@@ -92,7 +108,22 @@ def link(store, rng, chosen):
     chosen.symlink_to(target)
 
 
+def lease(store, rng, chosen):
+    (chosen / "lease.json").write_text(rng.choice(["{", "", "[]"]))
+
+
+def failure(store, rng, chosen):
+    store.mark_failed(chosen.name, "no room", "")
+
+
+def interruption(store, rng, chosen):
+    store.mark_interrupted(chosen.name)
+
+
 CHANGES = [
+    lease,
+    failure,
+    interruption,
     rewrite,
     edit_in_place,
     damage_metrics,
@@ -121,6 +152,21 @@ def test_answers_are_those_of_reading_all_records_after_any_change(bot, many, mo
     assert 0 < len(read) < 20  # the two rows' runs, and what is damaged or a link
 
 
+def test_lists_of_runs_are_those_of_reading_all_folders_after_any_change(bot, many, monkeypatch):
+    rng = random.Random(1)
+    for step in range(33):
+        if step:
+            there = [path for path in many.root.iterdir() if path.joinpath("record.json").exists()]
+            CHANGES[step % len(CHANGES)](many, rng, rng.choice([path for path in there if not path.is_symlink()]))
+        question = ABOUT_RUNS[step % len(ABOUT_RUNS)]
+        mine = answers(bot, monkeypatch, question, indexed=True, command="bot-runs")
+        assert mine == answers(bot, monkeypatch, question, indexed=False, command="bot-runs"), (step, question)
+    read, surveyed = [], run_index.survey_run
+    monkeypatch.setattr(run_index, "survey_run", lambda store, name: (read.append(name), surveyed(store, name))[1])
+    answers(bot, monkeypatch, ["limit=2", "state=finished"], indexed=True, command="bot-runs")
+    assert 0 < len(read) < 25
+
+
 def test_only_what_is_shown_is_read_again(bot, many, monkeypatch):
     answers(bot, monkeypatch, ["limit=2"], indexed=True)
     read, sound = [], Store.sound_record
@@ -134,7 +180,7 @@ def test_only_what_is_shown_is_read_again(bot, many, monkeypatch):
 def test_a_broken_index_or_that_of_other_code_changes_nothing(damage, bot, many, monkeypatch):
     question = ["where=lr<0.04", "sort=-lr", "limit=7"]
     right = answers(bot, monkeypatch, question, indexed=True)
-    (place,) = (row_index.cache_folder() / "rows").iterdir()
+    (place,) = (store_index.cache_folder() / "rows").iterdir()
     data = place.read_bytes()
     values = json.loads(data.partition(b"\n")[2])
     values["cells"]["lr"] = [0.001]  # of all rows
@@ -147,7 +193,7 @@ def test_a_broken_index_or_that_of_other_code_changes_nothing(damage, bot, many,
         other = {"code": "other"} if damage == "other code" else {"facts": [n + 1 for n in values["facts"]]}
         values |= other
         text = json.dumps(values).encode()
-        place.write_bytes(row_index._digest(text) + b"\n" + text)
+        place.write_bytes(store_index._digest(text) + b"\n" + text)
     else:
         place.write_bytes({"empty": b"", "half": data[: len(data) // 2], "no digest": data[33:]}[damage])
     assert answers(bot, monkeypatch, question, indexed=True) == right
@@ -160,3 +206,19 @@ def test_what_has_just_been_written_is_read_each_time(bot, many, monkeypatch):
     monkeypatch.setattr(Store, "sound_record", lambda self, path: (read.append(path), sound(self, path))[1])
     answers(bot, monkeypatch, ["limit=3"], indexed=True)
     assert len(read) >= 30
+
+
+def test_what_can_change_while_the_folder_of_a_run_does_not_is_read_each_time(bot, many, monkeypatch):
+    leased, failed = sorted(many.root.iterdir())[:2]
+    (leased / "lease.json").write_text("{}")
+    many.mark_failed(failed.name, "no room", "")
+    for live, error in ((False, "no room"), (True, "no time")):
+        monkeypatch.setattr("bagoftricks.store.survey.is_live", lambda path, live=live: live)
+        with open(failed / "failure.json", "r+") as file:
+            text = sealed_text({"error": error, "traceback": ""})
+            file.write(text)
+        for words in ("being", error):
+            asked = {"indexed": True, "command": "bot-runs"}
+            done = answers(bot, monkeypatch, [f"where=why~'{words}'", "limit=9"], **asked)
+            assert done == answers(bot, monkeypatch, [f"where=why~'{words}'", "limit=9"], **{**asked, "indexed": False})
+    assert "it is being evaluated now" in answers(bot, monkeypatch, ["where=why~being"], **asked)[1]
