@@ -81,10 +81,12 @@ def carry_out(one: Benchmark, words: list[str], out: Path, limit: int) -> str:
     )  # fmt: skip
     try:
         printed, errors = child.communicate(timeout=limit)
-    except subprocess.TimeoutExpired:
+    except BaseException as error:
         os.killpg(child.pid, signal.SIGKILL)  # with what it started
         child.communicate()
-        return f"stopped after {limit} s"
+        if isinstance(error, subprocess.TimeoutExpired):
+            return f"stopped after {limit} s"
+        raise
     if child.returncode:
         return f"failed: {(errors.strip().splitlines() or ['it said nothing'])[-1]}"
     (out / f"{one.name}.md").write_text(printed, encoding="utf-8")
@@ -111,6 +113,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=[one.name for one in BENCHMARKS])
     parser.add_argument("--dry", action="store_true")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     out = given.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     made = make_dry_data(out / "made-up") if given.dry else None
