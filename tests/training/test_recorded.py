@@ -7,6 +7,8 @@ import torch
 
 from bagoftricks.cli.compose import compose_settings
 from bagoftricks.recipe.edits import GradPhase, MapGrads, SetOptimizer
+from bagoftricks.run.execute import execute
+from bagoftricks.run.reporter import SilentReporter
 from bagoftricks.run.start import record_steps
 from bagoftricks.training.recorded import UNRECORDED, Rates, on_the_host, why_no_graph
 from bagoftricks.tricks import FAMILY_OF
@@ -170,3 +172,19 @@ def test_a_run_without_a_gpu_says_that_it_trains_without_a_graph():
     record_steps(compose_settings(["runtime.cuda_graph=true"]), made, notes.append)
     assert notes == ["runtime.cuda_graph=true: trains without a graph: that needs a GPU"]
     assert made.recorded is None
+
+
+def test_a_whole_run_with_a_graph_has_the_scores_of_a_run_without(tmp_path, monkeypatch):
+    """Loaders, evaluations, averages and checkpoints between recorded steps, on the stand-in."""
+    made = []
+    monkeypatch.setattr("bagoftricks.run.start.why_no_graph", lambda *given, **more: "")
+    monkeypatch.setattr("bagoftricks.run.start.CudaRecorder", lambda device: made.append(TapeRecorder()) or made[0])
+    tricks = ["+regularize=dropout", "+refine=[mixup,cosine,ema]", "runtime.checkpoint_steps=3", "runtime.threads=1"]
+    small = ["data=digits", "data.limit=96", "batch_size=16", "epochs=2", "seed=3"]
+    graph, plain = (
+        execute(compose_settings([*small, *tricks, f"store={tmp_path / str(on)}", *on]), SilentReporter(), "test")
+        for on in (["runtime.cuda_graph=true"], [])
+    )
+    assert graph.id == plain.id
+    assert len(made[0].tapes) == 1
+    assert graph.metrics == plain.metrics
