@@ -25,7 +25,7 @@ from bagoftricks.study.arms import Arm
 from bagoftricks.study.plan import PlannedRun, states
 from bagoftricks.study.planner import make_plan
 
-ONE_STEP = ["epochs=1", "batch_size=1438", "model.depths=[1]", "model.width=4"]
+ONE_STEP = ["batch_size=1438", "model.depths=[1]", "model.width=4"]
 TRICKS = ["resnet_d", "linear_scaling", "zero_gamma", "no_bias_decay", "label_smoothing", "mixup"]
 
 
@@ -77,7 +77,7 @@ def factorial(epochs: int) -> Iterator[list[object]]:
 def overhead(given: argparse.Namespace) -> Iterator[list[str]]:
     """Yield the seconds that planning takes, and a run beyond its training."""
     with tempfile.TemporaryDirectory() as folder:
-        overrides, store = [*ONE_STEP, f"store={folder}"], Store(folder)
+        overrides, store = [*ONE_STEP, f"epochs={given.epochs}", f"store={folder}"], Store(folder)
         sets = [chosen for k in range(len(TRICKS) + 1) for chosen in combinations(TRICKS, k)]
         arms = [Arm(label="+".join(chosen) or "baseline", tricks={name: {} for name in chosen}) for chosen in sets]
         compose_settings(overrides)  # imports and first use
@@ -91,19 +91,23 @@ def overhead(given: argparse.Namespace) -> Iterator[list[str]]:
             view = Silent()
             carry_out(runs, view)
             yield [f"{what}, beyond its record", spread(beyond_training(runs, store, view)).text(3)]
+            costs = [record.cost for run in runs if (record := store.record(run.id))]
+            yield [f"{what}, of its record", spread(cost.wall_seconds for cost in costs).text(3)]
+            peaks = [f"{costs[at].peak_memory_mib:.0f}" for at in (0, len(costs) // 2, -1)]
+            yield [f"{what}, peak memory in MiB: the first, the middle, the last one", ", ".join(peaks)]
         done = seconds(lambda: states(many, store)) / len(many.runs)
         yield ["a run that is done", f"{done:.5f}"]
 
 
 def main() -> None:
-    parser = arguments(__doc__, runs=100, workers=20)
+    parser = arguments(__doc__, runs=100, workers=20, epochs=1)
     parser.add_argument("--factorial", type=int, default=0, metavar="EPOCHS")
     given = parser.parse_args()
     if given.factorial:
         headings = ["arms", "trained in", "wall time, s", "training in it, s", "wall time over training"]
         Report("2^5 factorial, one run at a time").table(headings, factorial(given.factorial))
     else:
-        Report(f"runs of one step, {given.runs} here, {given.workers} in workers").table(
+        Report(f"runs of {given.epochs} steps, {given.runs} here, {given.workers} in workers").table(
             ["what", "s [quartiles]"], overhead(given)
         )
 
