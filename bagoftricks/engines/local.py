@@ -198,7 +198,7 @@ class LocalEngine(Engine):
 
     def idle(self, run: PlannedRun) -> list[Worker]:
         """Return the processes that wait and have what the run needs."""
-        waiting = [worker for worker in self.workers if worker.run is None and worker.process.is_alive()]
+        waiting = [worker for worker in self.workers if worker.run is None]
         return [worker for worker in waiting if worker.needs == Needs.of(run, self.slice_of(run, worker.slot))]
 
     def start(self, run: PlannedRun) -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import multiprocessing
 import os
 import random
 import signal
@@ -160,6 +161,8 @@ def test_a_stop_that_comes_between_two_runs_ends_the_process(monkeypatch):
     monkeypatch.setattr(signal, "signal", lambda *given: None)
     monkeypatch.setattr(local, "take_slice", lambda own: None)
     monkeypatch.setattr(local, "carry_out_one", lambda *given: 0)
+    methods = []
+    monkeypatch.setattr(multiprocessing, "set_start_method", lambda name, force: methods.append(name))
 
     def stopped(connection):
         raise KeyboardInterrupt
@@ -167,6 +170,7 @@ def test_a_stop_that_comes_between_two_runs_ends_the_process(monkeypatch):
     monkeypatch.setattr(local, "next_run", stopped)
     local.carry_out_runs(PlannedRun("a", 0, "0" * 20, TINY, "bot-train"), Sent(), Slice(1))
     assert ended == [INTERRUPTED]
+    assert methods == [multiprocessing.get_all_start_methods()[0]]  # of the processes that prepare its images
 
 
 class Sent:
