@@ -25,6 +25,7 @@ from bagoftricks.engines.job import PipeReporter, log_output
 from bagoftricks.engines.warm import WarmProcess
 from bagoftricks.errors import UserError
 from bagoftricks.registry import engine
+from bagoftricks.store.files import note_once
 from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.plan import PlannedRun
 
@@ -84,6 +85,7 @@ def carry_out_one(run: PlannedRun, process: WarmProcess, connection: Connection)
     """Train one run with its output in the log of its folder; return the exit status."""
     store = Store(run.settings.store)
     log_output(store, run.id)
+    note_once.cache_clear()  # each log has the notes of its run
     status = process.train(run, store, PipeReporter(connection))
     sys.stdout.flush()
     return status

@@ -21,6 +21,7 @@ from bagoftricks.engines.supervisor import carry_out_study
 from bagoftricks.engines.warm import WarmProcess
 from bagoftricks.run.reporter import SilentReporter
 from bagoftricks.settings import Settings
+from bagoftricks.store.files import note_once
 from bagoftricks.store.store import LOG, RunState, Store
 from bagoftricks.study.plan import PlannedRun
 from tests.engines.test_local import TINY, Seen, planned
@@ -171,6 +172,19 @@ def test_a_stop_that_comes_between_two_runs_ends_the_process(monkeypatch):
     local.carry_out_runs(PlannedRun("a", 0, "0" * 20, TINY, "bot-train"), Sent(), Slice(1))
     assert ended == [INTERRUPTED]
     assert methods == [multiprocessing.get_all_start_methods()[0]]  # of the processes that prepare its images
+
+
+def test_each_log_has_the_notes_of_its_run(monkeypatch, capfd):
+    monkeypatch.setattr(local, "log_output", lambda *given: None)
+
+    class Noting:
+        def train(self, *given):
+            note_once("a fallback")
+            return 0
+
+    for _ in range(2):
+        local.carry_out_one(PlannedRun("a", 0, "0" * 20, TINY, "bot-train"), Noting(), None)
+    assert capfd.readouterr().err.count("a fallback") == 2
 
 
 class Sent:
