@@ -3,7 +3,8 @@
 A run is 582 steps of 512 images of a ResNet-14 for CIFAR-10: long enough that the average of the weights (100 steps)
 has caught up and the schedules have room, short enough for 192 of them. Several share the card, as one alone is
 expected to leave most of it idle. The preset's learning rate is for batches of 128; four times that, without warm-up in
-half of the arms, would be a study of what diverges, so it is doubled only.
+half of the arms, would be a study of what diverges, so it is doubled only. On a CPU in bf16, one run of this budget
+with cosine alone reached 73.6 %.
 """
 
 from typing import Any

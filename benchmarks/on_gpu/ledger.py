@@ -2,17 +2,16 @@
 
 import json
 import os
-import platform
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from shared import machine
+
 Row = dict[str, Any]
-VERSIONS = ("torch", "torchvision", "timm", "triton", "numpy")
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class Work:
     def carry_out(self, measure: "Callable[[Work], bool | None]") -> int:
         """Measure; return the exit status."""
         if not self.ledger.rows("machine"):
-            self.ledger.add("machine", machine(self.device))
+            self.ledger.add("machine", ({"dry": "in miniature, on the CPU"} if self.dry else {}) | machine(self.device))
         return self.MORE if measure(self) is False else 0
 
     @property
@@ -121,24 +120,6 @@ class Work:
         """Keep measured pieces, all or none of them."""
         self.ledger.add(self.step.letter, *rows, *([row] if row else []))
         print(*rows, row, flush=True)
-
-
-def machine(device: str) -> Row:
-    """Return the device, the versions and the date."""
-    import torch
-
-    row = {"date": time.strftime("%F"), "python": platform.python_version(), "cores": os.cpu_count()}
-    for name in VERSIONS:
-        try:
-            row[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    if device == "cuda":
-        row |= {"device": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
-        row["cudnn"] = torch.backends.cudnn.version()
-    else:
-        row["device"] = f"dry on a CPU ({platform.processor() or platform.machine()})"
-    return row
 
 
 def shown(rows: list[Row]) -> list[str]:
