@@ -40,6 +40,7 @@ class Benchmark:
 BENCHMARKS = (
     Benchmark("startup", "--rounds 7", "--rounds 1 epochs=1"),
     Benchmark("commands", "--rounds 5", "--rounds 1 --runs 5"),
+    Benchmark("listing", "", "--files 20 --rounds 1"),
     Benchmark("step_overhead", "--steps 200", "--steps 4 --cases digits_baseline"),
     Benchmark("host_step", "", "--steps 40"),
     Benchmark("stacked", "", "--seeds 2 --batch 4 --pixels 16 --rounds 2"),

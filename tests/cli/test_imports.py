@@ -30,3 +30,9 @@ def test_a_run_on_the_digits_loads_torch_and_nothing_else_that_is_slow(tmp_path)
 
 def test_help_loads_neither_hydra_nor_torch(tmp_path):
     assert not loaded(tmp_path, "train", "--help") & {*SLOW, *TORCH, "hydra", "omegaconf", "numpy"}
+
+
+def test_a_plan_loads_torch_and_no_more_of_scipy_than_it_needs(tmp_path):
+    modules = loaded(tmp_path, "sweep", "design=factorial", "tricks=[mixup,cosine]", "plan=true", *FAST[:3])
+    assert "torch" in modules
+    assert not modules & {*SLOW, "triton", "scipy.stats"} - {"scipy"}
