@@ -1,5 +1,7 @@
 """The upper rows of a JPEG are those of the whole one, and what cannot be read in part is read, or refused, as ever."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from simplejpeg import encode_jpeg
 from bagoftricks.data.augment import Augment
 from bagoftricks.data.decode import decode
 from bagoftricks.data.decode_part import Wanted, decode_part, row_decoder
+from bagoftricks.data.given import given_square
 from bagoftricks.data.image_file import ImageFile
 from bagoftricks.data.sources import FileSplit
 from bagoftricks.errors import DataError
@@ -64,11 +67,14 @@ def test_colours_of_rare_resolutions_are_those_of_the_whole(tmp_path, colours):
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_other_kinds_are_decoded_whole(tmp_path, name):
+def test_other_kinds_are_decoded_whole_and_once(tmp_path, monkeypatch, name):
+    tried = []
+    monkeypatch.setattr("bagoftricks.data.decode_part.row_decoder", lambda: tried.append)
     path = photograph(tmp_path / "a.jpg", 80, 60, **OTHERS[name])
     pixels, height = upper(path, 20)
     assert torch.equal(pixels, decode(ImageFile(path)))
     assert height == pixels.shape[1] == (80 if name == "turned" else 60)
+    assert not tried
 
 
 def test_the_last_rows_are_decoded_with_the_whole(tmp_path):
@@ -78,9 +84,10 @@ def test_the_last_rows_are_decoded_with_the_whole(tmp_path):
 
 
 def test_a_file_that_was_cut_short_below_the_rows_is_refused_as_ever(tmp_path):
-    photograph(tmp_path / "a.jpg", 300, 400)
-    whole = (tmp_path / "a.jpg").read_bytes()
-    for share in (0.5, 0.9):
+    whole = b""
+    for name, share in product(("4:2:0", "restarts"), (0.5, 0.9)):  # a restart is the first surplus that is warned of
+        photograph(tmp_path / "a.jpg", 300, 400, **PLAIN[name])
+        whole = (tmp_path / "a.jpg").read_bytes()
         (tmp_path / "a.jpg").write_bytes(whole[: int(len(whole) * share)])
         expected = outcome(lambda: decode(ImageFile(str(tmp_path / "a.jpg"))))
         assert "cannot be read" in expected
@@ -136,4 +143,6 @@ def test_validation_images_are_resized_whole(tmp_path):
     path = photograph(tmp_path / "a.jpg", 300, 420)
     augment = Augment.plain(dataset_settings(), 96)
     split = FileSplit(np.array([path]), np.zeros(1, np.int64))
-    assert torch.equal(augment.square_of(split, 0, ()), augment.square(split.image(0), ()))
+    expected = augment.square(split.image(0), ())
+    assert torch.equal(augment.square_of(split, 0, ()), expected)
+    assert torch.equal(given_square(path, augment, 10**6), expected)
