@@ -6,6 +6,9 @@ import pytest
 import torch
 
 from tests.gpu.devices import CUDA
+from tests.run.conftest import untimed
+
+__all__ = ["untimed"]  # a fixture
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products need it before the first
 

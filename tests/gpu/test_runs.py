@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bagoftricks.measure.speed import Timing
 from bagoftricks.models import build_model
 from bagoftricks.recipe.compose import compose
 from bagoftricks.run.execute import execute
@@ -50,12 +49,6 @@ def test_a_training_goes_on_from_a_file_bit_for_bit(names, device, tmp_path):
 
 def on(device, **changes):
     return RuntimeSettings(device=device.type, deterministic=True, progress=False, **changes)
-
-
-@pytest.fixture
-def untimed(monkeypatch):
-    """Nothing is measured at the end of a run: it would take longer than the run."""
-    monkeypatch.setattr("bagoftricks.run.execute.time_inference", lambda *of, **how: Timing(64, 1.0, 1.0, 1.0, 5))
 
 
 @pytest.mark.usefixtures("untimed")
