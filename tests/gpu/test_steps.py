@@ -16,6 +16,7 @@ from tests.training.test_recorded import REST
 
 NAMES = sorted(FAMILY_OF)
 ROUNDING = 2e-3  # of the length of all weights and moments, after a step in fp32
+DRAWN_THERE = {"dropblock", "dropout", "stochastic_depth"}  # other numbers on a GPU than on a CPU, so far
 HALF = 0.1  # of 16-bit formats: mixed precision, and Muon's products
 
 
@@ -27,8 +28,10 @@ def difference(one, other):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_step_in_channels_last_is_that_of_a_cpu_in_channels_first(name, device):
+def test_a_step_in_channels_last_is_that_of_a_cpu_in_channels_first(name, device, request):
     """Draws in the network, averages, moments and norms' statistics are compared too."""
+    if device.type == "cuda" and name in DRAWN_THERE:
+        request.applymarker(pytest.mark.xfail(reason="Noise draws with the device's own generator", strict=True))
     there, here = (trainer_on(on, create_all([name]), channels_last=on is device) for on in (device, CPU))
     losses = [
         made.step(batches_on(on, made, 1, channels_last=on is device)[0]) for made, on in ((there, device), (here, CPU))
