@@ -8,17 +8,16 @@ under autocast as the preset computes; without torch.compile, which loses on a C
 at each image size in turn; a run's images/s follow from the shares that its schedule gives to the sizes.
 """
 
-import argparse
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from statistics import median, quantiles
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from shared import Report, arguments, in_turn, ratios, seconds, spread
 from torch import Tensor
 
 from bagoftricks.cli.compose import compose_settings
@@ -114,58 +113,57 @@ class Ours:
         self.trainer.step(next(self.batches))
 
 
-def seconds(step: Callable[[], None], steps: int, clock: Callable[[], float]) -> float:
-    start = clock()
-    for _ in range(steps):
-        step()
-    return (clock() - start) / steps
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, threads=2, rounds=5, steps=10)
     parser.add_argument("airbench", type=Path)
     parser.add_argument("data")
     parser.add_argument("overrides", nargs="*")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--cpu-time", action="store_true", help="CPU seconds: for a busy machine, on one thread")
     given = parser.parse_intermixed_args()
     clock = time.process_time if given.cpu_time else time.perf_counter
     torch.set_num_threads(given.threads)
     keep_freed_memory()
     preset = [] if any(o.startswith("preset=") for o in given.overrides) else ["preset=fast"]
-    settings = compose_settings([*preset, "data=imagefolder", f"data.root={given.data}", *given.overrides])
+    typed = [*preset, "data=imagefolder", f"data.root={given.data}", *given.overrides]
+    settings = compose_settings(typed)
+    widths: list[int] = settings.model.widths  # type: ignore[attr-defined]
     prepared = prepare(settings)
     ours = Ours(prepared)
-    names = airbench(given.airbench, settings.model.widths[1:])  # type: ignore[attr-defined]
-    theirs = Airbench(names, ours.train.pixels, ours.train.labels, settings.batch_size)
-    dtype = prepared.recipe.precision and prepared.recipe.precision.dtype
+    theirs = Airbench(airbench(given.airbench, widths[1:]), ours.train.pixels, ours.train.labels, settings.batch_size)
+    precision = prepared.recipe.precision
+    arithmetic = str(precision.dtype) if precision else "fp32"
     sizes = ours.sizes()
     total = sum(map(len, sizes.values()))
-    spent: dict[str, list[float]] = {"this package": [], "airbench": []}
-    for number in range(given.rounds + 1):
-        run = dict.fromkeys(spent, 0.0)
-        run["airbench"] += settings.epochs * seconds(theirs.begin_epoch, 1, clock)
+
+    def images_per_s(step: Callable[[int, list[int]], object], before: float = 0.0) -> float:
+        """Return the images a second of a run, from some steps at each size of the images."""
+        took = before
         for side, steps in sizes.items():
-            early, at = steps[0] < 3 / 8 * total, steps[0]
-            precision = torch.autocast("cpu", dtype) if dtype else nullcontext()
-            ways: dict[str, Callable[[], None]] = {
-                "this package": lambda at=at: ours.step(at),
-                "airbench": lambda side=side, early=early, p=precision: theirs.step(side, p, early),
-            }
-            for name, step in list(ways.items())[:: 1 if number % 2 else -1]:
-                run[name] += seconds(step, given.steps, clock) * len(steps)
-        for name, took in run.items():
-            if number:
-                spent[name].append(total * settings.batch_size / took)
-    print(f"torch {torch.__version__}, {given.threads} threads, {dtype or 'fp32'}, widths {settings.model.widths}; "  # type: ignore[attr-defined]
-          f"image sizes {', '.join(map(str, sizes))}; n = {given.rounds} rounds\n\n"
-          "| trained by | images/s, median | quartiles | ours over it |\n|---|---|---|---|")  # fmt: skip
-    for name, each in spent.items():
-        low, _, high = quantiles(each, n=4)
-        ratio = median(mine / other for mine, other in zip(spent["this package"], each, strict=True))
-        print(f"| {name} | {median(each):,.0f} | {low:,.0f} to {high:,.0f} | {ratio:.2f} |")
+            took += (
+                seconds(lambda s=side, at=steps: [step(s, at) for _ in range(given.steps)], clock)
+                * len(steps)
+                / given.steps
+            )
+        return total * settings.batch_size / took
+
+    def by_airbench(_: int) -> float:
+        prepared_all = settings.epochs * seconds(theirs.begin_epoch, clock)
+        computed = torch.autocast("cpu", precision.dtype) if precision else nullcontext()
+        return images_per_s(lambda side, at: theirs.step(side, computed, at[0] < 3 / 8 * total), prepared_all)
+
+    found = in_turn(
+        {"this package": lambda _: images_per_s(lambda side, at: ours.step(at[0])), "airbench": by_airbench},
+        given.rounds,
+    )
+    images = f"images of {', '.join(map(str, sizes))} pixels"
+    report = Report(f"{' '.join(preset + given.overrides)}: {widths}, {arithmetic}, {images}, {given.threads} threads")
+    mine = found["this package"]
+    over = {name: ratios(mine, each) for name, each in found.items()}
+    report.table(
+        ["trained by", "images/s", "ours over it"],
+        [[name, spread(each).text(0), over[name].text()] for name, each in found.items()],
+    )
+    report.ratio("training, CPU preset", "airbench", over["airbench"])
 
 
 if __name__ == "__main__":

@@ -61,9 +61,17 @@ BENCHMARKS = (
     Benchmark("slurm_overhead", "", "", needs="sbatch"),
     Benchmark("training", "{cifar} --override preset=fast ~tricks.progressive_size", "{cifar} --images 128 --rounds 1"),
     Benchmark("airbench_cpu", "{airbench} {cifar}", ""),
+    Benchmark("airbench_cpu_fp32", "{airbench} {cifar} ~tricks.mixed_precision", "", script="airbench_cpu"),
     Benchmark("slots", f"{LAPTOP} data.limit=5000 epochs=1", "--slots 1 --runs 2 --rounds 1 epochs=1 data.limit=64"),
     Benchmark("threads", "--cifar {cifar}", "--rounds 1 --busy 0 --recipes default --epochs 1"),
     Benchmark("fast", "{cifar} --seeds 0,1,2", "{cifar} --seeds 0 --target 0.1 epochs=2 batch_size=64"),
+    Benchmark("fast_small", "{cifar} preset=fast_small --target 0.7", "", script="fast"),
+    Benchmark("fast_85", "{cifar} preset=fast_85 --target 0.85", "", script="fast"),
+    Benchmark("fast_90", "{cifar} preset=fast_90 --target 0.9 --seeds 0", "", script="fast"),
+    Benchmark("fast_fp32", "{cifar} ~tricks.mixed_precision", "", script="fast"),
+    Benchmark(
+        "fast_85_fp32", "{cifar} preset=fast_85 ~tricks.mixed_precision --target 0.85 --seeds 0", "", script="fast"
+    ),
 )
 
 
@@ -74,7 +82,9 @@ def program(one: Benchmark) -> list[str]:
 def carry_out(one: Benchmark, words: list[str], out: Path, limit: int) -> str:
     """Run a benchmark and keep what it printed; return how it ended."""
     surroundings = {**os.environ, RESULT: str(out / f"{one.name}.json"), "PYTHONPATH": str(ROOT)}
-    if one.name not in ("slots", "threads", "fast", "training", "airbench_cpu"):  # whose figures are of all cores
+    if not one.name.startswith(
+        ("slots", "threads", "fast", "training", "airbench_cpu")
+    ):  # whose figures are of all cores
         surroundings["OMP_NUM_THREADS"] = "1"
     child = subprocess.Popen(
         [*program(one), *words], env=surroundings, cwd=out, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

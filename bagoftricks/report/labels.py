@@ -79,24 +79,29 @@ def _trick_label(name: str, params: Values, known: Values) -> str:
 def _changed(name: str, params: Values, known: Values) -> Json:
     """Return the hyper-parameters that differ from ``known``, or from their defaults."""
     usual = {**({field.name: field.default for field in card(name).fields} if name in families() else {}), **known}
-    return {key: value for key, value in params.items() if key not in usual or value != usual[key]}
+    return {key: value for key, value in params.items() if key not in usual or usual[key] not in (value, "auto")}
 
 
 @cache
 def _preset_tricks(name: str, folders: tuple[Path, ...]) -> dict[str, Json]:
-    """Return the tricks of a preset with the hyper-parameters that its file sets; none if there is no such file."""
-    file = next((file for file in yaml_files("preset") if file.stem == name), None)
+    """Return the tricks of a preset with the hyper-parameters that its files set; none if there is no such file."""
     try:
-        found = read_yaml(file) if file else None
-        groups = set(families().values())
-        chosen = [entry for entry in (found or {}).get("defaults", []) if isinstance(entry, dict)]
-        names = [
-            trick
-            for entry in chosen
-            for group, of in entry.items()
-            if group.lstrip("/") in groups
-            for trick in ([of] if isinstance(of, str) else of)
-        ]
-        return {trick: dict((found or {}).get("tricks", {}).get(trick) or {}) for trick in names}
-    except (UserError, TypeError, AttributeError, ValueError):  # a file of the user's that is no preset
+        return _tricks_in(name)
+    except (UserError, TypeError, AttributeError, ValueError, RecursionError):  # a file of the user's that is no preset
         return {}
+
+
+def _tricks_in(name: str) -> dict[str, Json]:
+    """Return the tricks of a preset's file and of the presets that it begins with, in the order of its defaults."""
+    file = next((file for file in yaml_files("preset") if file.stem == name), None)
+    found = (read_yaml(file) if file else None) or {}
+    groups, made = set(families().values()), dict[str, Json]()
+    for entry in found.get("defaults", []):
+        if isinstance(entry, str):
+            made |= {} if entry == "_self_" else _tricks_in(entry)
+            continue
+        for group, of in entry.items():
+            if group.lstrip("/") in groups:
+                made |= {trick: {} for trick in ([of] if isinstance(of, str) else of) if trick not in made}
+    own = found.get("tricks", {})
+    return {trick: {**params, **(own.get(trick) or {})} for trick, params in made.items()}

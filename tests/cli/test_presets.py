@@ -13,7 +13,7 @@ from bagoftricks.study.experiment import load_experiment
 from bagoftricks.study.overrides import arm_settings
 from tests.helpers import make_task, photographs
 
-FAST = ["page", "fast", "fast_gpu"]
+FAST = ["page", "fast_small", "fast_gpu"]  # fast, fast_85 and fast_90 build on fast_small
 
 
 def test_page_is_the_last_row_of_the_ladder():
@@ -39,14 +39,14 @@ def test_pages_schedule_has_his_knots():
 @pytest.mark.slow
 def test_a_fast_preset_trains_on_the_digits(bot, preset):
     small = ["data=digits", "data.flip=true", "image_size=32", "batch_size=512", "epochs=3"]
-    small += ["tricks.mixed_precision.dtype=bf16"] if preset != "fast" else []
+    small += ["tricks.mixed_precision.dtype=bf16"]
     small += ["model.width=4"] if preset == "page" else ["model.widths=[24,8,8,8]"]
     done = bot("bot-train", f"preset={preset}", *small, "format=csv")
     assert done.status == 0, done.err
     assert done.out.count("\n") >= 2
 
 
-@pytest.mark.parametrize("preset", FAST)
+@pytest.mark.parametrize("preset", [*FAST, "fast", "fast_85", "fast_90"])
 def test_a_fast_preset_composes_and_fits_its_network(preset):
     from bagoftricks.run.check import discouraged_pairs
 
@@ -55,7 +55,8 @@ def test_a_fast_preset_composes_and_fits_its_network(preset):
 
 @pytest.mark.parametrize(
     "trick", ["patch_whitening", "early_pool", "frozen_norm_scale", "dirac_init", "bias_scale", "muon",
-              "linear_decay", "label_smoothing", "tta_flip", "tta_shift", "alternating_flip"],
+              "linear_decay", "label_smoothing", "tta_flip", "tta_shift", "alternating_flip", "freeze",
+              "progressive_size", "mixed_precision"],
 )  # fmt: skip
 def test_each_part_of_fast_can_be_taken_away(trick):
     from bagoftricks.run.check import check

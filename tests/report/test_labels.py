@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from bagoftricks.cli.compose import compose_settings
 from bagoftricks.report.labels import label, preset_of, short_label
 from bagoftricks.store.record import TeacherFacts
 from bagoftricks.tricks.catalogue import card
@@ -34,6 +35,15 @@ def test_a_preset_is_shown_with_what_was_changed_of_its_tricks():
     assert shown({**without, "mixup": resolved("mixup", alpha=0.4)}) == f"page + mixup(alpha=0.4) {MINUS} ema"
     assert shown({**PAGE, "celu": resolved("celu", alpha=0.5)}) == "page + celu(alpha=0.5)"
     assert shown({**PAGE, "celu": resolved("celu")}) == f"page + celu(alpha={card('celu').fields[0].default})"
+
+
+def test_a_preset_has_the_tricks_of_the_one_that_it_builds_on_and_what_auto_became():
+    tricks = compose_settings(["preset=fast_85"]).tricks
+    full = {name: resolved(name, **params) for name, params in tricks.items()}
+    full["mixed_precision"] = resolved("mixed_precision", dtype="bf16")
+    assert shown(full, "bot-train preset=fast_85") == "fast_85"
+    fp32 = {name: params for name, params in full.items() if name != "mixed_precision"}
+    assert shown(fp32, "bot-train preset=fast_85") == f"fast_85 {MINUS} mixed_precision"
 
 
 @pytest.mark.parametrize("command", ["bot-train", "bot-train preset=lost", "bot-train preset=digits", "'"])
