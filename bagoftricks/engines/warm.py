@@ -4,17 +4,16 @@ The data stay, decoded and on the device, and the compiled code as long as the a
 a result, or the memory of the next run, is as in a fresh process.
 """
 
-import ctypes
 import gc
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, replace
 
 import torch
 
 from bagoftricks.data import Dataset, find_dataset, keep_decoded
 from bagoftricks.engines.job import train_guarded
+from bagoftricks.run.heap import return_freed_memory
 from bagoftricks.run.reporter import Reporter
 from bagoftricks.settings import Settings
 from bagoftricks.store.store import Store
@@ -74,8 +73,7 @@ class WarmProcess:
             if not self.frozen:  # what the first run has loaded stays, and is not searched after each later one
                 gc.freeze()
                 self.frozen = True
-            with suppress(OSError, AttributeError):  # glibc's
-                ctypes.CDLL(None).malloc_trim(0)
+            return_freed_memory()
             self.clean = True
 
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+from collections.abc import Callable
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt (malloc.h)
 KEPT, MAPPED = 2**31 - 1, 2**30  # bytes: kept at the end of the heap; of blocks that have a mapping of their own
@@ -15,7 +16,17 @@ def keep_freed_memory() -> None:
     """
     if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is not None:
+    if mallopt := of_glibc("mallopt"):
         mallopt(TRIM_THRESHOLD, KEPT)
         mallopt(MMAP_THRESHOLD, MAPPED)
+
+
+def return_freed_memory() -> None:
+    """Let glibc return to the system what is free, between runs: the peak of the next one is then its own."""
+    if trim := of_glibc("malloc_trim"):
+        trim(0)
+
+
+def of_glibc(name: str) -> Callable[..., object] | None:
+    """Return a function of the C library, None where it has none of that name."""
+    return getattr(ctypes.CDLL(None), name, None) if os.name == "posix" else None

@@ -21,7 +21,7 @@ FAST = {
 @pytest.fixture(autouse=True)
 def untimed(monkeypatch):
     """Runs do not measure the speed of their network: it takes as long as they do."""
-    monkeypatch.setattr("bagoftricks.run.execute.time_inference", lambda *args, **kwargs: Timing(64, 1.0, 1.0, 1.0, 5))
+    monkeypatch.setattr("bagoftricks.run.costs.time_inference", lambda *args, **kwargs: Timing(64, 1.0, 1.0, 1.0, 5))
     yield
     forget_plugins()
     forget_user_folders()
@@ -33,7 +33,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("bagoftricks.run.execute.time_inference", lambda *args, **kwargs: Timing(64, 1.0, 1.0, 1.0, 5))
+        patch.setattr("bagoftricks.run.costs.time_inference", lambda *args, **kwargs: Timing(64, 1.0, 1.0, 1.0, 5))
         return bot.train("+refine=[mixup,ema,tta_flip]", store=os.fspath(folder / "runs"), **FAST)
 
 

@@ -7,7 +7,7 @@ import sys
 import time
 
 from bagoftricks.measure.speed import Timing
-from bagoftricks.run import execute
+from bagoftricks.run import costs, execute
 from bagoftricks.settings import RuntimeSettings
 from tests.run.interrupted import Stopping, tiny
 
@@ -24,7 +24,7 @@ class Killed(Stopping):
 
 def train(store: str, logger: str, values: dict[str, object], after: int | None = None, **changes: object):
     """Log every second of 11 steps, with a checkpoint after the fifth; return the record and the notes."""
-    execute.time_inference = lambda *args, **kwargs: Timing(64, 1.0, 1.0, 1.0, 5)
+    costs.time_inference = lambda *args, **kwargs: Timing(64, 1.0, 1.0, 1.0, 5)
     runtime = RuntimeSettings(device="cpu", checkpoint_steps=5)
     settings = tiny(
         store, epochs=1, tricks=["mixup"], runtime=runtime, logger=[logger], loggers={logger: values}, log_every=2,
