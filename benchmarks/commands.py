@@ -30,7 +30,7 @@ COMMANDS = {
     "completion of +refine=": ("train", ["--complete", "zsh", "bot-train", "+refine=m"]),
     "completion of a run's id": ("eval", ["--complete", "zsh", "bot-eval", "store={store}", "run="]),
     "bot-table": ("table", ["store={store}"]),
-    "bot-table where= sort=": ("table", ["store={store}", "where=top1>10 lr<0.5", "sort=-top1", "limit=20"]),
+    "bot-table where= sort=": ("table", ["store={store}", "where=top1>0.5 lr<0.5", "sort=-top1", "limit=20"]),
     "bot-table sort= limit=": ("table", ["store={store}", "sort=-top1", "limit=20"]),
     "bot-runs limit=": ("runs", ["list", "store={store}", "limit=20"]),
     "bot-table format=json": ("table", ["store={store}", "format=json"]),
