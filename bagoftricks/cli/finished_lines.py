@@ -1,12 +1,13 @@
 """Command lines whose run is finished: typed again, they are answered from its record, without Hydra or torch.
 
-A line, the code of this package and the store name a run, unless what the run is made of lies elsewhere: images in
-files, weights, plug-ins, another run. So only lines of runs on images of this package are kept, each in a file of the
-cache that names its run. The answer is made from the run's record, which has to be there.
+A line, the code of this package, the machine and the store name a run, unless what the run is made of lies elsewhere:
+images in files, weights, plug-ins, another run. So only lines of runs on images of this package are kept, each in a
+file of the cache that names its run. The answer is made from the run's record, which has to be there.
 """
 
 import json
 import os
+import platform
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -115,5 +116,6 @@ def _place(arguments: Sequence[str]) -> Path | None:
     plain = all("${" not in argument and not argument.startswith("-") for argument in arguments)
     if not plain or len(stores) > 1 or "://" in store or ranks_started() or loaded_plugins() or user_folders():
         return None
-    about = json.dumps([package_stamp(), os.path.abspath(store), list(arguments)])
+    machine = platform.node()  # on which dtype=auto depends
+    about = json.dumps([package_stamp(), machine, os.path.abspath(store), list(arguments)])
     return cache_folder() / "lines" / blake2b(os.fsencode(about), digest_size=16).hexdigest()

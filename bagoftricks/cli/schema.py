@@ -12,11 +12,11 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from bagoftricks.cli.conf import CARDS
-from bagoftricks.cli.precision import choose_precision
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.folders import yaml_files
 from bagoftricks.plugins import load_plugins
 from bagoftricks.registry import Values, added_cards, all_cards, find_card, schema_field
+from bagoftricks.run.precision import with_precision
 from bagoftricks.settings import CHOSEN_BY, DataSettings, ModelSettings, Settings
 from bagoftricks.tricks.catalogue import card, families
 
@@ -86,7 +86,7 @@ def to_settings(config: DictConfig) -> Settings:
     for of, (group, key, default) in CHOSEN_BY.items():
         values[group] = typed_group(of, values[group], values[group].get(key) or default)
     values["loggers"] = chosen_loggers(values)
-    choose_precision(values)
+    values["tricks"] = with_precision(values["tricks"], values["runtime"]["device"])
     return Settings.of(values)
 
 

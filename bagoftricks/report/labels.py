@@ -79,7 +79,8 @@ def _trick_label(name: str, params: Values, known: Values) -> str:
 def _changed(name: str, params: Values, known: Values) -> Json:
     """Return the hyper-parameters that differ from ``known``, or from their defaults."""
     usual = {**({field.name: field.default for field in card(name).fields} if name in families() else {}), **known}
-    return {key: value for key, value in params.items() if key not in usual or usual[key] not in (value, "auto")}
+    resolved = {key for key, value in known.items() if value == "auto"}  # to what the machine has
+    return {k: value for k, value in params.items() if k not in resolved and (k not in usual or value != usual[k])}
 
 
 @cache

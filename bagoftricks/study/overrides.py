@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from bagoftricks.errors import UserError
 from bagoftricks.plugins import extension_arguments, typed_text
+from bagoftricks.run.precision import with_precision
 from bagoftricks.settings import OVERRIDE, Settings
 from bagoftricks.study.arms import Arm, Tricks
 from bagoftricks.study.factors import typed_value
@@ -61,11 +63,21 @@ def with_parameters(tricks: Tricks, base: Settings, parameters: Sequence[Paramet
 
 
 def with_tricks(base: Settings, tricks: Tricks) -> Settings:
-    """``base`` with an arm's tricks on top; hyper-parameters that are given win."""
+    """Return ``base`` with an arm's tricks on top; hyper-parameters that are given win.
+
+    Raises UserError for a trick of the arm that this machine would leave out.
+    """
     merged = {name: dict(params) for name, params in base.tricks.items()}
     for name, params in tricks.items():
         merged[name] = {**merged.get(name, {}), **params}
-    return replace(base, tricks=merged)
+    chosen = with_precision(merged, base.runtime.device)
+    if left_out := tricks.keys() - chosen.keys():
+        name = min(left_out)
+        raise UserError(
+            f"tricks.{name}.dtype=auto: this processor has no instructions for bf16, so the arm would be the one "
+            f"without it; type tricks.{name}.dtype=bf16 to emulate it"
+        )
+    return replace(base, tricks=chosen)
 
 
 def with_teacher(composed: Settings, typed: Sequence[str], teacher: RowTeacher) -> tuple[Settings, list[str]]:

@@ -123,3 +123,11 @@ def test_a_student_is_looked_up_with_its_teacher_each_time(bot, launched):
     line = ["+refine=distill", f"tricks.distill.teacher=run:{record['id']}", *FAST]
     assert [bot("bot-train", *line).status for _ in range(2)] == [0, 0]
     assert len(launched) == 3
+
+
+def test_a_line_of_another_machine_is_composed_again(bot, launched, monkeypatch):
+    line = ["store=store", *FAST]
+    bot("bot-train", *line)
+    monkeypatch.setattr("platform.node", lambda: "another")
+    bot("bot-train", *line)
+    assert len(launched) == 2

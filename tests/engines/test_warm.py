@@ -229,6 +229,15 @@ def test_a_run_leaves_no_garbage_to_the_next_one(tmp_path, monkeypatch, process)
         gc.enable()
 
 
+def test_the_memory_of_a_run_is_returned_before_the_next_one(tmp_path, monkeypatch, process):
+    returned: list[bool] = []
+    monkeypatch.setattr(warm, "return_freed_memory", lambda: returned.append(True))
+    settings = replace(TINY, store=str(tmp_path))
+    for _ in range(2):
+        trained(monkeypatch, process, settings, lambda s: None)
+    assert returned == [True]  # nothing was left before the first
+
+
 def test_compiled_code_is_kept_for_the_seeds_of_an_arm_alone(tmp_path, monkeypatch, process):
     forgotten = []
     monkeypatch.setattr(warm, "forget_code", lambda *, compiled: forgotten.append(compiled))

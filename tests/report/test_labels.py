@@ -44,6 +44,8 @@ def test_a_preset_has_the_tricks_of_the_one_that_it_builds_on_and_what_auto_beca
     assert shown(full, "bot-train preset=fast_85") == "fast_85"
     fp32 = {name: params for name, params in full.items() if name != "mixed_precision"}
     assert shown(fp32, "bot-train preset=fast_85") == f"fast_85 {MINUS} mixed_precision"
+    frozen = {**full, "freeze": resolved("freeze", until="head")}
+    assert shown(frozen, "bot-train preset=fast_85") == "fast_85 + freeze(until=head)"
 
 
 @pytest.mark.parametrize("command", ["bot-train", "bot-train preset=lost", "bot-train preset=digits", "'"])

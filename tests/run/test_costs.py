@@ -106,6 +106,13 @@ def test_the_record_decides_and_not_the_name_of_the_note(train, tmp_path):
     assert train(1).cost.measured_by is None
 
 
+def test_a_record_of_another_machine_is_not_taken_over_though_the_note_names_it(train, tmp_path):
+    first = train(0)
+    folder = Store(tmp_path / "store").folder(first.id)
+    rewrite_record(folder, lambda values: values["environment"].update(host="elsewhere"))
+    assert train(1).cost.measured_by is None
+
+
 def test_what_was_taken_over_is_not_taken_over_again(train, tmp_path):
     first, second = train(0), train(1)
     (note,) = (tmp_path / "cache/bagoftricks/costs").iterdir()

@@ -4,6 +4,10 @@ import sys
 
 import pytest
 
+from bagoftricks.run.execute import execute
+from bagoftricks.settings import RuntimeSettings
+from tests.run.interrupted import Stopping, tiny
+
 FAULTS = """
 import resource, sys
 from bagoftricks.run.heap import keep_freed_memory
@@ -37,3 +41,13 @@ def test_freed_memory_is_taken_again_without_page_faults():
 @glibc
 def test_the_environments_own_settings_go_first():
     assert faults("kept", MALLOC_MMAP_THRESHOLD_="1048576") > 10 * faults("kept")
+
+
+def test_a_run_keeps_its_memory_and_says_what_it_computes_in(tmp_path, monkeypatch):
+    kept: list[bool] = []
+    monkeypatch.setattr("bagoftricks.run.execute.keep_freed_memory", lambda: kept.append(True))
+    reporter = Stopping()
+    settings = tiny(tmp_path, tricks=["mixed_precision"], epochs=1, runtime=RuntimeSettings(device="cpu"))
+    execute(settings, reporter, "bot-train")
+    assert kept == [True]
+    assert "on cpu, in bfloat16" in reporter.notes[0]

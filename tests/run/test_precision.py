@@ -1,8 +1,9 @@
 import pytest
 
-from bagoftricks.cli import precision
 from bagoftricks.cli.compose import compose_settings
-from bagoftricks.run import check
+from bagoftricks.errors import UserError
+from bagoftricks.run import check, precision
+from bagoftricks.study.overrides import with_tricks
 
 AUTO = ["+efficiency=mixed_precision", "tricks.mixed_precision.dtype=auto"]
 
@@ -34,3 +35,20 @@ def test_a_typed_precision_is_kept(monkeypatch):
     monkeypatch.setattr(check, "multiplies_bf16", lambda: False)
     typed = compose_settings(["+efficiency=mixed_precision", "runtime.device=cpu"])
     assert typed.tricks["mixed_precision"]["dtype"] == "bf16"
+
+
+ARM = {"mixed_precision": {"dtype": "auto"}}
+
+
+def test_an_arm_of_a_sweep_has_what_is_computed_too(monkeypatch):
+    base = compose_settings(["runtime.device=cpu"])
+    monkeypatch.setattr(precision, "multiplies_bf16", lambda: True)
+    assert with_tricks(base, ARM).tricks == {"mixed_precision": {"dtype": "bf16"}}
+
+
+def test_an_arm_that_would_be_the_one_without_it_is_refused(monkeypatch):
+    base = compose_settings(["runtime.device=cpu"])
+    for module in (precision, check):
+        monkeypatch.setattr(module, "multiplies_bf16", lambda: False)
+    with pytest.raises(UserError, match=r"^tricks\.mixed_precision\.dtype=auto: this processor has no .*type tricks"):
+        with_tricks(base, ARM)

@@ -1,30 +1,30 @@
 """The precision that a run of these settings computes in, where it is left to the machine."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from bagoftricks.cores import multiplies_bf16
-from bagoftricks.registry import Values
 
 PRECISION_TRICK = "mixed_precision"
 
 
-def choose_precision(values: Values) -> None:
-    """Replace ``tricks.mixed_precision.dtype=auto`` by bf16 if the device multiplies in it, else leave the trick out.
+def with_precision(tricks: Mapping[str, Mapping[str, Any]], device: str) -> dict[str, dict[str, Any]]:
+    """Return tricks with bf16 for ``tricks.mixed_precision.dtype=auto``, without that trick if the device has no bf16.
 
     The settings of a run, its identity and its record then say what is computed, not where it was typed.
     """
-    tricks = values["tricks"]
-    if tricks.get(PRECISION_TRICK, {}).get("dtype") != "auto":
-        return
-    if on_bf16(values["runtime"]["device"]):
-        tricks[PRECISION_TRICK]["dtype"] = "bf16"
-    else:
-        del tricks[PRECISION_TRICK]
+    made = {name: dict(params) for name, params in tricks.items()}
+    if made.get(PRECISION_TRICK, {}).get("dtype") == "auto":
+        if on_bf16(device):
+            made[PRECISION_TRICK]["dtype"] = "bf16"
+        else:
+            del made[PRECISION_TRICK]
+    return made
 
 
 def on_bf16(device: str) -> bool:
     """Return True if the device, such as auto, has instructions for bf16; a processor is read from Linux's list."""
-    if device.startswith("cuda"):
-        return True
-    if multiplies_bf16():
+    if device.startswith("cuda") or multiplies_bf16():
         return True
     import torch  # takes a second, for processors that cannot or do not say
 
