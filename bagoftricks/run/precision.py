@@ -8,18 +8,16 @@ from bagoftricks.cores import multiplies_bf16
 PRECISION_TRICK = "mixed_precision"
 
 
-def with_precision(tricks: Mapping[str, Mapping[str, Any]], device: str) -> dict[str, dict[str, Any]]:
+def with_precision(tricks: Mapping[str, Any], device: str) -> dict[str, Any]:
     """Return tricks with bf16 for ``tricks.mixed_precision.dtype=auto``, without that trick if the device has no bf16.
 
     The settings of a run, its identity and its record then say what is computed, not where it was typed.
     """
-    made = {name: dict(params) for name, params in tricks.items()}
-    if made.get(PRECISION_TRICK, {}).get("dtype") == "auto":
-        if on_bf16(device):
-            made[PRECISION_TRICK]["dtype"] = "bf16"
-        else:
-            del made[PRECISION_TRICK]
-    return made
+    chosen = tricks.get(PRECISION_TRICK)
+    if not isinstance(chosen, Mapping) or chosen.get("dtype") != "auto":  # what is no mapping is refused later
+        return dict(tricks)
+    others = {name: params for name, params in tricks.items() if name != PRECISION_TRICK}
+    return {**others, PRECISION_TRICK: {**chosen, "dtype": "bf16"}} if on_bf16(device) else others
 
 
 def on_bf16(device: str) -> bool:
