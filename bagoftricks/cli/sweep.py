@@ -104,7 +104,7 @@ def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], Json]":
     """Return the arms, the overrides of all runs, and the facts for the table."""
     if sweep.experiment is not None:
         from bagoftricks.study.experiment import load_experiment
-        from bagoftricks.study.rows import chosen_arms
+        from bagoftricks.study.rows import chosen_arms, with_row_settings
 
         found = load_experiment(sweep.experiment, sweep.scale)
         about: Json = {
@@ -119,7 +119,7 @@ def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], Json]":
         about |= {"measure": sweep_measure(sweep, found.target), "notes": [*chosen, *found.notes]}
         about |= {} if found.score is None else {"score": found.score}
         about |= {} if found.resolve is None else {"resolve": found.resolve}
-        return arms, (*found.overrides, *sweep.overrides), about
+        return with_row_settings(arms, sweep.row_settings), (*found.overrides, *sweep.overrides), about
     if sweep.design is None:
         raise UserError(
             "nothing to sweep: type experiment=NAME, or design=NAME with 'tricks=[a,b]' (--help tells more)"

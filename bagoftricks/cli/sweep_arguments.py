@@ -30,6 +30,7 @@ SEEDS_AT_MOST = 1000
 STOPS = ("arm", "study")  # what ends once it is decided
 OF_DESIGNS = ("tricks", "max_tricks", "max_arms", "runs", "resolution", "fold", "floor", "confirm", "eta")
 OWNERS = {"floor": ("greedy",), "eta": ("halving",), "confirm": SELECTING}  # designs of a setting
+NOT_TYPED = {"overrides", "engine_values", "looks", "commands", "left_out", "row_settings"}
 OF_AN_EXTENSION = ("extend", "fold", "runs", "plan", "commands", "slots", "engine", "worker", "time_limit", "retry")
 OF_THE_STUDY = ("experiment", "scale", "rows", "left_out", "design", "seeds", "score", "metric", "target", *OF_DESIGNS)
 
@@ -99,6 +100,7 @@ class Sweep:
     skip: bool = False
     """true: leave out arms that cannot run; E1,E3: these rows"""
     left_out: tuple[str, ...] = ()  # rows of skip=
+    row_settings: tuple[tuple[str, str], ...] = ()  # row and setting of each row.E12.epochs=4
     looks: tuple[int, ...] = ()  # numbers of seeds at which seeds=3..20 is judged
     engine_values: Json = field(default_factory=dict)  # settings of the engine that were typed
     commands: bool = False  # format=commands: of a plan, the commands of its missing runs alone
@@ -122,8 +124,9 @@ class Sweep:
 
 def parse(arguments: Sequence[str]) -> Sweep:
     """bot-sweep's own settings; the others go to the runs."""
-    own = {f.name.rstrip("_") for f in fields(Sweep)} - {"overrides", "engine_values", "looks", "commands", "left_out"}
+    own = {f.name.rstrip("_") for f in fields(Sweep)} - NOT_TYPED
     given: Json = {}
+    of_rows: list[tuple[str, str]] = []
     of_engine: dict[str, str] = {}
     overrides = []
     for argument in arguments:
@@ -135,6 +138,8 @@ def parse(arguments: Sequence[str]) -> Sweep:
             given |= _several(name, value) or {name: _value(name, value)}
         elif argument == "format=commands":
             given |= {"commands": True, "plan": True}
+        elif name.startswith("row."):
+            of_rows.append(_row_setting(argument))
         elif name.startswith("engine."):
             of_engine[name.removeprefix("engine.")] = value
         elif key.startswith("hydra"):
@@ -147,6 +152,8 @@ def parse(arguments: Sequence[str]) -> Sweep:
             raise UserError("rerun= is for one run: a sweep trains what is missing; give bot-train the run's command")
         else:
             overrides.append(argument)
+    if of_rows:
+        given["row_settings"] = tuple(of_rows)
     if "from" in given:
         if made := [name for name in given if name in OF_THE_STUDY]:
             raise UserError(f"{made[0]}= is the study's own: from= has it already, leave it out")
@@ -174,6 +181,14 @@ def _rows(key: str, text: str) -> tuple[str, ...]:
     return rows
 
 
+def _row_setting(argument: str) -> tuple[str, str]:
+    """Return the row and the setting of ``row.E12.epochs=4``."""
+    row, _, setting = argument.lstrip("+").removeprefix("row.").partition(".")
+    if not row or setting.partition("=")[0] in ("", "store", "format", "seed"):
+        raise UserError(f"{argument}: names no row and setting of it; type row.E12.epochs=4")
+    return row, setting
+
+
 def _check_together(given: Json, overrides: Sequence[str]) -> None:
     """Raise UserError for own settings that do not go together."""
     if "extend" in given:
@@ -196,6 +211,8 @@ def _check_together(given: Json, overrides: Sequence[str]) -> None:
     if "experiment" not in given and ("rows" in given or "left_out" in given):
         name = "rows" if "rows" in given else "skip"
         raise UserError(f"{name}= chooses rows of experiment=: leave it out" + " or type skip=true" * (name == "skip"))
+    if "experiment" not in given and "row_settings" in given:
+        raise UserError(f"row.{given['row_settings'][0][0]}.: sets a row of experiment=: leave it out")
     if "experiment" not in given and "scale" in given:
         raise UserError("scale= belongs to experiment=: without one, type preset=cifar_laptop or other settings")
     _check_processes(given)

@@ -1,4 +1,4 @@
-"""Stages of a sweep: rows that teach others are trained first, then the plan is made again with their students."""
+"""Stages of a sweep: rows whose weights others need are trained first, then the plan is made again with the others."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,7 +34,10 @@ def train_in_stages(
         plan = replace(again, unnamed=()) if left == waiting else again
         if left == waiting:
             for label, teacher in left.items():
-                say("bot-sweep", f"arm '{label}' is not trained: its teacher, the first run of '{teacher}', failed")
+                say(
+                    "bot-sweep",
+                    f"arm '{label}' is not trained: the first run of '{teacher}', whose weights it needs, failed",
+                )
             return train(plan) if alone else runs
     return train(plan)
 

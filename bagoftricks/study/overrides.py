@@ -11,7 +11,7 @@ from bagoftricks.run.precision import with_precision
 from bagoftricks.settings import OVERRIDE, Settings
 from bagoftricks.study.arms import Arm, Tricks
 from bagoftricks.study.factors import typed_value
-from bagoftricks.study.stages import TEACHER, RowTeacher
+from bagoftricks.study.stages import INITIAL, TEACHER, RowSource
 from bagoftricks.tricks.catalogue import families, family_of, hyper_parameter
 
 if TYPE_CHECKING:
@@ -80,14 +80,15 @@ def with_tricks(base: Settings, tricks: Tricks) -> Settings:
     return replace(base, tricks=chosen)
 
 
-def with_teacher(composed: Settings, typed: Sequence[str], teacher: RowTeacher) -> tuple[Settings, list[str]]:
-    """Return the settings of an arm, and its overrides, with the run of the row that teaches it."""
+def with_source(composed: Settings, typed: Sequence[str], row: RowSource) -> tuple[Settings, list[str]]:
+    """Return the settings of an arm, and its overrides, with the run of the row whose weights it needs."""
+    words = [f"{row.key}={typed_text(row.source)}" if word.partition("=")[0] == row.key else word for word in typed]
+    if row.key == INITIAL:
+        return replace(composed, model=replace(composed.model, weights=row.source)), words
     tricks = {
-        name: {**params, TEACHER: teacher.source} if params.get(TEACHER) == teacher.typed else params
+        name: {**params, TEACHER: row.source} if params.get(TEACHER) == row.typed else params
         for name, params in composed.tricks.items()
     }
-    end, new = (f".{TEACHER}={typed_text(source)}" for source in (teacher.typed, teacher.source))
-    words = [word.removesuffix(end) + new if word.endswith(end) else word for word in typed]
     return replace(composed, tricks=tricks), words
 
 

@@ -45,7 +45,7 @@ class UnnamedRun:
     command: str
     why: str  # "data", "a package", ...
     weights: int = field(default=0, compare=False)
-    waits_for: str = ""  # label of the arm whose first run is its teacher, if it only waits for that
+    waits_for: str = ""  # label of the arm whose first run's weights it needs, if it only waits for those
 
 
 @dataclass(frozen=True)

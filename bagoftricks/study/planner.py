@@ -11,8 +11,9 @@ from bagoftricks.errors import DataError, NotHere, UserError
 from bagoftricks.plugins import typed_text
 from bagoftricks.settings import Settings, make_part
 from bagoftricks.store.store import RunState, Store
+from bagoftricks.store.weight_sets import LAST
 from bagoftricks.study.arms import Arm
-from bagoftricks.study.stages import RowTeacher, row_teacher, taught_by_row, teachers_first
+from bagoftricks.study.stages import INITIAL, ROW, RowSource, row_source, sources_first, started_from_row, taught_by_row
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,7 +30,7 @@ from bagoftricks.study.overrides import (
     split_parameters,
     trick_overrides,
     with_parameters,
-    with_teacher,
+    with_source,
     with_tricks,
 )
 from bagoftricks.study.plan import Plan, PlannedRun, UnnamedRun
@@ -77,14 +78,14 @@ class Planner:
         unnamed: dict[str, list[UnnamedRun]] = {arm.label: [] for arm in arms}
         impossible: dict[str, str] = {}
         lacks: dict[str, list[str]] = {}
-        of_label, teachers = {arm.label: arm for arm in arms}, self._row_teachers(arms)
+        of_label, sources = {arm.label: arm for arm in arms}, self._row_sources(arms)
         seeds_of = {arm.label: arm.seeds or tuple(seeds) for arm in arms if not arm.quoted}
-        for arm in map(of_label.__getitem__, teachers_first([*of_label], teachers)):
+        for arm in map(of_label.__getitem__, sources_first([*of_label], sources)):
             if arm.needs or arm.quoted:
                 continue
             try:
-                teacher = self._taught(teachers.get(arm.label), runs, unnamed)
-                named, others, lacking = self._runs(arm, seeds_of[arm.label], teacher)
+                rows = [self._found(row, runs, unnamed) for row in sources.get(arm.label, ())]
+                named, others, lacking = self._runs(arm, seeds_of[arm.label], rows)
                 if named:
                     require_another_run(named[0].id, chain.from_iterable(runs.values()))
             except UserError as error:
@@ -97,52 +98,57 @@ class Planner:
         found = tuple(chain.from_iterable(runs.values())), impossible, needs
         return Plan(tuple(arms), _in_order(every, seeds), *found, tuple(chain.from_iterable(unnamed.values())), lacks)
 
-    def _row_teachers(self, arms: Sequence[Arm]) -> dict[str, RowTeacher]:
-        """Return the teachers that are rows, by the labels of their students."""
-        found, labels = {}, [arm.label for arm in arms]
-        for arm in arms:
-            named = taught_by_row(self._tricks_of(arm)) if not (arm.needs or arm.quoted) else None
-            if named is not None:
-                found[arm.label] = row_teacher(*named, labels)
-        return found
+    def _row_sources(self, arms: Sequence[Arm]) -> dict[str, list[RowSource]]:
+        """Return the rows whose weights other rows need, by the labels of those."""
+        labels = [arm.label for arm in arms]
+        return {
+            arm.label: [
+                row_source(*typed, labels)
+                for typed in (taught_by_row(self._tricks_of(arm)), started_from_row(arm.settings))
+                if typed is not None
+            ]
+            for arm in arms
+            if not (arm.needs or arm.quoted)
+        }
 
-    def _taught(
+    def _found(
         self,
-        teacher: RowTeacher | None,
+        row: RowSource,
         runs: Mapping[str, Sequence[PlannedRun]],
         unnamed: Mapping[str, Sequence[UnnamedRun]],
-    ) -> RowTeacher | None:
-        """Return a teacher that is a row, with the source of its run if that is finished."""
-        if teacher is None:
-            return None
-        if not (runs[teacher.label] or unnamed[teacher.label]):
-            raise UserError(f"its teacher is '{teacher.label}', which has no run")
-        first = next(iter(runs[teacher.label]), None)
-        if first is None or Store(self.base.store).state(first.id) is not RunState.DONE:
-            return teacher
-        return replace(teacher, source=f"run:{first.id}{teacher.weights}")
+    ) -> RowSource:
+        """Return a row with the source of its first run's weights if that is finished."""
+        if not (runs[row.label] or unnamed[row.label]):
+            role = "it starts from the weights of" if row.key == INITIAL else "its teacher is"
+            raise UserError(f"{role} '{row.label}', which has no run")
+        first, store = next(iter(runs[row.label]), None), Store(self.base.store)
+        if first is None or store.state(first.id) is not RunState.DONE:
+            return row
+        if row.key == INITIAL:
+            return replace(row, source=str(store.weights(first.id, row.weights.removeprefix("@") or LAST)))
+        return replace(row, source=f"run:{first.id}{row.weights}")
 
     def _runs(
-        self, arm: Arm, seeds: Sequence[int], teacher: RowTeacher | None = None
+        self, arm: Arm, seeds: Sequence[int], rows: Sequence[RowSource] = ()
     ) -> tuple[list[PlannedRun], list[UnnamedRun], list[str]]:
         """Return the runs of an arm, with or without ids, and what this machine lacks for them."""
         composed, typed = self._composed(arm)
-        if teacher is not None and teacher.source:
-            composed, typed = with_teacher(composed, typed, teacher)
+        for row in [row for row in rows if row.source]:
+            composed, typed = with_source(composed, typed, row)
+        waits = next((row.label for row in rows if not row.source), "")
         commands = {seed: bot_train([*typed, f"seed={seed}"]) for seed in seeds}
         lacking: list[str] = []
         weights = 0
         try:
-            checked = self._check(composed, None if self.here else lacking)
+            checked = self._check(without_row_weights(composed), None if self.here else lacking)
             weights = kept_weights(checked)
-            if taught_by_row(composed.tricks):
+            if waits or taught_by_row(composed.tricks):
                 raise NotHere("", "its teacher")
             of_arm = self._prepare(checked, None if self.here else lacking)
         except (NotHere, DataError) as error:
-            if self.here and not (teacher and not teacher.source and not str(error)):
+            if self.here and not (waits and not str(error)):
                 raise
             why = error.what if isinstance(error, NotHere) else "data"
-            waits = teacher.label if teacher is not None and not teacher.source else ""
             about = why, weights, waits
             unnamed = [
                 UnnamedRun(arm.label, seed, replace(composed, seed=seed), commands[seed], *about) for seed in seeds
@@ -182,10 +188,20 @@ class Planner:
 
     def _composed(self, arm: Arm) -> tuple[Settings, list[str]]:
         """Return the settings of an arm and its overrides; composed again if it changes more than tricks."""
-        settings_only, _ = split_parameters(arm.settings)
+        settings_only, parameters = split_parameters(arm.settings)
         tricks = self._tricks_of(arm)
+        for name, key, value in parameters:
+            if name not in tricks:
+                raise UserError(f"tricks.{name}.{key}={typed_text(value)}: it has no trick '{name}'; leave it out")
         typed = latest([*self.plain, *trick_overrides(tricks, self.base), *settings_only])
         return self.compose(typed) if settings_only else with_tricks(self.base, tricks), typed
+
+
+def without_row_weights(settings: Settings) -> Settings:
+    """Return the settings without initial weights that are another row's, whose file does not exist yet."""
+    if not (settings.model.weights or "").startswith(ROW):
+        return settings
+    return replace(settings, model=replace(settings.model, weights=None, new_head=False))
 
 
 def kept_weights(checked: "Checked") -> int:

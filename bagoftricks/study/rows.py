@@ -1,4 +1,4 @@
-"""Rows of an experiment that are chosen by hand: ``rows=E0,E4-E6``, ``skip=E1``."""
+"""Rows of an experiment that are chosen or set by hand: ``rows=E0,E4-E6``, ``skip=E1``, ``row.E4.epochs=4``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -29,6 +29,20 @@ def chosen_arms(arms: Sequence[Arm], rows: Sequence[str], skip: Sequence[str]) -
     if len(left) < len(arms):
         notes.insert(0, f"{len(left)} of {len(arms)} rows ({_typed(rows, skip)})")
     return left, notes
+
+
+def with_row_settings(arms: Sequence[Arm], settings: Sequence[tuple[str, str]]) -> list[Arm]:
+    """Return the arms with the settings of single rows after their own: (row, ``epochs=4``) each."""
+    changed = list(arms)
+    for row, setting in settings:
+        key, labels = f"row.{row}.{setting.partition('=')[0]}", [arm.label for arm in arms]
+        place = find_row(key, row, labels)
+        if place is None:
+            raise UserError(f"{key}: there is no row '{row}' ({listed_rows(labels)})")
+        if changed[place].quoted:
+            raise UserError(f"{key}: the row is quoted, and has no run: leave it out")
+        changed[place] = replace(changed[place], settings=(*changed[place].settings, setting))
+    return changed
 
 
 def _nearest(arms: Sequence[Arm], wanted: set[int]) -> dict[str, str | None]:

@@ -1,7 +1,8 @@
-"""Teachers that are rows of the same study, as ``tricks.distill.teacher=row:E5``, which are trained first.
+"""Rows that need the weights of other rows of the same study, which are trained first.
 
-A run's id depends on the weights of its teacher, so a student has no id before its teacher has finished. The teacher is
-the run of its row with the study's first seed, for the students of all seeds: its own seed is no noise between them.
+A row may learn from another (``tricks.distill.teacher=row:E5``) or start from its weights (``model.weights=row:E5``). A
+run's id depends on these weights, so such a row has no id before the other has finished. The weights are those of the
+other row's run with the study's first seed, for all seeds: its own seed is no noise between them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,44 +12,53 @@ from bagoftricks.errors import UserError
 from bagoftricks.study.arms import Tricks
 from bagoftricks.study.rows import find_row, listed_rows
 
-ROW, TEACHER = "row:", "teacher"  # the hyper-parameter
+ROW, TEACHER, INITIAL = "row:", "teacher", "model.weights"
 
 
 @dataclass(frozen=True)
-class RowTeacher:
-    """Teacher of an arm that is another arm: as it was typed, that arm, and which of its weights (``@ema``)."""
+class RowSource:
+    """Another arm whose weights an arm needs: by which setting, as it was typed, that arm, and which of its weights."""
 
+    key: str  # tricks.distill.teacher, or model.weights
     typed: str
     label: str
-    weights: str = ""
-    source: str = ""  # ``run:ID`` once that run is finished
+    weights: str = ""  # @ema
+    source: str = ""  # ``run:ID`` of a teacher or the file of initial weights, once that run is finished
 
 
-def row_teacher(trick: str, typed: str, labels: Sequence[str]) -> RowTeacher:
-    """Return the teacher that ``row:E5`` or ``row:E5@ema`` names. Raises UserError if there is no such row."""
+def row_source(key: str, typed: str, labels: Sequence[str]) -> RowSource:
+    """Return the arm that ``row:E5`` or ``row:E5@ema`` names. Raises UserError if there is no such row."""
     row, at, weights = typed.removeprefix(ROW).partition("@")
-    key = f"tricks.{trick}.{TEACHER}"
     place = find_row(f"{key}={ROW[:-1]}", row, labels)
     if place is None:
         raise UserError(f"{key}={typed}: there is no such row ({listed_rows(labels)})")
-    return RowTeacher(typed, labels[place], at + weights)
+    return RowSource(key, typed, labels[place], at + weights)
 
 
 def taught_by_row(tricks: Tricks) -> tuple[str, str] | None:
-    """Return the trick whose teacher is a row, and that teacher as it is typed; None without one."""
-    found = [(name, str(params.get(TEACHER, ""))) for name, params in tricks.items()]
-    return next(((name, typed) for name, typed in found if typed.startswith(ROW)), None)
+    """Return the setting of a teacher that is a row, and that teacher as it is typed; None without one."""
+    found = [(f"tricks.{name}.{TEACHER}", str(params.get(TEACHER, ""))) for name, params in tricks.items()]
+    return next(((key, typed) for key, typed in found if typed.startswith(ROW)), None)
 
 
-def teachers_first(labels: Sequence[str], teachers: Mapping[str, RowTeacher]) -> list[str]:
-    """Return the labels so that each comes after its teacher. Raises UserError for rows that teach each other."""
+def started_from_row(settings: Sequence[str]) -> tuple[str, str] | None:
+    """Return the setting of initial weights that are a row's, and that row as it is typed; None without one."""
+    found = [value.strip("'\"") for key, _, value in (text.partition("=") for text in settings) if key == INITIAL]
+    return (INITIAL, found[-1]) if found and found[-1].startswith(ROW) else None
+
+
+def sources_first(labels: Sequence[str], sources: Mapping[str, Sequence[RowSource]]) -> list[str]:
+    """Return the labels so that each comes after its sources. Raises UserError for rows that need each other."""
     order: dict[str, None] = {}
+
+    def add(label: str, way: tuple[str, ...]) -> None:
+        for source in () if label in order else sources.get(label, ()):
+            if source.label in (whole := (*way, label)):
+                named = " <- ".join(f"'{each}'" for each in [*whole[whole.index(source.label) :], source.label])
+                raise UserError(f"{source.typed}: rows need each other's weights ({named}): name another")
+            add(source.label, whole)
+        order.setdefault(label)
+
     for label in labels:
-        way = [label]
-        while (teacher := teachers.get(way[-1])) is not None and teacher.label not in order:
-            if teacher.label in way:
-                named = " <- ".join(f"'{each}'" for each in [*way[way.index(teacher.label) :], teacher.label])
-                raise UserError(f"{teachers[way[-1]].typed}: rows are each other's teachers ({named}): name another")
-            way.append(teacher.label)
-        order |= dict.fromkeys(reversed(way))
+        add(label, ())
     return list(order)

@@ -72,3 +72,25 @@ def test_chosen_rows_are_compared_with_those_that_are_there(bot, mine):
 )
 def test_rows_that_cannot_be_chosen_are_refused_in_a_line(bot, mine, arguments, why):
     assert why in one_line(bot("bot-sweep", *arguments))
+
+
+def test_a_setting_of_one_row_reaches_that_row_alone(bot, mine, tmp_path):
+    typed = ["row.E2.tricks.mixup.alpha=0.7", "row.1.lr=0.3", "tricks.mixup.alpha=0.4"]
+    commands = bot("bot-sweep", *SWEEP, *typed, "format=commands").out.splitlines()
+    alphas = [[word for word in line.split() if word.startswith("tricks.mixup.alpha")] for line in commands]
+    assert alphas == [[], ["tricks.mixup.alpha=0.4"], ["tricks.mixup.alpha=0.7"]]
+    assert ["lr=0.3" in line.split() for line in commands] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("typed", "why"),
+    [
+        (["row.E9.lr=1"], "row.E9.lr: there is no row 'E9' (1 E0: base;"),
+        (["row.theirs.lr=1"], "row.theirs.lr: the row is quoted, and has no run"),
+        (["row.E1=3"], "row.E1=3: names no row and setting of it; type row.E12.epochs=4"),
+        (["row.E0.tricks.mixup.alpha=1"], "tricks.mixup.alpha=1.0: it has no trick 'mixup'; leave it out"),
+    ],
+)
+def test_a_setting_of_no_row_is_refused(bot, mine, typed, why):
+    done = bot("bot-sweep", *SWEEP, *typed)
+    assert (done.status, why in done.err) == (2, True), done.err

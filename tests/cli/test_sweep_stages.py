@@ -1,8 +1,10 @@
-"""Rows that teach other rows of their study: they are trained first."""
+"""Rows that other rows of their study learn or start from: they are trained first."""
 
 import json
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tests.cli.test_commands import FAST, one_line
 
@@ -48,12 +50,27 @@ def test_a_row_is_typed_as_teacher_with_the_weights_to_take(bot, mine, tmp_path)
     assert students[0]["source"] == f"run:{teachers[0]}@ema"
 
 
+def test_a_row_starts_from_the_weights_of_another(bot, mine, tmp_path):
+    start = '  - {label: "F: on", tricks: {}, settings: {laptop: ["model.weights=row:T@ema", "lr=1e-30"]}}\n'
+    mine(start, TEACHER)
+    planned = bot("bot-sweep", *SWEEP, "plan=true")
+    assert planned.out.count("waits for T: teacher") == 1
+    done = bot("bot-sweep", *SWEEP)
+    assert done.status == 0, done.err
+    records = [json.loads(path.read_text()) for path in tmp_path.glob("results/runs/*/record.json")]
+    of = {"ema" if record["tricks"] else "on": record for record in records}
+    given, taken = (tmp_path / f"results/runs/{of[name]['id']}" for name in ("ema", "on"))
+    theirs, ours = load_file(given / "ema.weights.safetensors"), load_file(taken / "weights.safetensors")
+    assert all(torch.equal(theirs[name], tensor) for name, tensor in ours.items() if name.endswith("conv.weight"))
+    assert "2 runs: 2 finished before" in bot("bot-sweep", *SWEEP).err
+
+
 def test_a_teacher_that_fails_costs_its_students_alone(bot, mine, tmp_path):
     bad = TEACHER.replace("{ema: {}}", "{ema: {}}, settings: {laptop: [lr=1e30]}")
     mine(STUDENT, bad, "  - {label: other, tricks: {cosine: {}}, compare: none}\n")
     done = bot("bot-sweep", *SWEEP)
     assert done.status == 1
-    assert "arm 'S: taught' is not trained: its teacher, the first run of 'T: teacher', failed" in done.err
+    assert "arm 'S: taught' is not trained: the first run of 'T: teacher', whose weights it needs, failed" in done.err
     rows = json.loads(bot("bot-table", "study=mine.yaml-laptop", "format=json").out)["rows"]
     assert [(row["label"], row["n"], row["missing"]) for row in rows] == [
         ("S: taught", 0, "not run"),
@@ -87,10 +104,10 @@ def test_a_study_of_looks_trains_its_teachers_before_the_first(bot, mine, tmp_pa
             (STUDENT.replace("row:T", "row:X"), TEACHER),
             "tricks.distill.teacher=row:X: there is no such row (1 S: taught;",
         ),
-        ((STUDENT.replace("row:T", "row:S"), TEACHER), "rows are each other's teachers ('S: taught' <- 'S: taught')"),
+        ((STUDENT.replace("row:T", "row:S"), TEACHER), "rows need each other's weights ('S: taught' <- 'S: taught')"),
         (
             (STUDENT, STUDENT.replace("row:T", "row:S").replace("S: taught", "T: too")),
-            "rows are each other's teachers ('S: taught' <- 'T: too' <- 'S: taught')",
+            "rows need each other's weights ('S: taught' <- 'T: too' <- 'S: taught')",
         ),
     ],
 )
