@@ -3,9 +3,9 @@
     from bagoftricks.plugins import load_plugins
     from bagoftricks.testing import check_trick
 
-    def test_poly_loss_keeps_the_contract_of_a_trick():
-        load_plugins(["poly_loss.py"])
-        check_trick("poly_loss")
+    def test_focal_loss_keeps_the_contract_of_a_trick():
+        load_plugins(["focal_loss.py"])
+        check_trick("focal_loss")
 
 Each check raises AssertionError with what is wrong. They take seconds on a CPU.
 """

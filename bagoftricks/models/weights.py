@@ -301,7 +301,7 @@ def _gate_names(model: ResNet) -> dict[str, str]:
     """Return the gates' tensors by their order, whatever the trick calls them."""
     gates: dict[str, list[str]] = {}
     for name, _ in model.named_parameters():
-        if match := re.match(rf"{BLOCK}gate\.", name):
+        if match := re.match(rf"{BLOCK}gate\..*(?:weight|bias)$", name):
             gates.setdefault(match[1], []).append(name)
     return {
         name: f"{_layered(block)}se.{theirs}"

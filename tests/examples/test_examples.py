@@ -38,23 +38,23 @@ def example(name: str) -> str:
 
 
 def test_the_trick():
-    check_trick("poly_loss")
+    check_trick("focal_loss")
     logits, targets = torch.tensor([[2.0, 0.0]]), torch.tensor([[1.0, 0.0]])
     right = 1 / (1 + np.exp(-2.0))
-    expected = -np.log(right) + 0.5 * (1 - right)
-    assert create("poly_loss", epsilon=0.5).loss(logits, targets).item() == pytest.approx(expected)
-    with pytest.raises(UserError, match=r"^tricks\.poly_loss\.epsilon=-1\.0: must be above -1"):
-        create("poly_loss", epsilon=-1.0)
+    expected = -((1 - right) ** 3) * np.log(right)
+    assert create("focal_loss", gamma=3.0).loss(logits, targets).item() == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(UserError, match=r"^tricks\.focal_loss\.gamma=0\.5: must be 1 or more"):
+        create("focal_loss", gamma=0.5)
 
 
 def test_the_trick_is_trained(bot):
-    done = bot("bot-train", example("poly_loss"), "+refine=poly_loss", "tricks.poly_loss.epsilon=1", *TINY)
+    done = bot("bot-train", example("focal_loss"), "+refine=focal_loss", "tricks.focal_loss.gamma=1", *TINY)
     record = json.loads(done.out)
-    assert record["tricks"] == {"poly_loss": {"epsilon": 1.0}}
-    assert "poly_loss" in bot("bot-train", example("poly_loss"), "--help", "refine").out
-    wrong = bot("bot-train", example("poly_loss"), "+refine=poly_los", *TINY)
-    assert "did you mean 'poly_loss'?" in wrong.err
-    both = bot("bot-train", example("poly_loss"), "+refine=[poly_loss,poly_loss]", *TINY)
+    assert record["tricks"] == {"focal_loss": {"gamma": 1.0}}
+    assert "focal_loss" in bot("bot-train", example("focal_loss"), "--help", "refine").out
+    wrong = bot("bot-train", example("focal_loss"), "+refine=focal_los", *TINY)
+    assert "did you mean 'focal_loss'?" in wrong.err
+    both = bot("bot-train", example("focal_loss"), "+refine=[focal_loss,focal_loss]", *TINY)
     assert "is finished" not in both.err or both.status == 0
 
 
@@ -138,9 +138,9 @@ def test_the_logger(bot, tmp_path):
 
 
 def test_the_experiment(bot):
-    sweep = [example("poly_loss"), f"--config-dir={EXAMPLES}", "experiment=losses", "epochs=1", "slots=0"]
+    sweep = [example("focal_loss"), f"--config-dir={EXAMPLES}", "experiment=losses", "epochs=1", "slots=0"]
     rows = json.loads(bot("bot-sweep", *sweep, "format=json").out)["rows"]
-    assert [row["label"] for row in rows] == ["cross entropy", "label smoothing", "PolyLoss"]
+    assert [row["label"] for row in rows] == ["cross entropy", "label smoothing", "focal loss"]
     assert rows[1]["published"] == {"top1": 78.31}
 
 
