@@ -272,6 +272,8 @@ class RuntimeSettings:
     """steps between checkpoints; 0: none by the count. The end of an epoch makes one too, at most every ten seconds"""
     checkpoint_keep: int = 2
     """checkpoints that are kept until the run is finished; 0: none are made"""
+    measurement: str = ""
+    """name of another measurement of a run, with an id and a record of its own: for rows that differ in time alone"""
     keep_state: bool = False
     """keep the state that extend= continues exactly: of the last step that runs with more epochs share"""
     progress: bool = True

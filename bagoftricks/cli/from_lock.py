@@ -58,7 +58,7 @@ def require_own(lock: Lock, overrides: Sequence[str]) -> None:
         key = match["key"] if match else ""
         top, _, name = key.partition(".")
         own = key in (*FREE_IN_A_LOCK, *places) or top == "corruptions" or is_secret(key.rpartition(".")[2])
-        if not own and (top != "runtime" or name == "sync_norm"):
+        if not own and (top != "runtime" or name in ("sync_norm", "measurement")):
             command = shlex.join([*(word for word in _words(lock.command) if _key(word) != key), override])
             raise UserError(f"{override}: makes other runs than the lock's: leave it out, or type {command}")
 

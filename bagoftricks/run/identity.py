@@ -1,4 +1,4 @@
-"""Identity of a run: a digest of everything that can change its result, and of nothing else."""
+"""Identity of a run: a digest of everything that can change its result, and the name of another measurement of it."""
 
 import json
 from collections.abc import Mapping
@@ -48,6 +48,7 @@ def run_identity(
         "weight_decay": settings.weight_decay,
         **_plugins(settings),
         **({"norm_devices": ranks} if ranks > 1 else {}),  # statistics of fewer images: another network learns
+        **({"measurement": named} if (named := settings.runtime.measurement) else {}),  # the same result, timed again
     }
     return {name: fingerprinted(value) for name, value in identity.items()}
 

@@ -33,7 +33,7 @@ LONGEST_LOCK_NAME = 200  # characters of a study's name
 
 LOCKED_RUNTIME = (  # runtime settings that change the last bits, the curve or the meaning of a run
     *("sync_norm", "devices", "deterministic", "auto_micro_batch", "channels_last", "compile", "compile_mode"),
-    *("eval_every", "warmup_steps"),
+    *("eval_every", "warmup_steps", "measurement"),
 )
 OF_THE_PLACE = (  # settings that are no part of a study, or name places and code of a machine
     *("store", "format", "plugins", "rerun", "extend", "restart", "measure", "objective", "metric", "target"),

@@ -30,8 +30,9 @@ def test_a_longer_run_is_named_as_the_run_of_all_its_epochs():
     [
         {"data": dataset_settings(pad_mode="reflect")},
         {"model": network_settings(name="resnet14_laptop", kind="cifarnet", widths=[24, 32])},
+        {"runtime": RuntimeSettings(measurement="host")},
     ],
-    ids=["padding", "widths"],
+    ids=["padding", "widths", "measurement"],
 )
 def test_what_changes_the_result_changes_the_id(changes):
     assert run_id(identity(**changes)) != run_id(identity())

@@ -4,6 +4,7 @@ import csv
 import re
 import subprocess
 import sys
+from statistics import mean
 
 import pytest
 import yaml
@@ -37,8 +38,16 @@ def command(experiment, arm: Arm):
 
 
 def test_the_tables_of_the_papers_are_there():
-    tables = [f"assembled/table{n}" for n in (12, 2, 3, 4, 5, 6, 7)] + [f"bag_of_tricks/table{n}" for n in range(1, 8)]
-    assert [*experiment_files()] == [*tables, "laptop/refinements", "laptop/robustness", "page/ladder"]
+    tables = [f"assembled/table{n}" for n in (1, 12, 2, 3, 4, 5, 6, 7, 8, 9)] + [
+        f"bag_of_tricks/table{n}" for n in range(1, 8)
+    ]
+    assert [*experiment_files()] == [
+        *tables,
+        "laptop/refinements",
+        "laptop/robustness",
+        "page/convergence",
+        "page/ladder",
+    ]
 
 
 @pytest.mark.parametrize(("name", "scale"), SHIPPED)
@@ -142,12 +151,59 @@ def test_published_numbers_of_assembled_cnn():
     assert arms("assembled/table12")["R50D+SK+BL"].published == {"macs": 5.4e9, "infer_images_per_s": 359}
 
 
+def test_published_numbers_of_the_assembled_networks_and_of_their_transfer():
+    summary = load_experiment("assembled/table1", "paper").arms
+    assert [tuple(arm.published.values()) for arm in summary] == [
+        *((83.0, 60.7, 95), (84.2, 60.6, 28), (84.5, 59.4, 16)),
+        *((76.3, 76.0, 536), (82.8, 48.9, 312), (84.2, 43.3, 143)),
+    ]
+    before, food = (
+        load_experiment("assembled/table8", "paper").arms[:6],
+        load_experiment("assembled/table8", "paper").arms[6:],
+    )
+    assert [arm.published["top1"] for arm in before] == [76.87, 77.37, 78.83, 79.27, 79.39, 82.78]
+    assert [arm.published["top1"] for arm in food] == [
+        *(86.99, 87.63, 89.77, 90.15, 90.37, 91.25, 91.64, 91.85, 91.76, 90.63, 91.62, 92.11, 92.21, 92.47)
+    ]
+    assert [arm.published["mce"] for arm in food] == [
+        *(61.50, 62.12, 57.20, 57.16, 56.66, 53.13, 48.53, 41.73, 41.40, 53.98, 51.01, 45.73, 41.69, 41.99)
+    ]
+    five = [arm.published["top1"] for arm in load_experiment("assembled/table9", "paper").arms]
+    assert five[0] == 76.87
+    assert [five[at : at + 4] for at in range(2, len(five), 4)] == [
+        *([93.0, 87.8, 87.0, 92.5], [94.7, 91.7, 89.1, 94.4], [98.8, 97.5, 96.1, 98.9]),
+        *([92.9, 86.6, 78.8, 92.4], [95.9, 91.5, 92.5, 94.3]),
+    ]
+
+
+def test_fine_tuning_has_the_epochs_of_the_paper_and_starts_from_the_rows_above():
+    fine = [arm for arm in load_experiment("assembled/table9", "paper").arms if arm.label.endswith("ResNet-50")]
+    epochs = [text.removeprefix("epochs=") for arm in fine for text in arm.settings if text.startswith("epochs=")]
+    assert epochs == ["100", "1000", "1000", "800", "1300"]
+    assert all("model.weights=row:P0" in arm.settings for arm in fine)
+    food = {arm.label.partition(":")[0]: arm for arm in load_experiment("assembled/table8", "paper").arms}
+    assert [food[row].settings for row in ("F0", "F4", "F8", "F13")] == [
+        (f"model.weights=row:{before}",) for before in ("P0", "P4", "P4", "P11")
+    ]
+
+
 def test_published_numbers_of_the_ladder():
     ladder = load_experiment("page/ladder", "paper").arms
     assert [arm.published["train_seconds"] for arm in ladder] == [75, 70, 64, 59, 52, 46, 43, 36, 33.5, 26]
     assert [arm.published.get("top1") for arm in ladder] == [94.1, None, *[94.1] * 8]
     epochs = [next(text for text in arm.settings if text.startswith("epochs=")) for arm in ladder]
     assert epochs == [f"epochs={n}" for n in (24, 24, 25, 23, 20, 18, 17, 14, 13, 10)]
+
+
+def test_published_numbers_of_the_convergence_are_means_of_five_runs():
+    published = arms("page/convergence")
+    assert published["baseline, 24 epochs"].published == {"top1": 93.924, "train_seconds": 69.61}
+    assert mean((94.01, 93.97, 93.84, 93.96, 93.84)) == pytest.approx(93.924)
+    assert published["final, 80 epochs"].published == {"top1": 95.716, "train_seconds": 205.83}
+    assert mean((95.68, 95.66, 95.66, 95.78, 95.80)) == pytest.approx(95.716)
+    assert [arm.published["top1"] for arm in published.values()] == [
+        *(93.924, 94.708, 95.148, 95.204, 95.302, 94.676, 95.386, 95.526, 95.716, 95.784)
+    ]
 
 
 def test_rows_differ_by_what_the_paper_says():
