@@ -172,6 +172,11 @@ class FreezeStatistics:  # independent; norms whose running statistics are selec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetNormMomentum:  # exclusive; of all norms with running statistics
+    share: float | Callable[[], float]  # of a step's statistics in the running ones; called once the length is known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MapImages:  # exclusive; bytes to bytes, after crop, flip and jitter, keyed by sample; on the host
     apply: Callable[[UInt8[Tensor, "B 3 H W"], Float[Tensor, "B n"]], UInt8[Tensor, "VB 3 H W"]]
     draws: int  # uniform numbers in [0, 1) for each image
@@ -260,7 +265,8 @@ class SetGradient:  # exclusive; fills .grad by calling ``backward``, which adds
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapGrads:  # ordered by phase, then by trick name
     phase: GradPhase
-    apply: Callable[[list[Tensor]], None]
+    apply: Callable[..., None]  # (gradients), which it changes in place; with ``select``: (gradients, parameters)
+    select: Select | None = None  # parameters whose gradients it is given; None: the gradients of all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,6 +301,7 @@ Edit: TypeAlias = (
     | InitFromImages
     | FreezeParams
     | FreezeStatistics
+    | SetNormMomentum
     | MapImages
     | SetFlip
     | SetSampling

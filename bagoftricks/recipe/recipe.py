@@ -18,12 +18,14 @@ from bagoftricks.recipe.edits import (
     InitParams,
     Logits,
     LossFn,
+    MapGrads,
     MapImages,
     ParamGroup,
     Part,
     Predict,
     ScaleParams,
     SetFlip,
+    SetNormMomentum,
     SetPrecision,
     SetSampling,
     SetTeacher,
@@ -43,6 +45,7 @@ class Recipe:
     image_inits: tuple[tuple[str, InitFromImages], ...]
     frozen: tuple[tuple[str, FreezeParams], ...]
     frozen_statistics: tuple[tuple[str, FreezeStatistics], ...]
+    norm_momentum: tuple[str, SetNormMomentum] | None
     map_images: tuple[str, MapImages] | None
     flip: tuple[str, SetFlip] | None
     sampling: tuple[str, SetSampling] | None
@@ -58,7 +61,7 @@ class Recipe:
     schedule: Callable[[int], float]  # step -> factor of the peak learning rate
     precision: SetPrecision | None
     gradient: Callable[[nn.Module, Callable[[], None]], object]
-    map_grads: tuple[Callable[[list[Tensor]], None], ...]
+    map_grads: tuple[tuple[str, MapGrads], ...]
     averages: tuple[tuple[str, AverageWeights], ...]
     test_size: SetTestSize | None
     wrap_predict: tuple[Callable[[Predict], Predict], ...]

@@ -248,7 +248,7 @@ def idle_test_size(edit: e.SetTestSize, trick: Trick, probe: Probe) -> Why:
 def idle_gradients(edit: e.MapGrads, trick: Trick, probe: Probe) -> Why:
     grads = [1e4 * normal(64, 16), 1e4 * normal(64)]
     mapped = [grad.clone() for grad in grads]
-    edit.apply(mapped)
+    edit.apply(*([mapped] if edit.select is None else [mapped, [normal(64, 16), normal(64)]]))
     same = all(map(alike, mapped, grads))
     return "it leaves a gradient of length 3e5 as it is" if same else None
 

@@ -12,9 +12,11 @@ from bagoftricks.recipe.edits import (
     Images,
     InitFromImages,
     InitParams,
+    MapGrads,
     ParamGroup,
     ScaleParams,
     Select,
+    SetNormMomentum,
 )
 from bagoftricks.recipe.recipe import Recipe
 from bagoftricks.rng import Key
@@ -88,6 +90,13 @@ def freeze(model: nn.Module, recipe: Recipe) -> None:
                 module.frozen = True  # type: ignore[assignment]
 
 
+def set_norm_momentum(model: nn.Module, edit: SetNormMomentum) -> None:
+    """Set the share of each step's statistics in the running ones of the norms of ``model``."""
+    share = edit.share() if callable(edit.share) else edit.share
+    for norm in norms_of(model):
+        norm.momentum = share  # type: ignore[assignment]
+
+
 def norms_of(model: nn.Module) -> list[nn.Module]:
     """Return the norms that compute otherwise in training than in evaluation."""
     return [module for module in model.modules() if getattr(module, STATISTICS, None) is not None]
@@ -107,20 +116,33 @@ def check_selectors(model: nn.Module, recipe: Recipe) -> None:
     Raises ConflictError if one trick freezes parameters that another one initialises.
     """
     inits: list[tuple[str, InitParams | InitFromImages]] = [*recipe.inits, *recipe.image_inits]
-    claims: list[tuple[str, Sequence[tuple[str, InitParams | InitFromImages | ScaleParams | FreezeParams]]]] = [
+    claims: list[tuple[str, Sequence[tuple[str, InitParams | InitFromImages | ScaleParams | FreezeParams | MapGrads]]]]
+    claims = [
         ("initialise", inits),
         ("scale", recipe.param_scales),
         ("freeze", recipe.frozen),
+        ("change the gradient of", recipe.map_grads),
     ]
     for verb, made in claims:
         for trick, edit in made:
-            if not any(edit.select(module, name) for module, name, _, _ in owned_parameters(model)):
+            if edit.select and not any(edit.select(module, name) for module, name, _, _ in owned_parameters(model)):
                 raise NoEffectError(trick, f"{type(model).__name__} has no parameter for it to {verb}")
+    if recipe.norm_momentum is not None:
+        check_norm_momentum(model, *recipe.norm_momentum)
     for freezer, frozen in recipe.frozen:
         for trick, init in inits:
             if trick != freezer and not frozen.any_start and _overlap(model, frozen.select, init.select):
                 why = f"{freezer} freezes what {trick} starts from another value"
                 raise ConflictError(freezer, trick, f"the same parameters ({why})")
+
+
+def check_norm_momentum(model: nn.Module, trick: str, edit: SetNormMomentum) -> None:
+    """Raise NoEffectError if ``model`` has no norm with running statistics, or all have this momentum already."""
+    norms = norms_of(model)
+    if not norms:
+        raise NoEffectError(trick, f"{type(model).__name__} has no norm with running statistics")
+    if all(getattr(norm, "momentum", None) == edit.share for norm in norms):
+        raise NoEffectError(trick, f"the norms of {type(model).__name__} have this momentum without it")
 
 
 def _overlap(model: nn.Module, one: Select, other: Select) -> bool:

@@ -14,7 +14,7 @@ from bagoftricks.distributed.gradients import MeanGradients
 from bagoftricks.distributed.norms import check_groups, own_statistics, synchronise_norms
 from bagoftricks.distributed.world import mean
 from bagoftricks.errors import NotHere
-from bagoftricks.recipe.edits import Batch, Images, Logits, Predict, SetPrecision, Targets
+from bagoftricks.recipe.edits import Batch, Images, Logits, Predict, Select, SetPrecision, Targets
 from bagoftricks.recipe.recipe import Recipe
 from bagoftricks.recipe.trick import Length, Task
 from bagoftricks.rng import Key
@@ -25,7 +25,9 @@ from bagoftricks.training.parameters import (
     freeze,
     initialise,
     initialise_from_images,
+    owned_parameters,
     param_groups,
+    set_norm_momentum,
     train_mode,
 )
 from bagoftricks.training.recorded import GraphRecorder, Rates, RecordedUpdates, Update
@@ -77,6 +79,7 @@ class Trainer:
         self.forward: Forward = model  # or the compiled network, which shares its parameters
         groups = param_groups(model, recipe.param_scales, lr=setup.lr, weight_decay=setup.weight_decay)
         self.optimizer = recipe.optimizer(groups)
+        self.map_grads = [(edit.apply, selected(model, edit.select)) for _, edit in recipe.map_grads]
         self.averages = {name: Average(model, edit) for name, edit in recipe.averages}
         self.scaler = gradient_scaler(recipe.precision, self.device)
         self.fixed_scale = (recipe.precision.loss_scale if recipe.precision else None) or None
@@ -130,8 +133,12 @@ class Trainer:
         if self.recipe.map_grads:
             self.scaler.unscale_(self.optimizer)
             grads = [p.grad for p in self.model.parameters() if p.grad is not None]
-            for map_grads in self.recipe.map_grads:
-                map_grads(grads)
+            for map_grads, chosen in self.map_grads:
+                if chosen is None:
+                    map_grads(grads)
+                else:
+                    params = [p for p in chosen if p.grad is not None]
+                    map_grads([p.grad for p in params], params)
 
     def end_step(self) -> None:
         """Count the step and update the averaged weights."""
@@ -263,7 +270,16 @@ def start_parameters(model: nn.Module, recipe: Recipe, setup: TrainerSetup) -> f
     if setup.start is not None:
         setup.start(model)
     freeze(model, recipe)
+    if recipe.norm_momentum is not None:
+        set_norm_momentum(model, recipe.norm_momentum[1])
     return seconds
+
+
+def selected(model: nn.Module, select: Select | None) -> list[nn.Parameter] | None:
+    """Return the parameters that ``select`` chooses, None without a choice."""
+    if select is None:
+        return None
+    return [parameter for module, name, _, parameter in owned_parameters(model) if select(module, name)]
 
 
 def predictor(recipe: Recipe, model: nn.Module) -> Predict:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn, optim
 
-from bagoftricks.errors import ConflictError
+from bagoftricks.errors import ConflictError, NoEffectError
 from bagoftricks.recipe import edits as e
 from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import Batch, Edit
@@ -147,6 +147,24 @@ def test_gradient_maps_run_by_phase_and_then_by_name():
     }
     for order in permutations(made):
         assert weights(number_trainer(**{name: made[name] for name in order}), 1) == pytest.approx([0.715])
+
+
+def test_a_gradient_map_that_selects_gets_gradients_and_their_parameters():
+    seen: list[tuple[list[float], list[float]]] = []
+
+    def double(grads: list[Tensor], params: list[Tensor]) -> None:
+        seen.append(([float(g) for g in grads], [float(p.detach()) for p in params]))
+        grads[0].mul_(2)
+
+    edit = e.MapGrads(phase=e.GradPhase.CLIP, apply=double, select=lambda module, name: name == "w")
+    assert weights(number_trainer(double=[edit]), 1) == pytest.approx([1 - 0.19 * 2])
+    assert seen == [([1.0], [1.0])]
+
+
+def test_a_gradient_map_that_selects_nothing_is_refused():
+    nothing = e.MapGrads(phase=e.GradPhase.CLIP, apply=lambda grads, params: None, select=lambda module, name: False)
+    with pytest.raises(NoEffectError, match=r"trick 'a' .* has no parameter for it to change the gradient of"):
+        number_trainer(a=[nothing])
 
 
 def moving(decay, start=0, every=1) -> e.AverageWeights:
@@ -378,6 +396,7 @@ EXCLUSIVE = {
     "the gradient": lambda: e.SetGradient(compute=lambda model, backward: backward()),
     "the optimiser": lambda: e.SetOptimizer(build=lambda groups: optim.SGD(groups)),
     "the decay of the learning rate": lambda: e.SetDecay(decay=lambda step, steps: 1.0, origin=e.Origin.RUN_START),
+    "the momentum of norms": lambda: e.SetNormMomentum(share=0.5),
     "the warm-up": lambda: e.SetWarmup(steps=lambda: 1, factor=lambda step, steps: 1.0),
     "the mixing of a batch": lambda: e.MapBatch(phase=e.BatchPhase.MIX, apply=lambda batch, key: batch),
     "part 'stem'": lambda: e.SetPart(part=e.Part.STEM, build=lambda *args: nn.Identity()),
