@@ -39,7 +39,8 @@ class AdaptiveClip:
 def unit_norms(tensor: Tensor) -> Tensor:
     """Return the L2 norm of each row of a matrix or kernel, or of a whole vector, in a shape that broadcasts."""
     dims = tuple(range(1, tensor.ndim)) if tensor.ndim > 1 else None
-    return torch.linalg.vector_norm(tensor, dim=dims, keepdim=True)
+    norms: Tensor = torch.linalg.vector_norm(tensor, dim=dims, keepdim=True)
+    return norms
 
 
 def before_head(module: nn.Module, name: str) -> bool:
