@@ -275,6 +275,7 @@ class AverageWeights:  # independent: each adds one evaluated weight set
     # (steps before the first update, steps between updates); called once the length of the run is known. The average
     # starts as the weights at its first update.
     times: Callable[[], tuple[int, int]] = lambda: (0, 1)
+    window: int | None = None  # the average is the mean of the weights at this many latest updates; None: at all
     refresh_norms: bool = False  # measure the batch norms' statistics instead of averaging them
     pull: bool = False  # at each update, the trained weights are set to the averaged ones
 

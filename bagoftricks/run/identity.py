@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from hashlib import blake2b
 
 from bagoftricks.distributed import requested_ranks
@@ -73,5 +73,8 @@ def run_id(identity: dict[str, object]) -> str:
 
 
 def hyper_parameters(trick: Trick, contents: Mapping[str, str]) -> dict[str, object]:
+    """Return the values of a trick's fields, without those that came later and have their defaults."""
+    later = {f.name: f.default for f in fields(trick) if f.name in getattr(trick, "later", ())}  # type: ignore[arg-type]
     values: dict[str, object] = asdict(trick)  # type: ignore[call-overload]
+    values = {name: value for name, value in values.items() if name not in later or value != later[name]}
     return {name: contents.get(value, value) if isinstance(value, str) else value for name, value in values.items()}

@@ -1,12 +1,13 @@
 """Averages of the weights, and the statistics of their norms."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bagoftricks.recipe.edits import AverageWeights, Images
+from bagoftricks.training.state import like
 
 
 class Average:
@@ -19,6 +20,9 @@ class Average:
         pairs = list(zip(self.model.state_dict().values(), model.state_dict().values(), strict=True))
         self.floats = [pair for pair in pairs if pair[0].is_floating_point()]
         self.counts = [pair for pair in pairs if not pair[0].is_floating_point()]
+        self.samples: list[list[Tensor]] = []  # weights at the latest updates, if the average is over a window of them
+        if edit.window and self.updates == 0:
+            self.sample()
 
     @torch.no_grad()
     def update(self, steps_done: int) -> None:
@@ -27,12 +31,36 @@ class Average:
         if since < 0 or since % self.every:
             return
         self.updates += 1
-        weight = 1.0 if self.updates == 0 else self.edit.weight(self.updates)
-        torch._foreach_lerp_([mine for mine, _ in self.floats], [theirs for _, theirs in self.floats], weight)
+        if self.edit.window:
+            self.sample()
+            for (mine, _), values in zip(self.floats, zip(*self.samples, strict=True), strict=True):
+                torch.mean(torch.stack(values), 0, out=mine)
+        else:
+            weight = 1.0 if self.updates == 0 else self.edit.weight(self.updates)
+            torch._foreach_lerp_([mine for mine, _ in self.floats], [theirs for _, theirs in self.floats], weight)
         if self.counts:
             torch._foreach_copy_([mine for mine, _ in self.counts], [theirs for _, theirs in self.counts])
         if self.edit.pull:
             torch._foreach_copy_([theirs for _, theirs in self.floats], [mine for mine, _ in self.floats])
+
+    @torch.no_grad()
+    def sample(self) -> None:
+        """Keep a copy of the trained weights, in place of the oldest one if the window is full."""
+        assert self.edit.window is not None
+        place = self.updates % self.edit.window
+        self.samples[place : place + 1] = [[theirs.clone() for _, theirs in self.floats]]
+
+    def sampled(self) -> dict[str, Tensor]:
+        """Return the copies by their place in the window and the order of the weights."""
+        return {f"{place}.{i}": t for place, sample in enumerate(self.samples) for i, t in enumerate(sample)}
+
+    def load_samples(self, tensors: Mapping[str, Tensor]) -> None:
+        """Overwrite the copies with those of ``sampled``."""
+        count = len(tensors) // max(1, len(self.floats))
+        self.samples = [
+            [like(tensors[f"{place}.{i}"], mine.device) for i, (mine, _) in enumerate(self.floats)]
+            for place in range(count)
+        ]
 
 
 @torch.no_grad()

@@ -220,6 +220,7 @@ class Trainer:
         tensors = with_prefix("model.", self.model.state_dict())
         for name, average in self.averages.items():
             tensors |= with_prefix(f"average.{name}.", average.model.state_dict())
+            tensors |= with_prefix(f"samples.{name}.", average.sampled())
         moments, entries = optimizer_state(self.optimizer)
         values = {
             "steps": self.steps_done,
@@ -236,6 +237,7 @@ class Trainer:
         load_module(self.model, below("model.", state.tensors))
         for name, average in self.averages.items():
             load_module(average.model, below(f"average.{name}.", state.tensors))
+            average.load_samples(below(f"samples.{name}.", state.tensors))
             average.updates = state.values["updates"][name]
         load_optimizer(self.optimizer, below("optimizer.", state.tensors), state.values["optimizer"])
         load_scaler(self.scaler, below("scaler.", state.tensors))

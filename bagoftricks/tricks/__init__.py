@@ -68,6 +68,7 @@ FAMILY_OF = {
     "distill": "refine",
     "ema": "refine",
     "swa": "refine",
+    "lawa": "refine",
     "lookahead": "refine",
     "test_size": "refine",
     "tta_flip": "refine",

@@ -3,6 +3,8 @@ import torch
 from torch import nn
 
 from bagoftricks.errors import UserError
+from bagoftricks.run.identity import run_id, run_identity
+from bagoftricks.settings import Settings
 from bagoftricks.training.averages import Average
 from bagoftricks.tricks.catalogue import create
 from tests.helpers import create_all, flat, make_batch, make_trainer, run, the_edit, trained
@@ -64,6 +66,29 @@ def test_the_optimiser_and_the_training_never_see_the_average():
     trained_ones = {p.data_ptr() for group in trainer.optimizer.param_groups for p in group["params"]}
     assert not any(p.requires_grad or p.data_ptr() in trained_ones for p in average.parameters())
     assert torch.equal(flat(trainer.model), run({}, 6))
+
+
+def test_a_warm_up_keeps_less_of_the_first_averages():
+    weight = the_edit("ema", decay=0.5, warmup=True).weight
+    assert [1 - weight(n) for n in (1, 2, 5, 8, 9)] == pytest.approx([2 / 11, 3 / 12, 6 / 15, 0.5, 0.5])
+
+
+def test_with_a_warm_up_the_closed_form():
+    trainer = make_trainer({"ema": create("ema", decay=0.3, every=1, warmup=True)})
+    theta = weights_of_each_step(trainer, 4)
+    expected = theta[0]
+    for kept, weights in zip([2 / 11, 3 / 12, 0.3, 0.3], theta[1:], strict=True):
+        expected = kept * expected + (1 - kept) * weights
+    torch.testing.assert_close(flat(trainer.weight_sets()["ema"]), expected)
+
+
+def test_a_run_without_a_warm_up_keeps_the_id_that_it_had_before_there_was_one():
+    def named(**params):
+        return run_identity(Settings(), {"ema": create("ema", **params)}, "digest", 10)
+
+    assert named()["tricks"] == {"ema": {"decay": 0.95099, "every": 5}}
+    assert run_id(named()) == run_id(named(warmup=False)) != run_id(named(warmup=True))
+    assert named(warmup=True)["tricks"]["ema"]["warmup"] is True
 
 
 @pytest.mark.parametrize(("field", "value", "expected"), [("decay", 1.0, r"in \[0, 1\)"), ("every", 0, "positive")])
