@@ -6,7 +6,7 @@ printed next to each class. A new kind of edit is a change of the architecture: 
 Shapes: B batch, C channels (3, or 1 of grey images), K classes, H height, W width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Any, TypeAlias
@@ -276,6 +276,8 @@ class AverageWeights:  # independent: each adds one evaluated weight set
     # starts as the weights at its first update.
     times: Callable[[], tuple[int, int]] = lambda: (0, 1)
     window: int | None = None  # the average is the mean of the weights at this many latest updates; None: at all
+    # (trained weights, the optimiser's state of them) -> weights that are averaged in their place
+    of: Callable[[Tensor, Mapping[str, Any]], Tensor] | None = None
     refresh_norms: bool = False  # measure the batch norms' statistics instead of averaging them
     pull: bool = False  # at each update, the trained weights are set to the averaged ones
 

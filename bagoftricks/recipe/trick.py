@@ -1,7 +1,7 @@
 """The contract of a trick: a dataclass of hyper-parameters that returns edits."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints, runtime_checkable
@@ -119,25 +119,22 @@ def trick(
     warns: Mapping[str, str] | None = None,
     overlaps: str = "",
     overlaps_if: str = "",
-    later: Sequence[str] = (),
 ) -> Callable[[T], T]:
     """Make a class of hyper-parameters a trick: a slotted, keyword-only dataclass that cites its source.
 
     ``warns`` gives, by name, the tricks that it composes with but should not, with the reasons (a literal: the card
     shows it). ``overlaps`` is the reason why it trains for corruptions that robustness is measured on; tables mark such
     rows. ``overlaps_if`` is the name of a hyper-parameter; there is no overlap while it is zero, empty or false.
-    ``later`` names hyper-parameters that the trick had not from the beginning: runs with their defaults keep the ids
-    that they had before.
 
     A trick of ours lives in ``tricks/<family>/<name>.py``; a plug-in's states its ``family`` (tweak, efficiency, refine
     or regularize), and its ``name`` if that is not its class's in snake_case. Its fields need literal defaults and a
-    docstring each: the command line reads its schema and its help from the source (``registry``).
+    docstring each: the command line reads its schema and its help from the source (``registry``). A field that came
+    after the first runs is named in the class attribute ``later``, a tuple: with its default, ids are as before.
     """
 
     def register(cls: T) -> T:
         made = dataclass(kw_only=True, slots=True)(cls)
         made.paper, made.warns, made.overlaps, made.overlaps_if = paper, dict(warns or {}), overlaps, overlaps_if
-        made.later = tuple(later)
         ours = cls.__module__.startswith("bagoftricks.tricks.")
         made.trick_name = cls.__module__.rpartition(".")[2] if ours else name or snake_case(cls.__name__)
         return made  # type: ignore[return-value]

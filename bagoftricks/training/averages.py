@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 
 from bagoftricks.recipe.edits import AverageWeights, Images
 from bagoftricks.training.state import like
@@ -13,11 +13,12 @@ from bagoftricks.training.state import like
 class Average:
     """Average of the trained weights, running statistics included; with ``pull``, it is copied back to them."""
 
-    def __init__(self, model: nn.Module, edit: AverageWeights) -> None:
-        self.edit, self.model = edit, deepcopy(model).requires_grad_(False)
+    def __init__(self, model: nn.Module, edit: AverageWeights, optimizer: optim.Optimizer | None = None) -> None:
+        self.edit, self.model, self.optimizer = edit, deepcopy(model).requires_grad_(False), optimizer
         self.first, self.every = edit.times()
         self.updates = 0 if self.first == 0 else -1  # -1: the average has not begun
-        pairs = list(zip(self.model.state_dict().values(), model.state_dict().values(), strict=True))
+        theirs = model.state_dict(keep_vars=True).values()  # the parameters themselves, as the optimiser knows them
+        pairs = list(zip(self.model.state_dict().values(), theirs, strict=True))
         self.floats = [pair for pair in pairs if pair[0].is_floating_point()]
         self.counts = [pair for pair in pairs if not pair[0].is_floating_point()]
         self.samples: list[list[Tensor]] = []  # weights at the latest updates, if the average is over a window of them
@@ -37,18 +38,26 @@ class Average:
                 torch.mean(torch.stack(values), 0, out=mine)
         else:
             weight = 1.0 if self.updates == 0 else self.edit.weight(self.updates)
-            torch._foreach_lerp_([mine for mine, _ in self.floats], [theirs for _, theirs in self.floats], weight)
+            torch._foreach_lerp_([mine for mine, _ in self.floats], self.trained(), weight)
         if self.counts:
             torch._foreach_copy_([mine for mine, _ in self.counts], [theirs for _, theirs in self.counts])
         if self.edit.pull:
             torch._foreach_copy_([theirs for _, theirs in self.floats], [mine for mine, _ in self.floats])
+
+    def trained(self) -> list[Tensor]:
+        """Return the weights that are averaged, in the order of ``floats``."""
+        weights = [theirs for _, theirs in self.floats]
+        if self.edit.of is None or self.optimizer is None:
+            return weights
+        states = [self.optimizer.state.get(theirs) for theirs in weights]  # none of what is not trained
+        return [self.edit.of(w, state) if state else w for w, state in zip(weights, states, strict=True)]
 
     @torch.no_grad()
     def sample(self) -> None:
         """Keep a copy of the trained weights, in place of the oldest one if the window is full."""
         assert self.edit.window is not None
         place = self.updates % self.edit.window
-        self.samples[place : place + 1] = [[theirs.clone() for _, theirs in self.floats]]
+        self.samples[place : place + 1] = [[theirs.clone() for theirs in self.trained()]]
 
     def sampled(self) -> dict[str, Tensor]:
         """Return the copies by their place in the window and the order of the weights."""

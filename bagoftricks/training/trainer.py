@@ -80,7 +80,7 @@ class Trainer:
         groups = param_groups(model, recipe.param_scales, lr=setup.lr, weight_decay=setup.weight_decay)
         self.optimizer = recipe.optimizer(groups)
         self.map_grads = [(edit.apply, selected(model, edit.select)) for _, edit in recipe.map_grads]
-        self.averages = {name: Average(model, edit) for name, edit in recipe.averages}
+        self.averages = {name: Average(model, edit, self.optimizer) for name, edit in recipe.averages}
         self.scaler = gradient_scaler(recipe.precision, self.device)
         self.fixed_scale = (recipe.precision.loss_scale if recipe.precision else None) or None
         self.set_rates: Callable[[float], None] = partial(set_rates, self.optimizer)

@@ -51,6 +51,8 @@ FAMILY_OF = {
     "velocity_nag": "refine",
     "adamw": "refine",
     "muon": "refine",
+    "schedule_free": "refine",
+    "schedule_free_adamw": "refine",
     "sam": "refine",
     "gradient_centralization": "refine",
     "adaptive_clip": "refine",

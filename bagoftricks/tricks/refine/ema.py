@@ -2,7 +2,7 @@ from bagoftricks.recipe.edits import AverageWeights
 from bagoftricks.recipe.trick import Task, require, trick
 
 
-@trick(paper="Polyak and Juditsky 1992; Page 2019, How to Train Your ResNet 8", later=["warmup"])
+@trick(paper="Polyak and Juditsky 1992; Page 2019, How to Train Your ResNet 8")
 class Ema:
     """Exponential moving average of the weights, evaluated too: a <- rho a + (1 - rho) w every few steps.
 
@@ -12,6 +12,8 @@ class Ema:
     about 100, well below the length of the run. With warmup, update n keeps min(rho, (1 + n) / (10 + n)), as in
     TensorFlow's ExponentialMovingAverage: the initial weights are soon forgotten, and rho can be close to 1.
     """
+
+    later = ("warmup",)
 
     decay: float = 0.95099
     """share rho of the average that each update keeps, in [0, 1)"""
