@@ -26,8 +26,8 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 @torch.no_grad()
-def forward_shapes(model: nn.Module, image_size: int, device: str | None = None) -> None:
-    """Let one image flow through ``model``, wherever it is, for a mode that watches the operations.
+def forward_shapes(model: nn.Module, image_size: int, device: str | None = None) -> Any:
+    """Let one image flow through ``model``, wherever it is, and return the output: its shape counts, not its values.
 
     On the meta device, where nothing is computed, torch imports its compiler, which takes a second: a small network
     computes on the CPU, with zeros, unless ``device`` is given. The zeros are no parameters: a network that hands a
@@ -39,5 +39,6 @@ def forward_shapes(model: nn.Module, image_size: int, device: str | None = None)
     tensors = chain(model.named_parameters(), model.named_buffers())
     state = {name: torch.zeros(tensor.shape, dtype=tensor.dtype, device=device) for name, tensor in tensors}
     image = torch.zeros(1, image_channels(model), image_size, image_size, device=device)
-    functional_call(model.eval(), state, (image,))
+    output = functional_call(model.eval(), state, (image,))
     model.train(training)
+    return output

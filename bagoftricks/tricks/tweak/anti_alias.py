@@ -13,7 +13,8 @@ class BlurPool(nn.Module):
     """Fixed binomial blur k x k with subsampling: (B C H W) -> (B C ceil(H/s) ceil(W/s)).
 
     The padding reflects (k-1)/2 positions, rounded down at the top and left and up at the bottom and right. A map too
-    small to be reflected, of at most k/2 positions, repeats its border instead.
+    small to be reflected, of at most k/2 positions, repeats its border instead. A ``dilation`` d blurs over every d-th
+    position: what a network without some of its strides has in this place.
     """
 
     kernel: Tensor
@@ -22,12 +23,13 @@ class BlurPool(nn.Module):
         super().__init__()
         row = torch.tensor([float(comb(filter_size - 1, i)) for i in range(filter_size)]) / 2 ** (filter_size - 1)
         self.register_buffer("kernel", torch.outer(row, row).repeat(channels, 1, 1, 1), persistent=False)
-        self.stride, self.before, self.after = stride, (filter_size - 1) // 2, filter_size // 2
+        self.stride, self.dilation, self.before, self.after = stride, 1, (filter_size - 1) // 2, filter_size // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        mode = "reflect" if min(x.shape[2:]) > self.after else "replicate"
-        padded = F.pad(x, (self.before, self.after, self.before, self.after), mode)
-        return F.conv2d(padded, self.kernel, stride=self.stride, groups=len(self.kernel))
+        before, after = self.before * self.dilation, self.after * self.dilation
+        mode = "reflect" if min(x.shape[2:]) > after else "replicate"
+        padded = F.pad(x, (before, after, before, after), mode)
+        return F.conv2d(padded, self.kernel, stride=self.stride, dilation=self.dilation, groups=len(self.kernel))
 
 
 class BlurredShortcut(ConvShortcut):
