@@ -66,6 +66,16 @@ def build(topology: Callable[[Parts], nn.Module], chosen: Chosen, name: str, cha
     """Return the network that ``topology`` makes of the parts. Raises NoEffectError for a trick without a part."""
     parts = Parts(chosen, channels)
     model = topology(parts)
+    scale_logits(model, parts)
     for trick, idle in parts.without_effect().items():
         raise NoEffectError(trick, f"{name} builds no {' or '.join(part.value for part in idle)}")
     return model
+
+
+def scale_logits(model: nn.Module, parts: Parts) -> None:
+    """Multiply the output of the last linear layer by a chosen logit scale, in a network without one of its own."""
+    needed = any(trick is not None for trick, _ in parts.chosen.get(Part.LOGIT_SCALE, ()))
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    if needed and linear and Part.LOGIT_SCALE not in parts.used:
+        scale = parts[Part.LOGIT_SCALE](1.0)
+        linear[-1].register_forward_hook(lambda head, features, logits: logits * scale)

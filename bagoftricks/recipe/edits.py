@@ -85,7 +85,7 @@ class Part(Enum):
     POOLED_CONV = "pooled convolution"  # (c_in, c_out, site) -> Module: a 3x3, norm, activation and 2x2 max-pool
     HEAD_POOL = "pooling head"  # () -> Module: (B C H W) -> (B C)
     HEAD_DROP = "dropout before the head"  # (site) -> Module
-    LOGIT_SCALE = "logit scale"  # (scale) -> scale of the logits
+    LOGIT_SCALE = "logit scale"  # (the network's own scale, or 1) -> scale of the logits
 
 
 CHAINED = {Part.GATE}  # parts that several tricks may add to; applied in the order of the tricks' names

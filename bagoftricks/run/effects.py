@@ -320,6 +320,8 @@ def idle_part(edit: e.SetPart, trick: Trick, probe: Probe) -> Why:
     """Compare the layers that keep the shape of their input, in training mode at the end of the run."""
     if edit.part is e.Part.NORM:
         return idle_norm(edit, probe.task)
+    if edit.part is e.Part.LOGIT_SCALE:
+        return "the logits are multiplied by 1" if abs(edit.build(1.0) - 1) <= SMALLEST_EFFECT else None
     probe.task.clock.set(probe.task.clock.length.total_steps - 1)
     site = Site(parts=Parts({}), image_size=probe.task.image_size, path="probe", stage=4, block=3, blocks=4)
     maps, features = normal(16, 64, 8, 8), normal(64, 512)

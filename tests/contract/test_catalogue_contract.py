@@ -333,7 +333,7 @@ def test_a_trick_that_trains_for_corruptions_says_so(name):
     """Known by the names of its operations in the source."""
     source = inspect.getsource(inspect.getmodule(the_class(name)))
     found = card(name)
-    assert bool(found.overlaps) == bool(re.search(r"Op\.BRIGHTNESS|Op\.CONTRAST|ENHANCEMENTS", source))
+    assert bool(found.overlaps) == bool(re.search(r"Op\.BRIGHTNESS|Op\.CONTRAST|ENHANCEMENTS|BLUR", source))
     assert found.overlaps_if in ("", *(field.name for field in found.fields))
     made = the_class(name)
     assert (made.overlaps, made.overlaps_if) == (found.overlaps, found.overlaps_if)
