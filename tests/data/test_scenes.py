@@ -100,10 +100,21 @@ def test_a_source_is_enlarged_and_placed_as_interpolation_does():
     found = pasted(source, np.array([[3, 1]]), np.array([[14, 21]]), 25)
     expected = torch.nn.functional.interpolate(source.float(), (21, 14), mode="bilinear")
     assert (found[:, :, 2:21, 4:16].float() - expected[:, :, 1:20, 1:13]).abs().max() <= 2.5
+    assert abs((found[:, :, 2:21, 4:16].float() - expected[:, :, 1:20, 1:13]).mean()) < 0.25
     assert not found[:, :, :, 18:].any()
     assert not found[:, :, 23:].any()
     border = pasted(source, np.array([[-2, -2]]), np.array([[40, 40]]), 25, fade=False)
     assert border.float().min() >= source.float().min() - 1
+
+
+def test_half_of_the_articles_are_mirrored():
+    wedge = CutOuts(torch.full((1, 8, 8), 200, dtype=torch.uint8).tril(), torch.tensor([0]))
+    made = draw_scenes(wedge, None, KEY, range(100), SceneLook(side=32, most=1))
+    left = [
+        mask[int(y2) - 2].nonzero().min() < mask[int(y1)].nonzero().min() - 3
+        for mask, (_, y1, _, y2, _) in zip(made.masks, made.boxes[:, 0], strict=True)
+    ]
+    assert 30 < sum(map(int, left)) < 70
 
 
 def test_articles_of_all_numbers_sizes_and_places_occur():
