@@ -1,0 +1,122 @@
+"""Faster R-CNN (Ren et al. 2015, arXiv:1506.01497) of torchvision's parts on a backbone of ours.
+
+Shapes: B batch, H height and W width of the images, M places for objects in an image, D for detections, K classes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from bagoftricks.models.backbone import FeatureMaps
+from bagoftricks.recipe.edits import Images
+
+PYRAMID_CHANNELS = 256
+ANCHOR_SHARES = (0.04, 0.08, 0.16, 0.32, 0.64)  # of the image's side: 32 ... 512 of 800 pixels, as in the papers
+MOST_DETECTIONS = 100  # of an image
+
+
+@dataclass(frozen=True)
+class Features:
+    """Output of a detector in training: the maps from which its loss finds proposals, given the objects."""
+
+    detector: "Detector"
+    maps: Mapping[str, Tensor]
+    images: Images
+
+
+class Detector(nn.Module):
+    """Faster R-CNN: proposals from maps, then a class and a box for each of them.
+
+    With ``pyramid``, the maps are a feature pyramid of all stages (Lin et al. 2017, arXiv:1612.03144) and one smaller
+    map. Without, they are the last stage's alone, and the head that He et al. 2016 make of the last stage is the same
+    two linear layers as with a pyramid. Images come normalised and of one size; anchors are scaled to ``image_size``.
+
+    In training, it returns Features, for ``detection_loss``. In evaluation, (B D 6): rows (x1, y1, x2, y2, class,
+    score), the surest first; rows of class -1 are padding.
+    """
+
+    def __init__(self, backbone: FeatureMaps, classes: int, image_size: int, *, pyramid: bool = True) -> None:
+        super().__init__()
+        self.backbone, self.image_channels = backbone, backbone.image_channels
+        self.neck = _pyramid(backbone) if pyramid else _LastMap(backbone.channels[-1])
+        self.rpn, self.roi_heads = _heads(self.neck.out_channels, classes, image_size, pyramid=pyramid)
+
+    def forward(self, images: Images) -> Features | Float[Tensor, "B D 6"]:
+        maps = self.neck({str(i): each for i, each in enumerate(self.backbone(images))})
+        if self.training:
+            return Features(self, maps, images)
+        proposals, _ = self.rpn(_listed(images), maps)
+        found, _ = self.roi_heads(maps, proposals, _sizes(images))
+        return torch.stack([_padded(each) for each in found])
+
+
+def detection_loss(outputs: Features, targets: Float[Tensor, "B M 5"], seed: int) -> Float[Tensor, ""]:
+    """Return the sum of the four losses of Faster R-CNN: objectness, class, and both regressions of boxes.
+
+    ``targets`` are rows (x1, y1, x2, y2, class) in pixels; rows of a class below 0 are padding. ``seed`` decides which
+    anchors and proposals are sampled, whatever was drawn before; no generator is moved.
+    """
+    rows = [each[each[:, 4] >= 0] for each in targets]
+    objects = [{"boxes": each[:, :4].float(), "labels": 1 + each[:, 4].long()} for each in rows]  # 0: background
+    detector, maps, images = outputs.detector, outputs.maps, outputs.images
+    with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
+        torch.manual_seed(seed)
+        proposals, losses = detector.rpn(_listed(images), maps, objects)
+        _, more = detector.roi_heads(maps, proposals, _sizes(images), objects)
+    return torch.stack([*losses.values(), *more.values()]).sum()
+
+
+class _LastMap(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.out_channels = channels
+
+    def forward(self, maps: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"0": list(maps.values())[-1]}
+
+
+def _pyramid(backbone: FeatureMaps) -> Any:
+    from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
+
+    neck = FeaturePyramidNetwork(backbone.channels, PYRAMID_CHANNELS, extra_blocks=LastLevelMaxPool())
+    neck.out_channels = PYRAMID_CHANNELS
+    return neck
+
+
+def _heads(channels: int, classes: int, image_size: int, *, pyramid: bool) -> tuple[nn.Module, nn.Module]:
+    """Return torchvision's network of proposals and its heads; a class more is the background."""
+    from torchvision.models.detection import FasterRCNN
+    from torchvision.models.detection.anchor_utils import AnchorGenerator
+    from torchvision.ops import MultiScaleRoIAlign
+
+    sizes = tuple(image_size * share for share in ANCHOR_SHARES)
+    levels = tuple((size,) for size in sizes) if pyramid else (sizes,)
+    maps = ["0", "1", "2", "3"] if pyramid else ["0"]
+    parts = FasterRCNN(
+        _LastMap(channels),
+        num_classes=1 + classes,
+        rpn_anchor_generator=AnchorGenerator(levels, ((0.5, 1.0, 2.0),) * len(levels)),
+        box_roi_pool=MultiScaleRoIAlign(maps, output_size=7, sampling_ratio=2),
+        box_detections_per_img=MOST_DETECTIONS,
+    )
+    return parts.rpn, parts.roi_heads
+
+
+def _sizes(images: Tensor) -> list[tuple[int, int]]:
+    return [(images.shape[2], images.shape[3])] * len(images)
+
+
+def _listed(images: Tensor) -> Any:
+    from torchvision.models.detection.image_list import ImageList
+
+    return ImageList(images, _sizes(images))
+
+
+def _padded(found: Mapping[str, Tensor]) -> Float[Tensor, "D 6"]:
+    rows = torch.cat([found["boxes"], found["labels"][:, None] - 1, found["scores"][:, None]], 1)
+    padding = rows.new_full((MOST_DETECTIONS - len(rows), 6), -1)
+    return torch.cat([rows, padding])
