@@ -35,6 +35,7 @@ class TrainBatches:
     policy: tuple[str, MapImages] | None = None
     flips: SetFlip | None = None
     sampling: SetSampling | None = None
+    repeats: int = 1  # samples of each image in a pass of a step
     teacher: Table | None = None  # row i goes with image i of the split, wherever the batch has it
 
 
@@ -53,7 +54,7 @@ def train_loader(
     """Return a loader of training batches."""
     augment = Augment.from_settings(data, batches.size, batches.key, batches.policy, batches.flips)
     copies = batches.sampling.copies(split.labels) if batches.sampling else None
-    plan = StepPlan(len(split.labels), batches.batch_size, batches.key, batches.reads, copies)
+    plan = StepPlan(len(split.labels), batches.batch_size, batches.key, batches.reads, copies, batches.repeats)
     return _loader(split, data, Preparation(plan, augment, finish, batches.teacher), reading)
 
 

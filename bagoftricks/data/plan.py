@@ -20,6 +20,7 @@ class StepPlan:
     """Samples of each step of an epoch. A pass is one shuffle of all the samples.
 
     Sample i is image i mod ``count``: with ``copies``, sample i + count is the second copy of an image in its pass.
+    With ``repeats`` m, an epoch has a part of a pass, m samples of each image, and m epochs share a pass.
     """
 
     count: int
@@ -27,6 +28,7 @@ class StepPlan:
     key: Key | None = None  # None: in order, the last batch may be small
     reads: int = 1  # passes that go into each step
     copies: Float64 | None = field(default=None, compare=False)  # expected ones of each image in a pass; None: one
+    repeats: int = 1  # samples of each image in a pass of a step; it divides the batch size
 
     def __len__(self) -> int:
         return -(-self.count // self.batch_size) if self.key is None else self.count // self.batch_size
@@ -34,14 +36,25 @@ class StepPlan:
     def steps(self, epoch: int, start: int = 0) -> Iterator[PassRows]:
         """Yield the rows of each step from ``start`` on, for each pass that goes into it."""
         orders: list[Labels] = [np.arange(self.count)]
+        shuffle, part = divmod(epoch, self.repeats)
         if self.key is not None:
-            draws = [self.key.fold("order", epoch, p).numpy() for p in range(self.reads)]
+            draws = [self.key.fold("order", shuffle, p).numpy() for p in range(self.reads)]
             orders = [
                 rng.permutation(self.count if self.copies is None else sampled(self.copies, rng)) for rng in draws
             ]
-        for step in range(start, len(self)):
-            rows = slice(step * self.batch_size, (step + 1) * self.batch_size)
-            yield [(p, order[rows]) for p, order in enumerate(orders)]
+        images = self.batch_size // self.repeats
+        for step in range(part * len(self) + start, (part + 1) * len(self)):
+            rows = slice(step * images, (step + 1) * images)
+            yield [(p, self.repeated(order[rows])) for p, order in enumerate(orders)]
+
+    def repeated(self, samples: Labels) -> Labels:
+        """Return ``repeats`` samples of each image in place of one, the first ones of all images first."""
+        if self.repeats == 1:
+            return samples
+        copy, row = np.divmod(samples, self.count)
+        numbers = np.arange(self.repeats)[:, None] + self.repeats * copy
+        every: Labels = (row + self.count * numbers).ravel()
+        return every
 
     def left(self, rows: Labels) -> "StepPlan":
         """Return the plan of the images at these rows, where the others cannot be read."""

@@ -42,6 +42,7 @@ def compose(tricks: Mapping[str, Trick], task: Task) -> Recipe:
         map_images=images,
         flip=claims.one(e.SetFlip, "which images are flipped"),
         sampling=claims.one(e.SetSampling, "how often each image comes"),
+        repeats=claims.one(e.RepeatImages, "how often each image comes in a batch"),
         map_batch=tuple((name, edit.apply) for name, edit in batch),
         reads=math.prod(edit.reads for _, edit in batch),
         map_targets=tuple(edit.apply for _, edit in claims.every(e.MapTargets)),

@@ -194,6 +194,11 @@ class SetSampling:  # exclusive; how often each training image comes in an epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatImages:  # exclusive; each batch read holds every image this many times, with draws of its own each time
+    times: int  # a divisor of the batch size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MapBatch:  # ordered by phase, then by trick name
     phase: BatchPhase
     apply: Callable[[Batch, Key], Batch]
@@ -308,6 +313,7 @@ Edit: TypeAlias = (
     | MapImages
     | SetFlip
     | SetSampling
+    | RepeatImages
     | MapBatch
     | MapTargets
     | SetLoss

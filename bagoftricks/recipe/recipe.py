@@ -23,6 +23,7 @@ from bagoftricks.recipe.edits import (
     ParamGroup,
     Part,
     Predict,
+    RepeatImages,
     ScaleParams,
     SetFlip,
     SetNormMomentum,
@@ -49,6 +50,7 @@ class Recipe:
     map_images: tuple[str, MapImages] | None
     flip: tuple[str, SetFlip] | None
     sampling: tuple[str, SetSampling] | None
+    repeats: tuple[str, RepeatImages] | None
     map_batch: tuple[tuple[str, Callable[[Batch, Key], Batch]], ...]
     reads: int  # batches the loader reads for one update
     map_targets: tuple[Callable[[Targets], Targets], ...]

@@ -32,6 +32,7 @@ def loaders(prepared: Prepared, logits: TeacherLogits | None = None, world: Worl
             policy=recipe.map_images,
             flips=recipe.flip[1] if recipe.flip else None,
             sampling=recipe.sampling[1] if recipe.sampling else None,
+            repeats=recipe.repeats[1].times if recipe.repeats else 1,
             key=Key(settings.seed),
             teacher=logits.probabilities(edit.temperature, device) if logits and edit else None,
         ),

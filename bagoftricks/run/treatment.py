@@ -38,7 +38,9 @@ def treatment(checked: Checked, data: Dataset, broken: int = 0) -> dict[str, str
         "values": _values(settings.data),
         "split": _split(settings.data, data),
         "decoding": _decoding(settings, augment, data),
-        "epoch": _epoch(count, settings.batch_size) + (f"; {recipe.sampling[0]}" if recipe.sampling else ""),
+        "epoch": "; ".join(
+            [_epoch(count, settings.batch_size), *(edit[0] for edit in (recipe.sampling, recipe.repeats) if edit)]
+        ),
     }
 
 

@@ -62,6 +62,7 @@ FAMILY_OF = {
     "layer_decay": "refine",
     "class_weights": "refine",
     "balanced_sampling": "refine",
+    "repeated_augmentation": "refine",
     "bce": "refine",
     "poly_loss": "refine",
     "logit_scale": "refine",

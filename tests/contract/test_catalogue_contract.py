@@ -34,6 +34,7 @@ from bagoftricks.recipe.edits import (
     MapBatch,
     MapImages,
     Part,
+    RepeatImages,
     SetDecay,
     SetFlip,
     SetOptimizer,
@@ -108,7 +109,9 @@ def relative_difference(one: Tensor, other: Tensor) -> float:
 
 def changes_the_images_alone(name: str) -> bool:
     """A trick of the data or of the evaluation: its own test shows its effect."""
-    return all(isinstance(edit, MapImages | SetFlip | SetSampling | SetTestSize) for edit in edits_of(name))
+    return all(
+        isinstance(edit, MapImages | SetFlip | SetSampling | RepeatImages | SetTestSize) for edit in edits_of(name)
+    )
 
 
 def acts_late(name: str) -> bool:

@@ -23,6 +23,7 @@ PLANS = [
     StepPlan(37, 5, KEY),
     StepPlan(37, 5, KEY, reads=2),
     StepPlan(37, 5, KEY, copies=np.linspace(0.5, 1.5, 37)),
+    StepPlan(37, 6, KEY, reads=2, copies=np.linspace(0.5, 1.5, 37), repeats=3),
     StepPlan(37, 5),
 ]
 

@@ -41,7 +41,14 @@ def test_a_run_stopped_after_any_step_goes_on_bit_for_bit(tmp_path, after, undis
 
 
 def test_a_fine_tuning_of_uneven_classes_goes_on_bit_for_bit(tmp_path):
-    tricks = {"freeze": {"until": "1"}, "balanced_sampling": {}, "class_weights": {}, "layer_decay": {}, "ema": {}}
+    tricks = {
+        "freeze": {"until": "1"},
+        "balanced_sampling": {},
+        "repeated_augmentation": {},
+        "class_weights": {},
+        "layer_decay": {},
+        "ema": {},
+    }
     whole = execute(tiny(tmp_path / "one", tricks=tricks), Stopping(), "bot-train")
     record, _ = stopped_and_continued(tiny(tmp_path / "two", tricks=tricks), 7)
     assert same(left_behind(tmp_path / "one", whole), left_behind(tmp_path / "two", record))
