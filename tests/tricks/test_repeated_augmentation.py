@@ -91,7 +91,7 @@ def test_the_ranks_share_a_batch_out():
 
 
 def test_both_loaders_augment_each_copy_differently_and_give_the_same_batches():
-    data = dataset_settings(crop="pad", pad=3, jitter="hsv", pca=0.1)
+    data = dataset_settings(crop="pad", pad=3, jitter="hsv")
     split = MemorySplit(photographs(12, 8), np.arange(12))
     augment, finish = Augment.from_settings(data, 8, KEY), Finish(data, 12, torch.device("cpu"), channels_last=True)
     made = Preparation(StepPlan(12, 6, KEY, repeats=3), augment, finish)

@@ -8,7 +8,8 @@ class TestSize:
 
     Random crops enlarge their content, so test images of about 256 pixels show objects at the size that a network
     trained at 224 has seen. The images are resized from the originals; MACs and inference speed are those of the new
-    size. Touvron et al. also fine-tune the last layers at this size, which is not done here.
+    size. Touvron et al. also fine-tune the last layers at this size: experiment=laptop/fixres, or
+    model.weights=FILE +refine=freeze data.crop=none with a larger image_size.
     """
 
     size: int = 256
