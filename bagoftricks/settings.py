@@ -380,6 +380,8 @@ class Settings:
     """with extend=: a new run of epochs= epochs instead, from the last weights of the finished one"""
     measure: bool = True
     """false: bot-bench gives params and macs alone"""
+    quantize: str = "none"
+    """int8: bot-bench times the network in 8-bit integers on the CPU, too"""
     logger: list[str] = field(default_factory=list)
     """where a training sends its figures while it runs, as [tensorboard,wandb] (--help loggers); never in a run's id"""
     log_every: Optional[int] = None
@@ -391,6 +393,7 @@ class Settings:
         check_numbers("", vars(self))
         check_measure(self.metric, self.target, self.price_per_hour)
         choose("format", self.format, ("text", "markdown", "csv", "latex", "html", "json"))
+        choose("quantize", self.quantize, ("none", "int8"))
         positive(MOST_EPOCHS, epochs=self.epochs)
         positive(batch_size=self.batch_size, lr=self.lr)
         if self.weight_decay < 0:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from bagoftricks.models.channels import image_channels
-from bagoftricks.recipe.edits import Predict
+from bagoftricks.recipe.edits import Images, Predict
 from bagoftricks.rng import Key
 
 MIB = 2**20
@@ -65,11 +65,17 @@ def time_inference(
     for wrap in wrap_predict:
         predict = wrap(predict)
 
+    return time_predictions(predict, images, budget_s)
+
+
+def time_predictions(predict: Predict, images: Images, budget_s: float = 3.0) -> Timing:
+    """Time ``predict`` on these images as ``time_inference`` does."""
+
     def once() -> float:
-        synchronise(device)
+        synchronise(images.device)
         start = time.perf_counter()
         predict(images)
-        synchronise(device)
+        synchronise(images.device)
         return time.perf_counter() - start
 
     with torch.inference_mode():
@@ -77,7 +83,7 @@ def time_inference(
         repeats = int(min(50, max(5, budget_s / max(once(), 1e-9))))
         seconds = [once() for _ in range(repeats)]
     low, _, high = quantiles(seconds, n=4)
-    return Timing(batch, median(seconds), low, high, repeats)
+    return Timing(len(images), median(seconds), low, high, repeats)
 
 
 def synchronise(device: torch.device) -> None:

@@ -1,12 +1,13 @@
 """MobileNet-V1 (Howard et al. 2017, arXiv:1704.04861), built from parts.
 
 Depthwise separable convolutions: a 3x3 on each channel, then a 1x1 across channels, norm and activation after both.
-No residual branches, so what acts on those has no effect here.
+No residual branches, so what acts on those has no effect here. Blocks whose maps have one size are a stage, as in the
+ResNets: blocks 6 to 11 are stage 3, 12 and 13 are stage 4.
 """
 
 from torch import Tensor, nn
 
-from bagoftricks.models.layers import ConvNormAct, Site
+from bagoftricks.models.layers import ConvNorm, ConvNormAct, Site
 from bagoftricks.models.parts import Parts
 from bagoftricks.recipe.edits import Images, Logits, Part
 from bagoftricks.registry import network
@@ -30,12 +31,13 @@ class MobileNetV1(nn.Module):
     def __init__(self, spec: "MobileNetSettings", num_classes: int, *, image_size: int, parts: Parts) -> None:
         super().__init__()
         small = image_size <= SMALL_IMAGE if spec.stem == "auto" else spec.stem == "small"
-        site = Site(parts, image_size, stages=len(BLOCKS), blocks=len(BLOCKS))
+        site = Site(parts, image_size, stages=sum(stride > 1 for _, stride in BLOCKS), blocks=len(BLOCKS))
         self.stem = ConvNormAct(parts.channels, spec.width, 3, 1 if small else 2, site.at("stem"))
-        channels, blocks = spec.width, []
+        channels, stage, blocks = spec.width, 0, []
         for number, (full, stride) in enumerate(BLOCKS):
-            width = full * spec.width // FULL_WIDTH
-            blocks.append(depthwise_separable(channels, width, stride, site.at(f"block{number + 1}", block=number)))
+            width, stage = full * spec.width // FULL_WIDTH, stage + (stride > 1)
+            here = site.at(f"block{number + 1}", block=number, stage=stage)
+            blocks.append(depthwise_separable(channels, width, stride, here))
             channels = width
         self.blocks = nn.Sequential(*blocks)
         self.head_pool, self.head_drop = parts[Part.HEAD_POOL](), parts[Part.HEAD_DROP](site.at("head"))
@@ -48,9 +50,14 @@ class MobileNetV1(nn.Module):
 
 
 def depthwise_separable(c_in: int, c_out: int, stride: int, site: Site) -> nn.Sequential:
-    """Return a depthwise 3x3 with the stride, then a 1x1: (B c_in H W) -> (B c_out H/s W/s)."""
+    """Return a depthwise 3x3 with the stride, then a 1x1: (B c_in H W) -> (B c_out H/s W/s).
+
+    A drop of feature maps follows the norm of the 1x1, and a channel gate its activation.
+    """
     depthwise = ConvNormAct(c_in, c_in, 3, stride, site.at("depthwise"), groups=c_in)
-    return nn.Sequential(depthwise, ConvNormAct(c_in, c_out, 1, 1, site.at("pointwise")))
+    pointwise = ConvNorm(c_in, c_out, 1, 1, site.at("pointwise"))
+    pointwise.extend([site.drop(c_out), site.act(), site.parts[Part.GATE](c_out, site)])
+    return nn.Sequential(depthwise, pointwise)
 
 
 @network(kind="mobilenet_v1")

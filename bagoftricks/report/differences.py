@@ -16,7 +16,7 @@ MACHINE = ("device", "devices", "threads", "torch", "bagoftricks")
 CODE = ("git_revision", "host")  # only where nothing else tells two rows apart
 DIGESTS = {"data.digest": "data", "model.weights_digest": "model"}
 OF_COMMANDS = (  # settings that change neither a result nor its cost, and those that the machine's columns show
-    *("store", "format", "rerun", "measure", "metric", "target", "price_per_hour", "plugins", "data.cache"),
+    *("store", "format", "rerun", "measure", "quantize", "metric", "target", "price_per_hour", "plugins", "data.cache"),
     *("runtime.progress", "runtime.device", "runtime.devices", "runtime.threads", "runtime.workers"),
     *("runtime.checkpoint_minutes", "runtime.checkpoint_steps", "runtime.checkpoint_keep", "runtime.keep_state"),
     *("extend", "restart", "objective", "corruptions"),  # the column parent shows what a run goes on from

@@ -28,7 +28,7 @@ from bagoftricks.report.study_robustness import (
     measured_evaluations,
     robustness,
 )
-from bagoftricks.report.table import COST, LATENCY, RESULT, TRAIN_SECONDS
+from bagoftricks.report.table import COST, INT8, LATENCY, RESULT, TRAIN_SECONDS
 from bagoftricks.robustness.overlaps import record_overlaps
 from bagoftricks.statistics.paired import ALPHA, Comparison, Summary, compare, summarise
 from bagoftricks.store.record import Record, Scores
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from bagoftricks.statistics.shares import Share
 
 COLUMNS: dict[str, Column] = {
-    column.key: column for column in [*RESULT, *COST, *ROBUSTNESS.values(), TRAIN_SECONDS, LATENCY]
+    column.key: column for column in [*RESULT, *COST, *ROBUSTNESS.values(), TRAIN_SECONDS, LATENCY, INT8]
 }
 DEFAULT_COLUMNS = ("top1", "params", "macs", "train_images_per_s", "infer_images_per_s", "train_seconds")
 RESULTS = ("top1", "top5", "loss", "ece", "soft_top1", *ROBUSTNESS, TIME, dawnbench.TRAIN_COST)

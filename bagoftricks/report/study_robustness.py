@@ -18,8 +18,14 @@ ROBUSTNESS = {
 
 
 def robustness(record: Record, key: str, evaluation: str | None) -> float | None:
-    """Return the value of a column of ``ROBUSTNESS``; ``evaluation``: the one that the run's arm requests."""
+    """Return the value of a column of ``ROBUSTNESS``; ``evaluation``: the one that the run's arm requests.
+
+    Flips are those of the record's only evaluation of them, if the arm requests errors.
+    """
     result = robustness_result(record, evaluation)
+    if key == "mfr" and not (result and result.of_flips):
+        of_flips = [found for found in record.robustness.values() if found.of_flips]
+        result = of_flips[0] if len(of_flips) == 1 else None
     return result.reported.score(key) if result else None
 
 

@@ -37,6 +37,7 @@ COST = [
     Column("peak_memory_mib", "peak MiB", "{:.0f}".format),
     Column("wall_seconds", "wall s", "{:.0f}".format),
 ]
+INT8 = Column("infer_images_per_s_int8", "int8 infer img/s", "{:.1f}".format)
 LATENCY = Column("latency_ms", "latency ms", "{:.2f}".format)
 TRAIN_SECONDS = Column("train_seconds", "train s", "{:.0f}".format)
 
@@ -62,6 +63,7 @@ BENCH = [
     *COST[:2],
     Column("infer_images_per_s", "infer img/s", "{:.1f}".format),
     Column("infer_spread", "IQR/median", "{:.1%}".format),
+    INT8,
     LATENCY,
     Column("peak_memory_mib", "peak MiB", "{:.0f}".format),
     Column("note", "note"),

@@ -48,10 +48,10 @@ class Protocol:
         return alexnet_flips() if self.sequences else alexnet()
 
 
-# Those of ImageNet-P that single images make; its snow is of one size of image only.
-SEQUENCES = (
-    "gaussian_noise", "shot_noise", "motion_blur", "zoom_blur", "brightness", "translate", "rotate", "tilt", "scale",
-)  # fmt: skip
+SEQUENCES = (  # the ten of ImageNet-P
+    *("gaussian_noise", "shot_noise", "motion_blur", "zoom_blur", "snow"),
+    *("brightness", "translate", "rotate", "tilt", "scale"),
+)
 
 
 @protocol(name="imagenet_c")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from bagoftricks.errors import NoEffectError
 from bagoftricks.measure.complexity import count_macs, count_params
+from bagoftricks.measure.quantized import time_int8
 from bagoftricks.measure.speed import peak_memory_mib, reset_peak_memory, time_inference
 from bagoftricks.models import build_model, to_device
 from bagoftricks.recipe.recipe import test_pixels
@@ -52,6 +53,8 @@ def network_cost(checked: Checked, warn: Callable[[str], object]) -> NetworkCost
     reset_peak_memory(checked.device)
     many = time_inference(model, pixels, channels_last=channels_last, wrap_predict=recipe.wrap_predict)
     one = time_inference(model, pixels, batch=1, channels_last=channels_last, wrap_predict=recipe.wrap_predict)
+    if settings.quantize == "int8":
+        counts = replace(counts, infer_images_per_s_int8=time_int8(model, pixels).images_per_s)
     return replace(
         counts,
         infer_images_per_s=many.images_per_s,

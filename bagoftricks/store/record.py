@@ -102,6 +102,7 @@ class NetworkCost:
     macs: int
     infer_images_per_s: float | None = None
     infer_spread: float | None = None
+    infer_images_per_s_int8: float | None = None  # in 8-bit integers, on the CPU
     latency_ms: float | None = None  # of one image
     latency_spread: float | None = None
     peak_memory_mib: float | None = None

@@ -29,7 +29,7 @@ COLUMN_KEYS = (
     *("top1", "top5", "loss", "ece", "soft_top1", "mce"),
     *("params", "macs", "train_images_per_s", "infer_images_per_s", "peak_memory_mib", "train_seconds"),
     *("relative_mce", "mfr", *corruption_names()),
-    *("time_to_accuracy", "latency_ms"),
+    *("time_to_accuracy", "latency_ms", "infer_images_per_s_int8"),
 )
 OF_THE_USER = ("plugins", "hydra", "store", "format", "rerun")  # code, places and output: not a table's to choose
 REFERENCE_BYTES = 2**20

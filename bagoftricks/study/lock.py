@@ -36,7 +36,19 @@ LOCKED_RUNTIME = (  # runtime settings that change the last bits, the curve or t
     *("eval_every", "warmup_steps", "measurement"),
 )
 OF_THE_PLACE = (  # settings that are no part of a study, or name places and code of a machine
-    *("store", "format", "plugins", "rerun", "extend", "restart", "measure", "objective", "metric", "target"),
+    *(
+        "store",
+        "format",
+        "plugins",
+        "rerun",
+        "extend",
+        "restart",
+        "measure",
+        "quantize",
+        "objective",
+        "metric",
+        "target",
+    ),
     *("price_per_hour", "seed", "tricks", "data.root", "data.val_root", "data.cache", "data.file"),
     *("corruptions.stored", "corruptions.frost", "corruptions.each"),
 )

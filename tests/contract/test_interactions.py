@@ -79,7 +79,7 @@ def test_zero_gamma_needs_residual_branches(kind):
         check_selectors(model, recipe)
 
 
-@pytest.mark.parametrize("name", ["resnet_b", "resnet_d", "se", "sk", "anti_alias", "big_little", "early_pool"])
+@pytest.mark.parametrize("name", ["resnet_b", "resnet_d", "sk", "anti_alias", "big_little", "early_pool"])
 def test_a_part_that_a_network_does_not_build_is_refused(name):
     with pytest.raises(NoEffectError, match=f"^trick '{name}' changes nothing: mobilenet builds no "):
         build_model(

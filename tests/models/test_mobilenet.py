@@ -9,6 +9,8 @@ from bagoftricks.models import build_model
 from bagoftricks.recipe.edits import Part
 from bagoftricks.run.check import check
 from bagoftricks.settings import Settings, network_settings
+from bagoftricks.tricks.regularize.dropblock import BlockDrop
+from tests.helpers import parts_of
 from tests.models.test_resnet import assert_same_logits, copy_in_order, numbers, randomise
 
 
@@ -67,3 +69,16 @@ def test_what_acts_on_residual_branches_changes_nothing(trick):
     model = network_settings(name="mobilenet", kind="mobilenet_v1", width=32)
     with pytest.raises(NoEffectError, match=f"^trick '{trick}' changes nothing"):
         check(Settings(model=model, tricks={trick: {}}))
+
+
+@pytest.mark.parametrize(("reduction", "expected"), [(16, 4_711_720), (2, 8_069_928)])
+def test_parameters_with_a_gate_after_each_1x1(reduction, expected):
+    with torch.device("meta"):
+        assert numbers(mobilenet(chosen=parts_of("se", reduction=reduction))) == expected
+
+
+def test_dropblock_follows_the_1x1_of_the_last_two_stages_as_in_resnets():
+    model = mobilenet(chosen=parts_of("dropblock"), image_size=64)
+    drops = {name: module for name, module in model.named_modules() if isinstance(module, BlockDrop)}
+    assert list(drops) == [f"blocks.{at}.1.2" for at in range(5, 13)]
+    assert [drop.scale for drop in drops.values()] == [0.25] * 6 + [1.0] * 2

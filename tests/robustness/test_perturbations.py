@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+import scipy.ndimage
 import torch
 import torchvision.transforms.functional as tv
 from PIL import Image
 from torchvision.transforms import InterpolationMode
 
 from bagoftricks.errors import UserError
+from bagoftricks.rng import Key
+from bagoftricks.robustness.corruptions.draws import Stream
 from bagoftricks.robustness.perturbations import PERTURBATIONS, compared_with_first, frame_count, frames
 from bagoftricks.robustness.perturbations.warps import tilt_matrix
 
@@ -41,6 +44,41 @@ def test_sequences_have_the_published_length(name, constants):
     published = {("translate", "imagenet"): 41, ("translate", "cifar"): 16, ("motion_blur", "cifar"): 21}
     assert len(sequence(pictures(1), name, constants=constants)) == published.get((name, constants), 31)
     assert frame_count(name, constants) == published.get((name, constants), 31)
+
+
+def by_definition(layer, angle, *, height, zoom, radius, sigma):
+    """The flakes of ImageNet-P's snow from their layer of noise, in 8 bits: zoomed, cut, smeared pixel by pixel."""
+    crop = len(layer)
+    zoomed = scipy.ndimage.zoom(layer, zoom, order=1)
+    start = (len(zoomed) - height) // 2
+    flakes = zoomed[start : start + height, start : start + height]
+    flakes = np.floor(np.clip(np.where(flakes < 0.5, 0, flakes), 0, 1) * 255)
+    assert crop == -(-height // zoom)
+    steps = np.arange(2 * radius + 1)
+    weights = np.exp(-(steps**2) / (2 * sigma**2))
+    fallen = np.zeros_like(flakes)
+    for step, weight in zip(steps, weights / weights.sum(), strict=True):
+        y, x = (int(np.ceil(step * f(np.radians(angle)) - 0.5)) for f in (np.sin, np.cos))
+        rows, columns = (np.clip(np.arange(height) + move, 0, height - 1) for move in (y, x))
+        fallen += weight * flakes[np.ix_(rows, columns)]
+    return fallen
+
+
+@pytest.mark.parametrize(("constants", "zoom", "radius", "sigma"), [("imagenet", 3, 14, 4), ("cifar", 2, 10, 2)])
+def test_snow_is_one_layer_that_falls_in_a_direction_that_turns(constants, zoom, radius, sigma):
+    images = pictures(1, 32, 32)
+    made = sequence(images, "snow", constants=constants)
+    key = Key(0).fold("perturbation", "snow").fold(0)
+    crop = -(-32 // zoom)
+    layer = Stream(key, [100], images.device).normal(0, crop, crop)[0].numpy() * 0.3 + 0.05
+    values = images[0].numpy().astype(float) / 255
+    grey = (values * np.array([0.299, 0.587, 0.114])[:, None, None]).sum(0)
+    white = 0.85 * values + 0.15 * np.maximum(values, grey * 1.5 + 0.5)
+    for frame in (0, 1, 15, 30):
+        fallen = by_definition(layer, frame * 4 - 150, height=32, zoom=zoom, radius=radius, sigma=sigma) / 255
+        expected = np.floor(np.clip(white + fallen + fallen[::-1, ::-1], 0, 1) * 255)
+        assert np.abs(made[frame, 0].numpy() - expected).max() <= 2
+    assert not torch.equal(made[0], made[1])
 
 
 def test_translation_moves_whole_pixels_into_view_and_then_black():

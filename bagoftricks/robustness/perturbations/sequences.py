@@ -18,11 +18,12 @@ from bagoftricks.robustness.corruptions.blur import Motion, motion_blur
 from bagoftricks.robustness.corruptions.draws import Stream
 from bagoftricks.robustness.corruptions.noise import Photons, Sigma, draw_normal, draw_shot, gaussian_noise
 from bagoftricks.robustness.corruptions.pixels import ByteImages, to_columns
-from bagoftricks.robustness.corruptions.weather import Lift, brightness
+from bagoftricks.robustness.corruptions.weather import Flakes, Lift, Snow, brightness, draw_flakes, snow
 from bagoftricks.robustness.perturbations.warps import Frame, middle, tilted, translated, turned_and_scaled
 from bagoftricks.store.robustness import CONSTANTS
 
 ZOOM_STEP = 0.004  # step of zoom blur's factors
+SNOW_FROM, SNOW_STEP = -150, 4  # degrees: the fall turns from frame to frame
 
 
 class Constants(NamedTuple):
@@ -33,6 +34,7 @@ class Constants(NamedTuple):
     motion: Motion
     motion_step: int  # degrees; the last frame is dragged to the right
     motion_frames: int
+    snow: Snow
     brightness_step: float  # of HSV's value; frame 15 is the image
     shifts: range  # pixels to the right
     tilt_step: float  # degrees; frame 15 is not tilted
@@ -41,8 +43,12 @@ class Constants(NamedTuple):
 
 
 SEQUENCE_TABLE = {
-    "imagenet": Constants(0.03, 300, Motion(10, 3), 4, 31, 0.02, range(-20, 21), 1.0, 0.40, 0.025),
-    "cifar": Constants(0.02, 700, Motion(6, 1.8), 9, 21, 0.015, range(-7, 9), 0.75, 0.70, 0.02),
+    "imagenet": Constants(
+        0.03, 300, Motion(10, 3), 4, 31, Snow(0.05, 0.3, 3, 0.5, 14, 4, 0.85), 0.02, range(-20, 21), 1.0, 0.40, 0.025
+    ),
+    "cifar": Constants(
+        0.02, 700, Motion(6, 1.8), 9, 21, Snow(0.05, 0.3, 2, 0.5, 10, 2, 0.85), 0.015, range(-7, 9), 0.75, 0.70, 0.02
+    ),
 }
 FRAMES = 31
 
@@ -99,6 +105,14 @@ def _zoom_blur(scene: Scene) -> Iterator[Frame]:
         yield total.div(frame + 1, rounding_mode="floor").to(torch.uint8)
 
 
+def _snow(scene: Scene) -> Iterator[Frame]:
+    """Yield the image under one layer of flakes, which fall in another direction in each frame."""
+    row, view = scene.row.snow, scene.view
+    layer = draw_flakes(scene.stream(0), view, row).layer
+    for frame in range(FRAMES):
+        yield snow(view, Flakes(layer, np.full(len(view), float(SNOW_FROM + SNOW_STEP * frame))), row)
+
+
 def _brightness(scene: Scene) -> Iterator[Frame]:
     """Yield frames from darker to brighter."""
     view = scene.view
@@ -138,6 +152,7 @@ _MAKERS: dict[str, Callable[[Scene], Iterator[Frame]]] = {
     "shot_noise": _shot_noise,
     "motion_blur": _motion_blur,
     "zoom_blur": _zoom_blur,
+    "snow": _snow,
     "brightness": _brightness,
     "translate": _translate,
     "rotate": _rotate,

@@ -83,7 +83,8 @@ class DropBlock:
     gamma = (1 - keep) / s^2 * H W / ((H - s + 1) (W - s + 1)) at each place of the last stage, and a quarter of that in
     the last but one (the papers' stages 4 and 3 of four); s is at most the map's side. Overlapping squares drop a
     little less than 1 - keep. GluonCV and timm let squares extend beyond the map: with s = 7 that drops 93 % of a 7x7
-    map. The TensorFlow code of Assembled-CNN draws one mask for all samples of a batch.
+    map. The TensorFlow code of Assembled-CNN draws one mask for all samples of a batch. In MobileNet-V1, whose blocks
+    have no branches, it follows the norm of each 1x1 of blocks 6 to 13.
     """
 
     block_size: int = 7

@@ -31,7 +31,8 @@ class SE:
 
     gate = sigmoid(W2 relu(W1 mean(x))) with W1: C -> C/r and W2: C/r -> C, after the closing norm, before the addition.
     The code of Assembled-CNN and GluonCV's SE-ResNet have no biases; the paper's code, timm and GluonCV's SE-ResNeXt
-    have them. The hidden width is C/r rounded down, at least 1; timm rounds it to a multiple of 8.
+    have them. The hidden width is C/r rounded down, at least 1; timm rounds it to a multiple of 8. In MobileNet-V1 the
+    gate follows the activation of each 1x1: Lee et al. (version 2) do not print its place.
     """
 
     reduction: int = 16
