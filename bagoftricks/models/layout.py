@@ -7,9 +7,11 @@ from torch import nn
 from bagoftricks.models.layers import MakeBlock, Site
 
 
-def plain_layout(depths: Sequence[int], width: int, block: MakeBlock, site: Site) -> nn.Sequential:
-    """Return the stages of a ResNet: each later one halves the map and doubles the width."""
-    channels, done, stages = width, 0, []
+def plain_layout(
+    depths: Sequence[int], width: int, block: MakeBlock, site: Site, *, c_in: int | None = None
+) -> nn.Sequential:
+    """Return the stages of a ResNet: each later one halves the map and doubles the width; ``c_in``: of the stem."""
+    channels, done, stages = c_in or width, 0, []
     for i, depth in enumerate(depths):
         blocks = []
         for j in range(depth):

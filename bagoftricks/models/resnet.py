@@ -91,9 +91,11 @@ class ResNet(nn.Module):
         small = image_size <= SMALL_IMAGE if spec.stem == "auto" else spec.stem == "small"
         block = Basic if spec.block == "basic" else bottleneck(spec.groups, spec.group_width)
         site = Site(parts, image_size, stages=len(spec.depths), blocks=sum(spec.depths))
-        self.stem: nn.Module = parts[Part.STEM](spec.width, 1 if small else 2, site.at("stem"))
-        self.pool = nn.Identity() if small else parts[Part.MAX_POOL](spec.width, site.at("pool"))
-        self.stages: nn.Module = parts[Part.LAYOUT](spec.depths, spec.width, block, site)
+        stem = spec.stem_width or spec.width
+        self.stem: nn.Module = parts[Part.STEM](stem, 1 if small else 2, site.at("stem"))
+        self.pool = nn.Identity() if small else parts[Part.MAX_POOL](stem, site.at("pool"))
+        entered = {} if spec.stem_width is None else {"c_in": stem}
+        self.stages: nn.Module = parts[Part.LAYOUT](spec.depths, spec.width, block, site, **entered)
         features = block.expansion * spec.width * 2 ** (len(spec.depths) - 1)
         self.head_pool, self.head_drop = parts[Part.HEAD_POOL](), parts[Part.HEAD_DROP](site.at("head"))
         self.head = nn.Linear(features, num_classes)
@@ -113,7 +115,9 @@ class ResNetSettings(ModelSettings):
     depths: list[int] = field(default_factory=lambda: [1, 1, 1, 1])
     """blocks in each stage"""
     width: int = 16
-    """channels of the stem and of the first stage; each later stage has twice as many"""
+    """channels of the first stage and, without stem_width, of the stem; each later stage has twice as many"""
+    stem_width: int | None = None
+    """channels of the stem, if other than those of the first stage"""
     groups: int = 1
     """groups of a bottleneck's 3x3; ResNeXt's cardinality if above 1"""
     group_width: int = 64
@@ -128,6 +132,8 @@ class ResNetSettings(ModelSettings):
         positive(
             65_536, **{"model.width": self.width, "model.groups": self.groups, "model.group_width": self.group_width}
         )
+        if self.stem_width is not None:
+            positive(65_536, **{"model.stem_width": self.stem_width})
         positive(1000, **{f"model.depths[{i}]": d for i, d in enumerate(self.depths)})
         if not self.depths:
             raise UserError("model.depths=[]: needs at least one stage")

@@ -10,6 +10,7 @@ from bagoftricks.plugins import plugin_digests
 from bagoftricks.recipe.trick import Trick
 from bagoftricks.registry import find_card
 from bagoftricks.settings import Settings
+from bagoftricks.store.json_fields import Json
 from bagoftricks.store.secrets import fingerprinted
 from bagoftricks.tricks.catalogue import card
 
@@ -55,8 +56,14 @@ def run_identity(
 
 def _model(settings: Settings, weights_digest: str | None) -> dict[str, object]:
     """Return the network and its initial weights, by their contents."""
-    model = {k: v for k, v in asdict(settings.model).items() if k not in ("weights", "new_head")}
+    model = without_later_defaults(asdict(settings.model))
+    model = {k: v for k, v in model.items() if k not in ("weights", "new_head")}
     return {**model, "weights": weights_digest, "new_head": settings.model.new_head} if weights_digest else model
+
+
+def without_later_defaults(model: Json) -> Json:
+    """Return a network's settings without those that it has had since later, at their defaults: ids stay."""
+    return {key: value for key, value in model.items() if (key, value) != ("stem_width", None)}
 
 
 def _plugins(settings: Settings) -> dict[str, dict[str, str]]:

@@ -167,7 +167,11 @@ def _of_run(source: str, weights: Path, num_classes: int, class_names: Sequence[
     _check_classes(source, classes, num_classes)
     names, change = record.data.class_names, "rename the folders of one of the two data sets"
     order = output_order(class_names, names, classes, what=f"{KEY}={source}: the teacher", change=change)
-    model = {name: value for name, value in asdict(settings.model).items() if (name, value) != ("widths", [])}
+    model = {
+        name: value
+        for name, value in asdict(settings.model).items()
+        if (name, value) not in (("widths", []), ("stem_width", None))
+    }
     facts = {"model": model, "tricks": record.tricks, "classes": classes, "class_names": names, "order": order}
     return _identified(
         facts,

@@ -139,13 +139,15 @@ class BigLittle:
             raise UserError(f"tricks.big_little.alpha={self.alpha}: must divide model.width={width}")
         return width // self.alpha
 
-    def layout(self, depths: Sequence[int], width: int, block: MakeBlock, site: Site) -> nn.Sequential:
+    def layout(
+        self, depths: Sequence[int], width: int, block: MakeBlock, site: Site, *, c_in: int | None = None
+    ) -> nn.Sequential:
         if len(depths) != 4 or min(depths[:3]) < 2:
             raise UserError(
                 f"model.depths={list(depths)}: big_little needs four stages, the first three of at least 2 blocks: "
                 f"choose model=resnet50, or drop it with ~tricks.big_little"
             )
-        channels, done, stages = width, 0, list[nn.Module]()
+        channels, done, stages = c_in or width, 0, list[nn.Module]()
         for i, depth in enumerate(depths):
             f = width * 2**i
             below = site.at(f"stage{i + 1}", stage=i + 1)
