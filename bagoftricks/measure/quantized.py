@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bagoftricks.errors import UserError
-from bagoftricks.measure.speed import Timing, time_predictions
+from bagoftricks.measure.speed import Timing, time_batches
 from bagoftricks.models.channels import image_channels
 from bagoftricks.rng import Key
 
@@ -34,7 +34,7 @@ def in_int8(model: nn.Module, image_size: int) -> nn.Module:
 def time_int8(model: nn.Module, image_size: int, *, batch: int = 64) -> Timing:
     """Time predictions of the quantised network on the CPU, without the wrappers of a recipe."""
     images = torch.randn(batch, image_channels(model), image_size, image_size, generator=Key(0).generator())
-    return time_predictions(in_int8(model, image_size), images)
+    return time_batches(in_int8(model, image_size), images)
 
 
 def _converted(plain: nn.Module, images: Tensor) -> nn.Module:

@@ -65,10 +65,10 @@ def time_inference(
     for wrap in wrap_predict:
         predict = wrap(predict)
 
-    return time_predictions(predict, images, budget_s)
+    return time_batches(predict, images, budget_s)
 
 
-def time_predictions(predict: Predict, images: Images, budget_s: float = 3.0) -> Timing:
+def time_batches(predict: Predict, images: Images, budget_s: float = 3.0) -> Timing:
     """Time ``predict`` on these images as ``time_inference`` does."""
 
     def once() -> float:
