@@ -53,6 +53,7 @@ FAMILY_OF = {
     "muon": "refine",
     "schedule_free": "refine",
     "schedule_free_adamw": "refine",
+    "soap": "refine",
     "sam": "refine",
     "gradient_centralization": "refine",
     "adaptive_clip": "refine",
