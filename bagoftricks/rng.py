@@ -98,6 +98,14 @@ class Noise:
             self.drawn[name] = made
         return made
 
+    def common(self, *shape: int, device: torch.device, place: str) -> Tensor:
+        """Return numbers in [0, 1) as ``uniform``, of any shape and the same on all devices that share a batch."""
+        images, self.images = self.images, 0
+        try:
+            return self.uniform(*shape, device=device, place=place)
+        finally:
+            self.images = images
+
     def redraw(self, drawn: Drawn, step: Key) -> None:
         """Overwrite draws by those of another step, whose keys end with the micro-batch."""
         for (part, place, shape), numbers in drawn.items():

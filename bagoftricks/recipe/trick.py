@@ -90,7 +90,7 @@ class Clock:
 class Task:
     """Facts about the network and the data that a trick may read.
 
-    Two change during a run: ``clock`` and ``noise``, the draws of layers that drop something.
+    Two change during a run: ``clock`` and ``noise``, the draws of layers that drop something and of gradients.
     """
 
     num_classes: int

@@ -110,6 +110,7 @@ class Trainer:
             losses.append(self.backward(batch, key, images))
 
         self.optimizer.zero_grad()
+        self.task.noise.key = key.fold(0)  # for what a gradient draws before its first evaluation
         self.recipe.gradient(self.model, backward)
         self.edit_gradients()
         self.scaler.step(self.optimizer)

@@ -55,6 +55,7 @@ FAMILY_OF = {
     "schedule_free_adamw": "refine",
     "soap": "refine",
     "sam": "refine",
+    "weight_perturbation": "refine",
     "gradient_centralization": "refine",
     "adaptive_clip": "refine",
     "clip_gradients": "refine",
