@@ -74,7 +74,8 @@ def rotate(tensor: Tensor, bases: list[Tensor | None], *, back: bool = False) ->
 def eigenbasis(covariance: Tensor) -> Tensor:
     """Return the eigenvectors as columns, that of the largest eigenvalue first."""
     scaled = covariance + SMALLEST * torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
-    return torch.linalg.eigh(scaled)[1].flip(1).contiguous()
+    vectors: Tensor = torch.linalg.eigh(scaled)[1]
+    return vectors.flip(1).contiguous()
 
 
 def turn(state: dict[str, Any], dim: int) -> None:
@@ -121,8 +122,10 @@ class Soap:
         require(self, "weight_decay_factor", self.weight_decay_factor >= 0, "0 or more")
 
     def edits(self, task: Task) -> list[ScaleParams | SetOptimizer]:
-        own = {"betas": (self.beta1, self.beta2), "eps": self.eps, "every": self.every, "largest": self.largest}
+        made = partial(
+            SoapOptimizer, betas=(self.beta1, self.beta2), eps=self.eps, every=self.every, largest=self.largest
+        )
         return [
             ScaleParams(select=lambda module, name: True, lr=self.lr_factor, weight_decay=self.weight_decay_factor),
-            SetOptimizer(build=partial(SoapOptimizer, **own)),
+            SetOptimizer(build=made),
         ]
