@@ -11,7 +11,9 @@ from bagoftricks.errors import DataError, UserError, did_you_mean
 
 if TYPE_CHECKING:
     from bagoftricks.cli.eval_result import EvalResult
+    from bagoftricks.run.evaluation import Subject
     from bagoftricks.settings import Settings
+    from bagoftricks.store.record import Record
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -76,14 +78,35 @@ def _evaluate_run(asked: EvalArguments, prefix: str) -> None:
     try:
         subject = subject_of_run(run.record, run.trained, run.settings, run.size)
     except DataError as error:
-        if asked.export is None:
+        if asked.export is None or asked.soup is not None:
             raise
         data = without_data(run.record.data.class_names)
         result.export(subject_of_run(run.record, run.trained, run.settings, run.size, data))
         say(PROGRAM, f"exported, but not evaluated: {error}")
         return
-    result.add(subject, run.record)
+    if asked.soup is not None:
+        result = _soup(asked, subject, run.record)
+    else:
+        result.add(subject, run.record)
     result.show()
+
+
+def _soup(asked: EvalArguments, subject: "Subject", record: "Record") -> "EvalResult":
+    """Evaluate the mean of the weights of several runs; no record is changed."""
+    from dataclasses import replace
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    from bagoftricks.cli.eval_result import EvalResult
+    from bagoftricks.run.soup import SOUP, soup_subject
+    from bagoftricks.store.store import Store
+    from bagoftricks.store.weight_sets import LAST
+
+    store, result = Store(subject.settings.store), EvalResult(replace(asked, weight_set=SOUP))
+    records = [record, *(store.find(prefix, "soup") for prefix in asked.others)]
+    with TemporaryDirectory() as folder:
+        result.add(soup_subject(subject, records, asked.weight_set or LAST, Path(folder)))
+    return result
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from bagoftricks.errors import UserError
 PROGRAM = "bot-eval"
 EXPORTS = (".safetensors", ".onnx", ".pt2")
 DETAILS = ("by_class", "confusion", "calibration", "mistakes")
-EVAL_ARGUMENTS = ("weight_set", "report", "export", "naming", *DETAILS)
-TEXTS_OF_EVAL = ("run", "weights", "export", "naming", "weight_set", "copy", "show", "image", "out", *DETAILS)
+EVAL_ARGUMENTS = ("weight_set", "soup", "report", "export", "naming", *DETAILS)
+TEXTS_OF_EVAL = ("run", "soup", "weights", "export", "naming", "weight_set", "copy", "show", "image", "out", *DETAILS)
 
 
 @dataclass
@@ -18,6 +18,8 @@ class EvalArguments:
 
     run: str | None = None
     """run of store=, by the start of its id, or last: the newest"""
+    soup: str | None = None
+    """ids of more runs, as [ID,ID]: the network with the mean of the weights of run= and these"""
     weights: str | None = None
     """file of weights instead: ours, torchvision's or timm's"""
     export: str | None = None
@@ -63,6 +65,8 @@ class EvalArguments:
     def check(self) -> None:
         if self.run is not None and self.weights is not None:
             raise UserError("run= and weights= are two things to evaluate: type one of them")
+        if self.soup is not None and (self.run is None or not all(self.others)):
+            raise UserError(f"soup={self.soup}: type run=ID, and the other runs as soup=[ID,ID]")
         if self.naming not in (namings := ("ours", "torchvision")):
             raise UserError(f"naming={self.naming}: must be one of {', '.join(namings)}")
         if self.export is not None:
@@ -84,6 +88,11 @@ class EvalArguments:
             raise UserError(f"by_class={self.by_class}: must be true or false (confusion=FILE is a picture)")
         if self.mistakes not in (None, "true", "false") and not self.mistakes.lower().endswith(".png"):
             raise UserError(f"mistakes={self.mistakes}: the name must end in .png (true: a table)")
+
+    @property
+    def others(self) -> list[str]:
+        """Beginnings of the ids of the other runs of a soup."""
+        return [part.strip() for part in (self.soup or "").removeprefix("[").removesuffix("]").split(",")]
 
     @property
     def tables(self) -> list[str]:

@@ -107,9 +107,47 @@ def test_a_library_network_is_trained_and_evaluated(bot):
     assert the_json(bot("bot-eval", f"run={run['id']}", "format=json"))["loss"] == run["metrics"]["last"]["loss"]
 
 
+@pytest.fixture
+def pair(bot, trained):
+    """The ids of two runs that start from the weights of ``trained`` and differ in their seeds."""
+    start = ["+refine=mixup", *FAST, f"model.weights={weights(trained)}"]
+    return [the_json(bot("bot-train", *start, f"seed={seed}", "format=json"))["id"] for seed in (1, 2)]
+
+
+def test_a_soup_is_the_network_of_the_mean_weights(bot, pair, tmp_path):
+    one, other = pair
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("record.json")}
+    done = bot("bot-eval", f"run={one}", f"soup=[{other}]", "export=soup.safetensors", "format=json")
+    row = the_json(done)
+    assert (row["weights"], "id" in row) == ("soup", False)
+    files = [load_file(f"results/runs/{run}/weights.safetensors") for run in pair]
+    torch.testing.assert_close(
+        load_file("soup.safetensors")["head.weight"], (files[0]["head.weight"] + files[1]["head.weight"]) / 2
+    )
+    again = the_json(bot("bot-eval", "weights=soup.safetensors", *NETWORK, "+refine=mixup", "format=json"))
+    assert again["loss"] == pytest.approx(row["loss"])
+    assert "soup of 2 runs" in done.err
+    assert "did not start from one file" not in done.err
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("record.json")} == before
+
+
+def test_a_soup_of_a_run_with_itself_is_the_run_and_says_that_nothing_was_shared(bot, trained):
+    done = bot("bot-eval", f"run={trained['id']}", f"soup={trained['id']}", "format=json")
+    assert the_json(done)["loss"] == pytest.approx(trained["metrics"]["last"]["loss"])
+    assert "these did not start from one file of weights" in done.err
+
+
+def test_a_soup_of_other_networks_is_refused(bot, trained):
+    other = the_json(bot("bot-train", *FAST[:3], "model.width=8", FAST[4], "format=json"))["id"]
+    message = one_line(bot("bot-eval", f"run={trained['id']}", f"soup={other}"))
+    assert f"soup={other}: has another network, or other classes, than run={trained['id']}" in message
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["soup=abc"], "soup=abc: type run=ID, and the other runs as soup=[ID,ID]"),
+        (["run=abc", "soup=[abc,]"], "soup=[abc,]: type run=ID, and the other runs"),
         ([], "there is nothing to evaluate: type run=<id> (bot-table lists them) or weights=FILE"),
         (["run=abc"], "store=results/runs: no such folder"),
         (["run=abc", "store=."], "run=abc: . has no finished run of this id; bot-train makes one"),
