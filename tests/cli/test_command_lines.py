@@ -3,6 +3,6 @@
 from tests.cli.command_lines import command_lines, judge
 
 
-def test_every_command_line_ends_in_status_0_or_2():
+def test_every_command_line_ends_in_status_0_or_2(unchecked):
     judged = [(line, *judge(line)) for line in command_lines(25, 0)]
     assert [(line, error) for line, status, error, _ in judged if status not in (0, 2)] == []

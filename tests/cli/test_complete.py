@@ -22,7 +22,7 @@ from bagoftricks.errors import UserError
     [
         ("bot-train", ["+tweak=resnet_"], ["+tweak=resnet_b", "+tweak=resnet_c", "+tweak=resnet_d"]),
         ("bot-train", ["+refine=[mixup,cut"], ["+refine=[mixup,cutmix]", "+refine=[mixup,cutmix,"]),
-        ("bot-train", ["-m", "+tweak=sk,s"], ["+tweak=sk,se"]),
+        ("bot-train", ["-m", "+tweak=sk,ec"], ["+tweak=sk,eca"]),
         ("bot-train", ["+refine=mixup", "tricks."], ["tricks.mixup."]),
         ("bot-train", ["tricks.mixup.a"], ["tricks.mixup.alpha="]),
         ("bot-train", ["tricks.mixup.partner=h"], ["tricks.mixup.partner=halves"]),
@@ -36,7 +36,7 @@ from bagoftricks.errors import UserError
         ("bot-train", ["--ver"], ["--version"]),
         ("bot-train", ["--help", "imagef"], ["imagefolder"]),
         ("bot-train", ["model.widt"], ["model.widths=", "model.width="]),
-        ("bot-sweep", ["experiment=page/"], ["experiment=page/ladder"]),
+        ("bot-sweep", ["experiment=page/l"], ["experiment=page/ladder"]),
         ("bot-sweep", ["design=f"], ["design=factorial", "design=fractional"]),
         ("bot-sweep", ["tricks=[cosine|big_l"], ["tricks=[cosine|big_little]", "tricks=[cosine|big_little,"]),
         ("bot-sweep", ["tricks=[mixup|cutmix,cosine]", "fold=[c"], ["fold=[cosine", "fold=[cutmix"]),
