@@ -5,7 +5,7 @@ from torch import nn
 from bagoftricks.errors import UserError
 from bagoftricks.recipe.edits import SplitBatch
 from bagoftricks.tricks.catalogue import create
-from bagoftricks.tricks.refine.weight_perturbation import normal
+from bagoftricks.tricks.refine.weight_perturbation import normal_numbers
 from tests.helpers import KEY, Fake, create_all, flat, make_batch, make_task, make_trainer
 
 CONFLICTS = ["sam"]
@@ -44,9 +44,11 @@ def test_each_step_has_a_draw_of_its_own_and_the_same_one_again():
 def test_the_draws_are_normal_and_finite_at_the_edges():
     stats = pytest.importorskip("scipy.stats")
     draws = torch.rand(20_000, generator=KEY.generator())
-    assert stats.kstest(normal(draws).numpy(), "norm").pvalue > 0.01
+    assert stats.kstest(normal_numbers(draws).numpy(), "norm").pvalue > 0.01
     edge = stats.norm.isf(2.0**-24)
-    assert normal(torch.tensor([0.0, 0.5, 1 - 2.0**-24])).tolist() == pytest.approx([-edge, 0.0, edge], rel=1e-3)
+    assert normal_numbers(torch.tensor([0.0, 0.5, 1 - 2.0**-24])).tolist() == pytest.approx(
+        [-edge, 0.0, edge], rel=1e-3
+    )
 
 
 def test_micro_batches_see_the_same_perturbed_weights():

@@ -2,6 +2,7 @@ import torch
 from torch import Tensor, nn
 
 from bagoftricks.recipe.edits import GradPhase, MapGrads, depth_of
+from bagoftricks.recipe.optimizers import unit_norms
 from bagoftricks.recipe.trick import Task, require, trick
 
 
@@ -34,13 +35,6 @@ class AdaptiveClip:
         for grad, param in zip(grads, params, strict=True):
             longest = unit_norms(param).clamp_(min=self.eps).mul_(self.clip)
             grad.mul_(longest.div_(unit_norms(grad).clamp_(min=1e-6)).clamp_(max=1.0))
-
-
-def unit_norms(tensor: Tensor) -> Tensor:
-    """Return the L2 norm of each row of a matrix or kernel, or of a whole vector, in a shape that broadcasts."""
-    dims = tuple(range(1, tensor.ndim)) if tensor.ndim > 1 else None
-    norms: Tensor = torch.linalg.vector_norm(tensor, dim=dims, keepdim=True)
-    return norms
 
 
 def before_head(module: nn.Module, name: str) -> bool:

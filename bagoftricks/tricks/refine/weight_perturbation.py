@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from bagoftricks.recipe.edits import SetGradient
+from bagoftricks.recipe.optimizers import unit_norms
 from bagoftricks.recipe.trick import Task, require, trick
 
 EDGE = 1 - 2.0**-23  # nearest to 1 that a draw is taken to be: the normal number there is 5.3, not infinite
@@ -34,7 +35,7 @@ class WeightPerturbation:
             with torch.no_grad():
                 for name, parameter in named:
                     draws = task.noise.common(*parameter.shape, device=parameter.device, place=f"perturb.{name}")
-                    parameter.addcmul_(normal(draws), unit_norms(parameter), value=self.sigma)
+                    parameter.addcmul_(normal_numbers(draws), unit_norms(parameter), value=self.sigma)
             backward()
             with torch.no_grad():
                 for (_, parameter), before in zip(named, kept, strict=True):
@@ -43,13 +44,6 @@ class WeightPerturbation:
         return [SetGradient(compute=compute)]
 
 
-def normal(draws: Tensor) -> Tensor:
+def normal_numbers(draws: Tensor) -> Tensor:
     """Return the standard normal numbers at these uniform ones in [0, 1)."""
     return torch.erfinv((2 * draws - 1).clamp_(-EDGE, EDGE)).mul_(math.sqrt(2))
-
-
-def unit_norms(tensor: Tensor) -> Tensor:
-    """Return the L2 norm of each row of a matrix or kernel, or of a whole vector, in a shape that broadcasts."""
-    dims = tuple(range(1, tensor.ndim)) if tensor.ndim > 1 else None
-    norms: Tensor = torch.linalg.vector_norm(tensor, dim=dims, keepdim=True)
-    return norms
