@@ -72,6 +72,7 @@ FAMILY_OF = {
     "mixup": "refine",
     "cutmix": "refine",
     "resizemix": "refine",
+    "fmix": "refine",
     "distill": "refine",
     "ema": "refine",
     "swa": "refine",

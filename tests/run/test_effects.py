@@ -30,6 +30,7 @@ EXAMPLES = [  # trick, values that do something, values that do nothing
     ("cutout", {"probability": 0.1}, {"probability": 1e-12}),
     ("random_erasing", {"probability": 0.1}, {"probability": 1e-12}),
     ("resizemix", {"probability": 0.1}, {"probability": 1e-12}),
+    ("fmix", {"probability": 0.1}, {"probability": 1e-12}),
     ("logit_scale", {"factor": 1.01}, {"factor": 1.0}),
     ("dropout", {"rate": 0.01}, {"rate": 1e-12}),
     ("stochastic_depth", {"rate": 0.1}, {"rate": 1e-12}),
