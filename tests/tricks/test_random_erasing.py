@@ -36,17 +36,23 @@ def test_one_area_and_one_ratio_make_one_rectangle():
     assert {tuple(sides) for sides in found[:, 2:].tolist()} == {(12, 12)}  # a quarter of 24 x 24
 
 
-def test_it_has_the_distribution_of_timm():
+@pytest.mark.parametrize("shape", [SHAPE, (6, 40)])  # flat images refuse many of the first rectangles
+def test_it_has_the_distribution_of_timm(shape):
     from timm.data.random_erasing import RandomErasing
 
-    images = torch.ones(4000, 3, *SHAPE)
+    images = torch.ones(4000, 3, *shape)
     random.seed(0)
     theirs = boxes((RandomErasing(probability=1.0, device="cpu")(images)[:, 0] == 0).numpy())
-    ours = boxes(hidden(probability=1.0))
+    ours = boxes(hidden(shape=shape, probability=1.0))
+    assert len(ours) == pytest.approx(len(theirs), abs=40)
     for column in range(4):
         assert ks_2samp(ours[:, column], theirs[:, column]).pvalue > 0.01
     assert ks_2samp(ours[:, 2] * ours[:, 3], theirs[:, 2] * theirs[:, 3]).pvalue > 0.01
     assert ks_2samp(ours[:, 2] / ours[:, 3], theirs[:, 2] / theirs[:, 3]).pvalue > 0.01
+
+
+def test_an_image_that_no_rectangle_fits_into_stays_whole():
+    assert not hidden(50, probability=1.0, least_area=1.0, most_area=1.0, ratio=1.0).any()
 
 
 def test_the_probability_is_the_share_of_the_images_that_lose_a_rectangle():

@@ -11,7 +11,9 @@ from bagoftricks.data.sources import MemorySplit
 from bagoftricks.data.stream import StreamLoader
 from bagoftricks.distributed import World
 from bagoftricks.errors import UserError
-from bagoftricks.settings import dataset_settings
+from bagoftricks.run.loading import loaders
+from bagoftricks.run.prepare import prepare
+from bagoftricks.settings import Settings, dataset_settings
 from bagoftricks.tricks.catalogue import create
 from tests.helpers import KEY, make_task, photographs, the_edit
 
@@ -103,6 +105,16 @@ def test_both_loaders_augment_each_copy_differently_and_give_the_same_batches():
         labels = a.targets.argmax(1)
         assert torch.equal(labels, labels[:2].repeat(3))
         assert len(a.images.unique(dim=0)) == 6
+
+
+def test_the_loader_of_a_run_repeats_its_images(tmp_path):
+    asked = Settings(tricks={"repeated_augmentation": {"times": 4}}, batch_size=16, epochs=1, store=str(tmp_path))
+    asked.data.image_size, asked.runtime.device = 8, "cpu"
+    train, _ = loaders(prepare(asked), None)
+    (batch, *_) = train.epoch(0)
+    labels = batch.targets.argmax(1)
+    assert torch.equal(labels, labels[:4].repeat(4))
+    assert len(train) == 1438 // 16
 
 
 def test_times_that_do_not_divide_the_batch_are_refused():
