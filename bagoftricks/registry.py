@@ -1,5 +1,4 @@
-"""Everything that can be added, found by name: tricks, networks, data sets, protocols, loggers,
-engines.
+"""Everything that can be added, found by name: tricks, networks, data sets, tasks, protocols, loggers, engines.
 
 Each is a keyword-only dataclass of settings in a file of its own, marked by a decorator: ours in the package, a user's
 in a plug-in. ``--help`` lists them and the command line types their settings, yet importing one imports torch, which
@@ -33,6 +32,7 @@ KINDS = {
     "trick": ("trick", "tricks/*/*.py"),
     "network": ("network", "models/*.py"),
     "dataset": ("data set", "data/*.py"),
+    "task": ("task", "tasks/*.py"),
     "protocol": ("protocol", "robustness/protocols.py"),
     "logger": ("logger", "loggers/*.py"),
     "engine": ("engine", "engines/*.py"),
@@ -58,6 +58,7 @@ PREFIXES = {
     "trick": "tricks.{}.",
     "network": "model.",
     "dataset": "data.",
+    "task": "task.",
     "protocol": "corruptions.",
     "logger": "loggers.{}.",
     "engine": "engine.",
@@ -83,6 +84,21 @@ def dataset(*, name: str) -> Callable[[C], C]:
     """Register a subclass of DataSettings with ``find()`` as a data set."""
 
     def register(cls: C) -> C:
+        return _with_default(cls, "name", name)
+
+    return register
+
+
+@dataclass_transform(kw_only_default=True)
+def task(*, name: str, scores: Mapping[str, str]) -> Callable[[C], C]:
+    """Register a subclass of TaskSettings as a task.
+
+    ``scores`` gives each score's key in records and its name in tables, in percent and the higher the better, but for
+    ``loss``. Runs are compared in the first one. It is a literal: tables read it without the task's code.
+    """
+
+    def register(cls: C) -> C:
+        cls.scores = dict(scores)
         return _with_default(cls, "name", name)
 
     return register
@@ -177,6 +193,11 @@ class Card(NamedTuple):
         """Name of the hyper-parameter without which a trick does not overlap."""
         return str(self.options.get("overlaps_if", ""))
 
+    @property
+    def scores(self) -> Mapping[str, str]:
+        """Scores of a task by their keys, with their names in tables; runs are compared in the first one."""
+        return dict(self.options.get("scores", {}))
+
     def schema(self) -> type:
         """Return the settings as a dataclass, for Hydra's ConfigStore."""
         return make_dataclass(self.class_name, [schema_field(f.name, f.type, f.default) for f in self.fields])
@@ -191,6 +212,12 @@ def schema_field(name: str, type_: Any, default: Any) -> tuple[str, Any, Any]:
     if isinstance(default, list):
         return name, type_, field(default_factory=lambda: list(default), kw_only=True)
     return name, type_, field(default=default, kw_only=True)
+
+
+def score_names() -> dict[str, str]:
+    """Return the name of each score of every task by its key, classification's first."""
+    tasks = sorted(all_cards("task").values(), key=lambda card: card.name != "classification")
+    return {key: name for card in tasks for key, name in card.scores.items()}
 
 
 @cache

@@ -35,15 +35,18 @@ def choose(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise UserError(f"{name}={value}: must be one of {', '.join(choices)}{did_you_mean(value, choices)}")
 
 
-CHOSEN_BY = {"dataset": ("data", "name", "digits"), "network": ("model", "kind", "resnet")}
+CHOSEN_BY = {
+    "dataset": ("data", "name", "digits"),
+    "network": ("model", "kind", "resnet"),
+    "task": ("task", "name", "classification"),
+}
 
 
 def make_part(of: str, values: Values) -> Any:
-    """Return the data set or network that ``values`` describe, without fields that only others of its kind have."""
+    """Return the data set, network or task that ``values`` describe, without fields that only others have."""
     group, key, default = CHOSEN_BY[of]
     card = find_card(of, values.get(key) or default)
-    base = DataSettings if of == "dataset" else ModelSettings
-    own = {f.name for f in fields(base)} | {f.name for f in card.fields}
+    own = {f.name for f in fields(BASES[of])} | {f.name for f in card.fields}
     others = {f.name for other in all_cards(of).values() for f in other.fields}
     for name in values:
         if name not in own | others:
@@ -103,6 +106,12 @@ class DataSettings:
     """share of the training images held out for validation instead of the validation split, in [0, 1)"""
     limit: Optional[int] = None
     """use at most this many images of each split (the same for every seed), for quick tests"""
+    train_limit: Optional[int] = None
+    """use at most this many training images, of each class its share (the same for every seed)"""
+    only_classes: list[int] = field(default_factory=list)
+    """[0,1,2]: use the images of these classes alone, by their numbers from 0, which are counted afresh"""
+    zero_shot: Optional[int] = None
+    """train on all images of this number of first classes, and validate on all images of the others (task=retrieval)"""
     num_classes: int = 10
     """number of classes where no data is read (bot-bench)"""
     image_size: int = 32
@@ -154,8 +163,13 @@ class DataSettings:
             raise UserError(f"data.channels={self.channels}: must be 3, or 1 for greys")
         if not 0 <= self.holdout < 1:
             raise UserError(f"data.holdout={self.holdout}: must be in [0, 1)")
-        if self.limit is not None:
-            positive(**{"data.limit": self.limit})
+        for name in ("limit", "train_limit", "zero_shot"):
+            if getattr(self, name) is not None:
+                positive(**{f"data.{name}": getattr(self, name)})
+        if len(set(self.only_classes)) != len(self.only_classes) or min(self.only_classes, default=0) < 0:
+            raise UserError(
+                f"data.only_classes={self.only_classes}: must be numbers from 0, each once".replace(", ", ",")
+            )
         positive(MOST_CLASSES, **{"data.num_classes": self.num_classes})
         check_side("data.image_size", self.image_size)
         positive(**{"data.max_pixels": self.max_pixels})
@@ -226,6 +240,50 @@ class ModelSettings:
         ``parts`` (a models.parts.Parts) gives the constructors that tricks choose.
         """
         raise UserError(f"model.kind={self.kind}: is not a kind of network")
+
+
+@dataclass(kw_only=True)
+class TaskSettings:
+    """A task: what a network predicts, how it is trained for that, and how it is scored.
+
+    A task is a subclass marked with ``@task(name=..., scores=...)``, with fields of its own. What is here is
+    classification's, but for ``measure``, which each has.
+    """
+
+    scores: ClassVar[dict[str, str]] = {}  # key -> name in tables; runs are compared in the first one
+    targets: ClassVar[str] = "classes"  # what the data must have: classes, unseen (classes), masks or boxes
+
+    name: str = ""
+    """name of the task, as task=NAME sets it"""
+
+    def __post_init__(self) -> None:
+        """Check nothing: subclasses check their fields."""
+
+    @property
+    def first(self) -> str:
+        """Key of the score in which runs are compared."""
+        return next(iter(self.scores))
+
+    def refuses(self, edit: Any) -> str | None:
+        """Return why an edit of a trick makes no sense here, as the end of a sentence; None: it does."""
+        return None
+
+    def network(self, classifier: Any, num_classes: int, image_size: int) -> Any:
+        """Return the network (an nn.Module) that is made of a classifier: itself, or one with another head."""
+        return classifier
+
+    def loss(self) -> Any:
+        """Return the loss without tricks: (outputs, targets) -> scalar."""
+        import torch.nn.functional as F
+
+        return F.cross_entropy
+
+    def measure(self, predict: Any, numbered: Any, world: Any) -> Any:
+        """Return the scores of batches that come with their numbers in the split (a measure.accuracy.Measured)."""
+        raise UserError(f"task={self.name}: is not a task")
+
+
+BASES: dict[str, type] = {"dataset": DataSettings, "network": ModelSettings, "task": TaskSettings}
 
 
 @dataclass(kw_only=True)
@@ -340,6 +398,7 @@ class Settings:
 
     data: DataSettings = field(default_factory=lambda: make_part("dataset", {"name": "digits"}))
     model: ModelSettings = field(default_factory=lambda: make_part("network", {"kind": "resnet"}))
+    task: TaskSettings = field(default_factory=lambda: make_part("task", {}))
     tricks: dict[str, Any] = field(default_factory=dict)
     loggers: dict[str, Any] = field(default_factory=dict)
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
@@ -428,6 +487,7 @@ class Settings:
         made = dict(values)
         made["data"] = make_part("dataset", values.get("data", {}))
         made["model"] = make_part("network", values.get("model", {}))
+        made["task"] = make_part("task", values.get("task", {}))
         for name, group in (("runtime", RuntimeSettings), ("corruptions", CorruptionSettings)):
             made[name] = group(**values.get(name, {}))
         try:

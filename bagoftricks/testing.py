@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from bagoftricks.cli.compose import compose_settings
-from bagoftricks.data.sources import find_dataset
+from bagoftricks.data.finding import find_dataset
 from bagoftricks.engines.base import Limits, make_engine
 from bagoftricks.engines.supervisor import carry_out_study
 from bagoftricks.errors import ConflictError, NoEffectError, TooSmall, UserError

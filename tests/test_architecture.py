@@ -41,6 +41,7 @@ LAYERS = (
         "loggers": "one file per logger, which sends the figures of a training elsewhere",
     },
     {"store": "records, leases and checkpoints on disk", "measure": "accuracy, speed, complexity"},
+    {"tasks": "one file per task: what a network predicts, its loss and its scores"},
     {"robustness": "corruptions, perturbations, protocols, scores"},
     {"run": "one run, from settings to record"},
     {"study": "planning: designs, experiments, arms, estimates"},

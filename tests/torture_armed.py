@@ -9,7 +9,6 @@ import signal
 from pathlib import Path
 
 from bagoftricks.rng import Key
-from bagoftricks.run import epochs as training
 from bagoftricks.run import execute as run
 from bagoftricks.store import checkpoints, correctness, files, lease, place, store
 from bagoftricks.training.trainer import Trainer
@@ -118,7 +117,7 @@ checkpoints.write_checkpoint = lambda path, state, *, before=None: write_whole(
 )
 from bagoftricks.store.checkpoint_file import encoded  # noqa: E402
 
-training.measure_images = telling("evaluation", training.measure_images)
+Classification.measure = telling("evaluation", Classification.measure)
 lease.claim = place.claim = telling("store", lease.claim, deadly=True)
 store.Store.clear_marks = telling("store", store.Store.clear_marks, deadly=True)
 checkpoints.Checkpoints.clear = telling("store", checkpoints.Checkpoints.clear, deadly=True)

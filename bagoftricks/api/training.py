@@ -36,7 +36,7 @@ class TrainedRun:
     @property
     def top1(self) -> float:
         """Accuracy on the validation images, in percent, of the weight set that a study reports."""
-        return self.record.metrics[self.record.reported].top1
+        return self.record.score()
 
     def load(self, weights: str | None = None, device: str | None = None) -> LoadedRun:
         """Return the network, its transform and classes, as ``bot.load`` does."""

@@ -11,11 +11,13 @@ from bagoftricks.tricks.catalogue import families
 YAML_GROUPS = {
     "data": "data sets and the preparation of their images",
     "model": "networks",
+    "task": "what the network predicts and is scored for",
     "preset": "settings for a whole study",
     "corruptions": "protocols of an evaluation on corrupted images, after training",
 }
 
-CARDS = {"data": "dataset", "model": "network", "corruptions": "protocol"}  # a plug-in's need no YAML of their own
+# a plug-in's need no YAML of their own
+CARDS = {"data": "dataset", "model": "network", "task": "task", "corruptions": "protocol"}
 
 
 def conf_dir() -> Path:

@@ -13,7 +13,7 @@ from bagoftricks.report.labels import label, weights_label
 from bagoftricks.report.robustness import error_report, robustness_notes, score_keys
 from bagoftricks.report.rows import EvaluatedRow
 from bagoftricks.report.styles import ESCAPES, with_notes
-from bagoftricks.report.table import EVALUATION, render, with_differences, with_robustness
+from bagoftricks.report.table import evaluation_columns, render, with_differences, with_robustness
 from bagoftricks.run.corrupted import CorruptedEvaluation, corruption_request
 from bagoftricks.run.evaluation import Evaluated, Subject, evaluate
 from bagoftricks.run.exporting import check_export, export
@@ -39,7 +39,7 @@ class EvalResult:
 
     def add(self, subject: Subject, record: Record | None = None) -> None:
         """Export what is asked for, and evaluate; ``record``: of the run that is evaluated."""
-        self.settings = subject.settings
+        self.settings = replace(subject.settings, task=subject.trained.task)
         whole, robust = subject, corruption_request(subject)
         self.check(robust is not None)
         if self.asked.weight_set is not None:
@@ -59,7 +59,10 @@ class EvalResult:
 
     def check(self, robust: bool) -> None:
         """Raise UserError for what cannot be shown or written, before anything is evaluated."""
-        asked = self.asked
+        asked, task = self.asked, self.settings.task
+        if task.targets != "classes" and (robust or asked.tables or asked.pictures):
+            what = "corruptions=" if robust else f"{[*asked.tables, *asked.pictures][0]}="
+            raise UserError(f"{what}: is of classes, and the network's task is {task.name}: leave it out")
         if asked.report and not robust:
             raise UserError("report=true needs a protocol: add corruptions=NAME")
         if self.settings.format == "csv" and (asked.report or asked.tables):
@@ -134,7 +137,9 @@ class EvalResult:
             values = [row.values() for row in self.rows]
             return for_json(values[0] if len(values) == 1 else values)
 
-        columns = with_robustness(with_differences(EVALUATION, self.rows), self.rows, score_keys(self.rows, each=each))
+        columns = with_robustness(
+            with_differences(evaluation_columns(), self.rows), self.rows, score_keys(self.rows, each=each)
+        )
         fit = terminal_fit()
         parts = [with_notes(render(self.rows, columns, style, fit), robustness_notes(self.rows), style, fit)]
         for each_one in self.details if self.asked.tables else ():

@@ -7,11 +7,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bagoftricks.errors import printable
+from bagoftricks.registry import score_names
 from bagoftricks.run.reporter import EpochRow
 
 NAME = 19  # characters that a bar shows: a protocol's name, or most of a run's id
 
-LINE = "train loss {train_loss:.4f}  loss {loss:.4f}  top-1 {top1:.2f} %  {train_seconds:.1f} s"
+MOST_SCORES = 3  # of a task that a line shows
+
+
+def row_text(row: EpochRow) -> str:
+    """Return the losses, the first scores and the seconds of a row of metrics."""
+    parts = [f"train loss {row['train_loss']:.4f}", f"loss {row['loss']:.4f}" if "loss" in row else ""]
+    names = {key: name for key, name in score_names().items() if key in row and key != "loss"}
+    shown = list(names)[: 1 if "top1" in names else MOST_SCORES]
+    parts += [f"{names[key]} {row[key]:.2f} %" for key in shown]
+    return "  ".join(filter(None, [*parts, f"{row['train_seconds']:.1f} s"]))
 
 
 def plain_console() -> Console:
@@ -65,8 +75,7 @@ class ConsoleReporter:
             return
         weights = row.get("weights", "last")
         name = "" if weights == "last" else f" [{printable(weights)}]"
-        scores = LINE.format_map(row)
-        self.console.print(f"epoch {row.get('epoch'):3}{name}  {scores}")
+        self.console.print(f"epoch {row.get('epoch'):3}{name}  {row_text(row)}")
 
     def end(self) -> None:
         if self.bar is not None:

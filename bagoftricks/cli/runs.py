@@ -320,7 +320,7 @@ def _line(run: "SurveyedRun") -> str:
     name = short_label(about.tricks, about.command, about.teacher) if about else ""
     who = [f"of {about.user}"] if about and about.user else []
     known = [name, about.model["name"], about.data, f"seed {about.seed}", *who] if about else []
-    score = [f"top-1 {record.metrics[record.reported].top1:.2f} %"] if record else []
+    score = [record.score_text()] if record else []
     return ", ".join([run.state.value, *known, *score])
 
 

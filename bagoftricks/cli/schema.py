@@ -17,10 +17,8 @@ from bagoftricks.folders import yaml_files
 from bagoftricks.plugins import load_plugins
 from bagoftricks.registry import Values, added_cards, all_cards, find_card, schema_field
 from bagoftricks.run.precision import with_precision
-from bagoftricks.settings import CHOSEN_BY, DataSettings, ModelSettings, Settings
+from bagoftricks.settings import BASES, CHOSEN_BY, Settings
 from bagoftricks.tricks.catalogue import card, families
-
-BASES = {"dataset": DataSettings, "network": ModelSettings}
 
 
 def register(arguments: list[str]) -> None:
@@ -107,6 +105,8 @@ def _owners(of: str, name: str) -> str:
         return f"; it is a setting of {len(owners)} data sets (--help data), such as data=imagefolder"
     if of == "dataset":
         return f"; it is a setting of {', '.join(owners)}: add data={owners[-1]}" if owners else ""
+    if of == "task":
+        return f"; it is a setting of {', '.join(owners)}: add task={owners[-1]}" if owners else ""
     return f"; it is a setting of networks of the kind {', '.join(owners)}: choose one with model=" if owners else ""
 
 

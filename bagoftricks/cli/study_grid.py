@@ -91,7 +91,7 @@ def _table(progress: StudyProgress, shown: Collection[str], width: int, *, block
         return [signed if signs else _counted(of.values()), _mean(of.values())]
 
     named = [f"seed {seeds[0]}"[-column:], *seeds[1:]] if len(seeds[0]) == 1 else seeds
-    middle = [" ".join(seed.rjust(column) for seed in named)] if words else ["seeds", "top-1"]
+    middle = [" ".join(seed.rjust(column) for seed in named)] if words else ["seeds", "score"]
     effects = {label: effect_text(progress.effects.get(label)) for label in progress.arms if label in shown}
     against, foldable = _against(progress), {0}
     if width < UNFOLDED:
@@ -118,7 +118,7 @@ def _word(cell: RunCell) -> str:
     if cell.state is CellState.RUNNING:
         return "start" if cell.began is None else f"e{cell.epochs:.1f}"
     if cell.state is CellState.DONE:
-        return "done" if cell.top1 is None else f"{cell.top1:.2f}"
+        return "done" if cell.score is None else f"{cell.score:.2f}"
     return {CellState.WAITING: ".", CellState.FAILED: "failed", CellState.ELSEWHERE: "other"}[cell.state]
 
 
@@ -135,5 +135,5 @@ def _counted(cells: Collection[RunCell]) -> str:
 
 
 def _mean(cells: Collection[RunCell]) -> str:
-    scores = [cell.top1 for cell in cells if cell.top1 is not None]
+    scores = [cell.score for cell in cells if cell.score is not None]
     return f"{mean(scores):.2f}" if scores else ""

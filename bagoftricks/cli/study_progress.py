@@ -8,7 +8,7 @@ from enum import Enum
 
 from bagoftricks.report.dawnbench import NO_MEASURE
 from bagoftricks.report.study_parts import SavedArm, SavedStudy
-from bagoftricks.report.study_results import StudyResults, scored
+from bagoftricks.report.study_results import StudyResults
 from bagoftricks.statistics.paired import Comparison, compare
 from bagoftricks.store.record import Record
 
@@ -36,7 +36,7 @@ class RunCell:
     state: CellState = CellState.WAITING
     share: float = 0.0  # of its steps
     epochs: float = 0.0  # that are done
-    top1: float | None = None  # in %, of a finished run
+    score: float | None = None  # the first one, in %, of a finished run
     changed: int = 0  # greater for a later change of state
     began: tuple[float, float] | None = None  # time and share when this process first heard of its steps
 
@@ -85,7 +85,7 @@ class StudyProgress:
         cell = self.change(run_id, state)
         if record is None:
             return
-        cell.top1 = scored(record).top1
+        cell.score = record.score()
         self.took += [seconds] if seconds else []
         for label, seed in self.places[run_id]:
             self.records[label][seed] = record

@@ -82,7 +82,7 @@ class StudyView:
         with self.lock:
             self.study.finish(run.id, CELL_STATES.get(state, CellState.WAITING), record, seconds)
             effects = self.study.update_effects([run.id])
-        score = state.value if record is None else f"top-1 {record.metrics[record.reported].top1:.2f} %"
+        score = state.value if record is None else record.score_text()
         took = seconds or (0.0 if record is None else record.cost.wall_seconds)
         ended = sum(cell.state.ended for cell in self.study.runs.values())
         what = f"{time.strftime('%H:%M:%S')} [{ended}/{len(self.study.runs)}] {run.label}, seed {run.seed}"

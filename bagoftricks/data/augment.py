@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bagoftricks.data import transforms as t
 from bagoftricks.data.decode_part import Box, Decoded, Wanted
-from bagoftricks.data.sources import Labels, Split
+from bagoftricks.data.sources import VOID, Labels, Split
 from bagoftricks.recipe.edits import Batch, Float64, MapImages, SetFlip
 from bagoftricks.rng import Key, send
 from bagoftricks.settings import LUMA, SMALL_IMAGE, DataSettings
@@ -38,6 +38,7 @@ class Augment:
     policy: tuple[str, MapImages] | None = None  # a trick's map of the images, after all else
     short_side: int | None = None  # of validation images before the centre crop
     scaled: bool = False  # decode at the smallest scale that has the pixels
+    whole: bool = False  # show the whole image, its longer side at full size, as boxes need it
 
     @classmethod
     def from_settings(
@@ -47,6 +48,8 @@ class Augment:
         key: Key,
         policy: tuple[str, MapImages] | None = None,
         flips: SetFlip | None = None,
+        *,
+        whole: bool = False,
     ) -> "Augment":
         crop, jitter = data.crop_at(size), data.jitter_at(size)
         pca = data.pca if data.pca >= 0 else 0.1 if crop == "area" else 0.0
@@ -66,12 +69,13 @@ class Augment:
             pca=pca,
             policy=policy,
             scaled=scaled,
+            whole=whole,
         )
 
     @classmethod
-    def plain(cls, data: DataSettings, size: int, short_side: int | None = None) -> "Augment":
+    def plain(cls, data: DataSettings, size: int, short_side: int | None = None, *, whole: bool = False) -> "Augment":
         """Return a preparation without randomness, as for validation."""
-        return cls(size, None, short_side=short_side, scaled=data.decode == "scaled")
+        return cls(size, None, short_side=short_side, scaled=data.decode == "scaled", whole=whole)
 
     def uncoloured(self) -> "Augment":
         """Return the same crops and flips without the colours."""
@@ -110,7 +114,7 @@ class Augment:
             return self.flips.draw(self.key.fold(what, 0, 0).uniform(samples, count), epoch + pass_)
         return self.key.fold(what, epoch, pass_).uniform(samples, count)
 
-    def batch(self, images: UInt8[Tensor, "B 3 H W"], draws: Float[Tensor, "B n"]) -> UInt8[Tensor, "VB 3 H W"]:
+    def batch(self, images: UInt8[Tensor, "B C H W"], draws: Float[Tensor, "B n"]) -> UInt8[Tensor, "VB C H W"]:
         """Augment many images of the final size at once, where they are: all views, the first of each image first."""
         of = self._by_name(draws)
         if self.pad:
@@ -119,24 +123,35 @@ class Augment:
             images = t.mirror(images, of["flip"])
         return self.colours(images, draws)
 
+    def targets(self, targets: Tensor, draws: Float[Tensor, "B n"]) -> Tensor:
+        """Return the targets of images that were augmented with these draws: boxes move with them."""
+        if targets.ndim < 3:
+            return targets
+        of, zeros = self._by_name(draws.to(targets.device)), targets.new_zeros(len(targets), 2)
+        offset = self.pad - (of["crop"] * (2 * self.pad + 1)).long() if self.pad else zeros
+        return t.moved_boxes(targets, self.size, offset, of["flip"][:, 0] < 0.5 if self.flip else zeros[:, 0] > 0)
+
     @property
     def views(self) -> int:
         return self.policy[1].views if self.policy else 1
 
-    def square_of(self, split: Split, index: int, draws: DrawnRow) -> UInt8[Tensor, "3 S S"]:
+    def square_of(self, split: Split, index: int, draws: DrawnRow) -> UInt8[Tensor, "C S S"]:
         """``square`` of an image of a split, decoded as far as it is looked at."""
         return self.square_from(lambda wanted: split.part(index, wanted), draws)
 
-    def square_from(self, decoded: Callable[[Wanted], Decoded], draws: DrawnRow) -> UInt8[Tensor, "3 S S"]:
+    def square_from(self, decoded: Callable[[Wanted], Decoded], draws: DrawnRow) -> UInt8[Tensor, "C S S"]:
         """``square`` of an image, made of what ``decoded`` returns of it."""
-        scaled_to = self.size if self.scaled else 0
-        wanted = Wanted(lambda *sides: self._box(draws, *sides), scaled_to, upper=self.crop == "area")
+        scaled_to = self.size if self.scaled and not self.whole else 0
+        upper = self.crop == "area" and not self.whole
+        wanted = Wanted(lambda *sides: self._box(draws, *sides), scaled_to, upper=upper)
         made, height = decoded(wanted)
         return self.square(made, draws, height) if height else self._moved(made, draws)
 
-    def square(self, image: t.Image, draws: DrawnRow, height: int = 0) -> UInt8[Tensor, "3 S S"]:
+    def square(self, image: t.Image, draws: DrawnRow, height: int = 0) -> UInt8[Tensor, "C S S"]:
         """Crop and flip one image of any size by its numbers; it may be the upper rows of one of ``height``."""
-        if self.crop == "area":
+        if self.whole:
+            image = t.letterbox(image, self.size)
+        elif self.crop == "area":
             box = t.area_crop_box(draws[: t.AREA_DRAWS], height or image.shape[1], image.shape[2], self.area)
             image = t.resized_box(image, box, self.size)
         else:
@@ -157,16 +172,19 @@ class Augment:
             return self.short_side
         return self.size if self.size <= SMALL_IMAGE else t.validation_side(self.size)
 
-    def _moved(self, image: UInt8[Tensor, "3 S S"], draws: DrawnRow) -> UInt8[Tensor, "3 S S"]:
+    def _moved(self, image: UInt8[Tensor, "C S S"], draws: DrawnRow) -> UInt8[Tensor, "C S S"]:
         if self.pad:
             place = torch.tensor([draws[:2]], device=image.device)
             image = t.pad_crop(image[None], self.pad, place, reflect=self.reflect)[0]
         return image.flip(2) if self.flip and draws[self.counts["crop"]] < 0.5 else image
 
-    def colours(self, images: UInt8[Tensor, "B 3 S S"], draws: Float[Tensor, "B n"]) -> UInt8[Tensor, "VB 3 S S"]:
+    def colours(self, images: UInt8[Tensor, "B C S S"], draws: Float[Tensor, "B n"]) -> UInt8[Tensor, "VB C S S"]:
         """Change the colours of images after crop and flip, on their device."""
         if self.jitter == "none" and self.policy is None:
             return images
+        if images.shape[1] > t.PLANES:
+            coloured = self.colours(images[:, : t.PLANES], draws)
+            return torch.cat([coloured, images[:, t.PLANES :]], 1)
         of = self._by_name(draws)
         if self.jitter != "none":
             jitter = t.jitter_hsv if self.jitter == "hsv" else t.jitter_bcs
@@ -182,9 +200,14 @@ class Augment:
 
 
 class Finish:
-    """The last steps, on the device: floats, colour noise, normalisation, targets as distributions."""
+    """The last steps, on the device: floats, colour noise, normalisation, targets as distributions.
 
-    def __init__(self, data: DataSettings, num_classes: int, device: torch.device, *, channels_last: bool) -> None:
+    Without ``num_classes``, targets stay what they are: labels, boxes, or the classes of pixels (VOID: without one).
+    """
+
+    def __init__(
+        self, data: DataSettings, num_classes: int | None, device: torch.device, *, channels_last: bool
+    ) -> None:
         self.mean, self.std = (torch.tensor(v, device=device).view(1, -1, 1, 1) for v in data.normalisation())
         self.luma = torch.tensor(LUMA, device=device).view(1, 3, 1, 1) if data.channels == 1 else None
         self.num_classes, self.device = num_classes, device
@@ -193,15 +216,14 @@ class Finish:
 
     def __call__(
         self,
-        images: UInt8[Tensor, "VB 3 H W"],
-        labels: Int64[Tensor, " B"],
+        images: UInt8[Tensor, "VB C H W"],
+        labels: Int64[Tensor, " B"] | Float[Tensor, "B M 5"],
         shift: Float[Tensor, "B n"] | None = None,
         teacher: Float[Tensor, "B K"] | None = None,
     ) -> Batch:
         """``shift``: what PCA noise adds to the colours, three columns or none."""
         images = send(images, self.device).contiguous(memory_format=self.memory_format)
-        targets = torch.zeros(len(labels), self.num_classes, device=self.device)
-        targets.scatter_(1, send(labels, self.device)[:, None], 1.0)
+        images, targets = self._targets(images, send(labels, self.device))
         width = images.shape[3]
         if width not in self.rows:
             self.rows[width] = self._row(self.mean, width), self._row(self.std, width)
@@ -211,6 +233,16 @@ class Finish:
             noise = self._seen(send(shift, self.device).view(-1, 3, 1, 1)).repeat(views, 1, 1, 1)
             mean = self._row(self.mean - noise, width)
         return Batch(self._seen(images.float()).sub_(mean).div_(std), targets, teacher)
+
+    def _targets(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the colours of images, and the targets."""
+        if images.shape[1] > t.PLANES:
+            colours = images[:, : t.PLANES].contiguous(memory_format=self.memory_format)
+            return colours, (VOID - images[:, t.PLANES]).long()
+        if self.num_classes is None:
+            return images, labels
+        targets = torch.zeros(len(labels), self.num_classes, device=self.device)
+        return images, targets.scatter_(1, labels[:, None], 1.0)
 
     def _seen(self, colours: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C H W"]:
         """Return the channels that the network sees. The luma of bytes is exact, and that of a grey the grey itself."""

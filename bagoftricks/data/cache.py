@@ -140,8 +140,8 @@ def cached(split: Split, how: str, ranks: int = 1) -> Split:
     Of a run's ``ranks`` on this machine, each has memory of its own; what is on disk is for all.
     """
     files = split.split if isinstance(split, KeptSplit) else split
-    if how not in ("ram", "disk") or not isinstance(files, FileSplit):
-        return split
+    if how not in ("ram", "disk") or not isinstance(files, FileSplit) or files.masks is not None:
+        return split  # an arena has colours alone
     try:
         name = files_digest(files)
     except OSError:  # a file is gone: its decoder reports that
@@ -218,7 +218,8 @@ def _read_set(place: Path, files: FileSplit) -> Made:
         pixels, rows, about = opened.get_tensor("pixels"), opened.get_tensor("rows").numpy(), opened.metadata()
     if _checksum(pixels, rows, about["skipped"]) != about["checksum"]:
         raise ValueError("damaged")
-    return MemorySplit(pixels.permute(0, 3, 1, 2), files.labels[rows]), json.loads(about["skipped"]), rows
+    boxes = None if files.boxes is None else files.boxes[rows]
+    return MemorySplit(pixels.permute(0, 3, 1, 2), files.labels[rows], boxes), json.loads(about["skipped"]), rows
 
 
 def _write_set(place: Path, made: Made) -> None:

@@ -264,3 +264,19 @@ def upright(image: Rgb, orientation: int) -> UInt8[Tensor, "3 _ _"]:
         image = image.transpose(1, 2)
     flipped = {2: [2], 3: [1, 2], 4: [1], 6: [2], 7: [1, 2], 8: [1]}.get(orientation)
     return image.flip(flipped) if flipped else image
+
+
+def read_mask(path: str, sides: tuple[int, int]) -> UInt8[Tensor, "H W"]:
+    """Return the bytes of an image file whose bytes are classes, of ``sides`` (height, width).
+
+    Raises DataError if it cannot be read, or has other sides.
+    """
+    try:
+        with Image.open(path) as file:
+            plain = file if file.mode in ("L", "P") else file.convert("L")
+            classes = torch.from_numpy(np.array(plain, np.uint8))
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: cannot be read as a mask ({error})") from error
+    if tuple(classes.shape) != sides:
+        raise DataError(f"{path}: has {tuple(classes.shape)} pixels, its image {sides}")
+    return classes

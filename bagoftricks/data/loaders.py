@@ -14,7 +14,7 @@ from bagoftricks.data.memory import MemoryLoader, into_memory, prepared_whole
 from bagoftricks.data.plan import StepPlan, Table, table_rows
 from bagoftricks.data.preparation import Preparation, Reading
 from bagoftricks.data.shares import Shares
-from bagoftricks.data.sources import Labels, Split
+from bagoftricks.data.sources import Labels, Split, source_of
 from bagoftricks.data.stream import StreamLoader, prepare_batches, worker_count
 from bagoftricks.recipe.edits import Images, MapImages, SetFlip, SetSampling
 from bagoftricks.rng import Key
@@ -52,7 +52,8 @@ def train_loader(
     split: Split, data: DataSettings, finish: Finish, batches: TrainBatches, reading: Reading = IN_THIS_PROCESS
 ) -> Loader:
     """Return a loader of training batches."""
-    augment = Augment.from_settings(data, batches.size, batches.key, batches.policy, batches.flips)
+    whole = has_boxes(split)
+    augment = Augment.from_settings(data, batches.size, batches.key, batches.policy, batches.flips, whole=whole)
     copies = batches.sampling.copies(split.labels) if batches.sampling else None
     plan = StepPlan(len(split.labels), batches.batch_size, batches.key, batches.reads, copies, batches.repeats)
     return _loader(split, data, Preparation(plan, augment, finish, batches.teacher), reading)
@@ -62,7 +63,7 @@ def eval_loader(
     split: Split, data: DataSettings, finish: Finish, batches: EvalBatches, reading: Reading = IN_THIS_PROCESS
 ) -> Loader:
     """Return a loader of validation batches, dealt out to the ranks."""
-    augment = Augment.plain(data, batches.size, batches.short_side)
+    augment = Augment.plain(data, batches.size, batches.short_side, whole=has_boxes(split))
     plan = StepPlan(len(split.labels), batches.batch_size)
     shares = Shares(reading.shares.world, dealt=True)
     return _loader(split, data, Preparation(plan, augment, finish), replace(reading, shares=shares))
@@ -77,11 +78,15 @@ def _loader(split: Split, data: DataSettings, preparation: Preparation, reading:
         on_gpu = data.decode == "gpu" and split.file(0) is not None
         how = replace(reading, workers=workers, on_error=data.on_error, on_gpu=on_gpu, shares=shares)
         return StreamLoader(cached(split, data.cache, shares.world.local_size), preparation, how)
-    plain = Augment.plain(data, augment.size, augment.short_side)
+    plain = Augment.plain(data, augment.size, augment.short_side, whole=augment.whole)
     loaded, skipped, rows = into_memory(split, plain, data, workers, shares.world)
     teacher = table_rows(preparation.teacher, torch.from_numpy(rows)) if skipped else preparation.teacher
     preparation = replace(preparation, plan=plan.left(rows) if skipped else plan, teacher=teacher)
     return MemoryLoader(loaded, preparation, skipped, reading, rows)
+
+
+def has_boxes(split: Split) -> bool:
+    return source_of(split).boxes is not None
 
 
 def images_in_order(
@@ -100,7 +105,8 @@ def bytes_in_order(
     With data.on_error=skip, broken files are left out.
     """
     workers = worker_count(workers)
-    augment, plan = Augment.plain(data, size, short_side), StepPlan(len(split.labels), batch_size)
+    augment = Augment.plain(data, size, short_side, whole=has_boxes(split))
+    plan = StepPlan(len(split.labels), batch_size)
     if prepared_whole(augment, plan.count):
         loaded, _, kept = into_memory(split, augment, data, workers)
         for start in range(0, len(kept), batch_size):

@@ -13,7 +13,7 @@ from bagoftricks.data.image_file import skipped_line
 from bagoftricks.data.numbers import EpochNumbers
 from bagoftricks.data.plan import StepPlan, table_rows
 from bagoftricks.data.preparation import Preparation, Reading
-from bagoftricks.data.sources import Dataset, FileSplit, KeptSplit, Labels, MemorySplit, Split
+from bagoftricks.data.sources import Dataset, FileSplit, KeptSplit, Labels, MemorySplit, Split, source_of
 from bagoftricks.data.stream import prepare_batches
 from bagoftricks.data.transforms import pick
 from bagoftricks.distributed import ALONE, World
@@ -49,7 +49,7 @@ class MemoryLoader:
         stays = self.augment.policy is None and reading.on_device and fits(split, device)
         self.place = device if stays else torch.device("cpu")
         self.pixels = split.on(self.place, self.finish.memory_format)
-        self.labels = torch.from_numpy(split.labels).to(self.place)
+        self.targets = torch.from_numpy(split.targets).to(self.place)
         self.numbers = EpochNumbers(self.plan, self.augment, self.shares, self.place)
 
     def __len__(self) -> int:
@@ -63,20 +63,21 @@ class MemoryLoader:
         for step, parts, (rows, draws, shift) in self.numbers.epoch(epoch, start):
             images = self.augment.batch(pick(self.pixels, rows), draws)
             if self.shares.whole:
-                images, rows, shift = self._together(epoch, parts, images)
-            yield step, self.finish(images, self.labels[rows], shift, table_rows(self.teacher, rows))
+                images, rows, draws, shift = self._together(epoch, parts, images)
+            targets = self.augment.targets(self.targets[rows], draws)
+            yield step, self.finish(images, targets, shift, table_rows(self.teacher, rows))
 
-    def _together(self, epoch: int, parts: PassRows, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the images of a whole batch, with their rows of the split and their colour noise."""
+    def _together(self, epoch: int, parts: PassRows, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the images of a whole batch, with their rows of the split, their draws and their colour noise."""
         places = self.shares.places(parts)
         images = self.shares.together(images, places, self.augment.views, self.finish.device)
         which = np.concatenate([rows for _, rows in parts]) % self.plan.count
         rows = torch.from_numpy(which).to(self.place, non_blocking=True)
-        return images, rows, self.augment.shift(epoch, parts)
+        return images, rows, self.augment.draws(epoch, parts), self.augment.shift(epoch, parts)
 
     def sample(self, count: int) -> Images:
         """Return the first images of the split as the network sees them, without augmentation."""
-        return self.finish(self.pixels[:count], self.labels[:count]).images
+        return self.finish(self.pixels[:count], self.targets[:count]).images
 
 
 def fits(split: MemorySplit, device: torch.device) -> bool:
@@ -124,4 +125,5 @@ def _into_memory(split: Split, augment: Augment, on_error: str, workers: int) ->
     rows = np.array([sample.index for step in steps for sample in step.samples])
     images = torch.cat([step.images for step in steps if step.images is not None])
     images = images.contiguous(memory_format=torch.channels_last)
-    return MemorySplit(images, split.labels[rows]), [skipped_line(error) for error in broken], rows
+    boxes = None if (found := source_of(split).boxes) is None else found[rows]
+    return MemorySplit(images, split.labels[rows], boxes), [skipped_line(error) for error in broken], rows

@@ -55,8 +55,8 @@ class Shares:
         return [of(rank) for rank in range(self.world.size)]
 
     def together(
-        self, images: UInt8[Tensor, "VN 3 H W"], places: Sequence[Labels], views: int, device: torch.device
-    ) -> UInt8[Tensor, "VB 3 H W"]:
+        self, images: UInt8[Tensor, "VN C H W"], places: Sequence[Labels], views: int, device: torch.device
+    ) -> UInt8[Tensor, "VB C H W"]:
         """Return a whole batch on the device from the ranks' parts."""
         mine = send(images, device)
         by_row = mine.view(views, len(mine) // views, *mine.shape[1:]).transpose(0, 1)

@@ -32,7 +32,7 @@ from bagoftricks.data.image_file import skipped_line
 from bagoftricks.data.plan import StepPlan, table_rows
 from bagoftricks.data.preparation import Preparation, Reading
 from bagoftricks.data.shares import UNSHARED, Shares
-from bagoftricks.data.sources import CachedSplit, Labels, Split
+from bagoftricks.data.sources import CachedSplit, Labels, Split, source_of
 from bagoftricks.data.workers import Collected, Files, Sample, Samples, SharedBytes, decoded, draws_of
 from bagoftricks.distributed import ALONE, World
 from bagoftricks.errors import DataError, VanishedError
@@ -138,6 +138,7 @@ class StreamLoader:
         self.split, self.on_error, self.shares = split, reading.on_error, reading.shares
         self.plan, self.augment, self.finish = preparation.plan, preparation.augment, preparation.finish
         self.teacher = preparation.teacher
+        self.targets = source_of(split).targets
         self.images = self.plan.count if self.plan.key is None else len(self.plan) * self.plan.batch_size
         self.skipped: list[str] = []
         self.unreadable: set[int] = set()
@@ -182,14 +183,13 @@ class StreamLoader:
             if step.images is None:
                 continue
             images = send(step.images, self.finish.device)
+            draws = draws_of(self.augment, step.samples)
             if self.coloured_there:
-                images = self.augment.colours(images, draws_of(self.augment, step.samples))
+                images = self.augment.colours(images, draws)
             rows = np.array([s.index for s in step.samples])
-            labels, teacher = (
-                torch.from_numpy(self.split.labels[rows]),
-                table_rows(self.teacher, torch.from_numpy(rows)),
-            )
-            yield number, self.finish(images, labels, self._shift(epoch, step.samples), teacher)
+            targets = self.augment.targets(torch.from_numpy(self.targets[rows]), draws)
+            teacher = table_rows(self.teacher, torch.from_numpy(rows))
+            yield number, self.finish(images, targets, self._shift(epoch, step.samples), teacher)
 
     def _together(self, epoch: int, parts: PassRows, step: Collected) -> Collected:
         """Return the readable images of a whole step."""
@@ -202,14 +202,15 @@ class StreamLoader:
         if not len(left):
             return Collected([], None)
         side = self.augment.size
-        mine = torch.empty(0, 3, side, side, dtype=torch.uint8) if step.images is None else step.images
+        channels = 3 if getattr(source_of(self.split), "masks", None) is None else 4
+        mine = torch.empty(0, channels, side, side, dtype=torch.uint8) if step.images is None else step.images
         images = self.shares.together(mine, places, self.augment.views, self.finish.device)
         return Collected([every[row] for row in left], images)
 
     def sample(self, count: int) -> Images:
         """Return the first readable images of the split as the network sees them, without augmentation."""
         plan = StepPlan(min(count, len(self.split.labels)), 256)
-        plain = Augment(self.augment.size, None, scaled=self.augment.scaled)
+        plain = Augment(self.augment.size, None, scaled=self.augment.scaled, whole=self.augment.whole)
         steps = prepare_batches(self.split, plan, plain, self.prepared.num_workers)
         images = [step.images for step in steps if step.images is not None]
         labels = torch.zeros(sum(map(len, images)), dtype=torch.int64)

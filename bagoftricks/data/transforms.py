@@ -4,16 +4,17 @@ Shapes: B batch, H height, W width, S the side the network sees. Images are uint
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from bagoftricks.settings import MAX_PIXELS
 
-Image = UInt8[Tensor, "3 H W"]
+Image = UInt8[Tensor, "_ _ _"]
+PLANES = 3  # channels of colours; a fourth one has a class for each pixel
 LONGEST_STRIP = 64  # times its width, of which the middle is cut out before it is resized to too many pixels
 AREA_DRAWS = 4 * 10  # area, shape, top and left for each of ten attempts
 
@@ -22,10 +23,22 @@ PCA_SCALES = torch.tensor([55.46, 4.794, 1.148])
 PCA_AXES = torch.tensor([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
 
 
-def fit(image: Image, size: int, short_side: int) -> UInt8[Tensor, "3 S S"]:
+def by_planes(image: Image, make: Callable[[Image, str], Image]) -> Image:
+    """Return what ``make`` makes of the colours, and of a fourth channel of classes, which never blend."""
+    if len(image) <= PLANES:
+        return make(image, "bilinear")
+    return torch.cat([make(image[:PLANES], "bilinear"), make(image[PLANES:], "nearest-exact")])
+
+
+def fit(image: Image, size: int, short_side: int) -> UInt8[Tensor, "C S S"]:
     """Resize the short side, keeping the shape, then cut the centre."""
     if image.shape[1:] == (size, size) and short_side == size:
         return image
+    return by_planes(image, lambda planes, mode: _fit(planes, size, short_side, mode))
+
+
+def _fit(image: Image, size: int, short_side: int, mode: str) -> Image:
+    from torchvision.transforms import InterpolationMode
     from torchvision.transforms.v2 import functional as tv  # takes as long to import as torch
 
     height, width = image.shape[1:]
@@ -34,8 +47,34 @@ def fit(image: Image, size: int, short_side: int) -> UInt8[Tensor, "3 S S"]:
         image = image[:, top : height - top, left : width - left]
         height, width = image.shape[1:]
     if short_side != min(height, width):
-        image = tv.resize(image, _fitted(height, width, short_side), antialias=True)
+        image = tv.resize(image, _fitted(height, width, short_side), InterpolationMode(mode), antialias=True)
     return image if image.shape[1:] == (size, size) else tv.center_crop(image, [size, size])
+
+
+def letterbox(image: Image, size: int) -> UInt8[Tensor, "C S S"]:
+    """Resize the longer side to ``size``, keeping the shape, at the upper left; the rest is black, without classes."""
+    height, width = image.shape[1:]
+    if (height, width) == (size, size):
+        return image
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.v2 import functional as tv
+
+    sides = [max(1, round(side * size / max(height, width))) for side in (height, width)]
+    made = by_planes(image, lambda planes, mode: tv.resize(planes, sides, InterpolationMode(mode), antialias=True))
+    return F.pad(made, (0, size - sides[1], 0, size - sides[0]))
+
+
+def moved_boxes(
+    boxes: Float[Tensor, "B M 5"], size: int, offset: Float[Tensor, "B 2"], flipped: Bool[Tensor, " B"]
+) -> Float[Tensor, "B M 5"]:
+    """Return boxes in pixels of images of ``size``, moved by (down, right), then mirrored; class -1 if outside."""
+    top_left = offset.flip(1)  # (x, y)
+    moved = boxes[..., :4] * size + torch.cat([top_left, top_left], 1)[:, None]
+    moved = moved.clamp(0, size)
+    left, top, right, bottom = moved.unbind(2)
+    left, right = (torch.where(flipped[:, None], size - a, b) for a, b in ((right, left), (left, right)))
+    gone = (right - left < 1) | (bottom - top < 1)
+    return torch.stack([left, top, right, bottom, boxes[..., 4].masked_fill(gone, -1)], 2)
 
 
 def fit_box(height: int, width: int, size: int, short_side: int) -> tuple[float, float, float, float]:
@@ -55,14 +94,20 @@ def validation_side(size: int) -> int:
     return math.ceil(size / 0.875)
 
 
-def validation_crop(image: Image, size: int, short_side: int | None = None) -> UInt8[Tensor, "3 S S"]:
+def validation_crop(image: Image, size: int, short_side: int | None = None) -> UInt8[Tensor, "C S S"]:
     """Short side to ``short_side``, or to S / 0.875 (256 for 224); centre crop of S."""
     return fit(image, size, validation_side(size) if short_side is None else short_side)
 
 
-def resized_box(image: Image, box: tuple[int, int, int, int], size: int) -> UInt8[Tensor, "3 S S"]:
+def resized_box(image: Image, box: tuple[int, int, int, int], size: int) -> UInt8[Tensor, "C S S"]:
     """Cut (top, left, height, width) out of an image and resize it to S x S."""
+    return by_planes(image, lambda planes, mode: _resized_box(planes, box, size, mode))
+
+
+def _resized_box(image: Image, box: tuple[int, int, int, int], size: int, mode: str) -> Image:
     top, left, height, width = box
+    if mode != "bilinear":
+        return F.interpolate(image[:, top : top + height, left : left + width][None], (size, size), mode=mode)[0]
     if image.device.type != "cpu":
         from torchvision.transforms.v2 import functional as tv
 
@@ -92,8 +137,8 @@ def area_crop_box(
 
 
 def pad_crop(
-    images: UInt8[Tensor, "B 3 H W"], pad: int, draws: Float[Tensor, "B 2"], *, reflect: bool = False
-) -> UInt8[Tensor, "B 3 H W"]:
+    images: UInt8[Tensor, "B C H W"], pad: int, draws: Float[Tensor, "B 2"], *, reflect: bool = False
+) -> UInt8[Tensor, "B C H W"]:
     """Pad with zeros, or with the mirrored border, and cut a window of the old size out of each image at random."""
     batch, channels, height, width = images.shape
     top, left = (draws * (2 * pad + 1)).long().unbind(1)
@@ -107,7 +152,7 @@ def pad_crop(
     return pick(padded.as_strided((last + 1, channels, height, width), (pixel, channel, row, pixel)), first)
 
 
-def mirror_border(padded: UInt8[Tensor, "B 3 P Q"], pad: int) -> None:
+def mirror_border(padded: UInt8[Tensor, "B C P Q"], pad: int) -> None:
     """Fill the padding with the image mirrored at its outermost pixels, in place (F.pad reflects no bytes on a CPU)."""
     for dim in (2, 3):  # the columns, corners included, after the rows
         last = padded.shape[dim] - pad - 1
@@ -115,14 +160,14 @@ def mirror_border(padded: UInt8[Tensor, "B 3 P Q"], pad: int) -> None:
         padded.narrow(dim, last + 1, pad).copy_(padded.narrow(dim, last - pad, pad).flip(dim))
 
 
-def mirror(images: UInt8[Tensor, "B 3 H W"], draws: Float[Tensor, "B 1"]) -> UInt8[Tensor, "B 3 H W"]:
+def mirror(images: UInt8[Tensor, "B C H W"], draws: Float[Tensor, "B 1"]) -> UInt8[Tensor, "B C H W"]:
     """Flip the images whose draw is below 1/2 left to right."""
     batch = len(images)
     which = torch.arange(batch, device=images.device) + batch * (draws[:, 0] < 0.5)
     return pick(torch.cat([images, images.flip(3)]), which)
 
 
-def pick(images: UInt8[Tensor, "N 3 H W"], rows: Int64[Tensor, " B"]) -> UInt8[Tensor, "B 3 H W"]:
+def pick(images: UInt8[Tensor, "N C H W"], rows: Int64[Tensor, " B"]) -> UInt8[Tensor, "B C H W"]:
     """``images[rows]`` in their memory format, whole rows of memory at a time."""
     if images.stride(1) == 1:  # index_select would turn channels_last round, an element at a time
         return images.permute(0, 2, 3, 1).index_select(0, rows).permute(0, 3, 1, 2)
@@ -180,5 +225,5 @@ def hsv_to_rgb(hsv: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
 def pca_noise(draws: Float[Tensor, "B 3"], std: float) -> Float[Tensor, "B 3"]:
     """Return a colour shift in 0..255 for each image, along ImageNet's principal axes (Krizhevsky et al. 2012)."""
     coefficients = std * torch.special.ndtri(draws.clamp(1e-7, 1 - 1e-7))
-    shift: Tensor = (coefficients * PCA_SCALES) @ PCA_AXES.T
-    return shift
+    along = (coefficients * PCA_SCALES)[:, None] * PCA_AXES
+    return along[..., 0] + along[..., 1] + along[..., 2]  # a matrix product rounds by the number of images

@@ -39,7 +39,7 @@ class Collected:
     """A step's readable images with their samples, and the broken files."""
 
     samples: list[Sample]
-    images: UInt8[Tensor, "VB 3 S S"] | None
+    images: UInt8[Tensor, "VB C S S"] | None
     broken: list[DataError] = field(default_factory=list)
 
     def pin_memory(self) -> "Collected":
@@ -129,8 +129,8 @@ def draws_of(augment: Augment, samples: Sequence[Sample]) -> Float[Tensor, "B n"
 
 
 def stacked(
-    images: Sequence[UInt8[Tensor, "V 3 S S"]], stack: Callable[[list[Tensor]], Tensor] = torch.stack
-) -> UInt8[Tensor, "VB 3 S S"] | None:
+    images: Sequence[UInt8[Tensor, "V C S S"]], stack: Callable[[list[Tensor]], Tensor] = torch.stack
+) -> UInt8[Tensor, "VB C S S"] | None:
     """Stack all first views, then all second ones, in channels_last."""
     if not images:
         return None

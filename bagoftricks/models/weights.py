@@ -20,6 +20,7 @@ from bagoftricks.folders import local_path
 from bagoftricks.models.channels import for_greys
 from bagoftricks.models.layers import ConvShortcut
 from bagoftricks.models.resnet import ResNet
+from bagoftricks.recipe.edits import Role, has_role
 
 WeightTensors = Mapping[str, Tensor]
 
@@ -175,7 +176,10 @@ def fitted(model: nn.Module, tensors: WeightTensors, path: str, *, new_head: boo
 
 
 def head_names(model: nn.Module) -> set[str]:
-    """Return the tensors of the last linear layer."""
+    """Return the tensors of the last linear layer, or of the modules that take its place."""
+    marked = tuple(f"{name}." for name, module in model.named_modules() if has_role(module, Role.HEAD))
+    if marked:
+        return {name for name in model.state_dict() if name.startswith(marked)}
     heads = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     return {name for name in model.state_dict() if heads and name.rpartition(".")[0] == heads[-1]}
 
@@ -191,7 +195,7 @@ def head_outputs(model: nn.Module, tensors: WeightTensors) -> int | None:
 
 def _check_head(own: WeightTensors, found: WeightTensors, head: set[str], path: str) -> None:
     for name in head & found.keys():
-        here, there = len(own[name]), len(found[name])
+        here, there = (len(tensors[name]) if tensors[name].ndim else 1 for tensors in (own, found))
         if here != there:
             raise UserError(
                 f"{path}: its head has {there} outputs and this network's {here}: "

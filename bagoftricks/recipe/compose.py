@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-import torch.nn.functional as F
 from torch import nn
 
 from bagoftricks.errors import ConflictError
@@ -46,7 +45,7 @@ def compose(tricks: Mapping[str, Trick], task: Task) -> Recipe:
         map_batch=tuple((name, edit.apply) for name, edit in batch),
         reads=math.prod(edit.reads for _, edit in batch),
         map_targets=tuple(edit.apply for _, edit in claims.every(e.MapTargets)),
-        loss=loss.loss if loss else F.cross_entropy,
+        loss=loss.loss if loss else task.loss,
         loss_weight=math.prod(edit.factor for _, edit in claims.every(e.ScaleLoss)),
         loss_terms=tuple(edit.term for _, edit in claims.every(e.AddLossTerm)),
         teacher=claims.edit(e.SetTeacher, "the teacher"),

@@ -23,7 +23,7 @@ Images: TypeAlias = Float[Tensor, "B C H W"]
 Logits: TypeAlias = Float[Tensor, "B K"]
 Float64: TypeAlias = npt.NDArray[np.float64]
 Rows: TypeAlias = npt.NDArray[np.int64]
-Targets: TypeAlias = Float[Tensor, "B K"]  # always a distribution (docs/adr/0002)
+Targets: TypeAlias = Float[Tensor, "B K"]  # a distribution, but for tasks that state others (docs/adr/0002, 0019)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Batch:
     """
 
     images: Float[Tensor, "VB C H W"]
-    targets: Targets
+    targets: Tensor  # (B, K) distributions; labels, masks or boxes of tasks that state others
     teacher: Targets | None = None  # a teacher's probabilities for each image
 
     def __len__(self) -> int:
@@ -95,6 +95,7 @@ class Role(Enum):
     """Function of a module in its block: tricks select parameters by role or by module type, never by name."""
 
     CLOSING_NORM = "closing_norm"  # the last norm of a residual branch, before the addition
+    HEAD = "head"  # what follows the features, in the place of a classifier's last linear layer
 
 
 class BatchPhase(IntEnum):

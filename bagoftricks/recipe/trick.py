@@ -7,11 +7,12 @@ from itertools import pairwise
 from typing import Any, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import dataclass_transform
 
 from bagoftricks.errors import UserError, did_you_mean
-from bagoftricks.recipe.edits import Edit
+from bagoftricks.recipe.edits import Edit, LossFn
 from bagoftricks.registry import snake_case
 from bagoftricks.rng import Noise
 
@@ -97,6 +98,7 @@ class Task:
     batch_size: int  # images in one update, over all devices
     image_size: int  # side in pixels of the training images
     class_counts: tuple[int, ...] | None = None  # training images of each class; None before the data is found
+    loss: LossFn = F.cross_entropy  # without tricks
     clock: Clock = field(default_factory=Clock)
     noise: Noise = field(default_factory=Noise)
 

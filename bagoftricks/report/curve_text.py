@@ -17,11 +17,11 @@ def sparkline(values: Sequence[float], *, blocks: bool = True) -> str:
 
 
 def curve_lines(points: Sequence[CurvePoint], width: int, *, blocks: bool) -> list[str]:
-    """Return a chart of top-1 in % by epoch, ``width`` columns at most, with its first, best and last value marked.
+    """Return a chart of the score in % by epoch, ``width`` columns at most, with its first, best and last value marked.
 
     The bars reach from the least value to the greatest; the last value is the result. Nothing for fewer than two.
     """
-    values = [point.top1 for point in points]
+    values = [point.score for point in points]
     if len(values) < 2:
         return []
     high, low = f"{max(values):.2f}", f"{min(values):.2f}"

@@ -53,12 +53,12 @@ def make_measure(metric: str, target: float, price_per_hour: float | None) -> Me
 
 
 def seconds_to(record: Record, target: float, weights: str = "") -> float | None:
-    """Return the seconds in training at the first evaluation with a top-1 of ``target`` or more, None without one.
+    """Return the seconds in training at the first evaluation with a score of ``target`` or more, None without one.
 
     ``weights``: the weight set; by default the one that a study reports.
     """
     for point in record.cost.curve:
-        if point.weights == (weights or record.reported) and point.top1 >= 100 * target:
+        if point.weights == (weights or record.reported) and point.score >= 100 * target:
             return point.train_seconds
     return None
 

@@ -92,6 +92,7 @@ class Details:
 def details_of(subject: Subject, found: Evaluated) -> Details:
     """Return the details of an evaluated weight set."""
     split, predictions = subject.data.val, found.predictions
+    assert predictions is not None, "details are of classes"
     labels: Numbers = split.labels[found.rows]
     pairs = confusions(labels, predictions.first)
     occurring = {number for each in pairs for number in (each.label, each.predicted)}

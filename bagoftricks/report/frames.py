@@ -12,6 +12,7 @@ import pandas as pd
 from bagoftricks import __version__
 from bagoftricks.errors import UserError
 from bagoftricks.plugins import typed_text
+from bagoftricks.registry import score_names
 from bagoftricks.report.dawnbench import TIME
 from bagoftricks.report.labels import short_label, weights_label
 from bagoftricks.report.robustness import describe_evaluation
@@ -214,7 +215,8 @@ def _curve_rows(record: Record, store: Store) -> list[Json]:
     except (ValueError, TypeError, KeyError):  # damaged
         whole = []
     names = CurvePoint.__dataclass_fields__
-    points: list[Json] = [{name: getattr(point, name) for name in names} for point in record.cost.curve]
+    keys = {"score": record.first}
+    points: list[Json] = [{keys.get(name, name): getattr(point, name) for name in names} for point in record.cost.curve]
     return [{**_about(record, row["weights"]), **row} for row in whole or points]
 
 
@@ -276,7 +278,8 @@ def _frame(
 def _named(key: str) -> str:
     """Return the name of a column: the key with its unit before ``_low``, ``_published`` and the evaluation."""
     base, ending = ENDING.fullmatch(key).groups()  # type: ignore[union-attr]
-    return f"{base}_{UNITS[base]}{ending}" if base in UNITS else key
+    units = {**dict.fromkeys(score_names(), "percent"), **UNITS}
+    return f"{base}_{units[base]}{ending}" if base in units else key
 
 
 def _settled(column: "pd.Series[Any]") -> "pd.Series[Any]":

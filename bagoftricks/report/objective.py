@@ -1,24 +1,23 @@
 """The number of a run that a search improves, and whether more of it is better."""
 
 import math
-from dataclasses import fields
 from typing import get_type_hints
 
 from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.registry import score_names
 from bagoftricks.report.dawnbench import TIME, seconds_to
 from bagoftricks.robustness.scoring import corruption_names
 from bagoftricks.settings import Settings
-from bagoftricks.store.record import Cost, Record, Scores
+from bagoftricks.store.record import Cost, Record
 from bagoftricks.store.robustness import ROBUSTNESS_SCORES
 
 BETTER_IF_HIGHER = ("top1", "top5", "soft_top1", "train_images_per_s", "infer_images_per_s")
-SCORE_NAMES = tuple(field.name for field in fields(Scores))
 COSTS = tuple(name for name, kind in get_type_hints(Cost).items() if kind in (int, float) and name != "infer_spread")
 
 
 def objectives() -> tuple[str, ...]:
     """Return the names of all results and costs."""
-    return (*SCORE_NAMES, *COSTS, TIME, *_of_robustness())
+    return (*score_names(), *COSTS, TIME, *_of_robustness())
 
 
 def better_if_higher(objective: str) -> bool:
@@ -26,9 +25,9 @@ def better_if_higher(objective: str) -> bool:
     if objective not in objectives():
         near = did_you_mean(objective, objectives())
         raise UserError(
-            f"objective={objective}: is no result or cost{near} ({', '.join([*SCORE_NAMES, *COSTS, TIME])}; mce)"
+            f"objective={objective}: is no result or cost{near} ({', '.join([*score_names(), *COSTS, TIME])}; mce)"
         )
-    return objective in BETTER_IF_HIGHER
+    return objective in BETTER_IF_HIGHER or objective in set(score_names()) - {"loss", "ece"}
 
 
 def worst_value(objective: str) -> float:
@@ -47,7 +46,7 @@ def best_of_note(sort: str, count: int) -> list[str]:
     A cost is no matter of luck, and nothing is chosen by the worse end of a score.
     """
     key = sort.removeprefix("-")
-    best_is_first = sort.startswith("-") == (key in BETTER_IF_HIGHER)
+    best_is_first = sort.startswith("-") == (key in objectives() and better_if_higher(key))
     if count < 2 or key not in objectives() or not depends_on_images(key) or not best_is_first:
         return []
     return [
@@ -69,8 +68,8 @@ def objective_value(record: Record, settings: Settings) -> float:
     """Return the objective of the reported weight set, in the record's units; the worst if the run has none."""
     name, asked, weights = settings.objective, settings.corruptions, record.reported
     found: float | None = None
-    if name in SCORE_NAMES:
-        found = getattr(record.metrics[weights], name)
+    if name in score_names():
+        found = record.metrics[weights].values().get(name)
     elif name in COSTS:
         found = getattr(record.cost, name)
     elif name == TIME:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from bagoftricks.escape import for_json
-from bagoftricks.report.run_diff import COMPARED, OF_ONE_RUN
+from bagoftricks.report.run_diff import OF_ONE_RUN
 from bagoftricks.report.styles import note_line
 from bagoftricks.store.json_fields import to_json
 from bagoftricks.store.record import Record
@@ -30,9 +30,9 @@ def compare_repetition(record: Record, again: Record) -> Repetition:
     ours, theirs = environment_by_key(record), environment_by_key(again)
     changes = {
         weights: {
-            key: getattr(again.metrics[weights], key) - value
-            for key in COMPARED
-            if (value := getattr(scores, key)) is not None and getattr(again.metrics[weights], key) is not None
+            key: other - value
+            for key, value in scores.values().items()
+            if value is not None and (other := again.metrics[weights].values().get(key)) is not None
         }
         for weights, scores in record.metrics.items()
         if weights in again.metrics

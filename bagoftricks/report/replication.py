@@ -116,7 +116,7 @@ def scores_there(arm: LockedArm, score: str) -> BySeed:
     for run in arm.runs:
         by_weights = run.robustness.get(arm.evaluation or "", {})
         robust = by_weights.get(reported(by_weights), {}).get(score)
-        value = run.metrics[reported(run.metrics)].top1 if score == "top1" else robust
+        value = run.metrics[reported(run.metrics)].values().get(score, robust)
         found |= {} if value is None else {run.seed: value}
     return found
 
@@ -252,7 +252,7 @@ def _notes(lock: Lock, results: StudyResults, pairs: Sequence[tuple[LockedRun, R
     total = sum(len(arm.runs) for arm in lock.arms)
     yield f"{len(pairs)} of the {total} runs have one id there and here; {identical} of these are the same bit for bit"
     if identical < len(pairs):
-        most = max(abs(run.metrics[r.reported].top1 - r.metrics[r.reported].top1) for run, r in pairs)
+        most = max(abs(run.metrics[r.reported].get(r.first) - r.score()) for run, r in pairs)
         yield f"a run and the one of its id here differ by at most {most:.2f} points of top-1"
     yield from _environments(lock, results.every_record)
     yield from _data(lock, results)

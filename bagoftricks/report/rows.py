@@ -22,7 +22,7 @@ class Row:
         found: Json = {}
         for name, value in to_json(self).items():
             found |= value if name in FLAT else {name: value} if name != "facts" else {}
-        return found
+        return found | (found.pop("others", None) or {})
 
     def cells(self) -> Json:
         """Return the values by the keys of columns."""
@@ -96,7 +96,7 @@ class RunRow(ScoredRow):
         cost = {key: value for key, value in vars(self.cost).items() if key not in ("curve", "epoch_seconds")}
         own = {"label": self.label, "shown": self.shown, "tricks": self.label, "preset": self.preset}
         own |= {"id": self.id, "weights": self.weights, "status": self.status}
-        return {**self.facts, **cost, **vars(self.scores), **self.measured, **self.robust_cells(), **own}
+        return {**self.facts, **cost, **self.scores.values(), **self.measured, **self.robust_cells(), **own}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,6 @@ from bagoftricks.store.typed import default_settings, environment_by_key, record
 
 ABSENT = "-"
 CONTENTS = ("data.digest", "model.weights_digest")
-COMPARED = ("top1", "top5", "loss", "ece", "soft_top1")
 OF_ONE_RUN = ("date", "user", "git_dirty")  # facts of an environment that two runs seldom share
 
 
@@ -95,8 +94,9 @@ def _results(a: Record, b: Record) -> tuple[Difference, ...]:
     """Return the results of the weight sets that both have, and their differences."""
     found = []
     for weights in [name for name in a.metrics if name in b.metrics]:
-        for key in COMPARED:
-            one, two = getattr(a.metrics[weights], key), getattr(b.metrics[weights], key)
+        mine, theirs = (record.metrics[weights].values() for record in (a, b))
+        for key in [key for key in mine if key in theirs]:
+            one, two = mine[key], theirs[key]
             if one is not None and two is not None and one != two:
                 found.append(Difference(key=f"{weights}.{key}", a=one, b=two, change=two - one))
     return tuple(found)

@@ -11,7 +11,7 @@ from typing import Any
 from bagoftricks.escape import for_json
 from bagoftricks.folders import yaml_files
 from bagoftricks.plugins import typed_text
-from bagoftricks.registry import all_cards
+from bagoftricks.registry import all_cards, score_names
 from bagoftricks.report.curve_text import curve_ends, sparkline
 from bagoftricks.report.runs import age_text, command_of, listed_run
 from bagoftricks.settings import CHOSEN_BY
@@ -48,7 +48,8 @@ class RunPage:
     results: Json = field(default_factory=dict)  # by weight set
     robustness: Json = field(default_factory=dict)  # by evaluation, of the reported weight set
     cost: Json = field(default_factory=dict)
-    curve: tuple[float, ...] = ()  # top-1 of the reported weight set, or of the last one so far
+    first: str = "top-1"  # name of the task's first score
+    curve: tuple[float, ...] = ()  # of it, of the reported weight set, or of the last one so far
     environment: Json = field(default_factory=dict)
     progress: str | None = None  # of an unfinished run
     resume: str | None = None  # command
@@ -69,6 +70,7 @@ def run_page(run: SurveyedRun, store: Store, studies: Sequence[StudyRuns], uses:
         results=to_json(record.metrics) if record else {},
         robustness=robust,
         cost=cost,
+        first=score_names().get(record.first, record.first) if record else "top-1",
         curve=tuple(_curve(run)),
         environment=to_json(record.environment) if record else {},
         progress=_progress(run.folder) if record is None else None,
@@ -99,6 +101,9 @@ def _defaults(about: RunDescription) -> Json:
     """Return the defaults of all settings by key, those of the chosen data set and network included."""
     found = dict(default_settings())
     for of, (group, key, _) in CHOSEN_BY.items():
+        if of == "task":
+            found[group] = "classification"
+            continue
         chosen = about.data if group == "data" else str(about.model.get(key, ""))
         card = all_cards(of).get(chosen)
         found |= {f"{group}.{each.name}": each.default for each in card.fields} if card else {}
@@ -113,12 +118,13 @@ def _defaults(about: RunDescription) -> Json:
 
 
 def _curve(run: SurveyedRun) -> list[float]:
-    """Return the top-1 after each evaluated epoch, of the reported weight set; so far, of the last weights."""
+    """Return the first score after each evaluated epoch, of the reported weight set; so far, of the last weights."""
     if run.record is not None:
-        return [point.top1 for point in run.record.cost.curve if point.weights == run.record.reported]
+        return [point.score for point in run.record.cost.curve if point.weights == run.record.reported]
     try:
         rows = [row for row in read_metrics(run.folder / METRICS) if row.get("weights", "last") == "last"]
-        return [top1 for row in rows if math.isfinite(top1 := float(row["top1"]))]
+        key = next((key for key in score_names() if rows and key in rows[0]), "top1")
+        return [score for row in rows if math.isfinite(score := float(row[key]))]
     except (ValueError, KeyError, TypeError):
         return []
 
@@ -186,7 +192,7 @@ def page_sections(page: RunPage, *, blocks: bool) -> list[Section]:
             [(key, typed_text(value)) for key, value in page.settings.items()],
         ),
         ("Results", [(weights, _scores(scores)) for weights, scores in page.results.items()] + _robust(page)),
-        ("Learning curve", [("top-1 %", f"{sparkline(page.curve, blocks=blocks)}  {curve_ends(page.curve)}")]),
+        ("Learning curve", [(f"{page.first} %", f"{sparkline(page.curve, blocks=blocks)}  {curve_ends(page.curve)}")]),
         ("Costs", [(key, fact_text(value)) for key, value in page.cost.items() if not isinstance(value, dict)]),
         ("Machine and versions", [(key, fact_text(value)) for key, value in page.environment.items()]),
         ("Failure", [(key, text) for key in ("error", "where") if (text := page.failure.get(key))] + _log(page)),
@@ -206,7 +212,8 @@ def _place(run: Json) -> str:
 
 def _scores(scores: Json) -> str:
     names = {"top1": "top-1 {:.2f} %", "top5": "top-5 {:.2f} %", "loss": "loss {:.4f}", "ece": "ECE {:.2f} %"}
-    names |= {"soft_top1": "soft top-1 {:.2f} %"}
+    names |= {key: f"{name} {{:.2f}} %" for key, name in score_names().items() if key not in names}
+    scores = {**scores, **(scores.get("others") or {})}
     return ", ".join(form.format(scores[key]) for key, form in names.items() if scores.get(key) is not None)
 
 

@@ -34,6 +34,7 @@ class ListedRun(Row):
     epochs: int | None = None
     seed: int | None = None
     top1: float | None = None
+    score: float | None = None  # the first one of another task
     parent: str | None = None  # run that it goes on from
     why: str = ""
     command: str | None = None
@@ -65,6 +66,7 @@ def listed_run(run: SurveyedRun, now: float, studies: Sequence[StudyRuns] = ()) 
         user=about.user if about else None,
         pid=run.owner.pid if run.owner and run.state is FolderState.RUNNING else None,
         top1=record.metrics[record.reported].top1 if record else None,
+        score=record.score() if record and record.task else None,
         parent=about.parent.id if about and about.parent else None,
         why=run.why,
         command=command_of(run, studies),
@@ -91,6 +93,7 @@ def runs_table(rows: Sequence[ListedRun], ids: Sequence[str], style: str, fit: F
         Column("age_seconds", "age", age_text),
         Column("label", "run"),
         Column("top1", "top-1 %", "{:.2f}".format),
+        Column("score", "score %", "{:.2f}".format),
         Column("why", "note", _shortened),
         Column("model", "model"),
         Column("data", "data"),

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bagoftricks.errors import UserError, did_you_mean
+from bagoftricks.registry import score_names
 from bagoftricks.report.dawnbench import INFER_COST, TIME, Measure
 from bagoftricks.report.study_robustness import ROBUSTNESS
 from bagoftricks.statistics.paired import RESOLVE
@@ -47,20 +48,27 @@ SCORES_BY_KEY = {
 }
 
 
+def scores_by_key() -> dict[str, Score]:
+    """Return everything that runs can be compared in, the scores of all tasks included."""
+    of_tasks = {key: Score(key, name) for key, name in score_names().items() if key not in SCORES_BY_KEY}
+    return {**SCORES_BY_KEY, **of_tasks}
+
+
 def check_score(key: str) -> None:
     """Raise UserError unless runs can be compared in what ``key`` names."""
-    if key not in SCORES_BY_KEY:
-        near = did_you_mean(key, SCORES_BY_KEY)
-        raise UserError(f"score={key}: runs are not compared in that{near} (one of {', '.join(SCORES_BY_KEY)})")
+    known = scores_by_key()
+    if key not in known:
+        near = did_you_mean(key, known)
+        raise UserError(f"score={key}: runs are not compared in that{near} (one of {', '.join(known)})")
 
 
-def score_of(key: str, measure: Measure) -> Score:
-    """Return the score of a key; without one, top-1, or the time to the measure's accuracy."""
+def score_of(key: str, measure: Measure, first: str = TOP1) -> Score:
+    """Return the score of a key; without one, the task's ``first``, or the time to the measure's accuracy."""
     if key:
-        return SCORES_BY_KEY[key]
+        return scores_by_key()[key]
     if measure.target is None:
-        return SCORES_BY_KEY[TOP1]
-    name = f"time to {100 * measure.target:g} % top-1"
+        return scores_by_key()[first]
+    name = f"time to {100 * measure.target:g} % {scores_by_key()[first].name}"
     return Score(TIME, name, "s", higher_is_better=False, resolve=1.0)
 
 

@@ -20,7 +20,7 @@ from bagoftricks.report.image_tests import (
     paired_correctness,
     with_image_tests,
 )
-from bagoftricks.report.score import SCORES_BY_KEY, TOP1, Score, check_score, measurements, score_of
+from bagoftricks.report.score import SCORES_BY_KEY, TOP1, Score, check_score, measurements, score_of, scores_by_key
 from bagoftricks.report.selection import TOO_HIGH, chosen_labels, part_of
 from bagoftricks.report.study_parts import SavedArm, SavedStudy, StudyRow, load_study
 from bagoftricks.report.study_robustness import (
@@ -73,14 +73,19 @@ class StudyResults:
     def score(self) -> Score:
         """Score that arms are compared in: as chosen, else the study's own, else top-1 or the time to an accuracy."""
         own = self.study.score if self.measure.target is None else ""
-        return score_of(self.chosen_score or own or "", self.measure)
+        return score_of(self.chosen_score or own or "", self.measure, self.first)
+
+    @cached_property
+    def first(self) -> str:
+        """Key of the first score of the task of the study's runs."""
+        return next((record.first for record in self.every_record), TOP1)
 
     @property
     def resolve(self) -> float:
         """Difference that matters, in the unit of the score."""
         if self.chosen_resolve is not None:
             return self.chosen_resolve
-        alike = self.score.unit == SCORES_BY_KEY[self.study.score or TOP1].unit
+        alike = self.score.unit == scores_by_key()[self.study.score or self.first].unit
         own = self.study.resolve if alike else None
         return self.score.resolve if own is None else own
 
@@ -123,11 +128,14 @@ class StudyResults:
 
     def columns(self, wanted: Sequence[str] = ()) -> tuple[str, ...]:
         """Return the keys of the columns ``wanted``, by default the study's own, with those of the measure."""
-        found = chosen_columns(wanted or self.study.columns or DEFAULT_COLUMNS, self.known_columns, self.measure)
+        usual = wanted or self.study.columns or DEFAULT_COLUMNS
+        if not wanted and self.first != TOP1:
+            usual = tuple(dict.fromkeys(self.first if key in RESULTS[:5] else key for key in usual))
+        found = chosen_columns(usual, self.known_columns, self.measure)
         key = self.score.key
         if key in found or key not in self.known_columns:
             return found
-        at = 1 + found.index("top1") if "top1" in found else 0
+        at = 1 + found.index(self.first) if self.first in found else 0
         return (*found[:at], key, *found[at:])
 
     def rows(self, columns: Sequence[str] = ()) -> list[StudyRow]:
@@ -138,15 +146,18 @@ class StudyResults:
         """Return the arm of that label."""
         return next(arm for arm in self.study.arms if arm.label == label)
 
-    def values(self, label: str, key: str = "top1") -> dict[int, float]:
-        """Return a result or a cost of an arm by seed, of those runs that have it, and have measured it themselves."""
-        arm = self.arm(label)
+    def values(self, label: str, key: str = "") -> dict[int, float]:
+        """Return a result or a cost of an arm by seed, of those runs that have it, and have measured it themselves.
+
+        Without a key, the task's first score.
+        """
+        arm, key = self.arm(label), key or self.first
         records = self.records[label]
         own = {id(record) for record in measurements(records.values(), key)}
         found = {s: value(r, key, self.measure, arm.evaluation) for s, r in records.items() if id(r) in own}
         return {seed: number for seed, number in found.items() if number is not None}
 
-    def differences(self, label: str, key: str = "top1") -> dict[int, float]:
+    def differences(self, label: str, key: str = "") -> dict[int, float]:
         """Return by seed the distance of an arm from the one it is compared with; empty without one."""
         against = self.arm(label).compare_to
         if against is None or against not in self.records:
@@ -160,7 +171,7 @@ class StudyResults:
         if self.is_factorial:
             return {}
         made = self.compared_in(self.score)
-        if self.store is None or self.score.key != TOP1:
+        if self.store is None or self.score.key not in (TOP1, "recall_at_1"):
             return made
         return with_image_tests(made, self.store, self.records)
 
@@ -228,7 +239,7 @@ class StudyResults:
     def image_floor(self) -> ImageFloor | None:
         """Noise of the test images in differences or effects, None for scores that are no accuracies."""
         counts = [record.data.val_images for record in self.every_record]
-        if self.score.key not in (TOP1, "soft_top1") or not counts:
+        if self.score.key not in (TOP1, "soft_top1", "recall_at_1") or not counts:
             return None
         return image_floor(self._paired_images(), min(counts))
 

@@ -6,6 +6,7 @@ from dataclasses import fields
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.escape import for_json
 from bagoftricks.plugins import typed_text
+from bagoftricks.registry import all_cards
 from bagoftricks.report.column import Column, TracedText
 from bagoftricks.report.dawnbench import NO_MEASURE, Measure, measure_values
 from bagoftricks.report.differences import differing
@@ -29,6 +30,7 @@ RESULT = [
     Column("soft_top1", "soft top-1 %", "{:.2f}".format),
 ]
 DEFAULT_RESULT = RESULT[:-1]  # where no columns are asked for, but in CSV
+FIRST_RESULTS = 4  # of another task's scores, where no columns are asked for
 COST = [
     Column("params", "params M", lambda n: f"{n / 1e6:.3f}"),
     Column("macs", "MACs G", lambda n: f"{n / 1e9:.4f}" if n < 1e8 else f"{n / 1e9:.3f}"),
@@ -46,17 +48,6 @@ ROW_KEYS = (  # of runs, next to those of settings
     *("label", "tricks", "preset", "id", "parent", "weights", "model", "data", "epochs", "seed"),
     *(field.name for field in fields(Environment)),
 )
-EVALUATION = [
-    Column("label", "tricks"),
-    RESULT[0],
-    Column("model", "model"),
-    Column("data", "data"),
-    Column("image_size", "pixels"),
-    Column("images", "images"),
-    *DEFAULT_RESULT[1:],
-    *COST[:2],
-    Column("id", "id"),
-]
 BENCH = [
     Column("label", "network"),
     Column("image_size", "pixels"),
@@ -68,6 +59,31 @@ BENCH = [
     Column("peak_memory_mib", "peak MiB", "{:.0f}".format),
     Column("note", "note"),
 ]
+
+
+def task_first_scores() -> set[str]:
+    """Return the key of each task's first score."""
+    return {next(iter(card.scores)) for card in all_cards("task").values() if card.scores}
+
+
+def task_results(most: int | None = None) -> list[Column]:
+    """Return columns for the scores of tasks other than classification, the first ``most`` of each."""
+    of_classes = {column.key for column in RESULT}
+    tasks = [list(card.scores.items())[:most] for card in all_cards("task").values()]
+    named = {key: name for scores in tasks for key, name in scores if key not in of_classes}
+    return [Column(key, f"{name} %", "{:.2f}".format) for key, name in named.items()]
+
+
+def evaluation_columns() -> list[Column]:
+    """Return the columns of evaluated weights; those of scores that no row has are left out."""
+    about = [Column("label", "tricks"), RESULT[0]]
+    facts = [
+        Column("model", "model"),
+        Column("data", "data"),
+        Column("image_size", "pixels"),
+        Column("images", "images"),
+    ]
+    return [*about, *task_results(), *facts, *DEFAULT_RESULT[1:], *COST[:2], Column("id", "id")]
 
 
 def record_rows(record: Record, measure: Measure = NO_MEASURE) -> list[RunRow]:
@@ -130,7 +146,8 @@ def with_robustness(
     columns: Sequence[Column], rows: Sequence[ScoredRow], keys: Sequence[str] = ROBUSTNESS_SCORES
 ) -> list[Column]:
     """``columns`` with those of the rows' evaluations on corrupted images after the results."""
-    at = 1 + max(number for number, column in enumerate(columns) if column in RESULT)
+    scores = {column.key for column in [*RESULT, *task_results()]}
+    at = 1 + max(number for number, column in enumerate(columns) if column.key in scores)
     return [*columns[:at], *robustness_columns(rows, keys), *columns[at:]]
 
 
@@ -156,19 +173,22 @@ def run_columns(
         ]
         always = [Column(key, key) for key in ("model", "data", "epochs", "seed")]
         others = [column for column in differ if column.key not in {c.key for c in always}]
-        numbers = wanted or with_robustness([*RESULT, *COST], rows, scores)
+        numbers = wanted or with_robustness([*RESULT, *task_results(), *COST], rows, scores)
         return [*name, *always, *others, *numbers, *of_measure, Column("id", "id")]
     ids = Column("id", "id", str if style != "text" else _shortened({row.id for row in rows}))
     differ = [column for column in differ if column.key not in chosen]
     if wanted:
         return [Column("shown", "run"), *wanted, *of_measure, *([] if "id" in chosen else [ids]), *differ]
-    first = [Column("shown", "run"), RESULT[0], *of_measure, ids]
-    return with_robustness([*first, *differ, *DEFAULT_RESULT[1:], *COST], rows, scores)
+    of_tasks = task_results(FIRST_RESULTS)
+    leading = [column for column in of_tasks if column.key in task_first_scores()]
+    first = [Column("shown", "run"), RESULT[0], *leading, *of_measure, ids]
+    others = [column for column in of_tasks if column not in leading]
+    return with_robustness([*first, *differ, *DEFAULT_RESULT[1:], *others, *COST], rows, scores)
 
 
 def _chosen(key: str, rows: Sequence[RunRow]) -> list[Column]:
     """Return the columns of a result, a cost, a setting, or a score of each evaluation on corrupted images."""
-    numbers = {column.key: column for column in [*RESULT, *COST, LATENCY, TRAIN_SECONDS]}
+    numbers = {column.key: column for column in [*RESULT, *task_results(), *COST, LATENCY, TRAIN_SECONDS]}
     if key in numbers:
         return [numbers[key]]
     robust = (*ROBUSTNESS_SCORES, "relative_mce", *corruption_names())

@@ -46,6 +46,7 @@ def network_cost(checked: Checked, warn: Callable[[str], object]) -> NetworkCost
         num_classes=checked.task.num_classes,
         image_size=settings.pixels,
         channels=settings.data.channels,
+        task=settings.task,
     )
     use_threads(choose_threads(checked, None, warn))
     channels_last = settings.runtime.channels_last

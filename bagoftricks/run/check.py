@@ -52,6 +52,7 @@ class Checked:
                     num_classes=self.task.num_classes,
                     image_size=self.settings.pixels,
                     channels=self.settings.data.channels,
+                    task=self.settings.task,
                 )
         except RuntimeError as error:
             if "overflow" not in str(error):
@@ -98,7 +99,12 @@ def check(
     cannot train is accepted. The network is built on the meta device, which takes no memory and next to no time.
     """
     tricks = {name: create(name, **params) for name, params in sorted(settings.tricks.items())}
-    task = Task(settings.num_classes or settings.data.num_classes, settings.batch_size, settings.pixels)
+    task = Task(
+        settings.num_classes or settings.data.num_classes,
+        settings.batch_size,
+        settings.pixels,
+        loss=settings.task.loss(),
+    )
     device = torch.device("cpu")
     with elsewhere(lacking):
         device = find_device(settings.runtime.device)
@@ -106,6 +112,7 @@ def check(
     if networks is not None:
         share_network(checked, networks)
     recipe = checked.recipe
+    check_task(checked)
     with elsewhere(lacking):
         asked_loggers(settings)
     if recipe.flip and not settings.data.flip:
@@ -129,6 +136,20 @@ def check(
     return checked
 
 
+def check_task(checked: Checked) -> None:
+    """Raise UserError for a trick that makes no sense with the task, or an evaluation of another one."""
+    settings = checked.settings
+    for name, trick in checked.tricks.items():
+        for edit in trick.edits(checked.task):
+            if why := settings.task.refuses(edit):
+                raise UserError(f"{name}: makes no sense with task={settings.task.name}: {why}; leave it out")
+    if settings.corruptions.protocol != "none" and settings.task.name != "classification":
+        raise UserError(
+            f"corruptions={settings.corruptions.protocol}: its scores are of classes, not of task="
+            f"{settings.task.name}; leave it out"
+        )
+
+
 def share_network(checked: Checked, networks: Networks) -> None:
     """Take the network from those that are built from the same settings and tricks, or add it to them."""
     settings, task = checked.settings, checked.task
@@ -137,7 +158,7 @@ def share_network(checked: Checked, networks: Networks) -> None:
         for name, trick in checked.tricks.items()
         if any(isinstance(edit, SetPart | FreezeParams | FreezeStatistics) for edit in trick.edits(task))
     ]
-    about = (settings.model, settings.data.channels, settings.pixels, task.num_classes, tricks)
+    about = (settings.model, settings.task, settings.data.channels, settings.pixels, task.num_classes, tricks)
     if (key := repr(about)) not in networks:
         if len(networks) >= MOST_NETWORKS:
             networks.clear()

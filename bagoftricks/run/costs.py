@@ -59,7 +59,7 @@ def cost_of(
         peak_memory_mib=peak_memory,
         train_seconds=progress.train_seconds,
         epoch_seconds=quartiles(np.diff(progress.epoch_ends).tolist()),
-        curve=learning_curve(progress.rows),
+        curve=learning_curve(progress.rows, prepared.settings.task.first),
         warmup_seconds=training.seconds.warmup,
         compile_seconds=training.seconds.compile,
         teacher_seconds=training.seconds.teacher,

@@ -8,11 +8,10 @@ from itertools import islice
 from bagoftricks.data import Loader
 from bagoftricks.data.handover import is_dead_worker
 from bagoftricks.errors import DataError
-from bagoftricks.measure.accuracy import SCORES, measure_images
 from bagoftricks.measure.speed import synchronise
 from bagoftricks.recipe.edits import Batch
 from bagoftricks.run.keeper import EpochRows, Progress, RunCheckpointer
-from bagoftricks.run.reporter import Reporter
+from bagoftricks.run.reporter import NO_SCORES, EpochRow, Reporter
 from bagoftricks.run.run_log import RunLog
 from bagoftricks.run.start import Seconds
 from bagoftricks.settings import Settings
@@ -109,7 +108,8 @@ class Training:
         rows: EpochRows = []
         correct = {}
         for name, model in trainer.weight_sets().items():
-            found = measure_images(predictor(trainer.recipe, model), interruptible(val.numbered(0)), trainer.world)
+            predict, task = predictor(trainer.recipe, model), self.settings.task
+            found = task.measure(predict, interruptible(val.numbered(0)), trainer.world)
             about = {"epoch": progress.epoch, "weights": name, "steps": trainer.steps_done, "train_loss": mean_loss}
             rows.append({**about, **found.scores, "train_seconds": progress.train_seconds})
             correct[name] = found.correct
@@ -118,9 +118,15 @@ class Training:
 
 def final_metrics(rows: EpochRows, epochs: int) -> dict[str, Scores]:
     """Return the last epoch's scores of each weight set."""
-    return {row["weights"]: scores_of({key: row[key] for key in SCORES}) for row in rows if row["epoch"] == epochs}
+    return {row["weights"]: scores_of(scores_in(row)) for row in rows if row["epoch"] == epochs}
 
 
-def learning_curve(rows: EpochRows) -> tuple[CurvePoint, ...]:
-    """Return the top-1 of each weight set by seconds of training, from which the time to an accuracy follows."""
-    return tuple(CurvePoint(**{field.name: row[field.name] for field in fields(CurvePoint)}) for row in rows)
+def scores_in(row: EpochRow) -> dict[str, float]:
+    """Return the scores in a row of metrics.csv."""
+    return {key: value for key, value in row.items() if key not in NO_SCORES}
+
+
+def learning_curve(rows: EpochRows, first: str) -> tuple[CurvePoint, ...]:
+    """Return the ``first`` score of each weight set by seconds of training, from which the time to it follows."""
+    names = [field.name for field in fields(CurvePoint) if field.name != "score"]
+    return tuple(CurvePoint(**{name: row[name] for name in names}, score=row[first]) for row in rows)

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from bagoftricks.data import Dataset, Loader, find_dataset
-from bagoftricks.data.augment import Augment, Finish
+from bagoftricks.data.augment import Augment
 from bagoftricks.data.sources import Labels, MemorySplit
+from bagoftricks.distributed import ALONE
 from bagoftricks.errors import UserError
-from bagoftricks.measure.accuracy import accuracy
 from bagoftricks.measure.complexity import count_macs, count_params
 from bagoftricks.measure.predictions import Predictions, Recorder
 from bagoftricks.models import build_model, to_device
@@ -21,8 +21,8 @@ from bagoftricks.recipe.edits import Predict
 from bagoftricks.recipe.recipe import Recipe, test_pixels
 from bagoftricks.run.check import Checked, check, discouraged_pairs
 from bagoftricks.run.classes import class_names_of, order_notes, output_order
-from bagoftricks.run.loading import val_loader
-from bagoftricks.run.prepare import class_count
+from bagoftricks.run.loading import finish_for, val_loader
+from bagoftricks.run.prepare import class_count, require_targets
 from bagoftricks.settings import Settings
 from bagoftricks.store.json_fields import Json
 from bagoftricks.store.record import Record, Scores, scores_of
@@ -77,8 +77,7 @@ class Subject:
 
     def loader(self, data: Dataset | None = None) -> Loader:
         """Return the loader of the validation images of the data, or of other data."""
-        runtime = self.settings.runtime
-        finish = Finish(self.settings.data, self.num_classes, self.checked.device, channels_last=runtime.channels_last)
+        finish = finish_for(self.settings, self.num_classes, self.checked.device, training=False)
         short_side = self.augment.short_side
         return val_loader(self.settings, finish, data or self.data, size=self.pixels, short_side=short_side)
 
@@ -95,6 +94,7 @@ class Subject:
             num_classes=self.num_classes,
             image_size=pixels,
             channels=self.trained.data.channels,
+            task=self.trained.task,
         )
         model = to_device(model, self.checked.device, channels_last=self.settings.runtime.channels_last)
         load_weights(model, self.files[weight_set])
@@ -112,7 +112,7 @@ class Evaluated:
     images: int
     params: int
     macs: int
-    predictions: Predictions  # of the images that could be read
+    predictions: Predictions | None  # of the images that could be read; None for another task than classification
     rows: Labels  # of the validation split, of these images
 
     def shown(self) -> Json:
@@ -134,13 +134,16 @@ def subject_of_run(
             f"data.channels={settings.data.channels}: the network takes {trained.data.channels}; leave it out"
         )
     trained = replace(trained, runtime=settings.runtime)
-    num_classes = trained.num_classes or record.data.classes
+    num_classes = trained.num_classes or record.outputs
     store = Store(settings.store)
     files = {name: store.weights(record.id, name) for name in record.metrics}
     for file in files.values():
         require_intact(existing(file))
     checked, what = check(trained, train=False).with_data(num_classes), f"run {record.id}"
-    data, notes = with_classes_of(record.data.class_names, data or find_dataset(settings.data), num_classes, what)
+    data, notes = data or find_dataset(settings.data), tuple[str, ...]()
+    require_targets(trained, data)
+    if trained.task.targets == "classes":
+        data, notes = with_classes_of(record.data.class_names, data, num_classes, what)
     return Subject(trained, settings, checked, data, size, files, record.data.class_names, notes, record.id)
 
 
@@ -158,7 +161,10 @@ def subject_of_file(settings: Settings, data: Dataset | None = None) -> Subject:
     checked, data = check(settings, train=False), data or find_dataset(settings.data)
     checked = checked.with_data(class_count(settings, data))
     names = class_names_of(weights)
-    data, notes = with_classes_of(names, data, checked.task.num_classes, f"weights={settings.model.weights}")
+    require_targets(settings, data)
+    notes: tuple[str, ...] = ()
+    if settings.task.targets == "classes":
+        data, notes = with_classes_of(names, data, checked.task.num_classes, f"weights={settings.model.weights}")
     return Subject(settings, settings, checked, data, None, {"last": weights}, names, notes)
 
 
@@ -196,9 +202,11 @@ def evaluate(subject: Subject, note: Callable[[str], object], digest: str | None
     params, macs = count_params(model), count_macs(model, size)
     found = []
     for name in subject.files:
-        recorder = Recorder(subject.predictor(name))
-        scores = scores_of(accuracy(recorder, val.epoch(0)))
-        of_images = recorder.predictions(), val.rows
+        recorder, task = Recorder(subject.predictor(name)), subject.trained.task
+        of_classes = task.targets == "classes"
+        measured = task.measure(recorder if of_classes else recorder.predict, val.numbered(0), ALONE)
+        of_images = recorder.predictions() if of_classes else None, val.rows
+        scores = scores_of(measured.scores)
         found.append(Evaluated(name, scores, data.name, size, val.images, params, macs, *of_images))
     for broken in val.skipped:
         note(f"skipped: {broken}")

@@ -44,7 +44,7 @@ from bagoftricks.store.description import DESCRIPTION, RunDescription, write_des
 from bagoftricks.store.files import remove, remove_temporaries, weights_writer, write_whole
 from bagoftricks.store.json_fields import Json
 from bagoftricks.store.lease import NullLease, require_held
-from bagoftricks.store.record import Cost, DataFacts, Record
+from bagoftricks.store.record import Cost, DataFacts, Record, TaskFacts
 from bagoftricks.store.secrets import hide, hide_command, hide_text
 from bagoftricks.store.steps import STEPS_CSV
 from bagoftricks.store.store import EVIDENCE, ReadOnlyStore, Store
@@ -415,8 +415,18 @@ class Run:
             config=recorded(settings),
             plugins=prepared.identity.get("plugins", {}),
             parent=prepared.parent.facts if prepared.parent else None,
+            task=task_facts(prepared),
             files=self.store.digests(self.id),
         )
+
+
+def task_facts(prepared: Prepared) -> TaskFacts | None:
+    """Return what a record says of the task, None for classification."""
+    task = prepared.settings.task
+    if task.name == "classification":
+        return None
+    own = {key: value for key, value in asdict(task).items() if key != "name"}
+    return TaskFacts(name=task.name, first=task.first, outputs=prepared.num_classes, settings=own)
 
 
 def recorded(settings: Settings) -> Json:

@@ -33,8 +33,9 @@ def run_identity(
     """
     ranks = 1 if settings.runtime.sync_norm else requested_ranks(settings.runtime.devices)
     data = {k: v for k, v in asdict(settings.data).items() if k not in settings.data.places}
-    if settings.data.channels == 3:
-        data.pop("channels")  # as before there was a choice
+    for name, default in (("channels", 3), ("train_limit", None), ("only_classes", []), ("zero_shot", None)):
+        if data[name] == default:
+            data.pop(name)  # as before there was a choice
     if settings.data.on_error == "fail":
         data.pop("max_pixels", None)  # no image is left out
     identity: dict[str, object] = {
@@ -47,6 +48,7 @@ def run_identity(
         "batch_size": settings.batch_size,
         "lr": settings.lr,
         "weight_decay": settings.weight_decay,
+        **_task(settings),
         **_plugins(settings),
         **({"norm_devices": ranks} if ranks > 1 else {}),  # statistics of fewer images: another network learns
         **({"measurement": named} if (named := settings.runtime.measurement) else {}),  # the same result, timed again
@@ -66,10 +68,16 @@ def without_later_defaults(model: Json) -> Json:
     return {key: value for key, value in model.items() if (key, value) != ("stem_width", None)}
 
 
+def _task(settings: Settings) -> dict[str, object]:
+    """Return the task, nothing for classification: as before there was a choice."""
+    return {} if settings.task.name == "classification" else {"task": asdict(settings.task)}
+
+
 def _plugins(settings: Settings) -> dict[str, dict[str, str]]:
     """Return the digests of the plug-ins that this run uses, nothing without one."""
-    cards = [*(card(name) for name in settings.tricks), find_card("network", settings.model.kind)]
-    used = plugin_digests([*cards, find_card("dataset", settings.data.name)])
+    chosen = [("network", settings.model.kind), ("dataset", settings.data.name), ("task", settings.task.name)]
+    cards = [*(card(name) for name in settings.tricks), *(find_card(of, name) for of, name in chosen)]
+    used = plugin_digests(cards)
     return {"plugins": used} if used else {}
 
 

@@ -253,7 +253,8 @@ class KeptState:
 
 def _today(row: EpochRow) -> EpochRow:
     """Return a row as today's: earlier versions named the weight set ``copy`` and had no soft top-1."""
-    return {"soft_top1": math.nan} | {"weights" if name == "copy" else name: value for name, value in row.items()}
+    missing = {"soft_top1": math.nan} if "top1" in row else {}
+    return missing | {"weights" if name == "copy" else name: value for name, value in row.items()}
 
 
 def require_same_run(path: str, theirs: Any, ours: Mapping[str, object]) -> None:

@@ -1,5 +1,7 @@
 """The batches of a prepared run, and the logits of its teacher."""
 
+import torch
+
 from bagoftricks.data import Dataset, Loader, eval_loader, find_dataset, train_loader
 from bagoftricks.data.augment import Finish
 from bagoftricks.data.loaders import EvalBatches, TrainBatches
@@ -19,7 +21,7 @@ def loaders(prepared: Prepared, logits: TeacherLogits | None = None, world: Worl
     """Return the loaders of this rank's training images, with the teacher's probabilities, and validation images."""
     settings, data, device = prepared.settings, prepared.data, prepared.checked.device
     runtime, size = settings.runtime, settings.pixels
-    finish = Finish(settings.data, prepared.num_classes, device, channels_last=runtime.channels_last)
+    finish = finish_for(settings, prepared.num_classes, device, training=True)
     recipe, edit = prepared.recipe, prepared.recipe.teacher
     train = train_loader(
         data.train,
@@ -44,7 +46,16 @@ def loaders(prepared: Prepared, logits: TeacherLogits | None = None, world: Worl
     )
     short_side = recipe.test_size.short_side if recipe.test_size else None
     size = test_pixels(settings, recipe)
+    finish = finish_for(settings, prepared.num_classes, device, training=False)
     return train, val_loader(settings, finish, data, size=size, short_side=short_side, world=world)
+
+
+def finish_for(settings: Settings, num_classes: int, device: torch.device, *, training: bool) -> Finish:
+    """Return the last steps of the preparation, with the targets of the task."""
+    targets = settings.task.targets
+    classes = targets == "classes" or (targets == "unseen" and training)  # of unseen ones, the network has no output
+    outputs = num_classes if classes else None
+    return Finish(settings.data, outputs, device, channels_last=settings.runtime.channels_last)
 
 
 def val_loader(

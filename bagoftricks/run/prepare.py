@@ -71,6 +71,7 @@ def prepare(
     evaluated = min(settings.runtime.eval_batch_size, len(data.val.labels))
     with elsewhere(lacking):
         require_memory(size, test_pixels(settings, checked.recipe), evaluated, "runtime.eval_batch_size")
+    require_targets(settings, data)
     num_classes = class_count(settings, data)
     counts = np.bincount(data.train.labels, minlength=num_classes)
     checked = checked.with_data(num_classes, tuple(counts.tolist()))
@@ -93,10 +94,27 @@ def prepare(
     return Prepared(settings, checked, data, identity, teacher, evaluation, order, parent)
 
 
+def require_targets(settings: Settings, data: Dataset) -> None:
+    """Raise UserError if the images lack what the task is to predict."""
+    task, needed = settings.task, settings.task.targets
+    if data.targets == needed:
+        return
+    has = {"classes": "one class for each image", "unseen": "validation images of classes that are not trained on"}
+    has |= {"masks": "a class for each pixel", "boxes": "boxes of objects"}
+    to_type = "choose other data or another task"
+    if needed == "unseen":
+        to_type = f"type data.zero_shot={len(data.classes) // 2} to train on the first half of the classes"
+    why = f"needs {has[needed]}, and data={data.name} has {has[data.targets]}"
+    raise UserError(f"task={task.name}: {why}; {to_type}")
+
+
 def class_count(settings: Settings, data: Dataset) -> int:
-    """Return the number of outputs of the network: the requested one, else the number of classes."""
+    """Return the number of outputs of the network: the requested one, else the number of classes that are learnt."""
+    classes = len(data.classes)
+    if data.targets == "unseen":
+        classes = int(data.train.labels.max()) + 1
     if settings.num_classes is None:
-        return len(data.classes)
-    if settings.num_classes < len(data.classes):
-        raise UserError(f"num_classes={settings.num_classes}: the data has {len(data.classes)} classes; leave it out")
+        return classes
+    if settings.num_classes < classes:
+        raise UserError(f"num_classes={settings.num_classes}: the data has {classes} classes; leave it out")
     return settings.num_classes

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 EpochRow: TypeAlias = Mapping[str, Any]  # a row of metrics.csv: one weight set after an epoch
+NO_SCORES = ("epoch", "weights", "steps", "train_loss", "train_seconds")  # of its columns
 
 
 @runtime_checkable

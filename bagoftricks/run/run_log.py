@@ -23,6 +23,7 @@ from bagoftricks.run.courier import Courier
 from bagoftricks.run.environment import environment
 from bagoftricks.run.keeper import EpochRows, RunCheckpointer
 from bagoftricks.run.prepare import Prepared
+from bagoftricks.run.reporter import NO_SCORES
 from bagoftricks.run.system_load import SystemLoad
 from bagoftricks.run.watch import Arrived, LateNumbers
 from bagoftricks.settings import OF_LOGGERS, Settings
@@ -32,7 +33,6 @@ from bagoftricks.store.store import METRICS
 
 LOG_EVERY = 50  # between two logged steps, where log_every= is not typed
 OF_STEP = ("epoch", "images_seen", "loss", "lr", "grad_norm", "images_per_s")  # figures train/..., columns of steps.csv
-NO_SCORES = ("epoch", "weights", "steps", "train_loss", "train_seconds")  # columns of metrics.csv
 NOT_LOGGED = ("tricks", "data", "model", "store", "format", "rerun", *OF_LOGGERS)  # or in the identity
 
 

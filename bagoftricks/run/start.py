@@ -52,6 +52,7 @@ def make_trainer(
         num_classes=prepared.num_classes,
         image_size=settings.pixels,
         channels=settings.data.channels,
+        task=settings.task,
     )
     model = to_device(model, checked.device, channels_last=settings.runtime.channels_last)
     if checked.device.type == "cpu":

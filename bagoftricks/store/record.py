@@ -10,14 +10,14 @@ from statistics import quantiles
 
 from bagoftricks.errors import DamagedRecord, UserError
 from bagoftricks.plugins import loaded_digests, loaded_plugins
-from bagoftricks.registry import Values
+from bagoftricks.registry import Values, score_names
 from bagoftricks.settings import DataSettings, Settings
 from bagoftricks.store.files import note_once, read_file
 from bagoftricks.store.json_fields import SEAL, Json, from_json, parse_json, sealed_text, to_json, unsealed
 from bagoftricks.store.robustness import RobustnessResult
 from bagoftricks.store.weight_sets import LAST, averages, reported
 
-RECORD_FORMAT = 3  # raise it when an older version could misread a newer record
+RECORD_FORMAT = 4  # raise it when an older version could misread a newer record
 RENAMED = {"mixup": {"off": "unmixed_end"}}  # hyper-parameters of records of format 1
 RECORD_BYTES = 2**26  # more is no record
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # a half of a character, as JSON writes it
@@ -26,29 +26,45 @@ OF_RESULTS = {"copies": "weights"}  # fields of earlier evaluations on corrupted
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of one weight set on the validation images."""
+    """Scores of one weight set on the validation images; None if not measured, or not finite."""
 
-    top1: float
-    top5: float
-    loss: float | None  # None where it is not finite
+    top1: float | None
+    top5: float | None
+    loss: float | None
     ece: float | None = None  # expected calibration error, in percent
     soft_top1: float | None = None  # in percent; None in earlier records
+    others: dict[str, float | None] | None = None  # those of another task than classification, by their keys
+
+    def get(self, key: str) -> float:
+        """Return a score by its key, not a number if it was not measured or is not finite."""
+        value = self.values().get(key)
+        return math.nan if value is None else value
+
+    def values(self) -> dict[str, float | None]:
+        """Return all scores that were measured by their keys."""
+        if self.others is not None:
+            return self.others
+        return {f.name: getattr(self, f.name) for f in fields(Scores)[:-1]}
 
 
 def scores_of(measured: Mapping[str, float]) -> Scores:
     """Return measured scores for a record, in which every number is finite."""
-    return Scores(**{name: value if math.isfinite(value) else None for name, value in measured.items()})  # type: ignore[arg-type]
+    found = {name: value if math.isfinite(value) else None for name, value in measured.items()}
+    own = {f.name for f in fields(Scores)}
+    others = {name: value for name, value in found.items() if name not in own}
+    known = {name: value for name, value in found.items() if name in own}
+    return Scores(**{**dict.fromkeys(("top1", "top5", "loss")), **known}, others=others or None)
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """Top-1 of one weight set after an epoch, at its seconds of training."""
+    """The task's first score of one weight set after an epoch, at its seconds of training."""
 
     epoch: int
     steps: int
     weights: str
     train_seconds: float
-    top1: float
+    score: float  # top-1, unless the task has another one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +182,16 @@ class Environment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TaskFacts:
+    """Task of a run, if it is not classification; ``first`` is the key of the score in which runs are compared."""
+
+    name: str
+    first: str
+    outputs: int  # of the network
+    settings: Json
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """Record of a run: its identity, its metrics by weight set, its costs, and how to repeat it."""
 
@@ -185,12 +211,31 @@ class Record:
     files: dict[str, str] = field(default_factory=dict)  # file next to the record -> its SHA-256
     robustness: dict[str, RobustnessResult] = field(default_factory=dict)  # protocol with its changes -> result
     parent: ParentFacts | None = None
+    task: TaskFacts | None = None  # None: classification
     format: int = RECORD_FORMAT
 
     def evaluation(self, name: str) -> RobustnessResult | None:
         """Return the result of that name on corrupted images, None without one of every weight set."""
         result = self.robustness.get(name)
         return result if result and result.weights.keys() >= self.metrics.keys() else None
+
+    @property
+    def first(self) -> str:
+        """Key of the score in which runs of this task are compared."""
+        return self.task.first if self.task else "top1"
+
+    @property
+    def outputs(self) -> int:
+        """Classes that the network tells apart."""
+        return self.task.outputs if self.task else self.data.classes
+
+    def score(self, weights: str | None = None) -> float:
+        """Return the first score of a weight set, by default that of a study; not a number if it is not finite."""
+        return self.metrics[weights or self.reported].get(self.first)
+
+    def score_text(self) -> str:
+        """Return the first score in words, as ``top-1 84.20 %``."""
+        return f"{score_names().get(self.first, self.first)} {self.score():.2f} %"
 
     @property
     def averages(self) -> list[str]:
@@ -261,9 +306,11 @@ def _record(values: Json) -> Record:
     values, sealed = unsealed(values)
     if values.get("format") in (1, 2):
         note_once("records of earlier versions have no digest of their own: a damaged number in them is not noticed")
-        values = _of_format_1(values) if values["format"] == 1 else {**values, "format": RECORD_FORMAT}
+        values = _of_format_1(values) if values["format"] == 1 else values
     elif not sealed:
         raise ValueError(f"{SEAL} is missing")
+    if values.get("format") in (1, 2, 3):
+        values = _of_format_3(values)
     results = from_json(dict[str, Json], values.get("robustness", {}), "robustness")
     results = {name: _renamed(result, OF_RESULTS) for name, result in results.items()}
     values = {**values, "robustness": results}
@@ -283,6 +330,12 @@ def _record(values: Json) -> Record:
     return record
 
 
+def _of_format_3(values: Json) -> Json:
+    """Return the values in today's format: the points of a curve called their score top1."""
+    curve = [_renamed(point, {"top1": "score"}) for point in values["cost"].get("curve", [])]
+    return {**values, "cost": {**values["cost"], "curve": curve}, "format": RECORD_FORMAT}
+
+
 def _of_format_1(values: Json) -> Json:
     """Return the values in today's format."""
     last = dict(values["metrics"])
@@ -298,7 +351,6 @@ def _of_format_1(values: Json) -> Json:
         "cost": cost,
         "tricks": _tricks(values["tricks"]),
         "config": config,
-        "format": RECORD_FORMAT,
     }
 
 

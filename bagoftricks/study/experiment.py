@@ -179,7 +179,7 @@ def _targets(value: Any, where: str) -> Mapping[str, float]:
 
 
 def _options(group: str) -> tuple[str, ...]:
-    kind = {"data": "dataset", "model": "network", "corruptions": "protocol"}.get(group)
+    kind = {"data": "dataset", "model": "network", "task": "task", "corruptions": "protocol"}.get(group)
     plugins = added_cards(kind) if kind else {}
     return tuple(sorted({*plugins, *(path.stem for path in yaml_files(group))}))
 

@@ -95,7 +95,8 @@ class LockedRun:
     def __post_init__(self) -> None:
         for name in (self.id, *self.metrics):
             safe_name(name, "name")
-        if LAST not in self.metrics or any(not 0 <= scores.top1 <= 100 for scores in self.metrics.values()):
+        first = [scores.top1 for scores in self.metrics.values() if scores.others is None]
+        if LAST not in self.metrics or any(top1 is None or not 0 <= top1 <= 100 for top1 in first):
             raise ValueError(f"it must have metrics of {LAST}, with accuracies in percent")
         robust = [by_key for by_weights in self.robustness.values() for by_key in by_weights.values()]
         if any(not 0 <= value <= MOST_SCORE for by_key in robust for value in by_key.values()):

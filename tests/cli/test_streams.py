@@ -106,7 +106,7 @@ def test_without_progress_notes_are_shown_all_the_same(capsys):
 
 @pytest.mark.parametrize(("encoding", "bar"), [("utf-8", "█"), ("ascii", "#")])
 def test_a_run_ends_with_its_curve_on_a_terminal_alone(capsys, monkeypatch, encoding, bar):
-    points = [{"epoch": at, "steps": at, "weights": "last", "train_seconds": 1.0, "top1": 9.0 * at} for at in (1, 2)]
+    points = [{"epoch": at, "steps": at, "weights": "last", "train_seconds": 1.0, "score": 9.0 * at} for at in (1, 2)]
     finished = record(cost={"curve": points})
     show_curve(finished)
     assert capsys.readouterr().out == ""

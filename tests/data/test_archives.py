@@ -19,8 +19,8 @@ from bagoftricks.data.archives import inside_name, read_archive
 from bagoftricks.data.cache import cached
 from bagoftricks.data.containers import NO_CHECKSUM, Container, Span, open_container, span_bytes
 from bagoftricks.data.decode import decode
+from bagoftricks.data.finding import find_dataset
 from bagoftricks.data.image_file import ImageFile
-from bagoftricks.data.sources import find_dataset
 from bagoftricks.errors import DataError, VanishedError
 from bagoftricks.run.identity import run_id, run_identity
 from bagoftricks.settings import Settings, dataset_settings

@@ -197,7 +197,7 @@ def test_a_kept_data_set_remembers_its_broken_files(folder, files):
     runs = [small(files, on_error="skip") for _ in range(2)]
     assert len(list((folder / "sets").iterdir())) == 1
     assert runs[0][0].skipped == runs[1][0].skipped
-    assert runs[1][0].labels.tolist() == [0, 1, 3, 4, 5, 6, 7]
+    assert runs[1][0].targets.tolist() == [0, 1, 3, 4, 5, 6, 7]
     assert torch.equal(runs[0][1], runs[1][1])
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from bagoftricks.data import containers, digests, sources
 from bagoftricks.data.containers import file_facts
 from bagoftricks.data.digests import NO_CONTENTS, content_digests
-from bagoftricks.data.sources import Dataset, MemorySplit, find_dataset, identified
+from bagoftricks.data.finding import find_dataset, identified
+from bagoftricks.data.sources import Dataset, MemorySplit
 from bagoftricks.settings import dataset_settings
 from tests.data.test_listing import find, image, photos
 
@@ -330,4 +331,4 @@ def test_the_digits_are_the_same_in_either_memory_format(monkeypatch):
     data = find_dataset(dataset_settings())
     train = MemorySplit(data.train.images.contiguous(), data.train.labels)
     plain = replace(data, train=train, digest="")
-    assert sources.identified(plain).digest == data.digest
+    assert identified(plain).digest == data.digest

@@ -11,7 +11,7 @@ import torch
 
 from bagoftricks.data import arrow
 from bagoftricks.data.containers import span_bytes
-from bagoftricks.data.sources import find_dataset
+from bagoftricks.data.finding import find_dataset
 from bagoftricks.errors import DataError, UserError
 from bagoftricks.settings import dataset_settings
 from tests.data.test_digests import varied

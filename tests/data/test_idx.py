@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
 
 from bagoftricks.data import idx as reader
-from bagoftricks.data.sources import find_dataset
+from bagoftricks.data.finding import find_dataset
 from bagoftricks.errors import DataError
 from bagoftricks.settings import dataset_settings
 from bagoftricks.testing import check_dataset

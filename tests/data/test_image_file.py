@@ -18,10 +18,11 @@ from PIL import Image
 from bagoftricks.data.augment import Augment, Finish
 from bagoftricks.data.decode import decode, decode_on
 from bagoftricks.data.decode_part import Wanted, decode_scaled
+from bagoftricks.data.finding import find_dataset
 from bagoftricks.data.image_file import ImageFile, NoImage, image_format, jpeg_header
 from bagoftricks.data.plan import StepPlan
 from bagoftricks.data.preparation import Preparation, Reading
-from bagoftricks.data.sources import FileSplit, find_dataset
+from bagoftricks.data.sources import FileSplit
 from bagoftricks.data.stream import StreamLoader
 from bagoftricks.errors import DataError, UserError, VanishedError
 from bagoftricks.run.identity import run_id, run_identity

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bagoftricks.data.finding import find_dataset
 from bagoftricks.data.labelled import choose_splits, files_by_split, sorted_classes
-from bagoftricks.data.sources import find_dataset
 from bagoftricks.errors import DataError, UserError
 from bagoftricks.run.identity import run_id, run_identity
 from bagoftricks.settings import Settings, dataset_settings

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bagoftricks.data.sources import stratified
+from bagoftricks.data.finding import stratified
 from bagoftricks.errors import DataError
 from bagoftricks.rng import Key
 from tests.data.test_listing import find, image, photos

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from bagoftricks.data import listing
-from bagoftricks.data.sources import find_dataset
+from bagoftricks.data.finding import find_dataset
 from bagoftricks.errors import DataError
 from bagoftricks.settings import dataset_settings
 

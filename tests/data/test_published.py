@@ -7,7 +7,7 @@ import pytest
 import torchvision.datasets as tv
 from torchvision.datasets import mnist as tv_mnist
 
-from bagoftricks.data.sources import find_dataset
+from bagoftricks.data.finding import find_dataset
 from bagoftricks.errors import DataError, UserError
 from bagoftricks.folders import yaml_files
 from bagoftricks.registry import all_cards

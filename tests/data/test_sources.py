@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bagoftricks.data.sources import find_dataset
+from bagoftricks.data.finding import find_dataset
 from bagoftricks.errors import DataError
 from bagoftricks.settings import dataset_settings
 from tests.pictures import decode_path

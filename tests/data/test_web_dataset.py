@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from bagoftricks.data.sources import find_dataset
+from bagoftricks.data.finding import find_dataset
 from bagoftricks.errors import DataError
 from bagoftricks.settings import dataset_settings
 from tests.data.test_archives import tar_of

@@ -5,7 +5,7 @@ from bagoftricks.store.weight_sets import LAST
 
 def curve(*top1, weights=LAST, every=1):
     points = enumerate(top1, 1)
-    return [CurvePoint(epoch=every * at, steps=at, weights=weights, train_seconds=1.0, top1=v) for at, v in points]
+    return [CurvePoint(epoch=every * at, steps=at, weights=weights, train_seconds=1.0, score=v) for at, v in points]
 
 
 def test_a_sparkline_spans_the_least_and_the_greatest():

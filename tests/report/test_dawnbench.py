@@ -14,7 +14,7 @@ from tests.store.test_store import record
 def trained(*accuracies, seconds=10.0, weights="last", seed=0, **cost):
     """A run whose epochs took ``seconds`` each and ended with these accuracies."""
     curve = [
-        {"epoch": i, "steps": 5 * i, "weights": weights, "train_seconds": seconds * i, "top1": top1}
+        {"epoch": i, "steps": 5 * i, "weights": weights, "train_seconds": seconds * i, "score": top1}
         for i, top1 in enumerate(accuracies, 1)
     ]
     costs = {
@@ -51,7 +51,7 @@ def test_it_is_the_training_time_of_the_first_evaluation_at_the_target_or_above(
 
 def test_where_there_is_one_average_its_accuracy_counts():
     run = trained(61.0, 62.0, weights="ema")
-    first = CurvePoint(epoch=1, steps=5, weights="last", train_seconds=1.0, top1=99.0)
+    first = CurvePoint(epoch=1, steps=5, weights="last", train_seconds=1.0, score=99.0)
     run = replace(run, cost=replace(run.cost, curve=(first, *run.cost.curve)))
     assert seconds_to(run, 0.6) == 10.0
     assert seconds_to(run, 0.6, "last") == 1.0

@@ -20,7 +20,7 @@ from tests.store.test_store import record, robustness
 
 @pytest.fixture
 def store(tmp_path):
-    point = {"epoch": 1, "steps": 4, "weights": "last", "train_seconds": 2.0, "top1": 60.0}
+    point = {"epoch": 1, "steps": 4, "weights": "last", "train_seconds": 2.0, "score": 60.0}
     config = {"lr": 0.1, "data": {"limit": None}, "tricks": {}}
     errors = {"fog": [30.0] * 5, "snow": [32.0] * 5}
     made = Store(tmp_path)
@@ -136,7 +136,7 @@ def test_frames_json_and_text_have_the_same_numbers(store):
 
 
 def test_runs_of_a_study_of_times_have_their_seconds(tmp_path):
-    curve = [{"epoch": 1, "steps": 4, "weights": "last", "train_seconds": 2.0, "top1": 60.0}]
+    curve = [{"epoch": 1, "steps": 4, "weights": "last", "train_seconds": 2.0, "score": 60.0}]
     plain = {0: record(id="p", metrics=scores(60.0), cost={"curve": curve})}
     timed = replace(study_of(arm("plain"), plain=plain), measure=Measure(target=0.5))
     assert Study(timed, Store(tmp_path)).runs["time_to_accuracy_seconds"].tolist() == [2.0]

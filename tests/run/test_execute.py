@@ -133,8 +133,8 @@ def test_the_record_keeps_the_learning_curve_and_the_latency(run):
     record, _ = run(tricks=["ema"])
     curve = record.cost.curve
     assert [(point.epoch, point.weights) for point in curve] == [(1, "last"), (1, "ema")]
-    assert curve[0].top1 == record.metrics["last"].top1
-    assert curve[1].top1 == record.metrics["ema"].top1
+    assert curve[0].score == record.metrics["last"].top1
+    assert curve[1].score == record.metrics["ema"].top1
     assert record.cost.latency_ms > 0
 
 

@@ -48,7 +48,7 @@ TEACHER = {"source": "file:a", "digest": "d", "run": None}
 
 def full():
     """A record with every optional field."""
-    last = {"epoch": 1, "steps": 5, "weights": "last", "train_seconds": 1.0, "top1": 50.0}
+    last = {"epoch": 1, "steps": 5, "weights": "last", "train_seconds": 1.0, "score": 50.0}
     return record(
         metrics={"last": {"ece": 2.0}, "ema": {"top1": 1.5}},
         cost={"curve": [last], "warmup_seconds": 1.0, "teacher_params": 3},
@@ -119,7 +119,7 @@ def test_a_record_of_format_1_keeps_its_evaluation_on_corrupted_images():
         (("cost", "macs"), 1.5, "cost.macs must be a whole number"),
         (("cost", "wall_seconds"), 10**400, "cost.wall_seconds: too large a number"),
         (("cost", "params"), 10**400, "cost.params: too large a number"),
-        (("cost", "curve", 0, "top1"), None, r"cost.curve\[0\].top1 must be a number"),
+        (("cost", "curve", 0, "score"), None, r"cost.curve\[0\].score must be a number"),
         (("data", "skipped"), "a.png", "data.skipped must be a list"),
         (("data", "teacher", "digest"), 1, "data.teacher.digest must be text"),
         (("metrics", "ema"), [], "metrics.ema must be an object"),

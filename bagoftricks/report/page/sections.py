@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from bagoftricks.escape import Html, for_html
+from bagoftricks.registry import score_names
 from bagoftricks.report.labels import label
 from bagoftricks.report.page.elements import bullets, code_block, element, joined, link, scrolled
 from bagoftricks.report.page.findings import ReportedStudy, findings, warnings
@@ -161,8 +162,8 @@ def _arm(study: ReportedStudy, number: int, arm: SavedArm) -> Html:
 
 
 def _run_of_arm(seed: int, record: Record) -> Html:
-    top1 = record.metrics[record.reported].top1
-    return joined([f"seed {seed}: ", link(run_anchor(record.id), record.id[:SHORT_ID]), f" ({top1:.2f} %)"])
+    score = f" ({record.score():.2f} %)"
+    return joined([f"seed {seed}: ", link(run_anchor(record.id), record.id[:SHORT_ID]), score])
 
 
 def _commands(study: ReportedStudy, arm: SavedArm) -> list[str]:
@@ -195,7 +196,9 @@ def runs_section(studies: Sequence[ReportedStudy], others: Iterable[Record]) -> 
         _run_row(record, arms.get(record.id) or [Html(element("span", label(record.tricks)))])
         for record in records.values()
     ]
-    headings = ["run", "arm", "seed", "top-1 %", "weights", "network", "epochs", "train s", "device", "date (UTC)"]
+    firsts = dict.fromkeys(record.first for record in records.values())
+    heading = " or ".join(f"{score_names().get(key, key)} %" for key in firsts) or "top-1 %"
+    headings = ["run", "arm", "seed", heading, "weights", "network", "epochs", "train s", "device", "date (UTC)"]
     table = draw_table(headings, rows, (0, 1, 4, 5, 8, 9), "html")
     title = element("h2", "Runs", id="runs-title")
     return element(
@@ -208,8 +211,8 @@ def runs_section(studies: Sequence[ReportedStudy], others: Iterable[Record]) -> 
 
 
 def _run_row(record: Record, arms: Sequence[Html]) -> list[object]:
-    scores, machine = record.metrics[record.reported], record.environment
-    numbers = [record.seed, f"{scores.top1:.2f}", record.reported, record.model["name"], record.epochs]
+    machine = record.environment
+    numbers = [record.seed, f"{record.score():.2f}", record.reported, record.model["name"], record.epochs]
     name = element("code", record.id, id=run_anchor(record.id))
     date = (machine.date or "")[:16].replace("T", " ")
     return [name, joined(arms, ", "), *numbers, f"{record.cost.train_seconds:.0f}", machine.device, date]

@@ -45,7 +45,7 @@ class Look:
         for points in map(curve_points, of.results.records[label].values()):
             marker = "o" if len(points) == 1 else self.shape if len(points) <= MOST_MARKED else ""
             how: dict[str, Any] = {"marker": marker, "markersize": 2.5, "markeredgewidth": 0, "zorder": self.order}
-            x, y = [_x(of, point) for point in points], [point.top1 for point in points]
+            x, y = [_x(of, point) for point in points], [point.score for point in points]
             axes.plot(x, y, color=self.colour, linestyle=self.dash, linewidth=0.8, **how)
 
 
@@ -58,7 +58,7 @@ def lacks_curves(of: Material) -> str:
 
 def curve_points(record: Record) -> list[CurvePoint]:
     """Return the evaluations of the weights that a study reports, in the order of training."""
-    return [p for p in record.cost.curve if p.weights == record.reported and math.isfinite(p.top1)]
+    return [p for p in record.cost.curve if p.weights == record.reported and math.isfinite(p.score)]
 
 
 def draw_curves(of: Material, width: float) -> Drawing:
@@ -74,9 +74,9 @@ def draw_curves(of: Material, width: float) -> Drawing:
     x = "epoch" if of.target is None else "seconds in training"
     if len(panels) > 1:
         figure.supxlabel(x, fontsize=8)
-        figure.supylabel("top-1 (%)", fontsize=8)
+        figure.supylabel(f"{of.first} (%)", fontsize=8)
     else:
-        panels[0].set(xlabel=x, ylabel="top-1 (%)")
+        panels[0].set(xlabel=x, ylabel=f"{of.first} (%)")
     for axes in panels:
         axes.grid(axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=of.target is None))
@@ -144,7 +144,7 @@ def _reached(of: Material, label: str) -> str:
 
 def _description(of: Material, labels: Sequence[str]) -> str:
     points = [(label, curve_points(record)) for label in labels for record in of.results.records[label].values()]
-    ends = sorted((found[-1].top1, label) for label, found in points if found)
+    ends = sorted((found[-1].score, label) for label, found in points if found)
     (low, worst), (high, best) = ends[0], ends[-1]
     between = f"the last evaluations lie between {low:.2f} % ({worst}) and {high:.2f} % ({best})"
     return f"Learning curves of {len(labels)} arms, every seed drawn: {between}."
@@ -167,9 +167,9 @@ def _caption(of: Material, labels: Sequence[str]) -> str:
 
 def _numbers(of: Material, labels: Sequence[str]) -> DrawnNumbers:
     rows = [
-        (label, seed, point.epoch, point.train_seconds, point.top1)
+        (label, seed, point.epoch, point.train_seconds, point.score)
         for label in labels
         for seed, record in of.results.records[label].items()
         for point in curve_points(record)
     ]
-    return DrawnNumbers(("arm", "seed", "epoch", "seconds in training", "top-1 (%)"), tuple(rows))
+    return DrawnNumbers(("arm", "seed", "epoch", "seconds in training", f"{of.first} (%)"), tuple(rows))

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from bagoftricks.registry import score_names
 from bagoftricks.report.dawnbench import NO_MEASURE, Measure
 from bagoftricks.report.differences import differing
 from bagoftricks.report.study_parts import SavedArm, SavedStudy
-from bagoftricks.report.study_results import StudyResults, scored
+from bagoftricks.report.study_results import StudyResults
 from bagoftricks.report.table import record_rows
 from bagoftricks.statistics.paired import Comparison
 from bagoftricks.store.record import Record
@@ -87,6 +88,11 @@ class Material:
                 return why if label == arm.label else f"{label}: {why}"
         return "not reached by all runs" if self.target is not None else "no comparison"
 
+    @property
+    def first(self) -> str:
+        """Name of the first score of the task."""
+        return score_names().get(self.results.first, self.results.first)
+
     def title(self, kind: str) -> str:
         return f"{self.results.title}: {kind}"
 
@@ -110,11 +116,12 @@ def material(results: StudyResults) -> Material:
     """Return the usable records of a study."""
     records: dict[str, dict[int, Record]] = {}
     unusable = []
+    first = score_names().get(results.first, results.first)
     for arm in results.study.arms:
         found = results.records.get(arm.label, {})
-        records[arm.label] = {s: r for s, r in sorted(found.items()) if math.isfinite(scored(r).top1)}
+        records[arm.label] = {s: r for s, r in sorted(found.items()) if math.isfinite(r.score())}
         lost = [str(seed) for seed in sorted(found) if seed not in records[arm.label]]
-        unusable += [f"{arm.label}, seed {', '.join(lost)}, whose top-1 is not a number"] if lost else []
+        unusable += [f"{arm.label}, seed {', '.join(lost)}, whose {first} is not a number"] if lost else []
     return Material(replace(results, records=records), (*unusable, *results.damaged))
 
 

@@ -60,15 +60,18 @@ class CostAxis:
 
     def dominated(self) -> dict[str, list[str]]:
         """Return by arm those that are more accurate and cost less, both for certain."""
-        pairs = [(a, b) for a, b in permutations(self.labels, 2) if self.certain(b, a) and self.certain(b, a, "top1")]
+        score = self.of.results.first
+        pairs = [(a, b) for a, b in permutations(self.labels, 2) if self.certain(b, a) and self.certain(b, a, score)]
         return {label: [b for a, b in pairs if a == label] for label in self.labels}
 
     def frontier(self) -> list[str]:
         """Return the arms that no other can dominate, the cheapest first: each other one is worse in something."""
 
+        score = self.of.results.first
+
         def stands(label: str) -> bool:
             others = [other for other in self.labels if other != label]
-            return all(self.certain(label, other) or self.certain(label, other, "top1") for other in others)
+            return all(self.certain(label, other) or self.certain(label, other, score) for other in others)
 
         found = [label for label in self.labels if stands(label)]
         return sorted(found, key=lambda label: -self.sign * self.cost(label))
@@ -85,7 +88,7 @@ def lacks_pareto(of: Material) -> str:
 
 
 def _labels(of: Material) -> tuple[str, ...]:
-    return tuple(arm.label for arm in of.arms if of.values(arm.label, "top1"))
+    return tuple(arm.label for arm in of.arms if of.values(arm.label, of.results.first))
 
 
 def draw_pareto(of: Material, width: float) -> Drawing:
@@ -94,7 +97,7 @@ def draw_pareto(of: Material, width: float) -> Drawing:
     costs = [CostAxis(SPEED, "inference, images per second", 1, of, labels)]
     macs = CostAxis(MACS, "multiply-accumulates (G)", -1, of, labels)
     costs += [macs] if len({macs.cost(label) for label in labels}) > 1 else []
-    scores = {label: summarise(list(of.values(label, "top1").values())) for label in labels}
+    scores = {label: summarise(list(of.values(label, of.results.first).values())) for label in labels}
     beside = width >= SIDE_BY_SIDE
     legend = 0.16 * (2 + len(labels) / (4 if beside else 2))
     figure = new_figure(width, (2.4 if beside else 2.3 * len(costs)) + legend + 0.3)
@@ -125,7 +128,7 @@ def _draw_cost(axes: "Axes", cost: CostAxis, scores: Mapping[str, Summary]) -> N
         axes.step(across, up, where="pre" if cost.sign > 0 else "post", color=BLACK, linewidth=0.8, zorder=1)
     for at, label in enumerate(cost.labels, 1):
         x, found, mark = cost.cost(label), scores[label], mark_of(cost.of.comparisons.get(label))
-        costs, tops = cost.values(label), cost.of.values(label, "top1")
+        costs, tops = cost.values(label), cost.of.values(label, cost.of.results.first)
         dots = [costs.get(seed, x) for seed in tops], [*tops.values()]
         axes.plot(*dots, ".", color=GREY, markersize=3, markeredgewidth=0)
         if found.low is not None and found.high is not None:
@@ -133,7 +136,7 @@ def _draw_cost(axes: "Axes", cost: CostAxis, scores: Mapping[str, Summary]) -> N
         axes.plot([x], [found.mean], mark.shape, color=mark.colour, markerfacecolor=mark.face, zorder=4)
         text = f"({at})" if dominated[label] else str(at)
         axes.annotate(text, (x, found.mean), (4, 3), textcoords="offset points", fontsize=SMALL, zorder=5)
-    axes.set(xlabel=cost.heading, ylabel="top-1 (%)")
+    axes.set(xlabel=cost.heading, ylabel=f"{cost.of.first} (%)")
     axes.grid()
 
 
@@ -162,11 +165,13 @@ def _caption(of: Material, costs: Sequence[CostAxis], scores: Mapping[str, Summa
 
 
 def _numbers(of: Material, costs: Sequence[CostAxis], scores: Mapping[str, Summary]) -> DrawnNumbers:
-    headings = ["number", "arm", "n", "top-1 (%)", "from", "to"]
+    headings = ["number", "arm", "n", f"{of.first} (%)", "from", "to"]
     headings += [
         text for cost in costs for text in (cost.heading, f"{cost.heading}: dominated by", f"{cost.heading}: steps")
     ]
-    headings += [f"seed {seed}: {what}" for seed in of.seeds for what in ("top-1 (%)", *(c.heading for c in costs))]
+    headings += [
+        f"seed {seed}: {what}" for seed in of.seeds for what in (f"{of.first} (%)", *(c.heading for c in costs))
+    ]
     rows = []
     dominated = [cost.dominated() for cost in costs]
     for at, label in enumerate(scores, 1):
@@ -174,6 +179,6 @@ def _numbers(of: Material, costs: Sequence[CostAxis], scores: Mapping[str, Summa
         for cost, worse in zip(costs, dominated, strict=True):
             row += [cost.cost(label), ", ".join(worse[label]) or None, "yes" if label in cost.frontier() else None]
         for seed in of.seeds:
-            row += [of.values(label, "top1").get(seed), *(cost.values(label).get(seed) for cost in costs)]
+            row += [of.values(label, of.results.first).get(seed), *(cost.values(label).get(seed) for cost in costs)]
         rows.append(tuple(row))
     return DrawnNumbers(tuple(headings), tuple(rows))

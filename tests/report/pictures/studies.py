@@ -11,7 +11,7 @@ def run(seed, top1, **changes):
     cost = {
         "infer_images_per_s": 100.0,
         "curve": [
-            {"epoch": n, "steps": 10 * n, "weights": "last", "train_seconds": 2.0 * n, "top1": point}
+            {"epoch": n, "steps": 10 * n, "weights": "last", "train_seconds": 2.0 * n, "score": point}
             for n, point in enumerate(changes.pop("curve", (top1,)), 1)
         ],
         **changes.pop("cost", {}),
