@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bagoftricks.data import transforms as t
 from bagoftricks.data.decode_part import Box, Decoded, Wanted
-from bagoftricks.data.sources import VOID, Labels, Split
+from bagoftricks.data.sources import NO_CLASS, Labels, Split
 from bagoftricks.recipe.edits import Batch, Float64, MapImages, SetFlip
 from bagoftricks.rng import Key, send
 from bagoftricks.settings import LUMA, SMALL_IMAGE, DataSettings
@@ -202,7 +202,7 @@ class Augment:
 class Finish:
     """The last steps, on the device: floats, colour noise, normalisation, targets as distributions.
 
-    Without ``num_classes``, targets stay what they are: labels, boxes, or the classes of pixels (VOID: without one).
+    Without ``num_classes``, targets stay what they are: labels, boxes, or the classes of pixels (NO_CLASS: without one).
     """
 
     def __init__(
@@ -238,7 +238,7 @@ class Finish:
         """Return the colours of images, and the targets."""
         if images.shape[1] > t.PLANES:
             colours = images[:, : t.PLANES].contiguous(memory_format=self.memory_format)
-            return colours, (VOID - images[:, t.PLANES]).long()
+            return colours, (NO_CLASS - images[:, t.PLANES]).long()
         if self.num_classes is None:
             return images, labels
         targets = torch.zeros(len(labels), self.num_classes, device=self.device)

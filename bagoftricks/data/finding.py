@@ -16,7 +16,7 @@ from bagoftricks.data.sources import (
     MemorySplit,
     Split,
     despite_errors,
-    joined,
+    joined_splits,
     memory_digest,
     relabelled,
 )
@@ -83,7 +83,7 @@ def unseen_classes(data: Dataset, count: int) -> Dataset:
     """Train on all images of the first ``count`` classes, and validate on all images of the others."""
     if data.targets not in ("classes", "unseen") or not 0 < count < len(data.classes) - 1:
         raise DataError(f"data.zero_shot={count}: must leave two of the data's {len(data.classes)} classes or more")
-    every = joined(data.train, data.val)
+    every = joined_splits(data.train, data.val)
     train, val = (every.subset(np.flatnonzero(which)) for which in (every.labels < count, every.labels >= count))
     return replace(data, train=train, val=val, listings={}, targets="unseen")
 

@@ -4,7 +4,7 @@ A split either has all its images in memory or reads them from files; the loader
 file of its own that finds its images and labels, and a digest of their contents.
 
 Tasks on pixels and on objects need more than a label. A class for each pixel is a fourth channel of the image, in which
-a pixel of class c is VOID - c: the zeros around an image are then VOID, a pixel without a class. Boxes are rows
+a pixel of class c is NO_CLASS - c: the zeros around an image are then NO_CLASS, a pixel without a class. Boxes are rows
 (left, top, right, bottom, class) of a split's ``boxes``, in shares of the longer side; rows of class -1 fill them up.
 """
 
@@ -31,7 +31,7 @@ from bagoftricks.settings import MAX_PIXELS
 
 Labels = npt.NDArray[np.int64]
 Boxes = Float32[np.ndarray, "N M 5"]
-VOID = 255
+NO_CLASS = 255
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class FileSplit:
     spans: Spans | None = None
     boxes: Boxes | None = None
     masks: npt.NDArray[Any] | None = None  # paths of images whose bytes are classes
-    first_class: int = 0  # byte of class 0 in a mask; those below are VOID
+    first_class: int = 0  # byte of class 0 in a mask; those below are NO_CLASS
 
     def image(self, index: int) -> UInt8[Tensor, "C H W"]:
         image = decode(self.file(index))
@@ -199,10 +199,12 @@ def source_of(split: Split) -> MemorySplit | FileSplit:
 
 def with_mask(image: UInt8[Tensor, "C H W"], classes: UInt8[Tensor, "H W"], first_class: int) -> Tensor:
     """Return an image with a class for each pixel as its fourth channel."""
-    return torch.cat([image, VOID - (classes - first_class)[None]])  # bytes below the first class wrap round to VOID
+    return torch.cat(
+        [image, NO_CLASS - (classes - first_class)[None]]
+    )  # bytes below the first class wrap round to NO_CLASS
 
 
-def joined(first: Split, second: Split) -> MemorySplit | FileSplit:
+def joined_splits(first: Split, second: Split) -> MemorySplit | FileSplit:
     """Return the images of two splits of one kind, without their boxes and masks."""
     a, b = source_of(first), source_of(second)
     labels = np.concatenate([a.labels, b.labels])

@@ -226,4 +226,5 @@ def pca_noise(draws: Float[Tensor, "B 3"], std: float) -> Float[Tensor, "B 3"]:
     """Return a colour shift in 0..255 for each image, along ImageNet's principal axes (Krizhevsky et al. 2012)."""
     coefficients = std * torch.special.ndtri(draws.clamp(1e-7, 1 - 1e-7))
     along = (coefficients * PCA_SCALES)[:, None] * PCA_AXES
-    return along[..., 0] + along[..., 1] + along[..., 2]  # a matrix product rounds by the number of images
+    shift: Tensor = along[..., 0] + along[..., 1] + along[..., 2]  # a matrix product rounds by the number of images
+    return shift

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bagoftricks.data import containers, digests, sources
+from bagoftricks.data import containers, digests
 from bagoftricks.data.containers import file_facts
 from bagoftricks.data.digests import NO_CONTENTS, content_digests
 from bagoftricks.data.finding import find_dataset, identified
