@@ -202,7 +202,7 @@ class Augment:
 class Finish:
     """The last steps, on the device: floats, colour noise, normalisation, targets as distributions.
 
-    Without ``num_classes``, targets stay what they are: labels, boxes, or the classes of pixels (NO_CLASS: without one).
+    Without ``num_classes``, targets stay what they are: labels, boxes, or classes of pixels (NO_CLASS: none).
     """
 
     def __init__(
