@@ -272,11 +272,15 @@ class TaskSettings:
         """Return the network (an nn.Module) that is made of a classifier: itself, or one with another head."""
         return classifier
 
-    def loss(self) -> Any:
-        """Return the loss without tricks: (outputs, targets) -> scalar."""
+    def loss(self, noise: Any) -> Any:
+        """Return the loss without tricks: (outputs, targets) -> scalar. ``noise`` (a rng.Noise) gives it draws."""
         import torch.nn.functional as F
 
         return F.cross_entropy
+
+    def inits(self) -> Any:
+        """Return how layers of the task's own start (recipe.edits.InitParams), where not as all others do."""
+        return ()
 
     def measure(self, predict: Any, numbered: Any, world: Any) -> Any:
         """Return the scores of batches that come with their numbers in the split (a measure.accuracy.Measured)."""

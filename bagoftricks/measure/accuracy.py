@@ -14,13 +14,17 @@ from bagoftricks.distributed import ALONE, World
 from bagoftricks.recipe.edits import Batch, Logits, Predict
 
 SCORES = ("top1", "top5", "loss", "ece", "soft_top1")
+NO_IMAGES = np.zeros(0, np.bool_)
 BINS = 15  # bins of the confidence in the calibration error (Guo et al. 2017, section 2)
 SOFTNESS = 0.3  # of soft top-1: the width of its step, in standard deviations of the margins
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Scores of a network, and whether its prediction was right, for each image in the order of the batches."""
+    """Scores of a network, and whether its prediction was right, for each image in the order of the batches.
+
+    ``correct`` is empty where a prediction is neither right nor wrong.
+    """
 
     scores: dict[str, float]
     correct: npt.NDArray[np.bool_]

@@ -12,11 +12,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bagoftricks.models.backbone import FeatureMaps
-from bagoftricks.recipe.edits import Images
+from bagoftricks.recipe.edits import Images, Role, mark
 
 PYRAMID_CHANNELS = 256
 ANCHOR_SHARES = (0.04, 0.08, 0.16, 0.32, 0.64)  # of the image's side: 32 ... 512 of 800 pixels, as in the papers
-MOST_DETECTIONS = 100  # of an image
+MOST_DETECTIONS, MOST_PROPOSALS = 100, 1000  # of an image, in evaluation
+POOLED = 7  # positions of a side of a proposal's map
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,19 @@ class Detector(nn.Module):
         maps = self.neck({str(i): each for i, each in enumerate(self.backbone(images))})
         if self.training:
             return Features(self, maps, images)
+        if images.is_meta:
+            return self._shaped(maps, images)
         proposals, _ = self.rpn(_listed(images), maps)
         found, _ = self.roi_heads(maps, proposals, _sizes(images))
         return torch.stack([_padded(each) for each in found])
+
+    def _shaped(self, maps: Mapping[str, Tensor], images: Images) -> Tensor:
+        """Return detections without values, for counting: of as many proposals as there can be."""
+        self.rpn.head(list(maps.values()))
+        side, channels = POOLED, self.neck.out_channels
+        cut = images.new_empty(len(images) * MOST_PROPOSALS, channels, side, side)
+        self.roi_heads.box_predictor(self.roi_heads.box_head(cut))
+        return images.new_empty(len(images), MOST_DETECTIONS, 6)
 
 
 def detection_loss(outputs: Features, targets: Float[Tensor, "B M 5"], seed: int) -> Float[Tensor, ""]:
@@ -100,9 +111,14 @@ def _heads(channels: int, classes: int, image_size: int, *, pyramid: bool) -> tu
         _LastMap(channels),
         num_classes=1 + classes,
         rpn_anchor_generator=AnchorGenerator(levels, ((0.5, 1.0, 2.0),) * len(levels)),
-        box_roi_pool=MultiScaleRoIAlign(maps, output_size=7, sampling_ratio=2),
+        box_roi_pool=MultiScaleRoIAlign(maps, output_size=POOLED, sampling_ratio=2),
         box_detections_per_img=MOST_DETECTIONS,
     )
+    near_zero = [parts.rpn.head.conv, parts.rpn.head.cls_logits, parts.rpn.head.bbox_pred]
+    near_zero += [parts.roi_heads.box_predictor.cls_score, parts.roi_heads.box_predictor.bbox_pred]
+    for part in near_zero:
+        for module in part.modules():
+            mark(module, Role.SMALL_START)
     return parts.rpn, parts.roi_heads
 
 

@@ -1,5 +1,7 @@
 """Heads that classify every pixel, and the network that they make with a backbone.
 
+Dropout is left out of them: the baseline has no trick in it.
+
 Shapes: B batch, K classes, H height and W width of the images, h and w those of a feature map, c its channels.
 """
 
@@ -26,10 +28,10 @@ class ConvNormRelu(nn.Sequential):
 
 
 class FCNHead(nn.Sequential):
-    """A 3x3 to a quarter of the channels, dropout, and a 1x1 (Long et al. 2015, in the form of PyTorch's models)."""
+    """A 3x3 to a quarter of the channels and a 1x1 (Long et al. 2015, in the form of PyTorch's models)."""
 
     def __init__(self, c_in: int, classes: int) -> None:
-        super().__init__(ConvNormRelu(c_in, c_in // 4, 3), nn.Dropout(0.1), nn.Conv2d(c_in // 4, classes, 1))
+        super().__init__(ConvNormRelu(c_in, c_in // 4, 3), nn.Conv2d(c_in // 4, classes, 1))
 
 
 class PSPHead(nn.Module):
@@ -44,7 +46,7 @@ class PSPHead(nn.Module):
         narrow = c_in // len(bins)
         self.pools = nn.ModuleList(nn.Sequential(nn.AdaptiveAvgPool2d(b), ConvNormRelu(c_in, narrow)) for b in bins)
         total = c_in + len(bins) * narrow
-        self.fuse = nn.Sequential(ConvNormRelu(total, c_in // 4, 3), nn.Dropout(0.1), nn.Conv2d(c_in // 4, classes, 1))
+        self.fuse = nn.Sequential(ConvNormRelu(total, c_in // 4, 3), nn.Conv2d(c_in // 4, classes, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.fuse(torch.cat([x, *(enlarged(pool(x), x.shape[2:]) for pool in self.pools)], 1))
@@ -55,7 +57,7 @@ class DeepLabHead(nn.Module):
     """DeepLab v3 (Chen et al. 2017, arXiv:1706.05587, section 3.3): (B c h w) -> (B K h w).
 
     A 1x1, three 3x3 with dilations ``rates`` (those for an output stride of 8; 6, 12 and 18 for 16) and the mean over
-    the map have ``width`` channels each; a 1x1, dropout of a half, a 3x3 and a 1x1 follow. The norm of the mean needs a
+    the map have ``width`` channels each; a 1x1, a 3x3 and a 1x1 follow. The norm of the mean needs a
     batch of two images or more.
     """
 
@@ -63,7 +65,7 @@ class DeepLabHead(nn.Module):
         super().__init__()
         self.convs = nn.ModuleList([ConvNormRelu(c_in, width), *(ConvNormRelu(c_in, width, 3, r) for r in rates)])
         self.mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), ConvNormRelu(c_in, width))
-        self.project = nn.Sequential(ConvNormRelu((2 + len(rates)) * width, width), nn.Dropout(0.5))
+        self.project = nn.Sequential(ConvNormRelu((2 + len(rates)) * width, width))
         self.classify = nn.Sequential(ConvNormRelu(width, width, 3), nn.Conv2d(width, classes, 1))
 
     def forward(self, x: Tensor) -> Tensor:

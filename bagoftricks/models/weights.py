@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from bagoftricks.errors import NotHere, UserError, did_you_mean
 from bagoftricks.folders import local_path
+from bagoftricks.models.backbone import FeatureMaps
 from bagoftricks.models.channels import for_greys
 from bagoftricks.models.layers import ConvShortcut
 from bagoftricks.models.resnet import ResNet
@@ -25,6 +26,7 @@ from bagoftricks.recipe.edits import Role, has_role
 WeightTensors = Mapping[str, Tensor]
 
 NESTED = ("state_dict", "model_state_dict", "model")  # where checkpoints of training scripts keep the weights
+HEADS_IN_FILES = ("head.", "fc.", "classifier.")  # of classifiers, whose features alone are taken over
 LEFT_OUT = ("AuxLogits.",)  # of torchvision's Inception-V3: the head that no network here has
 COUNTER = "num_batches_tracked"  # older files lack it; nothing reads it
 GATES = {  # tensors of a gate, in the order it computes -> timm's names for them
@@ -132,9 +134,13 @@ def fitted(model: nn.Module, tensors: WeightTensors, path: str, *, new_head: boo
     With ``new_head`` those of the last linear layer are left out, whatever the file has for them.
     """
     own = model.state_dict()
+    backbone = getattr(model, "backbone", None)
+    if isinstance(backbone, FeatureMaps) and not tensors.keys() & own.keys():
+        trunk = {name: tensor for name, tensor in tensors.items() if not name.startswith(HEADS_IN_FILES)}
+        return {f"backbone.{name}": tensor for name, tensor in fitted(backbone, trunk, path).items()}
     given = {name: tensor for name, tensor in tensors.items() if name in own or not name.startswith(LEFT_OUT)}
     theirs: dict[str, str | None] = {name: name for name in own}  # what the file calls each of the network's tensors
-    if isinstance(model, ResNet) and not given.keys() & own.keys():
+    if isinstance(model, ResNet | FeatureMaps) and not given.keys() & own.keys():
         theirs, given = library_names(model), _plain_shortcuts(given)
     head = head_names(model)
     found = {
@@ -187,7 +193,7 @@ def head_names(model: nn.Module) -> set[str]:
 def head_outputs(model: nn.Module, tensors: WeightTensors) -> int | None:
     """Return the outputs of the last linear layer in a file's tensors, None if that cannot be told."""
     in_library = isinstance(model, ResNet) and not tensors.keys() & model.state_dict().keys()
-    theirs = library_names(model) if in_library else {}  # type: ignore[arg-type]
+    theirs = library_names(model) if in_library else {}
     names = [theirs.get(name) or name for name in head_names(model)]
     sizes = {len(tensors[name]) for name in names if name in tensors}
     return sizes.pop() if len(sizes) == 1 else None
@@ -277,7 +283,7 @@ CLOSING = {False: ((rf"{BLOCK}norm\.(\w+)", r"\1bn2.\2"),), True: ((rf"{BLOCK}no
 HEAD = ((r"head\.(\w+)", r"fc.\1"),)
 
 
-def library_names(model: ResNet) -> dict[str, str | None]:
+def library_names(model: nn.Module) -> dict[str, str | None]:
     """Return the name in torchvision and timm of each tensor of a residual network, None for what they lack.
 
     A projection's convolution and norm are 0 and 1 of ``downsample`` here, as in torchvision.
@@ -301,7 +307,7 @@ def _layered(name: str) -> str:
     return re.sub(r"^stages\.(\d+)\.", lambda match: f"layer{int(match[1]) + 1}.", name)
 
 
-def _gate_names(model: ResNet) -> dict[str, str]:
+def _gate_names(model: nn.Module) -> dict[str, str]:
     """Return the gates' tensors by their order, whatever the trick calls them."""
     gates: dict[str, list[str]] = {}
     for name, _ in model.named_parameters():

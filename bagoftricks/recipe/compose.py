@@ -33,7 +33,7 @@ def compose(tricks: Mapping[str, Trick], task: Task) -> Recipe:
     grads = sorted(claims.every(e.MapGrads), key=lambda claim: (claim[1].phase, claim[0]))
     return Recipe(
         parts=claims.parts(),
-        inits=tuple(claims.every(e.InitParams)),
+        inits=(*(("the task", edit) for edit in task.inits), *claims.every(e.InitParams)),
         image_inits=tuple(claims.every(e.InitFromImages)),
         frozen=tuple(claims.every(e.FreezeParams)),
         frozen_statistics=tuple(claims.every(e.FreezeStatistics)),

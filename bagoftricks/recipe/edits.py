@@ -95,6 +95,7 @@ class Role(Enum):
     """Function of a module in its block: tricks select parameters by role or by module type, never by name."""
 
     CLOSING_NORM = "closing_norm"  # the last norm of a residual branch, before the addition
+    SMALL_START = "small_start"  # weights of a detector's layers that start near zero
     HEAD = "head"  # what follows the features, in the place of a classifier's last linear layer
 
 
@@ -135,8 +136,8 @@ class Depth:
 
 
 Select: TypeAlias = Callable[[nn.Module, str], bool]  # (owning module, parameter name within it) -> True to select it
-LossFn: TypeAlias = Callable[[Logits, Targets], Tensor]
-Predict: TypeAlias = Callable[[Images], Logits]
+LossFn: TypeAlias = Callable[[Any, Tensor], Tensor]  # (logits, targets), or outputs of another task
+Predict: TypeAlias = Callable[[Images], Tensor]  # to logits, or to what another task scores
 ParamGroup: TypeAlias = dict[str, Any]  # an optimiser's: parameters, lr, peak_lr, weight_decay
 
 

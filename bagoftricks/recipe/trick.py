@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import dataclass_transform
 
 from bagoftricks.errors import UserError, did_you_mean
-from bagoftricks.recipe.edits import Edit, LossFn
+from bagoftricks.recipe.edits import Edit, InitParams, LossFn
 from bagoftricks.registry import snake_case
 from bagoftricks.rng import Noise
 
@@ -99,6 +99,7 @@ class Task:
     image_size: int  # side in pixels of the training images
     class_counts: tuple[int, ...] | None = None  # training images of each class; None before the data is found
     loss: LossFn = F.cross_entropy  # without tricks
+    inits: tuple[InitParams, ...] = ()  # of the task's own layers, before those of tricks
     clock: Clock = field(default_factory=Clock)
     noise: Noise = field(default_factory=Noise)
 

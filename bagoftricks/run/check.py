@@ -18,6 +18,7 @@ from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import FreezeParams, FreezeStatistics, SetPart
 from bagoftricks.recipe.recipe import Recipe
 from bagoftricks.recipe.trick import Task, Trick
+from bagoftricks.rng import Noise
 from bagoftricks.run.classes import class_names_of, output_order
 from bagoftricks.run.environment import find_device
 from bagoftricks.run.teacher import require_named
@@ -99,12 +100,10 @@ def check(
     cannot train is accepted. The network is built on the meta device, which takes no memory and next to no time.
     """
     tricks = {name: create(name, **params) for name, params in sorted(settings.tricks.items())}
-    task = Task(
-        settings.num_classes or settings.data.num_classes,
-        settings.batch_size,
-        settings.pixels,
-        loss=settings.task.loss(),
-    )
+    noise, classes = Noise(), settings.num_classes or settings.data.num_classes
+    loss = settings.task.loss(noise)
+    inits = tuple(settings.task.inits())
+    task = Task(classes, settings.batch_size, settings.pixels, noise=noise, loss=loss, inits=inits)
     device = torch.device("cpu")
     with elsewhere(lacking):
         device = find_device(settings.runtime.device)

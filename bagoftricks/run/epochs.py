@@ -54,7 +54,8 @@ class Training:
             self.checkpointer.end_of_epoch()
             evaluated = progress.epoch % every == 0 or progress.epoch == epochs
             rows, correct = self.evaluate(mean_loss) if evaluated else ([], {})
-            if progress.epoch == epochs and self.trainer.world.leads:
+            of_images = any(len(right) for right in correct.values())
+            if progress.epoch == epochs and of_images and self.trainer.world.leads:
                 self.save_correct(correct)  # before a checkpoint after which nothing is evaluated again
             progress.end_epoch(rows)
             for row in rows:

@@ -13,6 +13,7 @@ from bagoftricks.measure.retrieval import neighbours
 from bagoftricks.models.embedding import EmbeddingHead, cosine_softmax, replace_head
 from bagoftricks.recipe.edits import AddLossTerm, Batch, BatchPhase, MapBatch, Predict, ScaleLoss, SetLoss, SetTeacher
 from bagoftricks.registry import check_range, task
+from bagoftricks.rng import Noise
 from bagoftricks.settings import TaskSettings, positive
 
 MOST_DIMENSIONS = 65_536
@@ -59,7 +60,7 @@ class Retrieval(TaskSettings):
     def network(self, classifier: nn.Module, num_classes: int, image_size: int) -> nn.Module:
         return replace_head(classifier, lambda features: EmbeddingHead(features, self.embedding, num_classes))
 
-    def loss(self) -> Any:
+    def loss(self, noise: Noise) -> Any:
         return partial(cosine_softmax, scale=self.scale, margin=self.margin)
 
     def measure(self, predict: Predict, numbered: Iterable[tuple[int, Batch]], world: World) -> Measured:

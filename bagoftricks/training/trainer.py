@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn, optim
@@ -14,7 +15,7 @@ from bagoftricks.distributed.gradients import MeanGradients
 from bagoftricks.distributed.norms import check_groups, own_statistics, synchronise_norms
 from bagoftricks.distributed.world import mean
 from bagoftricks.errors import NotHere
-from bagoftricks.recipe.edits import Batch, Images, Logits, Predict, Select, SetPrecision, Targets
+from bagoftricks.recipe.edits import Batch, Images, Predict, Select, SetPrecision
 from bagoftricks.recipe.recipe import Recipe
 from bagoftricks.recipe.trick import Length, Task
 from bagoftricks.rng import Key
@@ -198,16 +199,19 @@ class Trainer:
     def objective(self, batch: Batch) -> Tensor:
         """Return the loss with its added terms, in fp32 at any precision of the network."""
         with autocast(self.recipe.precision, self.device):
-            logits = self.forward(batch.images)
-        return self.loss(logits, batch)
+            outputs = self.forward(batch.images)
+        return self.loss(outputs, batch)
 
-    def loss(self, logits: Logits, batch: Batch) -> Tensor:
-        """Return the loss of a batch, with its added terms, from the logits of all its views."""
-        targets: Targets = batch.targets
+    def loss(self, outputs: Any, batch: Batch) -> Tensor:
+        """Return the loss of a batch, with its added terms, from the outputs for all its views.
+
+        They are the logits, or what another task's network returns in training.
+        """
+        targets = batch.targets
         for map_targets in self.recipe.map_targets:
             targets = map_targets(targets)
-        logits = logits.float()
-        loss = self.recipe.loss(logits[: len(batch)], targets)
+        logits = outputs.float() if isinstance(outputs, Tensor) else outputs
+        loss = self.recipe.loss(logits[: len(batch)] if batch.views > 1 else logits, targets)
         if self.recipe.loss_weight != 1:
             loss = loss * self.recipe.loss_weight
         return sum((term(logits, batch) for term in self.recipe.loss_terms), loss)
@@ -290,10 +294,10 @@ def predictor(recipe: Recipe, model: nn.Module) -> Predict:
     model.eval()
     device = next(model.parameters()).device
 
-    def forward(images: Images) -> Logits:
+    def forward(images: Images) -> Tensor:
         with torch.inference_mode(), autocast(recipe.precision, device):
-            logits: Logits = model(images)
-        return logits.float()
+            outputs: Tensor = model(images)
+        return outputs.float()
 
     predict: Predict = forward
     for wrap in recipe.wrap_predict:
