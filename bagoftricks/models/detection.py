@@ -14,10 +14,22 @@ from torch import Tensor, nn
 from bagoftricks.models.backbone import FeatureMaps
 from bagoftricks.recipe.edits import Images, Role, mark
 
-PYRAMID_CHANNELS = 256
 ANCHOR_SHARES = (0.04, 0.08, 0.16, 0.32, 0.64)  # of the image's side: 32 ... 512 of 800 pixels, as in the papers
-MOST_DETECTIONS, MOST_PROPOSALS = 100, 1000  # of an image, in evaluation
+MOST_DETECTIONS = 100  # of an image, in evaluation
+FINEST = 4  # pixels of a side for a position of the finest map in a pyramid
 POOLED = 7  # positions of a side of a proposal's map
+
+
+@dataclass(frozen=True)
+class DetectorSize:
+    """Width of a detector; the values are those of torchvision's."""
+
+    pyramid: bool = True
+    channels: int = 256  # of the maps of a pyramid; the head of boxes has four times as many
+    proposals: int = 1000  # of an image, that are judged in evaluation; in training, about half as many
+
+
+USUAL_SIZE = DetectorSize()
 
 
 @dataclass(frozen=True)
@@ -32,22 +44,29 @@ class Features:
 class Detector(nn.Module):
     """Faster R-CNN: proposals from maps, then a class and a box for each of them.
 
-    With ``pyramid``, the maps are a feature pyramid of all stages (Lin et al. 2017, arXiv:1612.03144) and one smaller
-    map. Without, they are the last stage's alone, and the head that He et al. 2016 make of the last stage is the same
-    two linear layers as with a pyramid. Images come normalised and of one size; anchors are scaled to ``image_size``.
+    With ``pyramid``, the maps are a feature pyramid of the stages whose positions are FINEST pixels or coarser (Lin et al.
+    2017, arXiv:1612.03144), and one smaller map. Without, they are the last stage's alone, and the head that He et al.
+    2016 make of the last stage is the same two linear layers as with a pyramid. Images come normalised and of one size;
+    anchors are scaled to ``image_size``.
 
     In training, it returns Features, for ``detection_loss``. In evaluation, (B D 6): rows (x1, y1, x2, y2, class,
     score), the surest first; rows of class -1 are padding.
     """
 
-    def __init__(self, backbone: FeatureMaps, classes: int, image_size: int, *, pyramid: bool = True) -> None:
+    def __init__(self, backbone: FeatureMaps, classes: int, image_size: int, size: DetectorSize = USUAL_SIZE) -> None:
         super().__init__()
-        self.backbone, self.image_channels = backbone, backbone.image_channels
-        self.neck = _pyramid(backbone) if pyramid else _LastMap(backbone.channels[-1])
-        self.rpn, self.roi_heads = _heads(self.neck.out_channels, classes, image_size, pyramid=pyramid)
+        self.backbone, self.image_channels, self.size = backbone, backbone.image_channels, size
+        coarse = [i for i, stride in enumerate(backbone.strides) if stride >= FINEST]
+        self.levels = coarse if size.pyramid else coarse[-1:]
+        channels = [backbone.channels[i] for i in self.levels]
+        self.neck = _pyramid(channels, size.channels) if size.pyramid else _LastMap(channels[-1])
+        self.rpn: Any
+        self.roi_heads: Any
+        self.rpn, self.roi_heads = _heads(self.neck.out_channels, classes, image_size, size, len(self.levels))
 
     def forward(self, images: Images) -> Features | Float[Tensor, "B D 6"]:
-        maps = self.neck({str(i): each for i, each in enumerate(self.backbone(images))})
+        stages = self.backbone(images)
+        maps = self.neck({str(at): stages[i] for at, i in enumerate(self.levels)})
         if self.training:
             return Features(self, maps, images)
         if images.is_meta:
@@ -60,7 +79,7 @@ class Detector(nn.Module):
         """Return detections without values, for counting: of as many proposals as there can be."""
         self.rpn.head(list(maps.values()))
         side, channels = POOLED, self.neck.out_channels
-        cut = images.new_empty(len(images) * MOST_PROPOSALS, channels, side, side)
+        cut = images.new_empty(len(images) * self.size.proposals, channels, side, side)
         self.roi_heads.box_predictor(self.roi_heads.box_head(cut))
         return images.new_empty(len(images), MOST_DETECTIONS, 6)
 
@@ -90,29 +109,37 @@ class _LastMap(nn.Module):
         return {"0": list(maps.values())[-1]}
 
 
-def _pyramid(backbone: FeatureMaps) -> Any:
+def _pyramid(channels: list[int], width: int) -> Any:
     from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 
-    neck = FeaturePyramidNetwork(backbone.channels, PYRAMID_CHANNELS, extra_blocks=LastLevelMaxPool())
-    neck.out_channels = PYRAMID_CHANNELS
+    neck = FeaturePyramidNetwork(channels, width, extra_blocks=LastLevelMaxPool())
+    neck.out_channels = width
     return neck
 
 
-def _heads(channels: int, classes: int, image_size: int, *, pyramid: bool) -> tuple[nn.Module, nn.Module]:
+def _heads(channels: int, classes: int, image_size: int, size: DetectorSize, maps: int) -> tuple[nn.Module, nn.Module]:
     """Return torchvision's network of proposals and its heads; a class more is the background."""
     from torchvision.models.detection import FasterRCNN
     from torchvision.models.detection.anchor_utils import AnchorGenerator
+    from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
     from torchvision.ops import MultiScaleRoIAlign
 
-    sizes = tuple(image_size * share for share in ANCHOR_SHARES)
-    levels = tuple((size,) for size in sizes) if pyramid else (sizes,)
-    maps = ["0", "1", "2", "3"] if pyramid else ["0"]
+    sides = tuple(image_size * share for share in ANCHOR_SHARES)
+    levels = tuple((side,) for side in sides[-maps - 1 :]) if size.pyramid else (sides,)
+    names = [str(level) for level in range(maps)]
     parts = FasterRCNN(
         _LastMap(channels),
-        num_classes=1 + classes,
+        num_classes=None,
         rpn_anchor_generator=AnchorGenerator(levels, ((0.5, 1.0, 2.0),) * len(levels)),
-        box_roi_pool=MultiScaleRoIAlign(maps, output_size=POOLED, sampling_ratio=2),
+        box_roi_pool=MultiScaleRoIAlign(names, output_size=POOLED, sampling_ratio=2),
+        box_head=TwoMLPHead(channels * POOLED**2, 4 * size.channels),
+        box_predictor=FastRCNNPredictor(4 * size.channels, 1 + classes),
         box_detections_per_img=MOST_DETECTIONS,
+        box_batch_size_per_image=max(1, 512 * size.proposals // 1000),
+        rpn_post_nms_top_n_test=size.proposals,
+        rpn_pre_nms_top_n_test=size.proposals,
+        rpn_post_nms_top_n_train=2 * size.proposals,
+        rpn_pre_nms_top_n_train=2 * size.proposals,
     )
     near_zero = [parts.rpn.head.conv, parts.rpn.head.cls_logits, parts.rpn.head.bbox_pred]
     near_zero += [parts.roi_heads.box_predictor.cls_score, parts.roi_heads.box_predictor.bbox_pred]

@@ -1,12 +1,15 @@
-"""The task of Bag of Tricks: the class of an image."""
+"""The task of Bag of Tricks: the class of an image. Every command makes one, so importing it loads no torch."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from bagoftricks.distributed import World
-from bagoftricks.measure.accuracy import Measured, measure_images
-from bagoftricks.recipe.edits import Batch, Predict
 from bagoftricks.registry import task
 from bagoftricks.settings import TaskSettings
+
+if TYPE_CHECKING:
+    from bagoftricks.distributed import World
+    from bagoftricks.measure.accuracy import Measured
+    from bagoftricks.recipe.edits import Batch, Predict
 
 
 @task(
@@ -22,5 +25,7 @@ from bagoftricks.settings import TaskSettings
 class Classification(TaskSettings):
     """Class of an image, scored by top-1."""
 
-    def measure(self, predict: Predict, numbered: Iterable[tuple[int, Batch]], world: World) -> Measured:
+    def measure(self, predict: "Predict", numbered: "Iterable[tuple[int, Batch]]", world: "World") -> "Measured":
+        from bagoftricks.measure.accuracy import measure_images
+
         return measure_images(predict, numbered, world)

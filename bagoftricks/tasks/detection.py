@@ -11,11 +11,11 @@ from bagoftricks.distributed import World
 from bagoftricks.measure.accuracy import NO_IMAGES, Measured
 from bagoftricks.measure.detection import Detections, coco_map, ground_truth_of, voc_map
 from bagoftricks.models.backbone import feature_maps
-from bagoftricks.models.detection import Detector, Features, detection_loss
+from bagoftricks.models.detection import Detector, DetectorSize, Features, detection_loss
 from bagoftricks.recipe.edits import Batch, InitParams, Predict, Role, has_role
 from bagoftricks.registry import task
 from bagoftricks.rng import Key, Noise
-from bagoftricks.settings import TaskSettings
+from bagoftricks.settings import TaskSettings, positive
 from bagoftricks.tasks.refusals import why_not_of_parts
 
 VOC_2007 = 11  # recalls of its rule
@@ -30,11 +30,21 @@ class Detection(TaskSettings):
     pyramid: bool = True
     """find objects on a feature pyramid (Lin et al. 2017) of all stages; false: on the last map alone"""
 
+    channels: int = 256
+    """channels of the maps of the pyramid; the head of boxes has four times as many"""
+    proposals: int = 1000
+    """most proposals of an image that are judged in evaluation; in training, half as many"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(65_536, **{"task.channels": self.channels, "task.proposals": self.proposals})
+
     def refuses(self, edit: Any) -> str | None:
         return why_not_of_parts(edit)
 
     def network(self, classifier: nn.Module, num_classes: int, image_size: int) -> nn.Module:
-        return Detector(feature_maps(classifier), num_classes, image_size, pyramid=self.pyramid)
+        size = DetectorSize(self.pyramid, self.channels, self.proposals)
+        return Detector(feature_maps(classifier), num_classes, image_size, size)
 
     def loss(self, noise: Noise) -> Any:
         return partial(keyed_detection_loss, noise=noise)

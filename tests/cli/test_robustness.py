@@ -169,7 +169,7 @@ def test_wrong_input_is_one_line_and_status_2(bot, program, arguments, message):
 
 
 def test_a_report_that_cannot_be_made_is_refused_before_the_evaluation(bot, trained, monkeypatch):
-    monkeypatch.setattr("bagoftricks.run.evaluation.accuracy", lambda *args: pytest.fail("evaluated"))
+    monkeypatch.setattr("bagoftricks.measure.accuracy.measure_images", lambda *args: pytest.fail("evaluated"))
     run = ["bot-eval", f"run={trained['id']}", "report=true"]
     assert "report=true needs a protocol: add corruptions=NAME" in one_line(bot(*run))
     assert "report=true is for people to read" in one_line(bot(*run, *CORRUPTED, "format=csv"))

@@ -35,7 +35,7 @@ def images(pixels=PIXELS):
 
 def detector(*, pyramid=True):
     backbone = feature_maps(build_model(SPEC, {}, num_classes=5, image_size=PIXELS))
-    return randomise(Detector(backbone, CLASSES, PIXELS, pyramid=pyramid))
+    return randomise(Detector(backbone, CLASSES, PIXELS, DetectorSize(pyramid)))
 
 
 def torchvision_detector(pixels):

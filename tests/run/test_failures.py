@@ -71,7 +71,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_its_step_with_the_evidence(t
     train, _ = loaders(prepare(settings))
     ((number, rows),) = [(part["pass"], part["rows"]) for part in found["rows"]]
     assert [(number, rows)] == [(p, r.tolist()) for p, r in list(train.plan.steps(1))[2]]
-    assert torch.equal(train.labels[rows], seen[-1].targets.argmax(1))
+    assert torch.equal(train.targets[rows], seen[-1].targets.argmax(1))
     assert found["checkpoints_before"] == c.steps_in(folder / c.FOLDER)
     assert max(found["checkpoints_before"]) <= 13
 

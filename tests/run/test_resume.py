@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from bagoftricks.errors import Interrupted, UserError
-from bagoftricks.run import epochs as t
 from bagoftricks.run.execute import execute
 from bagoftricks.settings import RuntimeSettings
 from bagoftricks.store import checkpoints as c
@@ -94,7 +93,7 @@ def test_the_seconds_of_all_processes_count(tmp_path, monkeypatch):
 
 
 def test_an_evaluation_that_is_stopped_is_done_again(tmp_path, monkeypatch, undisturbed):
-    counted, measure = [], t.measure_images
+    counted, measure = [], accuracy.measure_images
 
     def stop_at_the_second_copy(predict, batches, world):
         counted.append(1)
@@ -102,7 +101,7 @@ def test_an_evaluation_that_is_stopped_is_done_again(tmp_path, monkeypatch, undi
             os.kill(os.getpid(), signal.SIGUSR2)
         return measure(predict, batches, world)
 
-    monkeypatch.setattr(t, "measure_images", stop_at_the_second_copy)
+    monkeypatch.setattr(accuracy, "measure_images", stop_at_the_second_copy)
     settings = tiny(tmp_path, tricks=MOST)
     with pytest.raises(Interrupted, match="interrupted by SIGUSR2 at step 11 of 22"):
         execute(settings, Stopping(), "bot-train")
