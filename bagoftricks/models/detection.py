@@ -44,7 +44,7 @@ class Features:
 class Detector(nn.Module):
     """Faster R-CNN: proposals from maps, then a class and a box for each of them.
 
-    With ``pyramid``, the maps are a feature pyramid of the stages whose positions are FINEST pixels or coarser (Lin et al.
+    With ``pyramid``, the maps are a feature pyramid of the stages of strides from FINEST on (Lin et al.
     2017, arXiv:1612.03144), and one smaller map. Without, they are the last stage's alone, and the head that He et al.
     2016 make of the last stage is the same two linear layers as with a pyramid. Images come normalised and of one size;
     anchors are scaled to ``image_size``.

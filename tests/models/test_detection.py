@@ -9,7 +9,7 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 
 from bagoftricks.models import build_model, detection
 from bagoftricks.models.backbone import feature_maps
-from bagoftricks.models.detection import ANCHOR_SHARES, MOST_DETECTIONS, Detector, detection_loss
+from bagoftricks.models.detection import ANCHOR_SHARES, MOST_DETECTIONS, Detector, DetectorSize, detection_loss
 from bagoftricks.settings import network_settings
 from tests.helpers import KEY
 from tests.models.test_resnet import copy_in_order, randomise, resnet
