@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bagoftricks.errors import Interrupted, UserError
+from bagoftricks.measure import accuracy
 from bagoftricks.run.execute import execute
 from bagoftricks.settings import RuntimeSettings
 from bagoftricks.store import checkpoints as c
