@@ -162,23 +162,25 @@ def fitted(model: nn.Module, tensors: WeightTensors, path: str, *, new_head: boo
         for name, tensor in found.items()
         if tensor.shape != own[name].shape
     ]
-    wrong = [
+    wrong = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
+    small = any((*tensor.shape[2:], *own[name].shape[2:]) == (7, 7, 3, 3) for name, tensor in found.items())
+    _require_fitting(wrong, path, small_stem=small)
+    return found
+
+
+def _require_fitting(wrong: Mapping[str, Sequence[str]], path: str, *, small_stem: bool) -> None:
+    """Raise UserError if any tensors of a file are ``wrong``, by what is wrong with them."""
+    listed = [
         f"{len(names)} {what} ({', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''})"
-        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
+        for what, names in wrong.items()
         if names
     ]
-    small = any((*tensor.shape[2:], *own[name].shape[2:]) == (7, 7, 3, 3) for name, tensor in found.items())
-    stem = (
-        " (images of up to 64 pixels get a small stem: type model.stem=imagenet, or a larger image_size)"
-        if small
-        else ""
-    )
-    if wrong:
+    hint = " (images of up to 64 pixels get a small stem: type model.stem=imagenet, or a larger image_size)"
+    if listed:
         raise UserError(
-            f"{path} is not of this network with these tricks: of its tensors, {', '.join(wrong)}; "
-            f"choose model= and the tweaks that the weights were trained with{stem}"
+            f"{path} is not of this network with these tricks: of its tensors, {', '.join(listed)}; "
+            f"choose model= and the tweaks that the weights were trained with{hint if small_stem else ''}"
         )
-    return found
 
 
 def head_names(model: nn.Module) -> set[str]:
