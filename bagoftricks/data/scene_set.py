@@ -29,7 +29,7 @@ from bagoftricks.settings import DataSettings, choose, dataset_settings, positiv
 
 SCENES_VERSION = 1  # raise it when the same settings give other scenes
 TEXTURES, TEXTURE_SIDE = 1000, 64
-PICTURES = (".jpg", ".jpeg", ".png")
+PHOTOGRAPHS = (".jpg", ".jpeg", ".png")
 
 
 @dataset(name="scenes")
@@ -113,8 +113,8 @@ def kept_scenes(place: Path) -> Scenes | None:
 def read_textures(typed: str) -> UInt8[Tensor, "T 3 S S"]:
     """Return the first photographs below a folder, in the order of their names, cut to squares."""
     folder = local_folder("data.textures", typed)
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTOGRAPHS)
     if not files:
-        raise DataError(f"data.textures={typed}: holds no photographs ({', '.join(PICTURES)})")
+        raise DataError(f"data.textures={typed}: holds no photographs ({', '.join(PHOTOGRAPHS)})")
     chosen = files[:: max(1, len(files) // TEXTURES)][:TEXTURES]
     return torch.stack([fit(decode(ImageFile(str(path))), TEXTURE_SIDE, TEXTURE_SIDE) for path in chosen])

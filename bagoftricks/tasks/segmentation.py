@@ -19,7 +19,7 @@ from bagoftricks.rng import Noise
 from bagoftricks.settings import TaskSettings, choose
 from bagoftricks.tasks.refusals import why_not_of_parts
 
-HEADS = {"fcn": FCNHead, "psp": PSPHead, "deeplab": DeepLabHead}
+PIXEL_HEADS = {"fcn": FCNHead, "psp": PSPHead, "deeplab": DeepLabHead}
 
 
 @task(name="segmentation", scores={"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"})
@@ -49,7 +49,7 @@ class Segmentation(TaskSettings):
         backbone = feature_maps(classifier)
         if self.output_stride < backbone.strides[-1]:
             dilate(backbone, self.output_stride)
-        return SegmentationNet(backbone, HEADS[self.head], num_classes, aux=self.aux_weight > 0)
+        return SegmentationNet(backbone, PIXEL_HEADS[self.head], num_classes, aux=self.aux_weight > 0)
 
     def loss(self, noise: Noise) -> Any:
         return partial(pixel_loss, aux_weight=self.aux_weight)
