@@ -16,7 +16,7 @@ from bagoftricks.recipe.edits import Images, Role, mark
 
 ANCHOR_SHARES = (0.04, 0.08, 0.16, 0.32, 0.64)  # of the image's side: 32 ... 512 of 800 pixels, as in the papers
 MOST_DETECTIONS = 100  # of an image, in evaluation
-FINEST = 4  # pixels of a side for a position of the finest map in a pyramid
+FINEST_STRIDE = 4  # pixels of a side for a position of the finest map in a pyramid
 POOLED = 7  # positions of a side of a proposal's map
 
 
@@ -44,7 +44,7 @@ class Features:
 class Detector(nn.Module):
     """Faster R-CNN: proposals from maps, then a class and a box for each of them.
 
-    With ``pyramid``, the maps are a feature pyramid of the stages of strides from FINEST on (Lin et al.
+    With ``pyramid``, the maps are a feature pyramid of the stages of strides from FINEST_STRIDE on (Lin et al.
     2017, arXiv:1612.03144), and one smaller map. Without, they are the last stage's alone, and the head that He et al.
     2016 make of the last stage is the same two linear layers as with a pyramid. Images come normalised and of one size;
     anchors are scaled to ``image_size``.
@@ -56,7 +56,7 @@ class Detector(nn.Module):
     def __init__(self, backbone: FeatureMaps, classes: int, image_size: int, size: DetectorSize = USUAL_SIZE) -> None:
         super().__init__()
         self.backbone, self.image_channels, self.size = backbone, backbone.image_channels, size
-        coarse = [i for i, stride in enumerate(backbone.strides) if stride >= FINEST]
+        coarse = [i for i, stride in enumerate(backbone.strides) if stride >= FINEST_STRIDE]
         self.levels = coarse if size.pyramid else coarse[-1:]
         channels = [backbone.channels[i] for i in self.levels]
         self.neck = _pyramid(channels, size.channels) if size.pyramid else _LastMap(channels[-1])
