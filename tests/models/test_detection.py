@@ -6,15 +6,17 @@ import torchvision
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 
-from bagoftricks.models import build_model, detection
+from bagoftricks.models import build_model
 from bagoftricks.models.backbone import feature_maps
-from bagoftricks.models.detection import ANCHOR_SHARES, MOST_DETECTIONS, Detector, DetectorSize, detection_loss
+from bagoftricks.models.detection import ANCHOR_SHARES, MOST_DETECTIONS, POOLED, Detector, DetectorSize, detection_loss
 from bagoftricks.settings import network_settings
 from tests.helpers import KEY
 from tests.models.test_resnet import copy_in_order, randomise, resnet
 
 CLASSES, PIXELS = 3, 64
+SMALL = DetectorSize(channels=16)
 SPEC = network_settings(name="small", depths=[1, 1, 1, 1], width=8, stem="imagenet")
 TARGETS = torch.tensor(
     [
@@ -24,18 +26,13 @@ TARGETS = torch.tensor(
 )
 
 
-@pytest.fixture(autouse=True)
-def _few_channels(monkeypatch):
-    monkeypatch.setattr(detection, "PYRAMID_CHANNELS", 16)
-
-
 def images(pixels=PIXELS):
     return torch.randn(2, 3, pixels, pixels, generator=KEY.fold("images").generator())
 
 
 def detector(*, pyramid=True):
     backbone = feature_maps(build_model(SPEC, {}, num_classes=5, image_size=PIXELS))
-    return randomise(Detector(backbone, CLASSES, PIXELS, DetectorSize(pyramid)))
+    return randomise(Detector(backbone, CLASSES, PIXELS, DetectorSize(pyramid, channels=16)))
 
 
 def torchvision_detector(pixels):
@@ -45,7 +42,8 @@ def torchvision_detector(pixels):
     return randomise(
         FasterRCNN(
             BackboneWithFPN(body, stages, [64, 128, 256, 512], 16),
-            1 + CLASSES,
+            box_head=TwoMLPHead(16 * POOLED**2, 64),
+            box_predictor=FastRCNNPredictor(64, 1 + CLASSES),
             min_size=pixels,
             max_size=pixels,
             image_mean=[0, 0, 0],
@@ -57,7 +55,7 @@ def torchvision_detector(pixels):
 
 def test_detections_and_losses_are_those_of_torchvision():
     source = torchvision_detector(PIXELS)
-    ours = copy_in_order(source, Detector(feature_maps(resnet(18, "")), CLASSES, PIXELS))
+    ours = copy_in_order(source, Detector(feature_maps(resnet(18, "")), CLASSES, PIXELS, SMALL))
     with torch.inference_mode():
         expected, found = source(list(images())), ours(images())
     assert found.shape == (2, MOST_DETECTIONS, 6)
@@ -106,6 +104,6 @@ def test_images_without_objects_have_a_finite_loss():
 def test_anchors_follow_the_size_of_the_images():
     for pixels in (64, 800):
         backbone = feature_maps(build_model(SPEC, {}, num_classes=5, image_size=pixels))
-        generator = Detector(backbone, CLASSES, pixels).rpn.anchor_generator
+        generator = Detector(backbone, CLASSES, pixels, SMALL).rpn.anchor_generator
         assert generator.sizes == tuple((share * pixels,) for share in ANCHOR_SHARES)
     assert generator.sizes == ((32,), (64,), (128,), (256,), (512,))
