@@ -123,7 +123,9 @@ class DataSettings:
     channels: int = 3
     """channels that the network sees: 3, or 1 (the luma of the prepared images, which grey images keep as they are)"""
     crop: str = "auto"
-    """pad (pad, then crop at random), area (random-resized crop), none, or auto: pad up to 64 pixels, area above"""
+    """pad (pad, then crop at random), area (random-resized crop), stretch (resized without keeping the shape: half of
+    the time to the image size, else to 8/7 of it and cropped at random; validation: to the image size, no crop), none,
+    or auto: pad up to 64 pixels, area above"""
     pad: int = 4
     """pixels of padding before the random crop"""
     pad_mode: str = "zeros"
@@ -151,7 +153,7 @@ class DataSettings:
     disk (also images that are streamed, as far as a third of the free space goes), or none"""
 
     def __post_init__(self) -> None:
-        choose("data.crop", self.crop, ("auto", "pad", "area", "none"))
+        choose("data.crop", self.crop, ("auto", "pad", "area", "stretch", "none"))
         choose("data.pad_mode", self.pad_mode, ("zeros", "reflect"))
         choose("data.jitter", self.jitter, ("auto", "hsv", "bcs", "none"))
         choose("data.on_error", self.on_error, ("fail", "skip"))

@@ -75,7 +75,13 @@ class Augment:
     @classmethod
     def plain(cls, data: DataSettings, size: int, short_side: int | None = None, *, whole: bool = False) -> "Augment":
         """Return a preparation without randomness, as for validation."""
-        return cls(size, None, short_side=short_side, scaled=data.decode == "scaled", whole=whole)
+        crop = data.crop if data.crop == "stretch" else "none"
+        return cls(size, None, crop, short_side=short_side, scaled=data.decode == "scaled", whole=whole)
+
+    def without_draws(self) -> "Augment":
+        """Return the preparation of the same images without randomness."""
+        crop = self.crop if self.crop == "stretch" else "none"
+        return Augment(self.size, None, crop, scaled=self.scaled, whole=self.whole)
 
     def uncoloured(self) -> "Augment":
         """Return the same crops and flips without the colours."""
@@ -87,7 +93,7 @@ class Augment:
         if self.key is None:
             return {}
         counts = {
-            "crop": t.AREA_DRAWS if self.crop == "area" else 2 if self.pad else 0,
+            "crop": {"area": t.AREA_DRAWS, "stretch": t.STRETCH_DRAWS}.get(self.crop, 2 if self.pad else 0),
             "flip": 1 if self.flip else 0,
             "jitter": {"hsv": 3, "bcs": 6}.get(self.jitter, 0),
         }
@@ -154,6 +160,8 @@ class Augment:
         elif self.crop == "area":
             box = t.area_crop_box(draws[: t.AREA_DRAWS], height or image.shape[1], image.shape[2], self.area)
             image = t.resized_box(image, box, self.size)
+        elif self.crop == "stretch":
+            image = t.stretched(image, self._window(draws), self.size)
         else:
             image = t.fit(image, self.size, self.fitted_side())
         return self._moved(image, draws)
@@ -162,14 +170,27 @@ class Augment:
         """Return the box of an image that ``square`` keeps."""
         if self.crop == "area":
             return t.area_crop_box(draws[: t.AREA_DRAWS], height, width, self.area)
+        if self.crop == "stretch":
+            side, top, left = self._window(draws)
+            down, across = height / side, width / side
+            return top * down, left * across, self.size * down, self.size * across
         return t.fit_box(height, width, self.size, self.fitted_side())
 
+    def _window(self, draws: DrawnRow) -> tuple[int, int, int]:
+        """Return the side of a stretched image, and the top and left of its part that ``square`` keeps."""
+        if self.key is not None:
+            return t.stretch_window(draws, self.size)
+        side = self.fitted_side()
+        return side, (side - self.size) // 2, (side - self.size) // 2
+
     def fitted_side(self) -> int:
-        """Return the short side of images that are resized whole, before the centre is cut."""
+        """Return the short side of images that are resized whole (both of stretched ones), before the centre is cut."""
         if self.crop == "pad":
             return self.size
         if self.short_side is not None:
             return self.short_side
+        if self.crop == "stretch":
+            return self.size
         return self.size if self.size <= SMALL_IMAGE else t.validation_side(self.size)
 
     def _moved(self, image: UInt8[Tensor, "C S S"], draws: DrawnRow) -> UInt8[Tensor, "C S S"]:

@@ -88,7 +88,8 @@ def fits(split: MemorySplit, device: torch.device) -> bool:
 
 def prepared_whole(augment: Augment, count: int) -> bool:
     """Return True if ``count`` images are small enough for memory and prepared a batch at a time."""
-    return augment.size <= SMALL_IMAGE and 3 * augment.size**2 * count <= IN_MEMORY and augment.crop != "area"
+    resized_at_random = augment.key is not None and augment.crop in ("area", "stretch")
+    return augment.size <= SMALL_IMAGE and 3 * augment.size**2 * count <= IN_MEMORY and not resized_at_random
 
 
 def keep_decoded(data: Dataset) -> Dataset:

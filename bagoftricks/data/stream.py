@@ -210,8 +210,7 @@ class StreamLoader:
     def sample(self, count: int) -> Images:
         """Return the first readable images of the split as the network sees them, without augmentation."""
         plan = StepPlan(min(count, len(self.split.labels)), 256)
-        plain = Augment(self.augment.size, None, scaled=self.augment.scaled, whole=self.augment.whole)
-        steps = prepare_batches(self.split, plan, plain, self.prepared.num_workers)
+        steps = prepare_batches(self.split, plan, self.augment.without_draws(), self.prepared.num_workers)
         images = [step.images for step in steps if step.images is not None]
         labels = torch.zeros(sum(map(len, images)), dtype=torch.int64)
         return self.finish(torch.cat(images), labels).images

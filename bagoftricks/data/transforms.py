@@ -17,6 +17,7 @@ Image = UInt8[Tensor, "_ _ _"]
 PLANES = 3  # channels of colours; a fourth one has a class for each pixel
 LONGEST_STRIP = 64  # times its width, of which the middle is cut out before it is resized to too many pixels
 AREA_DRAWS = 4 * 10  # area, shape, top and left for each of ten attempts
+STRETCH_DRAWS = 3  # whether the whole image is shown, top and left
 
 # PCA of ImageNet's pixels in 0..255, as in MXNet: standard deviations, and the axes as columns (rows R, G, B).
 PCA_SCALES = torch.tensor([55.46, 4.794, 1.148])
@@ -134,6 +135,25 @@ def area_crop_box(
             return int(u_top * (height - h + 1)), int(u_left * (width - w + 1)), h, w
     w, h = min(width, round(height * 4 / 3)), min(height, round(width * 4 / 3))
     return (height - h) // 2, (width - w) // 2, h, w
+
+
+def stretch_window(draws: Sequence[float], size: int) -> tuple[int, int, int]:
+    """(side, top, left): both sides of an image are resized to ``side``, and a window of ``size`` is cut out.
+
+    With probability 1/2 that is the whole image, else a random part of S / 0.875 (the retrieval of Lee et al. 2020).
+    """
+    if draws[0] < 0.5:
+        return size, 0, 0
+    side = validation_side(size)
+    top, left = (int(draw * (side - size + 1)) for draw in draws[1:STRETCH_DRAWS])
+    return side, top, left
+
+
+def stretched(image: Image, window: tuple[int, int, int], size: int) -> UInt8[Tensor, "C S S"]:
+    """Resize an image to a square of ``window``'s side without keeping its shape, and cut its window out."""
+    side, top, left = window
+    whole = resized_box(image, (0, 0, image.shape[1], image.shape[2]), side)
+    return whole[:, top : top + size, left : left + size]
 
 
 def pad_crop(

@@ -33,6 +33,7 @@ TOLERANCE = 1e-4  # of the logits, relative to the largest of them where it exce
 CHECKED_IMAGES = 8
 METADATA_KEY = "bagoftricks"  # key of the description in the metadata of ONNX
 EXTRA_FILE = "bagoftricks.json"  # and the name of its file in a .pt2
+STRETCHED = "both sides to short_side, whatever the shape, bilinear with antialiasing; then the centre"
 PROTOBUF_BYTES = 2**31 - 2**20  # of one file of ONNX
 
 
@@ -129,6 +130,7 @@ def describe_export(subject: Subject, weight_set: str) -> ExportDescription:
         outputs=subject.num_classes,
         image_size=subject.pixels,
         short_side=subject.augment.fitted_side(),
+        **({"resize": STRETCHED} if subject.augment.crop == "stretch" else {}),
         mean=tuple(mean),
         std=tuple(std),
         channels="RGB" if data.channels == 3 else "L",

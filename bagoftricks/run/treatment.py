@@ -5,6 +5,7 @@ from bagoftricks.data.augment import Augment
 from bagoftricks.data.memory import prepared_whole
 from bagoftricks.data.sources import MemorySplit
 from bagoftricks.data.stream import worker_count
+from bagoftricks.data.transforms import validation_side
 from bagoftricks.recipe.recipe import Recipe, test_pixels
 from bagoftricks.rng import Key
 from bagoftricks.run.check import Checked
@@ -34,7 +35,7 @@ def treatment(checked: Checked, data: Dataset, broken: int = 0) -> dict[str, str
         "flip": ("half of the images" if recipe.flip is None else recipe.flip[0]) if augment.flip else "none",
         "colours": _colours(augment),
         "batches": ", ".join(name for name, _ in recipe.map_batch) or "as they are",
-        "validation": f"{_whole(val)}, centre of {val.size}",
+        "validation": _whole(val) if stretched_whole(val) else f"{_whole(val)}, centre of {val.size}",
         "values": _values(settings.data),
         "split": _split(settings.data, data),
         "decoding": _decoding(settings, augment, data),
@@ -50,7 +51,13 @@ def _values(data: DataSettings) -> str:
 
 
 def _whole(augment: Augment) -> str:
-    return f"short side to {augment.fitted_side()}"
+    side = augment.fitted_side()
+    return f"both sides to {side}, whatever the shape" if augment.crop == "stretch" else f"short side to {side}"
+
+
+def stretched_whole(augment: Augment) -> bool:
+    """Return True if every image is resized to what the network sees, and nothing of it is cut off."""
+    return augment.crop == "stretch" and augment.fitted_side() == augment.size
 
 
 def _crop(augment: Augment) -> str:
@@ -58,6 +65,8 @@ def _crop(augment: Augment) -> str:
     if augment.crop == "area":
         low, high = augment.area
         return f"{100 * low:g} to {100 * high:g} % of the area at random, to {size} x {size}"
+    if augment.crop == "stretch":
+        return f"{_whole(augment)}; half of the time to {validation_side(size)}, {size} x {size} at random"
     cut = f"{_whole(augment)}, centre of {size}"
     if not augment.pad:
         return cut
