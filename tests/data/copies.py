@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.io import savemat
 from torchvision import datasets as tv
 
-from bagoftricks.data import arrays, listed, mnist
+from bagoftricks.data import arrays, ifood, listed, mnist, products
 from bagoftricks.data.published import Published
 from bagoftricks.rng import Key
 
@@ -165,6 +165,34 @@ def dtd(root: Path) -> None:
             image(base / f"images/{path}")
 
 
+def ifood2019(root: Path) -> None:
+    base = root / "ifood-2019-fgvc6"
+    text(base / "class_list.txt", "0 macaron", "1 beignet", "2 cruller")
+    for split, labels in (("train", (2, 0, 1, 1, 0, 2)), ("val", (1, 2, 0))):
+        names = [f"{split}_{i:06d}.jpg" for i in range(len(labels))]
+        pairs = zip(names, labels, strict=True)
+        text(base / f"{split}_labels.csv", "img_name,label", *(f"{name},{label}" for name, label in pairs))
+        for name in names:
+            image(base / f"{split}_set/{name}")
+
+
+def sop(root: Path) -> None:
+    """Write two kinds of products: two products to train on, and two others of two photographs each."""
+    base = root / "Stanford_Online_Products"
+    numbers = {"train": (1, 1, 1, 2, 2, 2), "test": (3, 3, 4, 4)}
+    kinds = {1: ("bicycle", 1), 2: ("mug", 8), 3: ("bicycle", 1), 4: ("mug", 8)}
+    first = 1
+    for split, each in numbers.items():
+        rows = []
+        for i, product in enumerate(each, first):
+            kind, number = kinds[product]
+            path = f"{kind}_final/11108512287{product}_{i}.JPG"
+            rows.append(f"{i} {product} {number} {path}")
+            image(base / path)
+        first += len(each)
+        text(base / f"Ebay_{split}.txt", "image_id class_id super_class_id path", *rows)
+
+
 def svhn(root: Path) -> None:
     (root / "svhn").mkdir(parents=True)
     for split, labels in (("train", (1, 10, 2, 2, 1, 10)), ("test", (2, 10, 1))):
@@ -206,7 +234,9 @@ class Copy:
     @property
     def tiny(self) -> dict[str, Any]:
         """What the copy has instead of what was published; those whose files name no classes keep all."""
-        of_files = self.where[0] is listed or self.write is stl10
+        if self.write is sop:
+            return {"images": (6, 4), "classes": 4}
+        of_files = self.where[0] in (listed, ifood) or self.write is stl10
         return {"images": (6, 3), "classes": 3 if of_files else self.facts.classes}
 
 
@@ -236,6 +266,8 @@ COPIES = {
     ),
     "gtsrb": _copy(gtsrb, listed, "GTSRB", lambda root, train: tv.GTSRB(root, split_of(train))),
     "dtd": _copy(dtd, listed, "DTD"),
+    "ifood": _copy(ifood2019, ifood, "IFOOD"),
+    "sop": _copy(sop, products, "SOP"),
     "svhn": _copy(svhn, arrays, "SVHN", lambda root, train: tv.SVHN(root / "svhn", split_of(train))),
     "stl10": _copy(stl10, arrays, "STL10", lambda root, train: tv.STL10(root, split_of(train))),
     "mnist": _copy(of_mnist("MNIST"), mnist, "MNIST", lambda root, train: tv.MNIST(root, train)),

@@ -5,9 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torchvision.datasets as tv
+from scipy.io import savemat
 from torchvision.datasets import mnist as tv_mnist
 
-from bagoftricks.data.finding import find_dataset
+from bagoftricks.data.finding import find_dataset, unseen_classes
+from bagoftricks.data.published import require_whole
+from bagoftricks.data.sources import Dataset, FileSplit
 from bagoftricks.errors import DataError, UserError
 from bagoftricks.folders import yaml_files
 from bagoftricks.registry import all_cards
@@ -17,7 +20,8 @@ from bagoftricks.yaml_files import read_yaml
 from tests.data import copies
 from tests.data.copies import COPIES, Copy
 
-PUBLISHED = [module.__name__ for module in (copies.arrays, copies.listed, copies.mnist)]
+MODULES = (copies.arrays, copies.ifood, copies.listed, copies.mnist, copies.products)
+PUBLISHED = [module.__name__ for module in MODULES]
 
 
 @pytest.fixture
@@ -65,9 +69,9 @@ def test_a_copy_keeps_the_contract_of_a_data_set(copy, name):
     root = copy(name)
     check_dataset(name, root=str(root))
     data = find_dataset(dataset_settings(name, root=str(root)))
-    assert (len(data.train.labels), len(data.val.labels)) == (6, 3)
-    assert sorted(data.train.labels.tolist()) == [0, 0, 1, 1, 2, 2]
-    assert sorted(data.val.labels.tolist()) == [0, 1, 2]
+    train, val = ([0, 0, 0, 1, 1, 1], [2, 2, 3, 3]) if name == "sop" else ([0, 0, 1, 1, 2, 2], [0, 1, 2])
+    assert sorted(data.train.labels.tolist()) == train
+    assert sorted(data.val.labels.tolist()) == val
 
 
 @pytest.mark.parametrize("name", [name for name, copy in COPIES.items() if copy.theirs])
@@ -128,6 +132,76 @@ def test_aircraft_are_classified_at_three_levels(copy, level, classes):
         dataset_settings("aircraft", level="maker")
 
 
+def test_dishes_go_by_their_lists(copy):
+    data = dataset_settings("ifood", root=str(copy("ifood"))).find()
+    assert data.classes == ("macaron", "beignet", "cruller")
+    assert [path.rpartition("/")[2] for path in data.val.paths] == [
+        "val_000000.jpg",
+        "val_000001.jpg",
+        "val_000002.jpg",
+    ]
+    assert data.val.labels.tolist() == [1, 2, 0]
+
+
+def test_products_of_validation_are_others_than_those_of_training(copy):
+    root = copy("sop")
+    data = find_dataset(dataset_settings("sop", root=str(root)))
+    assert data.targets == "unseen"
+    assert data.classes == ("bicycle_111085122871", "mug_111085122872", "bicycle_111085122873", "mug_111085122874")
+    assert data.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert data.val.labels.tolist() == [2, 2, 3, 3]
+    lists = root / "Stanford_Online_Products"
+    (lists / "Ebay_test.txt").write_text((lists / "Ebay_test.txt").read_text().replace(" 4 ", " 5 "))
+    with pytest.raises(DataError, match="leave out numbers of products"):
+        dataset_settings("sop", root=str(root)).find()
+
+
+def write_birds(base, labels, trained):
+    """Write the lists of CUB-200-2011 for images of these classes."""
+    rows = list(enumerate(labels, 1))
+    copies.text(base / "classes.txt", *(f"{i} {i:03d}.Bird" for i in range(1, 201)))
+    copies.text(base / "images.txt", *(f"{i} {label:03d}.Bird/{i}.jpg" for i, label in rows))
+    copies.text(base / "image_class_labels.txt", *(f"{i} {label}" for i, label in rows))
+    copies.text(base / "train_test_split.txt", *(f"{i} {int(flag)}" for i, flag in enumerate(trained, 1)))
+
+
+def write_cars(base, labels, trained):
+    """Write the lists of Stanford Cars for images of these classes."""
+    (base / "devkit").mkdir(parents=True)
+    savemat(base / "devkit/cars_meta.mat", {"class_names": np.array([f"Car {i}" for i in range(1, 197)], object)})
+    fields = [("class", int), ("fname", object)]
+    for file, chosen in (("devkit/cars_train_annos.mat", trained), ("cars_test_annos_withlabels.mat", ~trained)):
+        rows = [(label, f"{i:05d}.jpg") for i, label in enumerate(labels[chosen], 1)]
+        savemat(base / file, {"annotations": np.array(rows, fields)})
+
+
+@pytest.mark.parametrize(
+    ("facts", "write", "read", "seen", "counts"),
+    [
+        (copies.listed.CUB200, write_birds, copies.listed.read_cub200, 100, (5_864, 5_924)),
+        (copies.listed.CARS, write_cars, copies.listed.read_cars, 98, (8_054, 8_131)),
+    ],
+    ids=["cub200", "cars"],
+)
+def test_unseen_classes_take_all_images_of_both_lists(tmp_path, facts, write, read, seen, counts):
+    """Lists with the published number of images in either half of the classes, as retrieval splits them."""
+    labels = np.concatenate([1 + np.arange(counts[0]) % seen, 1 + seen + np.arange(counts[1]) % (facts.classes - seen)])
+    trained = np.arange(len(labels)) % 2 == 0
+    trained[np.flatnonzero(~trained)[: facts.images[0] - trained.sum()]] = True
+    assert (trained.sum(), (~trained).sum()) == facts.images
+    write(tmp_path, labels, trained)
+    listed = read(tmp_path)
+    splits = [
+        FileSplit(np.array([path for path, _ in rows]), np.array([label for _, label in rows]))
+        for rows in (listed.train, listed.val)
+    ]
+    found = unseen_classes(require_whole(Dataset("copy", tuple(listed.classes), *splits), facts), seen)
+    assert (len(found.train.labels), len(found.val.labels)) == counts
+    assert set(found.train.labels.tolist()) == set(range(seen))
+    assert set(found.val.labels.tolist()) == set(range(seen, facts.classes))
+    assert found.targets == "unseen"
+
+
 def test_letters_begin_at_class_zero(copy, monkeypatch):
     root = copy("emnist")
     monkeypatch.setitem(copies.mnist.EMNIST, "letters", replace(copies.mnist.EMNIST["letters"], images=(6, 3)))
@@ -149,7 +223,10 @@ def test_other_counts_than_published_are_refused_with_both(copy, monkeypatch, na
     module, fact = COPIES[name].where
     (monkeypatch.setitem if isinstance(module, dict) else monkeypatch.setattr)(module, fact, published)
     train, val = published.images
-    message = rf"^{name}: has 6 training and 3 validation images .* published are {train:,} training and {val:,} valid"
+    there = 4 if name == "sop" else 3
+    message = (
+        rf"^{name}: has 6 training and {there} validation images .* published are {train:,} training and {val:,} valid"
+    )
     with pytest.raises(DataError, match=message) as error:
         dataset_settings(name, root=str(root)).find()
     assert len(error.value.found.train.labels) == 6  # bot-data looks at it all the same
@@ -169,6 +246,8 @@ def test_missing_images_are_counted_and_named(copy):
         ("pets", "oxford-iiit-pet/annotations/test.txt", b"Abyssinian_1\n"),
         ("flowers102", "flowers-102/setid.mat", b"no MATLAB file, but long enough to be looked at" * 9),
         ("cub200", "CUB_200_2011/image_class_labels.txt", b"1 1\n"),
+        ("ifood", "ifood-2019-fgvc6/train_labels.csv", b"img_name,label\ntrain_000000.jpg,crisps\n"),
+        ("sop", "Stanford_Online_Products/Ebay_test.txt", b"image_id class_id super_class_id path\n7 3 bicycle\n"),
         ("svhn", "svhn/test_32x32.mat", b""),
         ("stl10", "stl10_binary/train_X.bin", b"12345"),
     ],
