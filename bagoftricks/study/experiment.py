@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.folders import experiment_files, local_path, shipped_folder, yaml_files
-from bagoftricks.registry import HyperParameter, Values, added_cards
+from bagoftricks.registry import HyperParameter, Values, added_cards, score_names
 from bagoftricks.robustness.scoring import corruption_names
 from bagoftricks.settings import OVERRIDE
 from bagoftricks.store.json_fields import Json
@@ -25,8 +25,8 @@ from bagoftricks.yaml_files import read_yaml
 
 T = TypeVar("T")
 
-COLUMN_KEYS = (
-    *("top1", "top5", "loss", "ece", "soft_top1", "mce"),
+OTHER_COLUMNS = (
+    "mce",
     *("params", "macs", "train_images_per_s", "infer_images_per_s", "peak_memory_mib", "train_seconds"),
     *("relative_mce", "mfr", *corruption_names()),
     *("time_to_accuracy", "latency_ms", "infer_images_per_s_int8"),
@@ -78,6 +78,11 @@ def load_experiment(name: str, scale: str) -> Experiment:
     )
 
 
+def column_keys() -> tuple[str, ...]:
+    """Return the columns that a table may have: the scores of all tasks first."""
+    return (*score_names(), *OTHER_COLUMNS)
+
+
 def experiment_scales(name: str) -> tuple[str, ...]:
     """Return the scales of an experiment."""
     return tuple(_read_table(_find(name)).scales)
@@ -118,9 +123,9 @@ def _mapping(value: Any, where: str) -> Json:
 
 def _columns(value: Any, where: str) -> tuple[str, ...]:
     for column in (columns := _texts(value, where)):
-        if column not in COLUMN_KEYS:
-            meant = did_you_mean(column, COLUMN_KEYS)
-            raise UserError(f"{where}: there is no column '{column}'{meant} ({', '.join(COLUMN_KEYS)})")
+        if column not in (known := column_keys()):
+            meant = did_you_mean(column, known)
+            raise UserError(f"{where}: there is no column '{column}'{meant} ({', '.join(known)})")
     if not columns or len(set(columns)) < len(columns):
         raise UserError(f"{where}: must name one column or more, each once")
     return columns
@@ -293,7 +298,7 @@ def _reference_path(table: Path, name: str) -> Path:
 
 
 def _read_reference(path: Path) -> dict[str, _Published]:
-    """Read a CSV with the columns row, any of COLUMN_KEYS, source and note; an empty cell was not published."""
+    """Read a CSV with the columns row, any of ``column_keys``, source and note; an empty cell was not published."""
     try:
         if path.stat().st_size > REFERENCE_BYTES:
             raise UserError(f"{path.name}: is too large for the values of a table")
@@ -304,8 +309,8 @@ def _read_reference(path: Path) -> dict[str, _Published]:
         raise UserError(f"{path.name}: cannot be read ({error})") from error
     wanted = ("row", "source", "note")
     columns = [column for column in header if column not in wanted]
-    if not set(wanted) <= set(header) or not set(columns) <= set(COLUMN_KEYS):
-        raise UserError(f"{path.name}: its columns must be row, source, note and any of {', '.join(COLUMN_KEYS)}")
+    if not set(wanted) <= set(header) or not set(columns) <= set(column_keys()):
+        raise UserError(f"{path.name}: its columns must be row, source, note and any of {', '.join(column_keys())}")
     published: dict[str, _Published] = {}
     for number, row in enumerate(rows, start=2):
         where = f"{path.name}, line {number}"

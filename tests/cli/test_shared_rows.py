@@ -13,9 +13,9 @@ from bagoftricks.tricks.catalogue import create
 
 @cache
 def id_of(row):
-    table, name = row.split()
+    table, _, name = row.partition(" ")
     experiment = load_experiment(f"assembled/{table}", "paper")
-    (arm,) = [arm for arm in experiment.arms if arm.label.startswith(f"{name}:")]
+    (arm,) = [arm for arm in experiment.arms if name in (arm.label, arm.label.partition(":")[0])]
     settings = arm_settings(arm, experiment.overrides, compose_settings)
     tricks = {trick: create(trick, **params) for trick, params in settings.tricks.items()}
     return run_id(run_identity(settings, tricks, "digest of ImageNet", 1000))
@@ -26,6 +26,9 @@ def id_of(row):
     [
         ("table6 M3", "table8 P3"),
         ("table7 E11", "table9 P11"),
+        ("table6 M4", "table10 P4"),
+        ("table7 E8", "table10 P8"),
+        ("table10 S8", "table11 SOP, Assemble-ResNet-IR-50"),
     ],
 )
 def test_a_row_is_the_same_run_in_both_tables(row, other):

@@ -16,7 +16,7 @@ from bagoftricks.cli.conf import options
 from bagoftricks.errors import UserError
 from bagoftricks.folders import shipped_folder
 from bagoftricks.study.arms import Arm
-from bagoftricks.study.experiment import COLUMN_KEYS, experiment_files, load_experiment
+from bagoftricks.study.experiment import column_keys, experiment_files, load_experiment
 from bagoftricks.study.overrides import latest
 from bagoftricks.tricks import FAMILIES, FAMILY_OF
 from bagoftricks.tricks.catalogue import card, create
@@ -41,7 +41,7 @@ def command(experiment, arm: Arm):
 
 
 def test_the_tables_of_the_papers_are_there():
-    assembled = [f"assembled/table{n}" for n in (1, 12, 2, 3, 4, 5, 6, 7, 8, 9, "_mobilenet")]
+    assembled = [f"assembled/table{n}" for n in (1, 10, 11, 12, 2, 3, 4, 5, 6, 7, 8, 9, "_mobilenet")]
     tables = assembled + [f"bag_of_tricks/table{n}" for n in range(1, 8)]
     assert [*experiment_files()] == [
         *tables,
@@ -57,7 +57,7 @@ def test_the_tables_of_the_papers_are_there():
 def test_a_shipped_row_is_valid_or_says_what_it_needs(name, scale):
     experiment = load_experiment(name, scale)
     assert experiment.scale == scale
-    assert set(experiment.columns) <= set(COLUMN_KEYS)
+    assert set(experiment.columns) <= set(column_keys())
     for arm in experiment.arms:
         missing = {trick for trick in arm.tricks if trick not in FAMILY_OF}
         named = {need for need in arm.needs if "." not in need and "=" not in need}
@@ -176,6 +176,36 @@ def test_published_numbers_of_the_assembled_networks_and_of_their_transfer():
     assert [five[at : at + 4] for at in range(2, len(five), 4)] == [
         *([93.0, 87.8, 87.0, 92.5], [94.7, 91.7, 89.1, 94.4], [98.8, 97.5, 96.1, 98.9]),
         *([92.9, 86.6, 78.8, 92.4], [95.9, 91.5, 92.5, 94.3]),
+    ]
+
+
+def test_published_numbers_of_retrieval():
+    rows = load_experiment("assembled/table10", "paper").arms
+    assert [arm.published for arm in rows[:6]] == [
+        {"top1": top1} for top1 in (76.87, 77.37, 78.83, 79.27, 79.39, 82.10)
+    ]  # on ImageNet
+    assert [arm.published["recall_at_1"] for arm in rows[6:]] == [
+        *(82.9, 84.2, 85.4, 85.2, 85.1, 85.9, 83.7, 85.2, 85.9, 84.0)
+    ]
+    three = load_experiment("assembled/table11", "paper").arms
+    assert [arm.published["recall_at_1"] for arm in three[2:]] == [82.9, 85.9, 75.9, 80.3, 92.9, 96.1]
+
+
+def test_retrieval_has_the_hyper_parameters_of_the_paper():
+    three = load_experiment("assembled/table11", "paper").arms
+    hyper = [[text for text in arm.settings if text.startswith(("lr", "batch", "epochs", "task.margin"))]
+             for arm in three[2:]]  # fmt: skip
+    assert hyper[0] == hyper[1] == ["task.margin=0.3", "batch_size=128", "lr=0.008", "epochs=60"]
+    assert hyper[2] == hyper[3] == ["batch_size=32", "lr=0.001", "epochs=100"]
+    assert hyper[4] == hyper[5] == ["batch_size=32", "lr=0.01", "epochs=100"]
+    sop, cub, cars = (set(three[row].tricks) - set(three[row - 1].tricks) for row in (3, 5, 7))
+    assert sop == cub == {"resnet_d", "sk", "dropblock"}
+    assert cars == {*sop, "label_smoothing", "autoaugment"}
+    rows = {arm.label.partition(":")[0]: arm for arm in load_experiment("assembled/table10", "paper").arms}
+    assert "weight_decay=5e-4" in load_experiment("assembled/table10", "paper").overrides
+    assert [arm.compare_to for arm in rows.values()][6:] == [
+        *(None, "S0: R50", "S1: R50D", "S2: R50D+SK", "S3: R50D+SK+BL"),
+        *("S2: R50D+SK", "S5: R50D+SK, DropBlock", "S2: R50D+SK", "S7: R50D+SK+REG", "S8: + DropBlock"),
     ]
 
 
