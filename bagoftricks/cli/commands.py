@@ -56,12 +56,13 @@ COMMANDS = {
         ("eval_arguments.py", "EvalArguments"),
     ),
     "bot-predict": Command(
-        "predict the classes of images with a finished run, or a file of weights",
+        "predict the classes of images, or find their neighbours, with a finished run, or a file of weights",
         (
             ("bot-predict run=3f2a images=photos", "a folder, at any depth"),
             ("bot-predict run=last images=[a.jpg,more] top=5", "five classes each"),
             ("bot-predict run=3f2a images=photos format=csv > found.csv", ""),
             ("bot-predict run=3f2a images=photos show=sheet.png", "a picture too"),
+            ("bot-predict run=3f2a images=photos gallery=shop top=3", "neighbours, of a run with task=retrieval"),
             ("bot-predict weights=w.pth model=resnet50 data=imagenet images=a.jpg", ""),
         ),
         (

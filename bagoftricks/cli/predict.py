@@ -1,4 +1,4 @@
-"""bot-predict: the classes that a network sees in images."""
+"""bot-predict: the classes that a network sees in images, or their nearest neighbours."""
 
 import re
 import sys
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from bagoftricks.cli.app import DONE, run_command
 from bagoftricks.cli.arguments import shortened
-from bagoftricks.cli.finished import BESIDE_A_RUN, finished_run, parsed_overrides
+from bagoftricks.cli.finished import BESIDE_A_RUN, FinishedRun, finished_run, parsed_overrides
 from bagoftricks.cli.layout import terminal_fit
+from bagoftricks.cli.neighbours import require_predictable, show_neighbours
 from bagoftricks.cli.streams import say, show_result
 from bagoftricks.errors import UserError
 
@@ -31,8 +32,11 @@ class PredictArguments:
     """file of weights instead, with model= and tricks, and data= for image size and normalisation"""
     images: list[str] = field(default_factory=list)
     """file or folder of images, at any depth; several as [a,b]"""
-    top: int = 1
-    """number of classes for each image, the most probable ones"""
+    top: int | None = None
+    """number of classes for each image, the most probable ones (default 1), or of its nearest neighbours (default 5)"""
+    gallery: list[str] = field(default_factory=list)
+    """for a run of task=retrieval: file or folder of images in which neighbours are found; default: the run's
+    validation images"""
     weight_set: str | None = None
     """weight set of the run, as ema; default: last, the trained one"""
     classes: str | None = None
@@ -50,8 +54,8 @@ class PredictArguments:
             key, equals, value = argument.partition("=")
             if equals and key in TEXTS:
                 setattr(asked, key, value)
-            elif equals and key == "images":
-                asked.images = split_list(value) if value.startswith("[") else [value]
+            elif equals and key in ("images", "gallery"):
+                setattr(asked, key, split_list(value) if value.startswith("[") else [value])
             elif equals and key == "top":
                 if not re.fullmatch(r"0*[1-9]\d{0,5}", value):
                     raise UserError(f"top={shortened(value)}: must be a whole number, 1 or more")
@@ -70,6 +74,8 @@ class PredictArguments:
             raise UserError("which images? type images=FOLDER or images=FILE, several as images=[a,b]")
         if self.run is not None and self.classes is not None:
             raise UserError("classes= is for weights=: the classes of run= are in its record; leave it out")
+        if self.weights is not None and self.gallery:
+            raise UserError("gallery= is for run=: a file of weights predicts classes; leave it out")
         if self.weights is not None and self.weight_set is not None:
             raise UserError("weight_set= is for run=: a file has one set of weights; leave it out")
         if self.show is not None and not self.show.lower().endswith(".png"):
@@ -81,9 +87,17 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def predict(arguments: list[str]) -> int:
-    """Predict the classes of the images, print them; the exit status."""
+    """Predict the classes of the images, or find their neighbours, and print them; return the exit status."""
     asked = PredictArguments.of(arguments)
-    subject = _subject_of_run(asked, asked.run) if asked.run is not None else _subject_of_file(asked)
+    run = None if asked.run is None else _run(asked, asked.run)
+    if run is not None and run.trained.task.targets == "unseen":
+        show_neighbours(PREDICT_PROGRAM, asked, run)
+    else:
+        _predict_classes(asked, _subject_of_file(asked) if run is None else _subject_of_run(asked, run))
+    return DONE
+
+
+def _predict_classes(asked: PredictArguments, subject: "Subject") -> None:
     from bagoftricks.report.predictions import prediction_table, prediction_text, write_prediction_sheet
     from bagoftricks.run.predicting import chosen_weight_set, predict_images
     from bagoftricks.run.threads import choose_threads, use_threads
@@ -97,7 +111,7 @@ def predict(arguments: list[str]) -> int:
         note(line)
     if not subject.names:
         note("the names of the classes are not known: they are numbered from 0 (classes=FILE names them, a line each)")
-    found = predict_images(subject, weight_set, asked.top)
+    found = predict_images(subject, weight_set, asked.top or 1)
     for broken in found.skipped:
         note(f"skipped: {broken}")
     table = prediction_table(subject, found, weight_set, subject.run)
@@ -107,12 +121,16 @@ def predict(arguments: list[str]) -> int:
     show_result(prediction_text(table, subject.settings.format, terminal_fit()))
     if asked.show is not None:
         note(write_prediction_sheet(subject, found, table, asked.show))
-    return DONE
 
 
-def _subject_of_run(asked: PredictArguments, prefix: str) -> "Subject":
-    typed = parsed_overrides(asked.rest, BESIDE_A_RUN, ("images", "top", "weight_set", "show"))
-    run = finished_run(prefix, UNSEEN | typed)  # first: a run that is not there needs no torch
+def _run(asked: PredictArguments, prefix: str) -> FinishedRun:
+    typed = parsed_overrides(asked.rest, BESIDE_A_RUN, ("images", "gallery", "top", "weight_set", "show"))
+    run = finished_run(prefix, UNSEEN | typed)
+    require_predictable(asked, run)
+    return run
+
+
+def _subject_of_run(asked: PredictArguments, run: FinishedRun) -> "Subject":
     from bagoftricks.run.predicting import subject_of_run_on_images
 
     return subject_of_run_on_images(run.record, run.trained, _uncached(run.settings), run.size, asked.images)
@@ -131,6 +149,8 @@ def _subject_of_file(asked: PredictArguments) -> "Subject":
 
     unseen = [f"{name}={value}" for name, value in UNSEEN.items() if name not in names]
     settings = compose_settings([*asked.rest, *unseen, f"model.weights={asked.weights}"])
+    if settings.task.targets != "classes":
+        raise UserError(f"task={settings.task.name}: weights= predicts classes of images; type run=ID for this task")
     return subject_of_file_on_images(_uncached(settings), asked.images, asked.classes)
 
 

@@ -72,6 +72,27 @@ def neighbours(embeddings: Float[Tensor, "N D"], labels: Int64[Tensor, " N"], co
     return Neighbours(torch.cat(alike), others)
 
 
+def nearest_of(
+    queries: Float[Tensor, "Q D"], gallery: Float[Tensor, "N D"], count: int, same: Int64[Tensor, " Q"]
+) -> tuple[Int64[Tensor, "Q k"], Float[Tensor, "Q k"]]:
+    """Return the ``count`` nearest images of a gallery for each query, and their cosines.
+
+    ``same`` is the number of the query itself in the gallery, which is never its neighbour, or -1. There are at most as
+    many neighbours as each query can have.
+    """
+    units, others = F.normalize(queries.float(), dim=1), F.normalize(gallery.float(), dim=1)
+    count = min(count, len(others) - bool((same >= 0).any()))
+    found = []
+    for rows in torch.split(torch.arange(len(units)), max(1, COSINES_AT_ONCE // len(others))):
+        cosines = (units[rows] @ others.T).nan_to_num_(nan=LOWEST)
+        there = same[rows] >= 0
+        cosines[torch.arange(len(rows))[there], same[rows][there]] = -torch.inf
+        numbers = nearest_images(cosines, count)
+        found.append((numbers, cosines.gather(1, numbers)))
+    numbers, best = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return numbers, best
+
+
 def nearest_images(cosines: Float[Tensor, "Q N"], count: int) -> Int64[Tensor, "Q count"]:
     """Return the numbers of the ``count`` images with the highest cosines, and of equal ones the lower number first."""
     best, numbers = cosines.topk(min(count + 1, cosines.shape[1]))

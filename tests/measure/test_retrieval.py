@@ -127,3 +127,13 @@ def test_of_equal_cosines_the_lower_number_is_nearer_whatever_their_sign():
     for count in (1, 7, 50):
         found = nearest_images(torch.from_numpy(values).float(), count)
         assert (found.numpy() == expected[:, :count]).all()
+
+
+def test_the_nearest_of_a_gallery_by_hand():
+    gallery = torch.tensor([[1.0, 0], [0, 2], [3, 3], [-1, 0]])
+    queries = torch.tensor([[5.0, 0], [0, 1]])
+    numbers, cosines = retrieval.nearest_of(queries, gallery, 3, torch.tensor([-1, 1]))
+    assert numbers.tolist() == [[0, 2, 1], [2, 0, 3]]  # the second query is image 1 itself
+    assert cosines[0].tolist() == pytest.approx([1, 0.5**0.5, 0])
+    assert retrieval.nearest_of(queries, gallery, 9, torch.tensor([-1, 1]))[0].shape == (2, 3)
+    assert retrieval.nearest_of(queries, gallery, 9, torch.tensor([-1, -1]))[0].shape == (2, 4)
