@@ -131,7 +131,8 @@ def load_weights(
 def fitted(model: nn.Module, tensors: WeightTensors, path: str, *, new_head: bool = False) -> dict[str, Tensor]:
     """``tensors`` under the names of ``model``, each once and of the right shape; ``path`` is for the error.
 
-    With ``new_head`` those of the last linear layer are left out, whatever the file has for them.
+    With ``new_head`` those of the last linear layer are left out, whatever the file has for them; of a head in its
+    place, as retrieval has, a classifier's too.
     """
     own = model.state_dict()
     backbone = getattr(model, "backbone", None)
@@ -156,7 +157,8 @@ def fitted(model: nn.Module, tensors: WeightTensors, path: str, *, new_head: boo
     constant = {name for name, _ in model.named_buffers() if theirs.get(name) is None or name.endswith(COUNTER)}
     optional = constant | (head if new_head else set())
     missing = [theirs[name] or name for name in own if name not in found and name not in optional]
-    unexpected = [name for name in given if name not in theirs.values()]
+    replaced = (*_marked_heads(model), *HEADS_IN_FILES) if new_head and _marked_heads(model) else ()
+    unexpected = [name for name in given if name not in theirs.values() and not name.startswith(replaced)]
     misshapen = [
         f"{theirs[name]} {tuple(tensor.shape)}, not {tuple(own[name].shape)}"
         for name, tensor in found.items()
@@ -185,11 +187,15 @@ def _require_fitting(wrong: Mapping[str, Sequence[str]], path: str, *, small_ste
 
 def head_names(model: nn.Module) -> set[str]:
     """Return the tensors of the last linear layer, or of the modules that take its place."""
-    marked = tuple(f"{name}." for name, module in model.named_modules() if has_role(module, Role.HEAD))
-    if marked:
+    if marked := _marked_heads(model):
         return {name for name in model.state_dict() if name.startswith(marked)}
     heads = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     return {name for name in model.state_dict() if heads and name.rpartition(".")[0] == heads[-1]}
+
+
+def _marked_heads(model: nn.Module) -> tuple[str, ...]:
+    """Return the beginnings of the names of tensors in the modules that a task put in the head's place."""
+    return tuple(f"{name}." for name, module in model.named_modules() if has_role(module, Role.HEAD))
 
 
 def head_outputs(model: nn.Module, tensors: WeightTensors) -> int | None:

@@ -6,8 +6,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from bagoftricks.errors import UserError
+from bagoftricks.models import build_model
 from bagoftricks.models.embedding import EmbeddingHead, cosine_softmax, replace_head
-from bagoftricks.models.weights import head_names
+from bagoftricks.models.weights import fitted, head_names, library_tensors
+from bagoftricks.settings import network_settings
 
 COSINES = torch.tensor([[0.6, 0.1, -0.3], [-0.99, 0.2, 0.5]])
 TARGETS = F.one_hot(torch.tensor([0, 0]), 3).float()
@@ -52,3 +54,19 @@ def test_the_last_linear_layer_is_replaced_and_counts_as_the_head():
     assert "2.classes.weight" in head_names(made)
     with pytest.raises(UserError, match="no linear layer"):
         replace_head(nn.Conv2d(3, 4, 1), lambda features: nn.Identity())
+
+
+@pytest.mark.parametrize("naming", ["ours", "torchvision"])
+def test_the_weights_of_a_classifier_start_a_network_with_embeddings(naming):
+    spec = network_settings(name="tiny", depths=[1], width=4)
+    classifier, network = (build_model(spec, {}, num_classes=7, image_size=96) for _ in range(2))
+    network = replace_head(network, lambda features: EmbeddingHead(features, 4, 3))
+    tensors = classifier.state_dict() if naming == "ours" else library_tensors(classifier, "tiny")
+    found = fitted(network, tensors, "file", new_head=True)
+    trunk = {name: tensor for name, tensor in classifier.state_dict().items() if not name.startswith("head.")}
+    assert found.keys() == trunk.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in trunk.items())
+    with pytest.raises(UserError, match="is not of this network"):
+        fitted(network, tensors, "file")
+    with pytest.raises(UserError, match="1 unexpected"):
+        fitted(network, tensors | {"neck.weight": torch.zeros(1)}, "file", new_head=True)
