@@ -1,4 +1,4 @@
-"""Plug-ins: files and modules of the user's that register tricks, networks, data sets, protocols, loggers and engines.
+"""Plug-ins: files and modules of the user's that register tricks, networks, data sets, tasks and more.
 
 ``plugins=[my_tricks.py,package.module]`` on any command, ``BAGOFTRICKS_PLUGINS`` in the environment, ``plugins:`` in
 bagoftricks.yaml, and the entry points of installed packages in the group ``bagoftricks.plugins`` name them. A plug-in
@@ -26,7 +26,7 @@ from bagoftricks.registry import KINDS, PLUGIN_MODULES, Card, add_card, added_ca
 GROUP, VARIABLE = "bagoftricks.plugins", "BAGOFTRICKS_PLUGINS"
 PUBLIC = (  # modules whose names plug-ins may import from here
     *("registry", "settings", "errors", "rng", "robustness.protocols", "recipe.trick", "recipe.edits"),
-    *("models.layers", "models.parts", "data.sources", "loggers.base", "engines.base"),
+    *("models.layers", "models.parts", "data.sources", "loggers.base", "engines.base", "measure.accuracy"),
 )
 QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")
 ITEM = re.compile(rf"\s*({QUOTED.pattern}|[^,]*?)\s*(?:,|\Z)")
@@ -178,8 +178,8 @@ def _read(name: str) -> Plugin:
         cards += found
     if not cards:
         raise UserError(
-            f"plugins={name}: registers nothing; mark a class with @trick, @network, @dataset, @protocol or @logger "
-            "(examples/ has one of each)"
+            f"plugins={name}: registers nothing; mark a class with @trick, @network, @dataset, @task, @protocol or "
+            "@logger (examples/ has one of each)"
         )
     for card in cards:
         add_card(card)

@@ -1,4 +1,4 @@
-"""Contracts of tricks, networks, data sets, protocols, loggers and engines, for the tests of plug-ins.
+"""Contracts of tricks, networks, data sets, tasks, protocols, loggers and engines, for the tests of plug-ins.
 
     from bagoftricks.plugins import load_plugins
     from bagoftricks.testing import check_trick
@@ -15,7 +15,7 @@ import math
 import tempfile
 from collections.abc import Mapping
 from contextlib import redirect_stdout
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -36,8 +36,10 @@ from bagoftricks.registry import Card, all_cards, find_card
 from bagoftricks.rng import Key
 from bagoftricks.robustness.protocols import find_protocol
 from bagoftricks.robustness.scoring import corruption_names
-from bagoftricks.run.reporter import EpochRow
-from bagoftricks.settings import ModelSettings, dataset_settings, network_settings
+from bagoftricks.run.carry_out import carry_out
+from bagoftricks.run.evaluation import evaluate, subject_of_run
+from bagoftricks.run.reporter import EpochRow, SilentReporter
+from bagoftricks.settings import ModelSettings, TaskSettings, dataset_settings, network_settings
 from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.arms import Arm
 from bagoftricks.study.plan import PlannedRun
@@ -48,6 +50,21 @@ from bagoftricks.tricks.catalogue import card, create, families
 
 CLASSES, ROWS, STEPS = 5, 8, 3
 NETWORKS = (({"depths": [1, 1], "width": 4}, "resnet", 16), ({"width": 4}, "resnet9", 32))
+LINES_OF_TARGETS = {  # what a task needs of its data -> data that have it
+    "classes": ("preset=digits", "model.depths=[1]"),
+    "unseen": ("preset=digits", "model.depths=[1]", "data.zero_shot=5"),
+    "masks": ("data=scenes", "data.scenes=32", "model.depths=[1,1]"),
+    "boxes": ("data=scenes", "data.scenes=32", "data.targets=boxes"),
+}
+OF_TASKS = (
+    "data.limit=32",
+    "epochs=1",
+    "batch_size=8",
+    "lr=0.01",
+    "model.width=4",
+    "runtime.device=cpu",
+    "runtime.workers=0",
+)
 EFFECT = 1e-6  # relative difference below which a trick changes nothing
 
 
@@ -133,6 +150,45 @@ def check_dataset(name: str, **values: Any) -> None:
         assert (image.dtype, image.ndim, image.shape[0]) == (torch.uint8, 3, 3), (
             f"{name}: an image is {image.dtype} of shape {tuple(image.shape)}, not bytes of shape (3, H, W)"
         )
+
+
+def check_task(name: str, *overrides: str) -> None:
+    """Check that a task agrees with its card, judges every trick, trains, and measures the scores that it names.
+
+    It is trained on digits or drawn scenes, by what the task needs; ``overrides`` are settings as they are typed.
+    """
+    known = find_card("task", name)
+    check_card(known)
+    assert known.scores, f"{name}: names no score: @task(name=..., scores={{key: name in tables}})"
+    with tempfile.TemporaryDirectory() as folder:
+        line = [*LINES_OF_TARGETS[known.load().targets], f"task={name}", f"store={folder}", *OF_TASKS, *overrides]
+        settings = compose_settings(line)
+        judges_every_trick(name, settings.task)
+        record = carry_out(settings, SilentReporter(), "check_task")
+        assert record.first == next(iter(known.scores)), f"{name}: runs are compared in {record.first}"
+        scores = record.metrics["last"].values()
+        unknown = scores.keys() - known.scores.keys()
+        assert not unknown, f"{name}: measures {', '.join(unknown)}, which its decorator does not name"
+        assert scores[record.first] is not None, f"{name}: {record.first} is no finite number"
+        smaller = replace(settings, runtime=replace(settings.runtime, eval_batch_size=7))
+        (again,) = evaluate(subject_of_run(record, settings, smaller, None), lambda line: None)
+        for key in scores:
+            one, other = scores[key] or 0.0, again.scores.get(key)
+            assert math.isclose(one, other, rel_tol=1e-3, abs_tol=1e-9), (
+                f"{name}: {key} is {other} in batches of 7 images, and {one} in one"
+            )
+
+
+def judges_every_trick(name: str, task: TaskSettings) -> None:
+    """Check that the task takes or refuses every edit, the latter with a reason."""
+    for trick in families():
+        try:
+            edits = create(trick).edits(tiny_task())
+        except UserError:
+            continue  # it needs a setting, as the teacher of distill
+        for edit in edits:
+            why = task.refuses(edit)
+            assert why is None or why, f"{name}: refuses {trick} without a reason"
 
 
 def check_protocol(name: str) -> None:

@@ -10,13 +10,23 @@ import torch
 import yaml
 
 from bagoftricks.cli.sweep_arguments import parse
+from bagoftricks.distributed import ALONE
 from bagoftricks.errors import DataError, UserError
 from bagoftricks.folders import add_user_folder, forget_user_folders
 from bagoftricks.plugins import forget_plugins, load_plugins
+from bagoftricks.recipe.edits import Batch
 from bagoftricks.registry import find_card
 from bagoftricks.rng import Key
 from bagoftricks.settings import dataset_settings
-from bagoftricks.testing import check_dataset, check_engine, check_logger, check_network, check_protocol, check_trick
+from bagoftricks.testing import (
+    check_dataset,
+    check_engine,
+    check_logger,
+    check_network,
+    check_protocol,
+    check_task,
+    check_trick,
+)
 from bagoftricks.tricks.catalogue import create
 from tests.cli.conftest import bot as bot
 
@@ -35,6 +45,27 @@ def plugins():
 
 def example(name: str) -> str:
     return f"plugins=[{EXAMPLES / name}.py]"
+
+
+def test_the_task():
+    check_task("balanced")
+    logits = torch.eye(3)[[0, 0, 0, 1]]
+    targets = torch.eye(3)[[0, 0, 1, 2]]
+    measured = (
+        find_card("task", "balanced")
+        .load()()
+        .measure(lambda images: logits, [(0, Batch(torch.zeros(4, 3, 2, 2), targets))], ALONE)
+    )
+    assert measured.scores == pytest.approx({"mean_recall": 100 / 3, "worst_recall": 0})  # of 1, 0 and 0
+    assert measured.correct.tolist() == [True, True, False, False]
+
+
+def test_the_task_is_trained_and_identified_by_its_source(bot):
+    done = bot("bot-train", example("balanced"), "task=balanced", *TINY)
+    record = json.loads(done.out)
+    assert set(record["metrics"]["last"]["others"]) == {"mean_recall", "worst_recall"}
+    assert "balanced" in record["plugins"]
+    assert "balanced" in bot("bot-train", example("balanced"), "--help", "task").out
 
 
 def test_the_trick():
