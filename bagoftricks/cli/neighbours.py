@@ -1,5 +1,7 @@
 """bot-predict with the run of a retrieval task: the nearest neighbours of images instead of their classes."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bagoftricks.cli.layout import terminal_fit
@@ -8,12 +10,22 @@ from bagoftricks.errors import UserError
 
 if TYPE_CHECKING:
     from bagoftricks.cli.finished import FinishedRun
-    from bagoftricks.cli.predict import PredictArguments
 
 NEAREST = 5  # neighbours, unless top= is typed
 
 
-def show_neighbours(program: str, asked: "PredictArguments", run: "FinishedRun") -> None:
+@dataclass(frozen=True)
+class NeighbourRequest:
+    """Images whose ``count`` nearest neighbours are found, where, by which weights, and the file of a sheet."""
+
+    images: Sequence[str]
+    gallery: Sequence[str]
+    count: int | None
+    weight_set: str | None
+    sheet: str | None
+
+
+def show_neighbours(program: str, asked: NeighbourRequest, run: "FinishedRun") -> None:
     """Print the nearest neighbours of the images among those of the gallery."""
     from dataclasses import replace
 
@@ -34,24 +46,27 @@ def show_neighbours(program: str, asked: "PredictArguments", run: "FinishedRun")
     for line in images.notes():
         note(line)
     gallery = gallery_of(asked.gallery, run.settings) if asked.gallery else own_gallery(run.settings)
-    found = find_neighbours(subject, gallery, weight_set, asked.top or NEAREST)
+    found = find_neighbours(subject, gallery, weight_set, asked.count or NEAREST)
     for broken in found.skipped:
         note(f"skipped: {broken}")
     queries = query_table(found, images.val, known_classes(images.val, gallery), gallery)
     network = {"run": subject.run, "model": subject.trained.model.name, "weights": weight_set}
     about = {**network, "gallery": len(gallery.classes), "skipped": list(found.skipped)}
     show_result(query_text(queries, about, subject.settings.format, terminal_fit()))
-    if asked.show is not None:
-        note(write_query_sheet(queries, found, (images.val, gallery.split), subject.augment, asked.show))
+    if asked.sheet is not None:
+        note(write_query_sheet(queries, found, (images.val, gallery.split), subject.augment, asked.sheet))
 
 
-def require_predictable(asked: "PredictArguments", run: "FinishedRun") -> None:
-    """Raise UserError for the run of a task whose predictions have no text, and for arguments of another one."""
+def require_predictable(typed: str, gallery: Sequence[str], run: "FinishedRun") -> None:
+    """Raise UserError for the run of a task whose predictions have no text, and for a gallery without neighbours.
+
+    ``typed`` is the run as it was typed.
+    """
     task = run.trained.task
     if task.targets not in ("classes", "unseen"):
         raise UserError(
-            f"run={asked.run}: its task is {task.name}, and bot-predict shows classes or neighbours of whole images: "
-            f"bot-eval run={asked.run} gives its scores"
+            f"run={typed}: its task is {task.name}, and bot-predict shows classes or neighbours of whole images: "
+            f"bot-eval run={typed} gives its scores"
         )
-    if asked.gallery and task.targets == "classes":
+    if gallery and task.targets == "classes":
         raise UserError(f"gallery= is for a run of task=retrieval, and this one is of {task.name}: leave it out")

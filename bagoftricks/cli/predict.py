@@ -9,7 +9,7 @@ from bagoftricks.cli.app import DONE, run_command
 from bagoftricks.cli.arguments import shortened
 from bagoftricks.cli.finished import BESIDE_A_RUN, FinishedRun, finished_run, parsed_overrides
 from bagoftricks.cli.layout import terminal_fit
-from bagoftricks.cli.neighbours import require_predictable, show_neighbours
+from bagoftricks.cli.neighbours import NeighbourRequest, require_predictable, show_neighbours
 from bagoftricks.cli.streams import say, show_result
 from bagoftricks.errors import UserError
 
@@ -91,7 +91,8 @@ def predict(arguments: list[str]) -> int:
     asked = PredictArguments.of(arguments)
     run = None if asked.run is None else _run(asked, asked.run)
     if run is not None and run.trained.task.targets == "unseen":
-        show_neighbours(PREDICT_PROGRAM, asked, run)
+        request = NeighbourRequest(asked.images, asked.gallery, asked.top, asked.weight_set, asked.show)
+        show_neighbours(PREDICT_PROGRAM, request, run)
     else:
         _predict_classes(asked, _subject_of_file(asked) if run is None else _subject_of_run(asked, run))
     return DONE
@@ -126,7 +127,7 @@ def _predict_classes(asked: PredictArguments, subject: "Subject") -> None:
 def _run(asked: PredictArguments, prefix: str) -> FinishedRun:
     typed = parsed_overrides(asked.rest, BESIDE_A_RUN, ("images", "gallery", "top", "weight_set", "show"))
     run = finished_run(prefix, UNSEEN | typed)
-    require_predictable(asked, run)
+    require_predictable(prefix, asked.gallery, run)
     return run
 
 

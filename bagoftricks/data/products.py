@@ -1,4 +1,4 @@
-"""Stanford Online Products: photographs of products on sale, half of which training does not see."""
+"""Stanford Online Products: photographs of products on sale. Validation has other products than training."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -22,7 +22,7 @@ from bagoftricks.store.json_fields import Json
 QUERIES_ON_SHEET = 20
 FRAME = 4  # pixels
 MARKS = {True: "right", False: "wrong", None: ""}
-COLOURS = {True: (0, 150, 60), False: (200, 30, 30), None: (255, 255, 255)}
+FRAME_COLOURS = {True: (0, 150, 60), False: (200, 30, 30), None: (255, 255, 255)}
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
-class Query:
+class QueryImage:
     """Image with its nearest neighbours, the nearest one first."""
 
     file: str
@@ -56,7 +56,9 @@ class Query:
         return {"file": as_text(self.file), "class": self.class_name, "neighbours": found}
 
 
-def query_table(found: FoundNeighbours, split: Split, classes: Sequence[str | None], gallery: Gallery) -> list[Query]:
+def query_table(
+    found: FoundNeighbours, split: Split, classes: Sequence[str | None], gallery: Gallery
+) -> list[QueryImage]:
     """Return each query with the files, classes and cosines of its neighbours."""
     queries = []
     for row, numbers, cosines in zip(found.rows, found.neighbours, found.cosines, strict=True):
@@ -65,11 +67,11 @@ def query_table(found: FoundNeighbours, split: Split, classes: Sequence[str | No
             other = gallery.classes[number]
             right = None if own is None or other is None else own == other
             near.append(Neighbour(file_name(gallery.split, number), other, cosine, right))
-        queries.append(Query(file_name(split, int(row)), own, tuple(near)))
+        queries.append(QueryImage(file_name(split, int(row)), own, tuple(near)))
     return queries
 
 
-def query_text(queries: Sequence[Query], about: Json, style: str, fit: Fit | None = None) -> str:
+def query_text(queries: Sequence[QueryImage], about: Json, style: str, fit: Fit | None = None) -> str:
     """Return the queries in a style of ``format=``; ``about`` is what the JSON says besides them."""
     if style == "json":
         return for_json({**about, "images": [query.values() for query in queries]})
@@ -100,7 +102,7 @@ def query_text(queries: Sequence[Query], about: Json, style: str, fit: Fit | Non
 
 
 def write_query_sheet(
-    queries: Sequence[Query], found: FoundNeighbours, splits: tuple[Split, Split], augment: Augment, out: str
+    queries: Sequence[QueryImage], found: FoundNeighbours, splits: tuple[Split, Split], augment: Augment, out: str
 ) -> str:
     """Write the first queries, each with its neighbours to the right of it, as a PNG; return a line about it."""
     rows = []
@@ -132,7 +134,7 @@ def with_frame(picture: UInt8[Tensor, "3 S S"], right: bool | None) -> UInt8[Ten
     """Return a picture, enlarged to be seen, in a frame that is green if it is right and red if it is wrong."""
     scale = -(-LEAST_SIDE // picture.shape[1])
     large = picture.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
-    framed = torch.tensor(COLOURS[right], dtype=torch.uint8)[:, None, None].expand(large.shape).clone()
+    framed = torch.tensor(FRAME_COLOURS[right], dtype=torch.uint8)[:, None, None].expand(large.shape).clone()
     inside = slice(FRAME, -FRAME)
     framed[:, inside, inside] = large[:, inside, inside]
     return framed

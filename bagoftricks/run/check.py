@@ -111,7 +111,7 @@ def check(
     if networks is not None:
         share_network(checked, networks)
     recipe = checked.recipe
-    check_task(checked)
+    check_task_accepts(checked)
     with elsewhere(lacking):
         asked_loggers(settings)
     if recipe.flip and not settings.data.flip:
@@ -135,7 +135,7 @@ def check(
     return checked
 
 
-def check_task(checked: Checked) -> None:
+def check_task_accepts(checked: Checked) -> None:
     """Raise UserError for a trick that makes no sense with the task, or an evaluation of another one."""
     settings = checked.settings
     for name, trick in checked.tricks.items():

@@ -45,18 +45,18 @@ def gallery_of(places: Sequence[str], settings: Settings) -> Gallery:
     """Return the images in files and folders; the name of the folder in a folder is the class of its images."""
     data = find_images(places, settings.data.max_pixels, name="gallery")
     typed = {os.path.abspath(place) for place in places}
-    folders = [os.path.dirname(os.path.abspath(path)) for path in paths_of(data.val)]
+    folders = [os.path.dirname(os.path.abspath(path)) for path in image_paths(data.val)]
     return Gallery(data.val, [None if folder in typed else os.path.basename(folder) for folder in folders])
 
 
 def known_classes(split: Split, gallery: Gallery) -> list[str | None]:
     """Return the class of each image that lies in a folder with the name of a class of the gallery, else None."""
     known = set(gallery.classes) - {None}
-    folders = (os.path.basename(os.path.dirname(os.path.abspath(path))) for path in paths_of(split))
+    folders = (os.path.basename(os.path.dirname(os.path.abspath(path))) for path in image_paths(split))
     return [folder if folder in known else None for folder in folders]
 
 
-def paths_of(split: Split) -> list[str]:
+def image_paths(split: Split) -> list[str]:
     """Return the path of each image, an empty text for one that is in no file."""
     files = (split.file(row) for row in range(len(split.labels)))
     return ["" if file is None else file.path for file in files]
@@ -75,7 +75,7 @@ def find_neighbours(subject: Subject, gallery: Gallery, weight_set: str, count: 
 
 
 def _real(split: Split, rows: Labels) -> list[str]:
-    paths = paths_of(split.subset(rows))
+    paths = image_paths(split.subset(rows))
     return [path and os.path.realpath(path) for path in paths]
 
 
