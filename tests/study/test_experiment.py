@@ -16,15 +16,16 @@ from bagoftricks.cli.conf import options
 from bagoftricks.errors import UserError
 from bagoftricks.folders import shipped_folder
 from bagoftricks.study.arms import Arm
-from bagoftricks.study.experiment import column_keys, experiment_files, load_experiment
+from bagoftricks.study.experiment import column_keys, experiment_files, experiment_scales, load_experiment
 from bagoftricks.study.overrides import latest
 from bagoftricks.tricks import FAMILIES, FAMILY_OF
 from bagoftricks.tricks.catalogue import card, create
 
-SHIPPED = [(name, scale) for name in experiment_files() for scale in ("paper", "laptop")]
+SHIPPED = [(name, scale) for name in experiment_files() for scale in experiment_scales(name)]
 OURS = (
     "laptop/robustness",
     "laptop/fixres",
+    "laptop/finetune",
 )  # whose numbers nobody has published
 REFERENCES = sorted((shipped_folder("experiments").parent / "bagoftricks" / "report" / "references").glob("*.csv"))
 
@@ -45,6 +46,7 @@ def test_the_tables_of_the_papers_are_there():
     tables = assembled + [f"bag_of_tricks/table{n}" for n in range(1, 8)]
     assert [*experiment_files()] == [
         *tables,
+        "laptop/finetune",
         "laptop/fixres",
         "laptop/refinements",
         "laptop/robustness",
