@@ -133,9 +133,10 @@ class Augment:
         """Return the targets of images that were augmented with these draws: boxes move with them."""
         if targets.ndim < 3:
             return targets
-        of, zeros = self._by_name(draws.to(targets.device)), targets.new_zeros(len(targets), 2)
-        offset = self.pad - (of["crop"] * (2 * self.pad + 1)).long() if self.pad else zeros
-        return t.moved_boxes(targets, self.size, offset, of["flip"][:, 0] < 0.5 if self.flip else zeros[:, 0] > 0)
+        of = self._by_name(draws.to(targets.device))
+        still = torch.zeros(len(targets), 2, dtype=torch.int64, device=targets.device)
+        offset = self.pad - (of["crop"] * (2 * self.pad + 1)).long() if self.pad else still
+        return t.moved_boxes(targets, self.size, offset, of["flip"][:, 0] < 0.5 if self.flip else still[:, 0] > 0)
 
     @property
     def views(self) -> int:

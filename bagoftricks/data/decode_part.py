@@ -20,7 +20,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from bagoftricks.data.decode import Rgb, checked_header, decode_bytes, opened, orientation
+from bagoftricks.data.decode import checked_header, decode_bytes, opened, orientation
 from bagoftricks.data.image_file import ImageFile, JpegHeader, NoImage
 
 SCALES = (8, 4)  # by which libjpeg divides a JPEG's sides as it decodes; at 2, Pillow gains nothing on torchvision
@@ -43,11 +43,11 @@ class Wanted:
 class Decoded(NamedTuple):
     """An image or its upper rows, with the height of the whole; or, of height 0, its box that was resized."""
 
-    pixels: Rgb
+    pixels: UInt8[Tensor, "C H W"]
     height: int
 
 
-def whole(image: Rgb) -> Decoded:
+def whole(image: UInt8[Tensor, "C H W"]) -> Decoded:
     return Decoded(image, image.shape[1])
 
 

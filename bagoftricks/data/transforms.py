@@ -66,7 +66,7 @@ def letterbox(image: Image, size: int) -> UInt8[Tensor, "C S S"]:
 
 
 def moved_boxes(
-    boxes: Float[Tensor, "B M 5"], size: int, offset: Float[Tensor, "B 2"], flipped: Bool[Tensor, " B"]
+    boxes: Float[Tensor, "B M 5"], size: int, offset: Int64[Tensor, "B 2"], flipped: Bool[Tensor, " B"]
 ) -> Float[Tensor, "B M 5"]:
     """Return boxes in pixels of images of ``size``, moved by (down, right), then mirrored; class -1 if outside."""
     top_left = offset.flip(1)  # (x, y)

@@ -33,7 +33,7 @@ class FeatureMaps(nn.Module):
         for name, module in parts.items():
             self.add_module(name, module)
         self.image_channels, self.training = images, stages[0].training
-        self._ends = {id(stage) for stage in stages}  # no submodules of their own: the parts hold them
+        self._ends = {name for name, module in self.named_modules() if any(module is stage for stage in stages)}
         self.channels, self.strides = [0], [0]
         self.measure()
 
@@ -43,17 +43,17 @@ class FeatureMaps(nn.Module):
         self.channels = [each.shape[1] for each in maps]
         self.strides = [PROBE_SIZE // each.shape[2] for each in maps]
 
-    def in_order(self) -> Iterator[nn.Module]:
-        """Yield the modules as they compute, a container of stages as its stages."""
-        for part in self.children():
-            inner = list(part.children())
-            yield from inner if any(id(module) in self._ends for module in inner) else [part]
+    def in_order(self) -> Iterator[tuple[str, nn.Module]]:
+        """Yield the modules by name as they compute, a container of stages as its stages."""
+        for name, part in self.named_children():
+            inner = [(f"{name}.{last}", module) for last, module in part.named_children()]
+            yield from inner if any(full in self._ends for full, _ in inner) else [(name, part)]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         x, maps = images, []
-        for module in self.in_order():
+        for name, module in self.in_order():
             x = module(x)
-            if id(module) in self._ends:
+            if name in self._ends:
                 maps.append(x)
         return maps
 

@@ -1,10 +1,11 @@
 """Depth of each parameter of a network: in its stem, in a stage and a block, or in its head.
 
-The head is the last linear layer, as for model.new_head. Modules are taken in the order in which they were built. The
-children of a network are its stem and its stages; while there are fewer than four (a stem, ``stages`` and a head), the
-one with the most tensors is replaced by its children. The blocks of a stage are the items of a list of modules; any
-other stage is one block. Norms between two parts belong to the first one, loose parameters to the stem, and what stands
-between the last stage and the head to that stage. timm states the groups of its networks; they take their place.
+The head is the last linear layer, as for model.new_head, or all that follows a backbone. Modules are taken in the
+order in which they were built. The children of a network are its stem and its stages; while there are fewer than four
+(a stem, ``stages`` and a head), the one with the most tensors is replaced by its children. The blocks of a stage are
+the items of a list of modules; any other stage is one block. Norms between two parts belong to the first one, loose
+parameters to the stem, and what stands between the last stage and the head to that stage. timm states the groups of its
+networks; they take their place.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,7 +14,7 @@ from itertools import chain
 from torch import nn
 
 from bagoftricks.models.layers import NORMS
-from bagoftricks.models.weights import head_names
+from bagoftricks.models.weights import backbone_of, head_names
 from bagoftricks.recipe.edits import Depth, mark_depths
 
 Named = tuple[str, nn.Module]  # the module and its full name
@@ -66,8 +67,11 @@ def _with_norms(parts: Iterable[Named]) -> list[list[Named]]:
 
 def _stages(model: nn.Module) -> list[list[Named]]:
     """Return the stem, the stages and the head."""
-    parts = _children(("", model))
-    while len(_with_norms(parts)) < FEWEST_PARTS:
+    parts, fewest = _children(("", model)), FEWEST_PARTS
+    if backbone_of(model) is not None:
+        parts = [inner for part in parts for inner in (_children(part) if part[0] == "backbone" else [part])]
+        fewest += sum(not name.startswith("backbone.") for name, _ in parts) - 1
+    while len(_with_norms(parts)) < fewest:
         place = max(range(len(parts)), key=lambda i: len(_tensors(parts[i])), default=0)
         inner = _children(parts[place]) if parts else []
         if not inner:

@@ -56,7 +56,8 @@ class Detector(nn.Module):
     def __init__(self, backbone: FeatureMaps, classes: int, image_size: int, size: DetectorSize = USUAL_SIZE) -> None:
         super().__init__()
         self.backbone, self.image_channels, self.size = backbone, backbone.image_channels, size
-        coarse = [i for i, stride in enumerate(backbone.strides) if stride >= FINEST_STRIDE]
+        last = len(backbone.strides) - 1
+        coarse = [i for i, stride in enumerate(backbone.strides) if stride >= FINEST_STRIDE or i == last]
         self.levels = coarse if size.pyramid else coarse[-1:]
         channels = [backbone.channels[i] for i in self.levels]
         self.neck = _pyramid(channels, size.channels) if size.pyramid else _LastMap(channels[-1])

@@ -135,8 +135,8 @@ def fitted(model: nn.Module, tensors: WeightTensors, path: str, *, new_head: boo
     place, as retrieval has, a classifier's too.
     """
     own = model.state_dict()
-    backbone = getattr(model, "backbone", None)
-    if isinstance(backbone, FeatureMaps) and not tensors.keys() & own.keys():
+    backbone = backbone_of(model)
+    if backbone is not None and not tensors.keys() & own.keys():
         trunk = {name: tensor for name, tensor in tensors.items() if not name.startswith(HEADS_IN_FILES)}
         return {f"backbone.{name}": tensor for name, tensor in fitted(backbone, trunk, path).items()}
     given = {name: tensor for name, tensor in tensors.items() if name in own or not name.startswith(LEFT_OUT)}
@@ -152,7 +152,7 @@ def fitted(model: nn.Module, tensors: WeightTensors, path: str, *, new_head: boo
     found |= for_greys(model, found)
     if new_head:
         found = {name: tensor for name, tensor in found.items() if name not in head}
-    else:
+    elif backbone_of(model) is None:
         _check_head(own, found, head, path)
     constant = {name for name, _ in model.named_buffers() if theirs.get(name) is None or name.endswith(COUNTER)}
     optional = constant | (head if new_head else set())
@@ -185,8 +185,21 @@ def _require_fitting(wrong: Mapping[str, Sequence[str]], path: str, *, small_ste
         )
 
 
+def backbone_of(model: nn.Module) -> FeatureMaps | None:
+    """Return the part of a network that can start from a classifier's weights alone, None if there is none."""
+    backbone = getattr(model, "backbone", None)
+    return backbone if isinstance(backbone, FeatureMaps) else None
+
+
+def starts_backbone(model: nn.Module, path: str | Path) -> bool:
+    """Return True if the file has weights for the backbone of ``model`` alone, whose heads are then new."""
+    return backbone_of(model) is not None and not read_tensors(path).keys() & model.state_dict().keys()
+
+
 def head_names(model: nn.Module) -> set[str]:
-    """Return the tensors of the last linear layer, or of the modules that take its place."""
+    """Return the tensors of the last linear layer, or of the modules that take its place or follow a backbone."""
+    if backbone_of(model) is not None:
+        return {name for name in model.state_dict() if not name.startswith("backbone.")}
     if marked := _marked_heads(model):
         return {name for name in model.state_dict() if name.startswith(marked)}
     heads = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]

@@ -13,7 +13,7 @@ from bagoftricks.cores import multiplies_bf16
 from bagoftricks.errors import NoEffectError, NotHere, UserError
 from bagoftricks.loggers.base import asked_loggers
 from bagoftricks.models import build_model
-from bagoftricks.models.weights import existing, file_digest, fitted, head_names, read_tensors
+from bagoftricks.models.weights import existing, file_digest, fitted, head_names, read_tensors, starts_backbone
 from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import FreezeParams, FreezeStatistics, SetPart
 from bagoftricks.recipe.recipe import Recipe
@@ -166,8 +166,13 @@ def share_network(checked: Checked, networks: Networks) -> None:
 
 
 def check_start(settings: Settings) -> None:
-    """Raise UserError if a new head is asked for without a file of weights for the rest of the network."""
-    model = settings.model
+    """Raise UserError if a new head is asked for where there is nothing to replace."""
+    model, task = settings.model, settings.task
+    if model.new_head and task.targets in ("masks", "boxes"):
+        raise UserError(
+            f"model.new_head=true: a classifier's weights start the backbone of task={task.name} alone, and its "
+            "heads are always new; type model.new_head=false"
+        )
     if model.new_head and not model.weights:
         raise UserError(
             f"model.new_head=true: needs a file of trained weights: {model.weights_help}; to train from random ones, "
@@ -294,7 +299,7 @@ def start_order(checked: Checked, class_names: Sequence[str]) -> tuple[int, ...]
     Raises UserError if the weights are of other classes, by their names.
     """
     model = checked.settings.model
-    if model.weights is None or model.new_head:
+    if model.weights is None or model.new_head or starts_backbone(checked.network, model.weights):
         return None
     theirs, outputs = class_names_of(model.weights), checked.task.num_classes
     what = f"model.weights={model.weights}: the network"

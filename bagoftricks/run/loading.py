@@ -8,6 +8,7 @@ from bagoftricks.data.loaders import EvalBatches, TrainBatches
 from bagoftricks.data.preparation import Reading
 from bagoftricks.data.shares import Shares
 from bagoftricks.distributed import ALONE, World
+from bagoftricks.models.weights import starts_backbone
 from bagoftricks.recipe.edits import Predict
 from bagoftricks.recipe.recipe import test_pixels
 from bagoftricks.rng import Key
@@ -77,7 +78,7 @@ def class_notes(prepared: Prepared) -> list[str]:
     model, teacher, notes = prepared.settings.model, prepared.teacher, []
     if teacher is not None:
         notes += order_notes(f"the teacher {teacher.source}", teacher.class_names, teacher.order)
-    if model.weights is not None and not model.new_head:
+    if model.weights and not model.new_head and not starts_backbone(prepared.checked.network, model.weights):
         notes += order_notes(f"model.weights={model.weights}", class_names_of(model.weights), prepared.start_order)
     return notes
 

@@ -60,6 +60,7 @@ FAMILY_OF = {
     "adaptive_clip": "refine",
     "clip_gradients": "refine",
     "freeze": "refine",
+    "frozen_norm": "refine",
     "head_lr": "refine",
     "layer_decay": "refine",
     "class_weights": "refine",
