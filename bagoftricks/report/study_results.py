@@ -9,6 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING, TypedDict
 
 from bagoftricks.errors import LOSS_FAILURE, UserError, did_you_mean
+from bagoftricks.registry import score_names
 from bagoftricks.report import dawnbench
 from bagoftricks.report.column import Column
 from bagoftricks.report.dawnbench import NO_MEASURE, TIME, Measure
@@ -28,7 +29,7 @@ from bagoftricks.report.study_robustness import (
     measured_evaluations,
     robustness,
 )
-from bagoftricks.report.table import COST, INT8, LATENCY, RESULT, TRAIN_SECONDS
+from bagoftricks.report.table import COST, INT8, LATENCY, RESULT, TRAIN_SECONDS, task_results
 from bagoftricks.robustness.overlaps import record_overlaps
 from bagoftricks.statistics.paired import ALPHA, Comparison, Summary, compare, summarise
 from bagoftricks.store.record import Record, Scores
@@ -77,8 +78,10 @@ class StudyResults:
 
     @cached_property
     def first(self) -> str:
-        """Key of the first score of the task of the study's runs."""
-        return next((record.first for record in self.every_record), TOP1)
+        """Key of the first score of the task of the runs that are compared, else of all runs."""
+        compared = [self.records.get(arm.label, {}) for arm in self.study.arms if arm.compare_to]
+        judged = [record for found in compared for record in found.values()]
+        return next((record.first for record in (*judged, *self.every_record)), TOP1)
 
     @property
     def resolve(self) -> float:
@@ -313,7 +316,7 @@ def load_results(
 
 def columns_by_key(measure: Measure) -> dict[str, Column]:
     """Return the columns that a table of a study can show."""
-    return {**COLUMNS, **{column.key: column for column in measure.columns}}
+    return {**COLUMNS, **{column.key: column for column in (*task_results(), *measure.columns)}}
 
 
 def chosen_columns(wanted: Sequence[str], known: Mapping[str, Column], measure: Measure) -> tuple[str, ...]:
@@ -380,7 +383,7 @@ def value(record: Record, key: str, measure: Measure = NO_MEASURE, evaluation: s
     """Return a result or a cost of a run; ``evaluation``: the one on corrupted images that its arm requests."""
     if key in ROBUSTNESS:
         return robustness(record, key, evaluation)
-    costs = {**vars(record.cost), **vars(scored(record)), **dawnbench.measure_values(record, measure)}
+    costs = {**vars(record.cost), **scored(record).values(), **dawnbench.measure_values(record, measure)}
     found = costs.get(key)
     return None if found is None else float(found)
 
@@ -393,7 +396,11 @@ def compared_runs(made: Comparison, records: Mapping[str, Mapping[int, Record]])
 
 def summary(key: str, values: Sequence[float]) -> Summary:
     """Return the mean and interval of a result over seeds; of a cost, the median."""
-    return summarise(values) if key in RESULTS else Summary(len(values), mean=median(values), low=None, high=None)
+    return (
+        summarise(values)
+        if key in RESULTS or key in score_names()
+        else Summary(len(values), mean=median(values), low=None, high=None)
+    )
 
 
 def several_devices(records: Mapping[str, Mapping[int, Record]]) -> bool:
