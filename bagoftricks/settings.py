@@ -108,6 +108,8 @@ class DataSettings:
     """use at most this many images of each split (the same for every seed), for quick tests"""
     train_limit: Optional[int] = None
     """use at most this many training images, of each class its share (the same for every seed)"""
+    val_limit: Optional[int] = None
+    """use at most this many validation images, of each class its share (the same for every seed)"""
     only_classes: list[int] = field(default_factory=list)
     """[0,1,2]: use the images of these classes alone, by their numbers from 0, which are counted afresh"""
     zero_shot: Optional[int] = None
@@ -165,7 +167,7 @@ class DataSettings:
             raise UserError(f"data.channels={self.channels}: must be 3, or 1 for greys")
         if not 0 <= self.holdout < 1:
             raise UserError(f"data.holdout={self.holdout}: must be in [0, 1)")
-        for name in ("limit", "train_limit", "zero_shot"):
+        for name in ("limit", "train_limit", "val_limit", "zero_shot"):
             if getattr(self, name) is not None:
                 positive(**{f"data.{name}": getattr(self, name)})
         if len(set(self.only_classes)) != len(self.only_classes) or min(self.only_classes, default=0) < 0:

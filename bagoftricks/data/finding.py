@@ -36,8 +36,9 @@ def find_dataset(settings: DataSettings) -> Dataset:
         found = unseen_classes(found, settings.zero_shot)
     if settings.holdout:
         found = hold_out(found, settings.holdout)
-    if settings.limit is not None or settings.train_limit is not None:
-        found = limited(found, settings.limit, settings.train_limit)
+    of_train, of_val = (least_limit(settings.limit, own) for own in (settings.train_limit, settings.val_limit))
+    if of_train is not None or of_val is not None:
+        found = limited(found, of_train, of_val)
     with despite_errors(found):
         return identified(with_warnings(found))
 
@@ -46,11 +47,13 @@ def _limited_to(split: Split, max_pixels: int) -> Split:
     return replace(split, max_pixels=max_pixels) if isinstance(split, FileSplit) else split
 
 
-def limited(data: Dataset, count: int | None, of_training: int | None = None) -> Dataset:
-    """Keep at most ``count`` images of each split, of each class its share; the same ones for every seed.
+def least_limit(one: int | None, other: int | None) -> int | None:
+    """Return the smaller of two limits, None without any."""
+    return min((limit for limit in (one, other) if limit is not None), default=None)
 
-    ``of_training``: the most training images, if that is fewer.
-    """
+
+def limited(data: Dataset, of_train: int | None, of_val: int | None) -> Dataset:
+    """Keep at most this many images of each split, of each class its share; the same ones for every seed."""
 
     def some(split: Split, name: str, count: int | None) -> Split:
         if count is None:
@@ -58,8 +61,7 @@ def limited(data: Dataset, count: int | None, of_training: int | None = None) ->
         rows = stratified(split.labels, Key(0).fold("limit", name))[:count]
         return split.subset(np.sort(rows))
 
-    least = min((number for number in (count, of_training) if number is not None), default=None)
-    return replace(data, train=some(data.train, "train", least), val=some(data.val, "val", count))
+    return replace(data, train=some(data.train, "train", of_train), val=some(data.val, "val", of_val))
 
 
 def chosen_classes(data: Dataset, numbers: Sequence[int]) -> Dataset:

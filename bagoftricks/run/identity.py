@@ -33,7 +33,13 @@ def run_identity(
     """
     ranks = 1 if settings.runtime.sync_norm else requested_ranks(settings.runtime.devices)
     data = {k: v for k, v in asdict(settings.data).items() if k not in settings.data.places}
-    for name, default in (("channels", 3), ("train_limit", None), ("only_classes", []), ("zero_shot", None)):
+    for name, default in (
+        ("channels", 3),
+        ("train_limit", None),
+        ("val_limit", None),
+        ("only_classes", []),
+        ("zero_shot", None),
+    ):
         if data[name] == default:
             data.pop(name)  # as before there was a choice
     if settings.data.on_error == "fail":
