@@ -231,10 +231,10 @@ def test_bench_warns_of_a_trick_without_effect_and_counts_all_the_same(bot):
 
 @pytest.mark.parametrize("style", ["text", "markdown", "csv", "latex", "json"])
 def test_bench_labels_a_row_by_what_was_measured(bot, style):
-    done = bot("bot-bench", "-m", "model=mobilenet", "+tweak=[se],[gelu]", f"format={style}", "measure=false")
-    note = "se: no effect, not measured".replace("_", r"\_")
+    done = bot("bot-bench", "-m", "model=mobilenet", "+tweak=[sk],[gelu]", f"format={style}", "measure=false")
+    note = "sk: no effect, not measured".replace("_", r"\_")
     first, second = [line for line in done.out.splitlines() if "mobilenet" in line]
-    assert "mobilenet + se" not in first
+    assert "mobilenet + sk" not in first
     assert note in (done.out if style == "json" else first)
     assert "mobilenet + gelu" in second
 
