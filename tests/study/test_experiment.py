@@ -52,6 +52,7 @@ def test_the_tables_of_the_papers_are_there():
         "laptop/finetune",
         "laptop/fixres",
         "laptop/refinements",
+        "laptop/retrieval",
         "laptop/robustness",
         "laptop/segmentation",
         "page/convergence",
