@@ -23,6 +23,7 @@ from bagoftricks.tricks.catalogue import card, create
 
 SHIPPED = [(name, scale) for name in experiment_files() for scale in experiment_scales(name)]
 OURS = (
+    "laptop/retrieval",
     "laptop/robustness",
     "laptop/fixres",
     "laptop/finetune",
