@@ -4,11 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
-import numpy as np
-
-from bagoftricks.data.published import LabelledPaths, Listed, Published, find_listed, lines, reading
-from bagoftricks.data.sources import Dataset, FileSplit, Split
-from bagoftricks.errors import DataError
+from bagoftricks.data.dense import with_masks
+from bagoftricks.data.published import LabelledPaths, Listed, Published, find_listed, lines
+from bagoftricks.data.sources import Dataset
 from bagoftricks.registry import dataset
 from bagoftricks.settings import DataSettings
 
@@ -40,7 +38,7 @@ class Ade20k(DataSettings):
 
     def find(self) -> Dataset:
         found = find_listed(self, self.root, ADE20K, read_ade20k)
-        train, val = (with_masks(self.name, split) for split in (found.train, found.val))
+        train, val = (with_masks(self.name, split, ade20k_mask, first_class=1) for split in (found.train, found.val))
         return replace(found, train=train, val=val, targets="masks")
 
 
@@ -53,12 +51,5 @@ def read_ade20k(base: Path) -> Listed:
     return Listed(names, rows("training"), rows("validation"))
 
 
-def with_masks(name: str, split: Split) -> FileSplit:
-    """Return the split with the masks of its images. Raises DataError for those without one."""
-    assert isinstance(split, FileSplit)
-    paths = [Path(path) for path in split.paths.tolist()]
-    masks = [path.parents[2] / "annotations" / path.parent.name / f"{path.stem}.png" for path in paths]
-    with reading(name, paths[0].parents[2]):
-        if gone := [mask.name for mask in masks if not mask.is_file()]:
-            raise DataError(f"{name}: {len(gone):,} masks are missing ({gone[0]}): extract its archive again")
-    return replace(split, masks=np.array([str(mask) for mask in masks]), first_class=1)
+def ade20k_mask(image: Path) -> Path:
+    return image.parents[2] / "annotations" / image.parent.name / f"{image.stem}.png"

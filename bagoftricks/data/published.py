@@ -48,7 +48,7 @@ def find_listed(settings: DataSettings, root: str | None, facts: Published, read
     base = find_folder(settings.name, root, facts)
     with reading(settings.name, base):
         listed = read(base)
-        train, val = (_split(settings.name, base, rows) for rows in (listed.train, listed.val))
+        train, val = (listed_files(settings.name, base, rows) for rows in (listed.train, listed.val))
     return require_whole(Dataset(settings.name, tuple(listed.classes), train, val), facts)
 
 
@@ -105,7 +105,7 @@ def reading(name: str, base: Path) -> Iterator[None]:
         ) from error
 
 
-def _split(name: str, base: Path, rows: LabelledPaths) -> FileSplit:
+def listed_files(name: str, base: Path, rows: LabelledPaths) -> FileSplit:
     """Return the images of a split. Raises DataError for those that are not there."""
     there = {folder: _names_in(base / folder) for folder in {os.path.dirname(path) for path, _ in rows}}
     gone = [path for path, _ in rows if os.path.basename(path) not in there[os.path.dirname(path)]]

@@ -6,6 +6,7 @@ file of its own that finds its images and labels, and a digest of their contents
 Tasks on pixels and on objects need more than a label. A class for each pixel is a fourth channel of the image, in which
 a pixel of class c is NO_CLASS - c: the zeros around an image are then NO_CLASS, a pixel without a class. Boxes are rows
 (left, top, right, bottom, class) of a split's ``boxes``, in shares of the longer side; rows of class -1 fill them up.
+An object that need not be found has DIFFICULT added to its class; it is in no training split.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ from bagoftricks.settings import MAX_PIXELS
 Labels = npt.NDArray[np.int64]
 Boxes = Float32[np.ndarray, "N M 5"]
 NO_CLASS = 255
+DIFFICULT = 100_000  # more than any data set has classes, and exact as a float32
 
 
 @dataclass(frozen=True)

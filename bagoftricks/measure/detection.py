@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int8
 
+from bagoftricks.data.sources import DIFFICULT
+
 VOC_THRESHOLD = 0.5
 COCO_THRESHOLDS = tuple(i / 100 for i in range(50, 100, 5))
 COCO_POINTS, COCO_MOST = 101, 100  # recalls at which precision is read; detections of a class in an image that count
@@ -49,9 +51,10 @@ Pairs = Sequence[tuple[Detections, GroundTruth]]  # of each image
 
 
 def ground_truth_of(targets: Float[np.ndarray, "M 5"]) -> GroundTruth:
-    """Return the objects of rows (x1, y1, x2, y2, class); rows of a class below 0 are padding."""
+    """Return the objects of rows (x1, y1, x2, y2, class): padding below 0, difficult from DIFFICULT on."""
     rows = targets[targets[:, 4] >= 0]
-    return GroundTruth(rows[:, :4], rows[:, 4].astype(np.int64), np.zeros(len(rows), bool))
+    labels = rows[:, 4].astype(np.int64)
+    return GroundTruth(rows[:, :4], labels % DIFFICULT, labels >= DIFFICULT)
 
 
 def voc_map(images: Pairs, classes: int, *, points: int | None = None) -> float:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from bagoftricks.data.sources import DIFFICULT
 from bagoftricks.measure.detection import (
     COCO_MOST,
     Detections,
@@ -96,6 +97,13 @@ def test_padding_is_no_object():
     objects = ground_truth_of(targets)
     assert objects.labels.tolist() == [2, 0]
     assert objects.boxes.tolist() == [[0, 0, 10, 10], [3, 4, 5, 6]]
+    assert not objects.difficult.any()
+
+
+def test_a_difficult_object_keeps_its_class():
+    objects = ground_truth_of(np.array([[0, 0, 10, 10, 2 + DIFFICULT], [3, 4, 5, 6, 2]], np.float32))
+    assert objects.labels.tolist() == [2, 2]
+    assert objects.difficult.tolist() == [True, False]
 
 
 def test_boxes_without_an_area_overlap_nothing():
