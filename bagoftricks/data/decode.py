@@ -18,7 +18,7 @@ from PIL.GifImagePlugin import GifImageFile
 from torch import Tensor
 
 from bagoftricks.data.image_file import ImageFile, JpegHeader, NoImage, image_format, jpeg_header
-from bagoftricks.errors import DataError
+from bagoftricks.errors import DataError, printable
 
 POLICY = 4  # raise it when the same file gives other pixels
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
@@ -33,6 +33,17 @@ def decode(file: ImageFile) -> Rgb:
     Raises DataError that names the file if it is no image, is damaged, or is larger than it may be.
     """
     _, data = file.read()
+    return decode_bytes(file, data)
+
+
+def decode_unturned(file: ImageFile) -> Rgb:
+    """Return the pixels of an image with a mask. Raises DataError as ``decode``, and for one that EXIF turns."""
+    name, data = file.read()
+    if "turned by EXIF" in unusual(file, name, data):
+        raise DataError(
+            f"{printable(file.path)}: is turned by its EXIF metadata, and its mask may not be: save both upright, "
+            "without EXIF, or type data.on_error=skip"
+        )
     return decode_bytes(file, data)
 
 

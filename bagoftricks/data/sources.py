@@ -22,7 +22,7 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 from bagoftricks.data.containers import Spans
-from bagoftricks.data.decode import decode, read_mask
+from bagoftricks.data.decode import decode, decode_unturned, read_mask
 from bagoftricks.data.decode_part import Decoded, Wanted, decode_part, decode_scaled, whole
 from bagoftricks.data.digests import Place
 from bagoftricks.data.image_file import ImageFile
@@ -91,9 +91,9 @@ class FileSplit:
     first_class: int = 0  # byte of class 0 in a mask; those below are NO_CLASS
 
     def image(self, index: int) -> UInt8[Tensor, "C H W"]:
-        image = decode(self.file(index))
         if self.masks is None:
-            return image
+            return decode(self.file(index))
+        image = decode_unturned(self.file(index))
         classes = read_mask(str(self.masks[index]), (image.shape[1], image.shape[2]))
         return with_mask(image, classes, self.first_class)
 

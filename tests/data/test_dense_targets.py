@@ -189,6 +189,22 @@ def test_a_mask_that_does_not_fit_its_image_is_named(tmp_path):
         split.image(0)
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_an_image_with_a_mask_is_not_turned(tmp_path, suffix):
+    (mask,) = segments(tmp_path, [(16, 16)]).masks
+    exif = Image.Exif()
+    path = str(tmp_path / f"photograph.{suffix}")
+    split = FileSplit(np.array([path]), np.zeros(1, np.int64), masks=np.array([mask]))
+    for orientation in (1, 3):  # 3: on its head, so that its sides are those of the mask
+        exif[274] = orientation
+        Image.new("RGB", (16, 16)).save(path, exif=exif)
+        if orientation == 1:
+            assert split.image(0).shape == (4, 16, 16)
+    with pytest.raises(DataError, match=rf"photograph\.{suffix}: is turned by its EXIF metadata, and its mask may not"):
+        split.image(0)
+    assert FileSplit(split.paths, split.labels).image(0).shape == (3, 16, 16)
+
+
 def test_images_in_memory_keep_their_masks_and_boxes_in_a_subset():
     images = torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1).expand(4, 4, 8, 8)
     boxes = np.arange(4, dtype=np.float32).repeat(5).reshape(4, 1, 5)
