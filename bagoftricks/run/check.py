@@ -279,6 +279,10 @@ def check_decoding(settings: Settings, recipe: Recipe, device: torch.device) -> 
         raise UserError(
             f"data.decode=gpu: {recipe.map_images[0]} works on images in the host's memory; type data.decode=scaled"
         )
+    if settings.task.targets == "masks":
+        raise UserError(
+            f"data.decode=gpu: task={settings.task.name} needs masks, which are decoded with their images; leave it out"
+        )
     if device.type != "cuda":
         raise NotHere(f"data.decode=gpu: the run is on {device}, which has no nvJPEG; type data.decode=scaled or full")
 

@@ -19,6 +19,7 @@ from bagoftricks.rng import Key
 from bagoftricks.run.check import check
 from bagoftricks.run.identity import run_id, run_identity
 from bagoftricks.settings import RuntimeSettings, Settings, dataset_settings
+from bagoftricks.tasks.segmentation import Segmentation
 from tests.pictures import decode_path
 
 KEY, CPU = Key(0), torch.device("cpu")
@@ -168,3 +169,6 @@ def test_a_gpu_is_needed_to_decode_on_one():
     runtime = RuntimeSettings(device="cpu")
     with pytest.raises(UserError, match=r"data\.decode=gpu: the run is on cpu"):
         check(Settings(data=dataset_settings(decode="gpu"), runtime=runtime))
+    masks = Settings(task=Segmentation(), data=dataset_settings(decode="gpu"), runtime=runtime)
+    with pytest.raises(UserError, match=r"data\.decode=gpu: task=segmentation needs masks"):
+        check(masks)
