@@ -46,7 +46,7 @@ def command(experiment, arm: Arm):
 
 def test_the_tables_of_the_papers_are_there():
     assembled = [f"assembled/table{n}" for n in (1, 10, 11, 12, 2, 3, 4, 5, 6, 7, 8, 9, "_mobilenet")]
-    tables = assembled + [f"bag_of_tricks/table{n}" for n in range(1, 8)]
+    tables = assembled + [f"bag_of_tricks/table{n}" for n in range(1, 10)]
     assert [*experiment_files()] == [
         *tables,
         "laptop/detection",
@@ -150,6 +150,32 @@ def test_published_numbers_of_bag_of_tricks():
     refinements = arms("bag_of_tricks/table6")
     assert refinements["ResNet-50-D, + distill w/ mixup"].published == {"top1": 79.29, "top5": 94.63}
     assert refinements["MobileNet, + mixup w/o distill"].published == {"top1": 73.28, "top5": 91.30}
+
+
+def test_published_numbers_of_what_starts_from_the_refined_networks():
+    detection, segmentation = (load_experiment(f"bag_of_tricks/table{n}", "paper").arms for n in (8, 9))
+    for rows in (detection, segmentation):
+        assert [arm.published for arm in rows[:7]] == [
+            {"top1": top1} for top1 in (76.14, 77.16, 77.91, 78.34, 78.67, 79.16, 79.29)
+        ]
+        assert [arm.settings[-1] for arm in rows[7:]] == [f"model.weights=row:P{n}" for n in range(7)]
+    assert [arm.published["voc_map"] for arm in detection[7:]] == [77.54, 78.30, 79.23, 80.71, 80.96, 81.10, 81.33]
+    assert [arm.published["mean_iou"] for arm in segmentation[7:]] == [
+        *(37.05, 38.88, 39.33, 38.75, 38.90, 37.99, 38.40)
+    ]
+    assert [arm.published["pixel_accuracy"] for arm in segmentation[7:]] == [
+        *(78.08, 78.88, 79.25, 78.64, 78.97, 78.47, 78.72)
+    ]
+
+
+@pytest.mark.parametrize("number", [8, 9])
+def test_detection_and_segmentation_start_from_the_networks_of_table_6(number):
+    refined, before = (load_experiment(f"bag_of_tricks/table{n}", "paper") for n in (6, number))
+    composed = [
+        {text.replace("tweak=[", "+tweak=").replace("ghost_norm]", "ghost_norm") for text in command(refined, arm)}
+        for arm in refined.arms[:6]
+    ]
+    assert [set(command(before, arm)) for arm in before.arms[1:7]] == composed
 
 
 def test_published_numbers_of_assembled_cnn():
