@@ -39,11 +39,13 @@ class SceneSet(DataSettings):
     places = (*DataSettings.places, "textures")
 
     targets: str = "masks"
-    """masks (a class for each pixel, the background included) or boxes"""
+    """masks (a class for each pixel, the background included), boxes, or classes (of the one article in a scene)"""
     articles: str = "digits"
     """what is cut out: digits (scikit-learn's, in this package) or fashion_mnist"""
     scenes: int = 2000
-    """training scenes; validation has a quarter of them"""
+    """training scenes"""
+    val_scenes: int = 500
+    """validation scenes"""
     most_articles: int = 4
     """most articles in a scene"""
     root: Optional[str] = None
@@ -53,21 +55,22 @@ class SceneSet(DataSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        choose("data.targets", self.targets, ("masks", "boxes"))
+        choose("data.targets", self.targets, ("masks", "boxes", "classes"))
         choose("data.articles", self.articles, ("digits", "fashion_mnist"))
-        positive(1_000_000, **{"data.scenes": self.scenes})
+        positive(1_000_000, **{"data.scenes": self.scenes, "data.val_scenes": self.val_scenes})
         positive(100, **{"data.most_articles": self.most_articles})
 
     def find(self) -> Dataset:
         own = {} if self.articles == "digits" else {"root": self.root}
         source: Dataset = dataset_settings(self.articles, **own).find()
         textures = None if self.textures is None else read_textures(self.textures)
-        look = SceneLook(side=self.image_size, most=self.most_articles)
+        most = 1 if self.targets == "classes" else self.most_articles
+        look = SceneLook(side=self.image_size, most=most)
         train, val = (
             drawn_split(cut_outs(source_of(split)), textures, look, count, self.targets, name)
-            for split, count, name in ((source.train, self.scenes, "train"), (source.val, -(-self.scenes // 4), "val"))
+            for split, count, name in ((source.train, self.scenes, "train"), (source.val, self.val_scenes, "val"))
         )
-        classes = source.classes if self.targets == "boxes" else ("background", *source.classes)
+        classes = ("background", *source.classes) if self.targets == "masks" else source.classes
         return Dataset(self.name, tuple(classes), train, val, targets=self.targets)
 
 
@@ -93,6 +96,8 @@ def drawn_split(
         with suppress(OSError):  # a full or read-only disk is no reason to stop
             place.parent.mkdir(parents=True, exist_ok=True)
             replace_file(place, save({key: value.contiguous() for key, value in vars(made).items()}))
+    if targets == "classes":
+        return MemorySplit(made.images, made.boxes[:, 0, 4].long().numpy())
     labels = np.zeros(count, np.int64)
     if targets == "masks":
         return MemorySplit(torch.cat([made.images, NO_CLASS - made.masks[:, None]], 1), labels)
