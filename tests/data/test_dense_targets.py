@@ -5,7 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
+from bagoftricks.cli.compose import compose_settings
 from bagoftricks.data.augment import Augment, Finish
+from bagoftricks.data.finding import find_dataset
 from bagoftricks.data.loaders import EvalBatches, TrainBatches, eval_loader, train_loader
 from bagoftricks.data.memory import MemoryLoader
 from bagoftricks.data.preparation import Reading
@@ -211,3 +213,14 @@ def test_images_in_memory_keep_their_masks_and_boxes_in_a_subset():
     some = MemorySplit(images, np.zeros(4, np.int64), boxes).subset(np.array([3, 1]))
     assert some.images[:, 3, 0, 0].tolist() == [3, 1]
     assert some.boxes[:, 0, 0].tolist() == [3, 1]
+
+
+def test_a_scene_of_one_article_has_its_class():
+    line = ["data=scenes", "data.scenes=12", "data.val_scenes=5"]
+    classes, boxes = (
+        find_dataset(compose_settings([*line, f"data.targets={targets}", "data.most_articles=1"]).data)
+        for targets in ("classes", "boxes")
+    )
+    assert classes.targets == "classes"
+    assert classes.train.labels.tolist() == boxes.train.boxes[:, 0, 4].tolist()
+    assert (len(classes.train.labels), len(classes.val.labels)) == (12, 5)

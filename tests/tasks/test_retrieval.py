@@ -120,3 +120,9 @@ def test_ranks_measure_what_one_process_measures():
     assert isinstance(one, Measured)
     assert one.scores == two.scores
     assert np.array_equal(one.correct, two.correct)
+
+
+def test_limits_of_the_splits_are_apart():
+    data = find_dataset(compose_settings([*LINE[:1], "data.limit=60", "data.train_limit=40", "data.val_limit=90"]).data)
+    assert (len(data.train.labels), len(data.val.labels)) == (40, 60)
+    assert len(find_dataset(compose_settings([*LINE[:1], "data.val_limit=90"]).data).val.labels) == 90

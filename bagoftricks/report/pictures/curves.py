@@ -160,7 +160,7 @@ def _caption(of: Material, labels: Sequence[str]) -> str:
     missing = [arm.label for arm in of.arms if arm.label not in labels]
     left = f" Without a curve: {', '.join(missing)}." if missing else ""
     return (
-        f"Top-1 of the validation images at each evaluation ({' or '.join(weights)} weights), {counts}; {how}"
+        f"{of.opening} of the validation images at each evaluation ({' or '.join(weights)} weights), {counts}; {how}"
         f"every run is a line, nothing is smoothed or averaged, so there is no interval.{target}{left} {of.setting()}"
     )
 

@@ -93,6 +93,11 @@ class Material:
         """Name of the first score of the task."""
         return score_names().get(self.results.first, self.results.first)
 
+    @property
+    def opening(self) -> str:
+        """Name of the first score, as it begins a sentence."""
+        return self.first[:1].upper() + self.first[1:]
+
     def title(self, kind: str) -> str:
         return f"{self.results.title}: {kind}"
 

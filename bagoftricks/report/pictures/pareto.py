@@ -149,14 +149,15 @@ def _dominated_text(costs: Sequence[CostAxis]) -> str:
 
 
 def _description(of: Material, costs: Sequence[CostAxis]) -> str:
-    return f"Top-1 against cost of {len(costs[0].labels)} arms, every seed drawn. Dominated {_dominated_text(costs)}."
+    arms = f"{of.opening} against cost of {len(costs[0].labels)} arms"
+    return f"{arms}, every seed drawn. Dominated {_dominated_text(costs)}."
 
 
 def _caption(of: Material, costs: Sequence[CostAxis], scores: Mapping[str, Summary]) -> str:
     lines = [f"by {cost.heading}: {' to '.join(cost.frontier()) or 'no arm'}" for cost in costs]
     counts = [found.n for found in scores.values()]
     return (
-        f"Top-1 (mean, bar: 95 % t interval over seeds) against cost (median), {seeds_text(counts)}; small "
+        f"{of.opening} (mean, bar: 95 % t interval over seeds) against cost (median), {seeds_text(counts)}; small "
         "dots are single seeds, marks the verdicts (a filled triangle: it stands). In brackets: "
         "dominated, which is said only where the 95 % intervals of both paired differences exclude 0, each for itself. "
         "The steps go through each arm that no other can dominate: against each one such an interval is in its "
