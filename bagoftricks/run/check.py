@@ -166,13 +166,8 @@ def share_network(checked: Checked, networks: Networks) -> None:
 
 
 def check_start(settings: Settings) -> None:
-    """Raise UserError if a new head is asked for where there is nothing to replace."""
-    model, task = settings.model, settings.task
-    if model.new_head and task.targets in ("masks", "boxes"):
-        raise UserError(
-            f"model.new_head=true: a classifier's weights start the backbone of task={task.name} alone, and its "
-            "heads are always new; type model.new_head=false"
-        )
+    """Raise UserError if a new head is asked for without a file of weights for the rest of the network."""
+    model = settings.model
     if model.new_head and not model.weights:
         raise UserError(
             f"model.new_head=true: needs a file of trained weights: {model.weights_help}; to train from random ones, "

@@ -193,8 +193,7 @@ def test_a_run_starts_from_a_classifier_of_ours_without_new_head(task, tmp_path)
     assert prepared.id != prepare(scene_settings(task, tmp_path)).id
     record = carry_out(scene_settings(task, tmp_path, weights, "epochs=1"), SilentReporter(), "bot-train")
     assert record.score() is not None
-    with pytest.raises(UserError, match=r"heads are always new; type model\.new_head=false"):
-        check(scene_settings(task, tmp_path, weights, "model.new_head=true"))
+    assert prepare(scene_settings(task, tmp_path, weights, "model.new_head=true")).start_order is None
 
 
 @both
@@ -206,8 +205,11 @@ def test_a_network_goes_on_from_weights_of_its_own_task(task, tmp_path):
     torch.save(source.state_dict(), tmp_path / "weights.pth")
     load_weights(target, tmp_path / "weights.pth")
     assert all(torch.equal(tensor, source.state_dict()[name]) for name, tensor in target.state_dict().items())
+    other = make(7)
     with pytest.raises(UserError, match="of another shape"):
-        load_weights(make(7), tmp_path / "weights.pth")
+        load_weights(other, tmp_path / "weights.pth")
+    load_weights(other, tmp_path / "weights.pth", new_head=True)
+    assert torch.equal(other.backbone.stem[0].weight, source.backbone.stem[0].weight)
 
 
 def test_pooling_to_one_position_needs_a_batch_of_two(tmp_path):
