@@ -65,7 +65,7 @@ def test_what_is_meant_reaches_hydra(given, tidied):
         ("data=cifar", r"data has no option 'cifar'; did you mean 'cifar10\d?"),
         ("+tweak=null", "tweak needs a value: one of resnet_b"),
         ("+tweak='", "tweak needs a value: one of resnet_b"),
-        ("data=[]", "data needs a value: one of aircraft"),
+        ("data=[]", "data needs a value: one of ade20k, aircraft"),
         ("data=CIFAR10", r"data has no option 'CIFAR10'; did you mean 'cifar10'\?"),
         ("model=[resnet18,resnet50]", r"model=\[resnet18,resnet50\] names several: type -m for one run each"),
         ("~refine=mixup", r"'~refine=mixup': ~ takes back one trick or setting: type ~tricks\.NAME"),

@@ -110,7 +110,7 @@ def test_an_unknown_protocol_is_answered_with_the_nearest():
 
 def test_a_protocol_is_what_its_name_says():
     sizes = {name: len(protocol.corruptions) for name, protocol in PROTOCOLS.items()}
-    assert sizes == dict.fromkeys(PROTOCOLS, 15) | {"imagenet_c_19": 19, "imagenet_p": 9, "cifar10_p": 9}
+    assert sizes == dict.fromkeys(PROTOCOLS, 15) | {"imagenet_c_19": 19, "imagenet_p": 10, "cifar10_p": 10}
     resaved = {name for name, protocol in PROTOCOLS.items() if protocol.jpeg_quality == 85}
     assert resaved == {"imagenet_c", "imagenet_c_19"}
     assert {p.name for p in PROTOCOLS.values() if p.normaliser is None} == {
