@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from bagoftricks.distributed import World
 from bagoftricks.measure.accuracy import NO_IMAGES, Measured
 from bagoftricks.measure.detection import Detections, coco_map, ground_truth_of, voc_map
+from bagoftricks.measure.outputs import outputs_in_order
 from bagoftricks.models.backbone import feature_maps
 from bagoftricks.models.detection import Detector, DetectorSize, Features, detection_loss
 from bagoftricks.recipe.edits import Batch, InitParams, Predict, Role, has_role
@@ -62,18 +63,18 @@ class Detection(TaskSettings):
         ]
 
     def measure(self, predict: Predict, numbered: Iterable[tuple[int, Batch]], world: World) -> Measured:
-        mine = [(number, predict(batch.images).cpu(), batch.targets.cpu()) for number, batch in numbered]
-        every = sorted((row for rows in world.all_gather_object(mine) for row in rows), key=lambda row: row[0])
-        if not every:
-            raise ValueError("no image to evaluate on: the validation split is empty")
-        pairs = [
-            (detections_of(found), ground_truth_of(objects.numpy()))
-            for _, batch, targets in every
-            for found, objects in zip(batch, targets, strict=True)
-        ]
-        classes = 1 + max(int(objects.labels.max(initial=0)) for _, objects in pairs)
-        scores = {"voc_map": voc_map(pairs, classes, points=VOC_2007), "voc_map_2010": voc_map(pairs, classes)}
-        return Measured({**scores, "coco_map": coco_map(pairs, classes)}, NO_IMAGES)
+        outputs, targets = (part.cpu() for part in outputs_in_order(predict, numbered, world))
+
+        def score() -> Measured:
+            pairs = [
+                (detections_of(found), ground_truth_of(objects))
+                for found, objects in zip(outputs, targets.numpy(), strict=True)
+            ]
+            classes = 1 + max(int(objects.labels.max(initial=0)) for _, objects in pairs)
+            by_rule = {"voc_map": voc_map(pairs, classes, points=VOC_2007), "voc_map_2010": voc_map(pairs, classes)}
+            return Measured({**by_rule, "coco_map": coco_map(pairs, classes)}, NO_IMAGES)
+
+        return world.broadcast_object(score)
 
 
 def keyed_detection_loss(outputs: Features, targets: Tensor, noise: Noise) -> Tensor:

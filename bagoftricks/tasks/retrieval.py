@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any, ClassVar
 
-import torch
 from torch import nn
 
 from bagoftricks.distributed import World
 from bagoftricks.measure.accuracy import Measured
+from bagoftricks.measure.outputs import outputs_in_order
 from bagoftricks.measure.retrieval import neighbours
 from bagoftricks.models.embedding import EmbeddingHead, cosine_softmax, replace_head
 from bagoftricks.recipe.edits import AddLossTerm, Batch, BatchPhase, MapBatch, Predict, ScaleLoss, SetLoss, SetTeacher
@@ -64,11 +64,11 @@ class Retrieval(TaskSettings):
         return partial(cosine_softmax, scale=self.scale, margin=self.margin)
 
     def measure(self, predict: Predict, numbered: Iterable[tuple[int, Batch]], world: World) -> Measured:
-        mine = [(number, predict(batch.images).cpu(), batch.targets.cpu()) for number, batch in numbered]
-        every = sorted((row for rows in world.all_gather_object(mine) for row in rows), key=lambda row: row[0])
-        if not every:
-            raise ValueError("no image to evaluate on: the validation split is empty")
-        embeddings, labels = torch.cat([row[1] for row in every]), torch.cat([row[2] for row in every])
-        found = world.broadcast_object(lambda: neighbours(embeddings, labels))
-        scores = {f"recall_at_{k}": found.recall(k) for k in KS if k < len(labels)}
-        return Measured({**scores, "map_at_r": found.map_at_r()}, found.hits.numpy())
+        embeddings, labels = outputs_in_order(predict, numbered, world)
+
+        def score() -> Measured:
+            found = neighbours(embeddings, labels)
+            scores = {f"recall_at_{k}": found.recall(k) for k in KS if k < len(labels)}
+            return Measured({**scores, "map_at_r": found.map_at_r()}, found.hits.cpu().numpy())
+
+        return world.broadcast_object(score)

@@ -87,7 +87,9 @@ def test_classes_can_be_chosen_and_training_images_limited():
     assert len(chosen.val.labels) == np.isin(whole.val.labels, [7, 2]).sum()
     sevens = whole.val.images[torch.from_numpy(whole.val.labels == 7)]
     assert torch.equal(chosen.val.images[torch.from_numpy(chosen.val.labels == 0)], sevens)
-    with pytest.raises(DataError, match=r"data.only_classes=\[3,10\]: the data has 10 classes"):
+    with pytest.raises(UserError, match=r"data.only_classes=\[3,3\]: must be numbers from 0, each once"):
+        compose_settings(["preset=digits", "data.only_classes=[3,3]"])
+    with pytest.raises(DataError, match=r"data.only_classes=\[3,10\]: the data has 10 classes, from 0"):
         find_dataset(compose_settings(["preset=digits", "data.only_classes=[3,10]"]).data)
 
 
@@ -98,6 +100,8 @@ def test_ranks_measure_what_one_process_measures():
 
     class Two:
         """One of two ranks, with the parts of both."""
+
+        size = 2
 
         def all_gather_object(self, mine):
             return [mine, other]
