@@ -11,8 +11,8 @@ from torch import Tensor
 
 from bagoftricks.data import transforms as t
 from bagoftricks.data.decode_part import Box, Decoded, Wanted
-from bagoftricks.data.sources import NO_CLASS, Labels, Split
-from bagoftricks.recipe.edits import Batch, Float64, MapImages, SetFlip
+from bagoftricks.data.sources import Labels, Split
+from bagoftricks.recipe.edits import NO_CLASS, Batch, Float64, MapImages, SetFlip
 from bagoftricks.rng import Key, send
 from bagoftricks.settings import LUMA, SMALL_IMAGE, DataSettings
 

@@ -17,10 +17,11 @@ from bagoftricks.data.decode import decode
 from bagoftricks.data.digests import replace_file
 from bagoftricks.data.image_file import ImageFile
 from bagoftricks.data.scenes import CutOuts, SceneLook, Scenes, draw_scenes
-from bagoftricks.data.sources import NO_CLASS, Dataset, MemorySplit, memory_digest, source_of
+from bagoftricks.data.sources import Dataset, MemorySplit, memory_digest, source_of
 from bagoftricks.data.transforms import fit
 from bagoftricks.errors import DataError
 from bagoftricks.folders import cache_folder, local_folder
+from bagoftricks.recipe.edits import NO_CLASS
 from bagoftricks.registry import dataset
 from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings, choose, dataset_settings, positive

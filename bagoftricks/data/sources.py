@@ -28,11 +28,11 @@ from bagoftricks.data.digests import Place
 from bagoftricks.data.image_file import ImageFile
 from bagoftricks.data.listing import Listing
 from bagoftricks.errors import DataError
+from bagoftricks.recipe.edits import NO_CLASS
 from bagoftricks.settings import MAX_PIXELS
 
 Labels = npt.NDArray[np.int64]
 Boxes = Float32[np.ndarray, "N M 5"]
-NO_CLASS = 255
 DIFFICULT = 100_000  # more than any data set has classes, and exact as a float32
 
 
@@ -201,9 +201,8 @@ def source_of(split: Split) -> MemorySplit | FileSplit:
 
 def with_mask(image: UInt8[Tensor, "C H W"], classes: UInt8[Tensor, "H W"], first_class: int) -> Tensor:
     """Return an image with a class for each pixel as its fourth channel."""
-    return torch.cat(
-        [image, NO_CLASS - (classes - first_class)[None]]
-    )  # bytes below the first class wrap round to NO_CLASS
+    of_pixels = classes - first_class  # bytes below the first class wrap round to NO_CLASS
+    return torch.cat([image, NO_CLASS - of_pixels[None]])
 
 
 def joined_splits(first: Split, second: Split) -> MemorySplit | FileSplit:

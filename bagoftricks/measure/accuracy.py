@@ -13,7 +13,6 @@ from torch import Tensor
 from bagoftricks.distributed import ALONE, World
 from bagoftricks.recipe.edits import Batch, Logits, Predict
 
-SCORES = ("top1", "top5", "loss", "ece", "soft_top1")
 NO_IMAGES = np.zeros(0, np.bool_)
 BINS = 15  # bins of the confidence in the calibration error (Guo et al. 2017, section 2)
 SOFTNESS = 0.3  # of soft top-1: the width of its step, in standard deviations of the margins

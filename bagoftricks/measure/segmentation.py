@@ -10,22 +10,22 @@ from jaxtyping import Float64, Int64, Integer
 from torch import Tensor
 
 from bagoftricks.errors import DataError
-from bagoftricks.models.segmentation import VOID_LABEL
+from bagoftricks.recipe.edits import NO_CLASS
 
 
 def confusion_matrix(
     predicted: Int64[Tensor, "B H W"], masks: Integer[Tensor, "B H W"], classes: int
 ) -> Int64[Tensor, "K K"]:
-    """Return the number of pixels of each pair of classes, on the device; those of VOID_LABEL are left out.
+    """Return the number of pixels of each pair of classes, on the device; those of NO_CLASS are left out.
 
     The matrix of a data set is the sum of those of its batches. Raises DataError for any other label.
     """
     labels = masks.long()
-    pairs = torch.where(labels == VOID_LABEL, 0, 1 + labels * classes + predicted)  # 0: not counted
+    pairs = torch.where(labels == NO_CLASS, 0, 1 + labels * classes + predicted)  # 0: not counted
     counts = torch.bincount(pairs.flatten(), minlength=1 + classes**2)
     if len(counts) > 1 + classes**2:
         label = (len(counts) - 2) // classes
-        raise DataError(f"a mask has the label {label}: labels are below {classes}, or {VOID_LABEL} for no class")
+        raise DataError(f"a mask has the label {label}: labels are below {classes}, or {NO_CLASS} for no class")
     return counts[1:].view(classes, classes)
 
 

@@ -13,9 +13,8 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
 from bagoftricks.models.backbone import FeatureMaps
-from bagoftricks.recipe.edits import Images
+from bagoftricks.recipe.edits import NO_CLASS, Images
 
-VOID_LABEL = 255  # of pixels that are neither trained on nor scored
 MakeHead = Callable[[int, int], nn.Module]  # (c, K) -> module: (B c h w) -> (B K h w)
 
 
@@ -105,12 +104,12 @@ def pixel_loss(
 ) -> Float[Tensor, ""]:
     """Return the mean cross entropy of the pixels in nats, and ``aux_weight`` times that of an auxiliary head.
 
-    Pixels of VOID_LABEL do not count; a batch of nothing else has a loss of 0. The weight is that of Zhao et al. 2017
+    Pixels of NO_CLASS do not count; a batch of nothing else has a loss of 0. The weight is that of Zhao et al. 2017
     (arXiv:1612.01105, section 5.1).
     """
     if outputs.ndim == 5:
         main, aux = outputs.unbind(1)
         return pixel_loss(main, masks) + aux_weight * pixel_loss(aux, masks)
     labels = masks.long()
-    total = F.cross_entropy(outputs, labels, ignore_index=VOID_LABEL, reduction="sum")
-    return total / (labels != VOID_LABEL).sum().clamp(min=1)
+    total = F.cross_entropy(outputs, labels, ignore_index=NO_CLASS, reduction="sum")
+    return total / (labels != NO_CLASS).sum().clamp(min=1)

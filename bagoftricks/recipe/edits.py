@@ -23,6 +23,7 @@ Images: TypeAlias = Float[Tensor, "B C H W"]
 Logits: TypeAlias = Float[Tensor, "B K"]
 Float64: TypeAlias = npt.NDArray[np.float64]
 Rows: TypeAlias = npt.NDArray[np.int64]
+NO_CLASS = 255  # a pixel that is neither trained on nor scored
 Targets: TypeAlias = Float[Tensor, "B K"]  # a distribution, but for tasks that state others (docs/adr/0002, 0019)
 
 

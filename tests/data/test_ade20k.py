@@ -6,8 +6,8 @@ from PIL import Image
 
 from bagoftricks.data import ade20k
 from bagoftricks.data.finding import find_dataset
-from bagoftricks.data.sources import NO_CLASS
 from bagoftricks.errors import DataError
+from bagoftricks.recipe.edits import NO_CLASS
 from bagoftricks.settings import dataset_settings
 
 

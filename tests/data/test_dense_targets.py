@@ -11,9 +11,10 @@ from bagoftricks.data.finding import find_dataset
 from bagoftricks.data.loaders import EvalBatches, TrainBatches, eval_loader, train_loader
 from bagoftricks.data.memory import MemoryLoader
 from bagoftricks.data.preparation import Reading
-from bagoftricks.data.sources import NO_CLASS, FileSplit, MemorySplit
+from bagoftricks.data.sources import FileSplit, MemorySplit
 from bagoftricks.data.stream import StreamLoader
 from bagoftricks.errors import DataError
+from bagoftricks.recipe.edits import NO_CLASS
 from bagoftricks.settings import dataset_settings
 from tests.helpers import KEY
 

@@ -9,9 +9,10 @@ from bagoftricks.data import voc
 from bagoftricks.data.augment import Finish
 from bagoftricks.data.finding import find_dataset
 from bagoftricks.data.loaders import EvalBatches, eval_loader
-from bagoftricks.data.sources import DIFFICULT, NO_CLASS
+from bagoftricks.data.sources import DIFFICULT
 from bagoftricks.errors import DataError, UserError
 from bagoftricks.measure.detection import ground_truth_of
+from bagoftricks.recipe.edits import NO_CLASS
 from bagoftricks.settings import dataset_settings
 from bagoftricks.testing import check_dataset
 

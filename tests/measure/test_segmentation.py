@@ -11,7 +11,7 @@ from sklearn import metrics
 
 from bagoftricks.errors import DataError
 from bagoftricks.measure.segmentation import class_ious, confusion_matrix, mean_iou, pixel_accuracy
-from bagoftricks.models.segmentation import VOID_LABEL
+from bagoftricks.recipe.edits import NO_CLASS
 from tests.helpers import KEY
 
 
@@ -34,10 +34,10 @@ def test_scores_are_those_of_scikit_learn_batch_by_batch(seed, classes, unused):
     rng = KEY.fold("segmentation", seed).numpy()
     masks = rng.integers(0, classes, (3, 4, 5))
     predicted = np.where(rng.random(masks.shape) < 0.6, masks, rng.integers(0, classes + unused, masks.shape))
-    masks[rng.random(masks.shape) < 0.2] = VOID_LABEL
+    masks[rng.random(masks.shape) < 0.2] = NO_CLASS
     parts = zip(torch.from_numpy(predicted).split(2), torch.from_numpy(masks).to(torch.uint8).split(2), strict=True)
     matrix = sum(confusion_matrix(*part, classes + unused) for part in parts)
-    counted = masks != VOID_LABEL
+    counted = masks != NO_CLASS
     true, guessed = masks[counted], predicted[counted]
     labels = range(classes + unused)
     assert (matrix.numpy() == metrics.confusion_matrix(true, guessed, labels=labels)).all()
@@ -46,7 +46,7 @@ def test_scores_are_those_of_scikit_learn_batch_by_batch(seed, classes, unused):
 
 
 def test_without_a_pixel_there_is_no_score():
-    masks = torch.full((1, 2, 2), VOID_LABEL)
+    masks = torch.full((1, 2, 2), NO_CLASS)
     matrix = confusion_matrix(torch.zeros(1, 2, 2, dtype=torch.int64), masks, 3)
     assert math.isnan(pixel_accuracy(matrix))
     assert math.isnan(mean_iou(matrix))

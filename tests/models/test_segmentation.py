@@ -8,7 +8,6 @@ from torchvision.models.segmentation import deeplabv3, fcn
 from bagoftricks.models import build_model
 from bagoftricks.models.backbone import dilate, feature_maps
 from bagoftricks.models.segmentation import (
-    VOID_LABEL,
     DeepLabHead,
     FCNHead,
     PSPHead,
@@ -16,6 +15,7 @@ from bagoftricks.models.segmentation import (
     enlarged,
     pixel_loss,
 )
+from bagoftricks.recipe.edits import NO_CLASS
 from bagoftricks.settings import network_settings
 from tests.helpers import KEY
 from tests.models.test_resnet import copy_in_order, randomise
@@ -97,9 +97,9 @@ def test_every_parameter_is_trained():
 
 def test_the_loss_is_the_mean_over_pixels_that_count():
     logits, masks = drawn(2, CLASSES, 3, 4), torch.arange(24).view(2, 3, 4) % CLASSES
-    masks[0, :2] = VOID_LABEL
-    rows = logits.permute(0, 2, 3, 1)[masks != VOID_LABEL]
-    expected = F.cross_entropy(rows, masks[masks != VOID_LABEL])
+    masks[0, :2] = NO_CLASS
+    rows = logits.permute(0, 2, 3, 1)[masks != NO_CLASS]
+    expected = F.cross_entropy(rows, masks[masks != NO_CLASS])
     torch.testing.assert_close(pixel_loss(logits, masks.to(torch.uint8)), expected)
     both = torch.stack([logits, torch.zeros_like(logits)], 1)
     torch.testing.assert_close(pixel_loss(both, masks, 0.3), expected + 0.3 * torch.tensor(CLASSES).log())
@@ -107,7 +107,7 @@ def test_the_loss_is_the_mean_over_pixels_that_count():
 
 def test_a_batch_of_void_pixels_has_no_loss_and_no_gradient():
     logits = drawn(1, CLASSES, 2, 2).requires_grad_()
-    loss = pixel_loss(logits, torch.full((1, 2, 2), VOID_LABEL))
+    loss = pixel_loss(logits, torch.full((1, 2, 2), NO_CLASS))
     loss.backward()
     assert loss == 0
     assert not logits.grad.any()
