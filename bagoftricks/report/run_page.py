@@ -101,17 +101,21 @@ def _defaults(about: RunDescription) -> Json:
     """Return the defaults of all settings by key, those of the chosen data set and network included."""
     found = dict(default_settings())
     for of, (group, key, _) in CHOSEN_BY.items():
-        if of == "task":
-            found[group] = "classification"
-            continue
-        chosen = about.data if group == "data" else str(about.model.get(key, ""))
+        chosen, name = _chosen(about, group, key)
         card = all_cards(of).get(chosen)
         found |= {f"{group}.{each.name}": each.default for each in card.fields} if card else {}
-        name = about.data if group == "data" else about.model["name"]
         file = next((file for file in yaml_files(group) if file.stem == name), None)
         of_file = read_yaml(file) if file else None
         found |= {f"{group}.{name}": value for name, value in (of_file or {}).items()}
     return found | {"corruptions": "none", "model.kind": about.model.get("kind")}
+
+
+def _chosen(about: RunDescription, group: str, key: str) -> tuple[str, str]:
+    """Return the part that a run has, and the file of settings that it was chosen by."""
+    if group == "model":
+        return str(about.model.get(key, "")), about.model["name"]
+    name = about.data if group == "data" else str(about.config.get(group, {}).get(key, ""))
+    return name, name
 
 
 # --- the state of a run ---

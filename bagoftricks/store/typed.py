@@ -10,7 +10,7 @@ from bagoftricks.store.json_fields import Json
 from bagoftricks.store.record import Record
 
 # as data=cifar10 sets them
-BY_CHOICE = {"data.name": "data", "model.name": "model", "corruptions.protocol": "corruptions"}
+BY_CHOICE = {"data.name": "data", "model.name": "model", "task.name": "task", "corruptions.protocol": "corruptions"}
 
 
 def settings_by_key(config: Values) -> Json:
@@ -53,12 +53,13 @@ def default_settings() -> Json:
     """Return by key the defaults of the settings that all runs have, for records of versions without them."""
     groups = {"": settings.Settings, "data.": settings.DataSettings, "model.": settings.ModelSettings}
     groups |= {"runtime.": settings.RuntimeSettings, "corruptions.": settings.CorruptionSettings}
-    return {
+    found = {
         BY_CHOICE.get(prefix + field.name, prefix + field.name): _default(field)
         for prefix, group in groups.items()
         for field in fields(group)
         if f"{prefix}{field.name}." not in groups
     }
+    return found | {"task": settings.CHOSEN_BY["task"][-1]}
 
 
 def _default(field: Field[object]) -> object:

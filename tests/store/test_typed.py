@@ -4,9 +4,11 @@ from tests.store.test_store import record
 
 def test_settings_have_the_keys_that_users_type():
     config = {"lr": 0.1, "data": {"name": "digits", "limit": None, "mean": [1.0, 2.0]}, "model": {"name": "r"}}
+    config |= {"task": {"name": "retrieval", "scale": 16.0}}
     tricks = {"cosine": {}, "mixup": {"alpha": 0.4}}
     assert settings_by_key({**config, "tricks": tricks}) == {
         "lr": 0.1, "data": "digits", "data.limit": None, "data.mean": [1.0, 2.0], "model": "r",
+        "task": "retrieval", "task.scale": 16.0,
         "tricks.cosine": True, "tricks.mixup": True, "tricks.mixup.alpha": 0.4,
     }  # fmt: skip
 
