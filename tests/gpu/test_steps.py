@@ -15,6 +15,7 @@ from tests.training.tape import TapeRecorder
 from tests.training.test_recorded import REST
 
 NAMES = sorted(FAMILY_OF)
+TURNED = {"soap"}  # rounding turns the eigenvectors of nearly equal eigenvalues, so its steps have no common numbers
 ROUNDING = 2e-3  # of the length of all weights and moments, after a step in fp32
 DRAWN_THERE = {"dropblock", "dropout", "stochastic_depth"}  # other numbers on a GPU than on a CPU, so far
 HALF = 0.1  # of 16-bit formats: mixed precision, and Muon's products
@@ -27,7 +28,7 @@ def difference(one, other):
     return float((ours - theirs).norm() / theirs.norm())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(set(NAMES) - TURNED))
 def test_a_step_in_channels_last_is_that_of_a_cpu_in_channels_first(name, device, request):
     """Draws in the network, averages, moments and norms' statistics are compared too."""
     if device.type == "cuda" and name in DRAWN_THERE:
@@ -36,8 +37,6 @@ def test_a_step_in_channels_last_is_that_of_a_cpu_in_channels_first(name, device
     losses = [
         made.step(batches_on(on, made, 1, channels_last=on is device)[0]) for made, on in ((there, device), (here, CPU))
     ]
-    if name == "soap":  # eigenvectors of nearly equal eigenvalues: rounding turns them
-        return
     limit = HALF if name in ("mixed_precision", "muon") else ROUNDING
     assert difference(values_of(there), values_of(here)) < limit
     assert losses[0].item() == pytest.approx(losses[1].item(), rel=limit)

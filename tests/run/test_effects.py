@@ -9,7 +9,7 @@ from bagoftricks.recipe.edits import MapImages, SetLoss
 from bagoftricks.recipe.trick import Length
 from bagoftricks.run import effects
 from bagoftricks.run.effects import check_effects, sampled_steps
-from bagoftricks.study.experiment import experiment_files, load_experiment
+from bagoftricks.study.experiment import experiment_files, experiment_scales, load_experiment
 from bagoftricks.study.overrides import arm_settings
 from bagoftricks.tricks import FAMILY_OF
 from bagoftricks.tricks.catalogue import create
@@ -166,8 +166,9 @@ def test_the_clock_of_the_run_stays_as_it_is():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scale", ["paper", "laptop"])
-@pytest.mark.parametrize("name", experiment_files())
+@pytest.mark.parametrize(
+    ("name", "scale"), [(name, at) for name in experiment_files() for at in experiment_scales(name)]
+)
 def test_each_trick_of_a_shipped_row_does_something(name, scale):
     found = load_experiment(name, scale)
     for arm in found.arms:
