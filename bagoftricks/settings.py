@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Optional
 
 from bagoftricks.errors import UserError, did_you_mean
-from bagoftricks.plugins import load_plugins
+from bagoftricks.plugins import load_plugins, typed_text
 from bagoftricks.registry import MOST, Values, all_cards, check_numbers, check_range, find_card, make_object
 
 # OmegaConf reads Optional[int], not Literal and not every int | None.
@@ -171,9 +171,7 @@ class DataSettings:
             if getattr(self, name) is not None:
                 positive(**{f"data.{name}": getattr(self, name)})
         if len(set(self.only_classes)) != len(self.only_classes) or min(self.only_classes, default=0) < 0:
-            raise UserError(
-                f"data.only_classes={self.only_classes}: must be numbers from 0, each once".replace(", ", ",")
-            )
+            raise UserError(f"data.only_classes={typed_text(self.only_classes)}: must be numbers from 0, each once")
         positive(MOST_CLASSES, **{"data.num_classes": self.num_classes})
         check_side("data.image_size", self.image_size)
         positive(**{"data.max_pixels": self.max_pixels})
@@ -188,7 +186,7 @@ class DataSettings:
             raise UserError(f"data.crop_area={self.crop_area}: must be [low, high] with 0 < low <= high <= 1")
         for name, three, least in (("mean", self.mean, 0.0), ("std", self.std, 1e-3)):
             if len(three) != 3 or not least <= min(three) <= max(three) <= 255:
-                raise UserError(f"data.{name}={three}: must be three numbers from {least:g} to 255".replace(", ", ","))
+                raise UserError(f"data.{name}={typed_text(three)}: must be three numbers from {least:g} to 255")
 
     def find(self) -> Any:
         """Return the data set (a data.Dataset); decode nothing. Raises DataError if it is missing. Each has its own."""

@@ -61,8 +61,8 @@ class EvalResult:
         """Raise UserError for what cannot be shown or written, before anything is evaluated."""
         asked, task = self.asked, self.settings.task
         if task.targets != "classes" and (robust or asked.tables or asked.pictures):
-            what = "corruptions=" if robust else f"{[*asked.tables, *asked.pictures][0]}="
-            raise UserError(f"{what}: is of classes, and the network's task is {task.name}: leave it out")
+            what = "corruptions" if robust else [*asked.tables, *asked.pictures][0]
+            raise UserError(f"{what}= is of classes, and the network's task is {task.name}: leave it out")
         if asked.report and not robust:
             raise UserError("report=true needs a protocol: add corruptions=NAME")
         if self.settings.format == "csv" and (asked.report or asked.tables):

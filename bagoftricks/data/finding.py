@@ -21,6 +21,7 @@ from bagoftricks.data.sources import (
     relabelled,
 )
 from bagoftricks.errors import DataError
+from bagoftricks.plugins import typed_text
 from bagoftricks.rng import Key
 from bagoftricks.settings import DataSettings
 
@@ -69,7 +70,7 @@ def chosen_classes(data: Dataset, numbers: Sequence[int]) -> Dataset:
     if data.targets != "classes" or max(numbers) >= len(data.classes):
         classes = f"the data has {len(data.classes)} classes, from 0"
         what = classes if data.targets == "classes" else "the images have no class"
-        raise DataError(f"data.only_classes={list(numbers)}: {what}".replace(", ", ","))
+        raise DataError(f"data.only_classes={typed_text(list(numbers))}: {what}")
     place = np.full(len(data.classes), -1)
     place[list(numbers)] = np.arange(len(numbers))
 

@@ -15,6 +15,7 @@ from bagoftricks.data.handover import LastImages
 from bagoftricks.data.plan import StepPlan
 from bagoftricks.data.sources import Labels, Split
 from bagoftricks.data.stream import Requests, in_workers
+from bagoftricks.data.transforms import PLANES
 from bagoftricks.data.workers import Sample
 from bagoftricks.errors import DataError
 
@@ -55,7 +56,7 @@ class ImageReader:
         except DataError as error:
             return row, str(error)
         height, width = image.shape[1:]
-        seen = self.plain.square(image, ()).flatten(1).double()
+        seen = self.plain.square(image, ())[:PLANES].flatten(1).double()
         sums, squares = tuple(seen.sum(1).tolist()), tuple(seen.square().sum(1).tolist())
         return ImageFacts(row, height, width, pixel_digest(image), sums, squares, kind, traits)
 

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bagoftricks.errors import UserError
-from bagoftricks.models.channels import image_channels
 from bagoftricks.models.resnet import ResNet
 from bagoftricks.models.shapes import forward_shapes
 
@@ -28,14 +27,19 @@ class FeatureMaps(nn.Module):
     ``channels`` and ``strides`` are the c and r of the maps.
     """
 
-    def __init__(self, parts: dict[str, nn.Module], stages: list[nn.Module], images: int) -> None:
+    def __init__(self, parts: dict[str, nn.Module], stages: list[nn.Module]) -> None:
         super().__init__()
         for name, module in parts.items():
             self.add_module(name, module)
-        self.image_channels, self.training = images, stages[0].training
+        self.training = stages[0].training
         self._ends = {name for name, module in self.named_modules() if any(module is stage for stage in stages)}
         self.channels, self.strides = [0], [0]
         self.measure()
+
+    @property
+    def image_channels(self) -> int:
+        """Return the channels of the images that the first convolution takes."""
+        return next(module.in_channels for module in self.modules() if isinstance(module, nn.Conv2d))
 
     def measure(self) -> None:
         """Note the channels and strides of the maps."""
@@ -66,7 +70,7 @@ def feature_maps(network: nn.Module) -> FeatureMaps:
     children = dict(network.named_children())
     if isinstance(network, ResNet):
         parts = {name: children[name] for name in ("stem", "pool", "stages")}
-        return FeatureMaps(parts, list(network.stages.children()), image_channels(network))
+        return FeatureMaps(parts, list(network.stages.children()))
     before = list(children)[: list(children).index(STAGES[0])] if STAGES[0] in children else []
     if not before or not BEFORE_STAGES.issuperset(before) or not all(stage in children for stage in STAGES):
         raise UserError(
@@ -74,7 +78,7 @@ def feature_maps(network: nn.Module) -> FeatureMaps:
             "ResNet, also of torchvision or timm"
         )
     parts = {name: children[name] for name in (*before, *STAGES)}
-    return FeatureMaps(parts, [children[stage] for stage in STAGES], image_channels(network))
+    return FeatureMaps(parts, [children[stage] for stage in STAGES])
 
 
 def dilate(backbone: FeatureMaps, output_stride: int) -> None:

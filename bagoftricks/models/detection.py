@@ -69,7 +69,7 @@ class Detector(nn.Module):
         stages = self.backbone(images)
         maps = self.neck({str(at): stages[i] for at, i in enumerate(self.levels)})
         if self.training:
-            return Features(self, maps, images)
+            return Features(self, {name: each.float() for name, each in maps.items()}, images)
         if images.is_meta:
             return self._shaped(maps, images)
         proposals, _ = self.rpn(_listed(images), maps)

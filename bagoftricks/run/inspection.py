@@ -160,7 +160,7 @@ def chosen(count: int, name: str, limit: int | None) -> Labels:
 def _scan(looked: Looked, name: str, rows: Labels, size: int, reporter: Reporter) -> Scan:
     recipe, settings, found = looked.checked.recipe, looked.settings, Scan(size**2)
     short_side = recipe.test_size.short_side if recipe.test_size and name == "val" else None
-    plain = Augment.plain(settings.data, size, short_side)
+    plain = Augment.plain(settings.data, size, short_side, whole=looked.data.targets == "boxes")
     done = 0
     for found in scan_split(split_of(looked.data, name), plain, rows, worker_count(settings.runtime.workers)):
         while done < len(found.rows) + len(found.broken):
@@ -222,7 +222,7 @@ def faults(looked: Looked, facts: Mapping[str, SplitFacts], twins: Sequence[Twin
     for name, of in SPLIT_NAMES.items():
         if broken := len(facts[name].broken):
             found.append(f"{broken:,} of {facts[name].looked_at:,} {of} images cannot be read")
-    empty = data.classes_without(data.train)
+    empty = data.classes_without(data.train) if data.targets == "classes" else ()
     if empty and refusal is None and looked.settings.data.limit is None:
         found.append(f"{len(empty)} of {len(data.classes)} classes have no training images: {_some(empty)}")
     if contradicting := [same for same in twins if same.contradicts]:

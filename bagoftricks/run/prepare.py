@@ -97,6 +97,8 @@ def prepare(
 def require_targets(settings: Settings, data: Dataset) -> None:
     """Raise UserError if the images lack what the task is to predict."""
     task, needed = settings.task, settings.task.targets
+    if data.targets == needed == "boxes" and (crop := settings.data.crop) in ("area", "stretch"):
+        raise UserError(f"data.crop={crop}: boxes need their whole image: type data.crop=none, or pad to move it")
     if data.targets == needed:
         return
     has = {"classes": "one class for each image", "unseen": "validation images of classes that are not trained on"}

@@ -106,6 +106,10 @@ def compile_step(settings: Settings, trainer: Trainer) -> float:
         raise UserError(
             "runtime.compile=true: works on one device only; type runtime.compile=false or runtime.devices=1"
         )
+    if settings.task.targets == "boxes":
+        raise UserError(
+            "runtime.compile=true: a detector's loss finds its proposals itself, and is not compiled; leave it out"
+        )
     views = recipe.map_images[1].views if recipe.map_images else 1
     count = views * min(recipe.micro_batch or settings.batch_size, settings.batch_size)
     images = grey_images(

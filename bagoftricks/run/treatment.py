@@ -14,14 +14,16 @@ from bagoftricks.settings import DataSettings, Settings
 
 def training_augment(settings: Settings, recipe: Recipe) -> Augment:
     """Return the preparation of the run's training images."""
-    flips = recipe.flip[1] if recipe.flip else None
-    return Augment.from_settings(settings.data, settings.pixels, Key(settings.seed), recipe.map_images, flips)
+    flips, whole = recipe.flip[1] if recipe.flip else None, settings.task.targets == "boxes"
+    key = Key(settings.seed)
+    return Augment.from_settings(settings.data, settings.pixels, key, recipe.map_images, flips, whole=whole)
 
 
 def validation_augment(settings: Settings, recipe: Recipe) -> Augment:
     """Return the preparation of the run's validation images."""
     short_side = recipe.test_size.short_side if recipe.test_size else None
-    return Augment.plain(settings.data, test_pixels(settings, recipe), short_side)
+    whole = settings.task.targets == "boxes"
+    return Augment.plain(settings.data, test_pixels(settings, recipe), short_side, whole=whole)
 
 
 def treatment(checked: Checked, data: Dataset, broken: int = 0) -> dict[str, str]:
@@ -35,7 +37,7 @@ def treatment(checked: Checked, data: Dataset, broken: int = 0) -> dict[str, str
         "flip": ("half of the images" if recipe.flip is None else recipe.flip[0]) if augment.flip else "none",
         "colours": _colours(augment),
         "batches": ", ".join(name for name, _ in recipe.map_batch) or "as they are",
-        "validation": _whole(val) if stretched_whole(val) else f"{_whole(val)}, centre of {val.size}",
+        "validation": _whole(val) if shown_whole(val) else f"{_whole(val)}, centre of {val.size}",
         "values": _values(settings.data),
         "split": _split(settings.data, data),
         "decoding": _decoding(settings, augment, data),
@@ -51,23 +53,25 @@ def _values(data: DataSettings) -> str:
 
 
 def _whole(augment: Augment) -> str:
+    if augment.whole:
+        return f"longer side to {augment.size}, the rest black"
     side = augment.fitted_side()
     return f"both sides to {side}, whatever the shape" if augment.crop == "stretch" else f"short side to {side}"
 
 
-def stretched_whole(augment: Augment) -> bool:
-    """Return True if every image is resized to what the network sees, and nothing of it is cut off."""
-    return augment.crop == "stretch" and augment.fitted_side() == augment.size
+def shown_whole(augment: Augment) -> bool:
+    """Return True if nothing of an image is cut off."""
+    return augment.whole or (augment.crop == "stretch" and augment.fitted_side() == augment.size)
 
 
 def _crop(augment: Augment) -> str:
     size = augment.size
-    if augment.crop == "area":
+    if augment.crop == "area" and not augment.whole:
         low, high = augment.area
         return f"{100 * low:g} to {100 * high:g} % of the area at random, to {size} x {size}"
     if augment.crop == "stretch":
         return f"{_whole(augment)}; half of the time to {validation_side(size)}, {size} x {size} at random"
-    cut = f"{_whole(augment)}, centre of {size}"
+    cut = _whole(augment) if augment.whole else f"{_whole(augment)}, centre of {size}"
     if not augment.pad:
         return cut
     return f"{cut}, padded by {augment.pad} ({'mirrored' if augment.reflect else 'zeros'}), {size} x {size} at random"

@@ -2,18 +2,11 @@
 
 from bagoftricks.cli.compose import compose_settings
 
-TINY = [
-    *(
-        "data=scenes",
-        "data.scenes=32",
-        "model.depths=[1,1]",
-        "model.width=4",
-        "image_size=32",
-        "batch_size=8",
-        "epochs=2",
-    ),
-    *("lr=0.02", "runtime.progress=false", "runtime.threads=1", "runtime.device=cpu"),
+SMALL = [
+    *("model.depths=[1,1]", "model.width=4", "image_size=32", "batch_size=8", "epochs=2", "lr=0.02"),
+    *("runtime.progress=false", "runtime.threads=1", "runtime.device=cpu"),
 ]
+TINY = ["data=scenes", "data.scenes=32", "data.val_scenes=24", *SMALL]
 TASKS = {
     "segmentation": ["task=segmentation"],
     "detection": ["task=detection", "task.channels=8", "task.proposals=20", "data.targets=boxes"],

@@ -20,13 +20,14 @@ from bagoftricks.recipe.edits import Batch
 from bagoftricks.run.carry_out import carry_out
 from bagoftricks.run.check import check
 from bagoftricks.run.execute import execute
+from bagoftricks.run.inspection import inspect_data, look
 from bagoftricks.run.prepare import prepare
 from bagoftricks.run.reporter import SilentReporter
 from bagoftricks.settings import network_settings
 from bagoftricks.store.record import read_record
 from tests.models.test_resnet import randomise
 from tests.run.interrupted import Stopping, stopped_and_continued
-from tests.tasks.scenes import TASKS, TINY, scene_settings
+from tests.tasks.scenes import SMALL, TASKS, TINY, scene_settings
 
 both = pytest.mark.parametrize("task", ["segmentation", "detection"])
 SCORES = {"segmentation": ("mean_iou", "pixel_accuracy"), "detection": ("voc_map", "voc_map_2010", "coco_map")}
@@ -88,10 +89,19 @@ def test_ranks_measure_what_one_process_measures(task):
     def predict(images):
         return predicted[id(images)]
 
+    class Two:
+        size = 2
+
+        def all_gather_object(self, mine):
+            return [mine, theirs]
+
+        def broadcast_object(self, make):
+            return make()
+
     def parts(rows):
         gathered = []
 
-        class Probe:
+        class Probe(Two):
             def all_gather_object(self, mine):
                 gathered.append(mine)
                 return [mine]
@@ -101,11 +111,6 @@ def test_ranks_measure_what_one_process_measures(task):
 
     rows = [(at, batch) for at, (batch, _) in batches]
     theirs = parts(rows[1:2])
-
-    class Two:
-        def all_gather_object(self, mine):
-            return [mine, theirs]
-
     one, two = measured.measure(predict, rows, ALONE), measured.measure(predict, [rows[0], rows[2]], Two())
     assert one.scores == two.scores
     assert one.scores[SCORES[task][0]] > 0
@@ -185,7 +190,7 @@ def test_a_librarys_classifier_gives_the_backbone_its_maps(task, form, source, t
 
 @both
 def test_a_run_starts_from_a_classifier_of_ours_without_new_head(task, tmp_path):
-    classifier = ["preset=digits", *TINY[2:], "data.limit=64", "epochs=1", f"store={tmp_path}"]
+    classifier = ["preset=digits", *SMALL, "data.limit=64", "epochs=1", f"store={tmp_path}"]
     first = carry_out(compose_settings(classifier), SilentReporter(), "bot-train")
     weights = f"model.weights={tmp_path / first.id / 'weights.safetensors'}"
     prepared = prepare(scene_settings(task, tmp_path, weights))
@@ -210,6 +215,36 @@ def test_a_network_goes_on_from_weights_of_its_own_task(task, tmp_path):
         load_weights(other, tmp_path / "weights.pth")
     load_weights(other, tmp_path / "weights.pth", new_head=True)
     assert torch.equal(other.backbone.stem[0].weight, source.backbone.stem[0].weight)
+
+
+@both
+def test_a_look_at_the_data_finds_nothing_wrong_with_scenes(task, tmp_path):
+    found = inspect_data(look(scene_settings(task, tmp_path)), SilentReporter())
+    assert found.wrong == ()
+    assert len(found.mean) == 3
+
+
+@pytest.mark.parametrize(
+    ("task", "more"),
+    [("detection", ["+efficiency=[mixed_precision]"]), ("segmentation", ["data.channels=1"])],
+    ids=["detection in bf16", "segmentation of greys"],
+)
+def test_runs_of_other_numbers_and_channels_have_scores(task, more, tmp_path):
+    settings = scene_settings(task, tmp_path, "data.scenes=8", "data.val_scenes=8", "epochs=1", *more)
+    assert carry_out(settings, SilentReporter(), "bot-train").score() >= 0
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("runtime.compile=true", "^runtime.compile=true: a detector's loss"),
+        ("data.crop=area", "^data.crop=area: boxes need their whole image: type data.crop=none"),
+        ("data.crop=stretch", "^data.crop=stretch: boxes need their whole image"),
+    ],
+)
+def test_a_detector_refuses_what_has_no_meaning_for_boxes(more, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        carry_out(scene_settings("detection", tmp_path, more), SilentReporter(), "bot-train")
 
 
 def test_pooling_to_one_position_needs_a_batch_of_two(tmp_path):
