@@ -3,20 +3,22 @@
 Shapes: B batch, H height and W width of the images, M places for objects in an image, D for detections, K classes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from bagoftricks.distributed.norms import exact
 from bagoftricks.models.backbone import FeatureMaps
 from bagoftricks.recipe.edits import Images, Role, mark
 
 ANCHOR_SHARES = (0.04, 0.08, 0.16, 0.32, 0.64)  # of the image's side: 32 ... 512 of 800 pixels, as in the papers
 MOST_DETECTIONS = 100  # of an image, in evaluation
 FINEST_STRIDE = 4  # pixels of a side for a position of the finest map in a pyramid
+Sampled: TypeAlias = tuple[list[Tensor], list[Tensor]]  # masks of positives and negatives, by image
 POOLED = 7  # positions of a side of a proposal's map
 
 
@@ -69,7 +71,7 @@ class Detector(nn.Module):
         stages = self.backbone(images)
         maps = self.neck({str(at): stages[i] for at, i in enumerate(self.levels)})
         if self.training:
-            return Features(self, {name: each.float() for name, each in maps.items()}, images)
+            return Features(self, {name: exact(each) for name, each in maps.items()}, images)
         if images.is_meta:
             return self._shaped(maps, images)
         proposals, _ = self.rpn(_listed(images), maps)
@@ -85,20 +87,39 @@ class Detector(nn.Module):
         return images.new_empty(len(images), MOST_DETECTIONS, 6)
 
 
-def detection_loss(outputs: Features, targets: Float[Tensor, "B M 5"], seed: int) -> Float[Tensor, ""]:
+def detection_loss(outputs: Features, targets: Float[Tensor, "B M 5"], seeds: Sequence[int]) -> Float[Tensor, ""]:
     """Return the sum of the four losses of Faster R-CNN: objectness, class, and both regressions of boxes.
 
-    ``targets`` are rows (x1, y1, x2, y2, class) in pixels; rows of a class below 0 are padding. ``seed`` decides which
-    anchors and proposals are sampled, whatever was drawn before; no generator is moved.
+    ``targets`` are rows (x1, y1, x2, y2, class) in pixels; rows of a class below 0 are padding. ``seeds``, one for each
+    image, decide which of its anchors and proposals are sampled, whatever other images are in the batch and whatever
+    was drawn before; no generator is moved.
     """
     rows = [each[each[:, 4] >= 0] for each in targets]
     objects = [{"boxes": each[:, :4].float(), "labels": 1 + each[:, 4].long()} for each in rows]  # 0: background
     detector, maps, images = outputs.detector, outputs.maps, outputs.images
     with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
-        torch.manual_seed(seed)
+        for part in (detector.rpn, detector.roi_heads):
+            part.fg_bg_sampler.seeds = seeds
         proposals, losses = detector.rpn(_listed(images), maps, objects)
         _, more = detector.roi_heads(maps, proposals, _sizes(images), objects)
     return torch.stack([*losses.values(), *more.values()]).sum()
+
+
+class SeededSampler:
+    """Torchvision's sampler of anchors or proposals, with a seed for each image of the next batch."""
+
+    def __init__(self, sampler: Callable[[list[Tensor]], Sampled]) -> None:
+        self.sampler = sampler
+        self.seeds: Sequence[int] = ()
+
+    def __call__(self, matched: list[Tensor]) -> Sampled:
+        found = [self._of_image(seed, one) for seed, one in zip(self.seeds, matched, strict=True)]
+        return [positive for positive, _ in found], [negative for _, negative in found]
+
+    def _of_image(self, seed: int, matched: Tensor) -> tuple[Tensor, Tensor]:
+        torch.manual_seed(seed)
+        (positive,), (negative,) = self.sampler([matched])
+        return positive, negative
 
 
 class _LastMap(nn.Module):
@@ -142,6 +163,8 @@ def _heads(channels: int, classes: int, image_size: int, size: DetectorSize, map
         rpn_post_nms_top_n_train=2 * size.proposals,
         rpn_pre_nms_top_n_train=2 * size.proposals,
     )
+    for part in (parts.rpn, parts.roi_heads):
+        part.fg_bg_sampler = SeededSampler(part.fg_bg_sampler)
     near_zero = [parts.rpn.head.conv, parts.rpn.head.cls_logits, parts.rpn.head.bbox_pred]
     near_zero += [parts.roi_heads.box_predictor.cls_score, parts.roi_heads.box_predictor.bbox_pred]
     for part in near_zero:

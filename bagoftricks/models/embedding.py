@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from bagoftricks.distributed.norms import exact
 from bagoftricks.errors import UserError
 from bagoftricks.recipe.edits import Role, mark
 
@@ -26,7 +27,7 @@ class EmbeddingHead(nn.Module):
         embeddings: Tensor = self.norm(self.embed(features))
         if not self.training:
             return embeddings
-        return F.linear(F.normalize(embeddings.float()), F.normalize(self.classes.weight.float()))
+        return F.linear(F.normalize(exact(embeddings)), F.normalize(exact(self.classes.weight)))
 
 
 def replace_head(network: nn.Module, make: Callable[[int], nn.Module]) -> nn.Module:

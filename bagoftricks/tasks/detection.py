@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from bagoftricks.distributed import World
@@ -20,6 +21,7 @@ from bagoftricks.settings import TaskSettings, positive
 from bagoftricks.tasks.refusals import why_not_of_parts
 
 VOC_2007 = 11  # recalls of its rule
+SEEDS = 2**24  # numbers that a draw in fp32 tells apart
 
 
 @task(name="detection", scores={"voc_map": "mAP", "voc_map_2010": "mAP (2010)", "coco_map": "COCO AP"})
@@ -78,9 +80,9 @@ class Detection(TaskSettings):
 
 
 def keyed_detection_loss(outputs: Features, targets: Tensor, noise: Noise) -> Tensor:
-    """Return the loss of proposals that are sampled by the step's key."""
-    seed = int(noise.key.fold("proposals").numpy().integers(2**31))
-    return detection_loss(outputs, targets, seed)
+    """Return the loss of proposals that are sampled by the step's key and the image's place in the batch."""
+    draws = noise.uniform(len(targets), device=torch.device("cpu"), place="proposals")
+    return detection_loss(outputs, targets, (draws * SEEDS).long().tolist())
 
 
 def detections_of(rows: Tensor) -> Detections:

@@ -1,13 +1,14 @@
 """Work of ranks, for tests and for the long runs by hand."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bagoftricks.cli.compose import compose_settings
 from bagoftricks.data import eval_loader, train_loader
 from bagoftricks.data.augment import Finish
 from bagoftricks.data.loaders import EvalBatches, TrainBatches
@@ -17,11 +18,14 @@ from bagoftricks.data.sources import MemorySplit
 from bagoftricks.distributed import World
 from bagoftricks.distributed.gradients import MeanGradients
 from bagoftricks.measure.accuracy import measure_images
+from bagoftricks.models import build_model
 from bagoftricks.recipe.compose import compose
 from bagoftricks.recipe.edits import Batch, Float64, Rows, SetSampling
 from bagoftricks.settings import dataset_settings
+from bagoftricks.training.trainer import Trainer, TrainerSetup
 from bagoftricks.tricks.catalogue import create
 from tests import helpers
+from tests.tasks.scenes import TASKS, TINY
 
 Tensors = dict[str, Tensor]
 
@@ -102,6 +106,33 @@ def gradients(world: World, tricks: tuple[str, ...]) -> Tensors:
     rows = torch.from_numpy(world.rows(len(batch)))
     trainer.backward(Batch(batch.images[rows].double(), batch.targets[rows].double()), helpers.KEY, len(batch))
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def gradients_of_task(world: World, name: str) -> Tensors:
+    """Return the gradient of one batch of a task in fp64."""
+    settings, task = compose_settings([*TINY, *TASKS[name]]), helpers.make_task()
+    task = replace(task, loss=settings.task.loss(task.noise), inits=tuple(settings.task.inits()))
+    model = build_model(settings.model, {}, num_classes=helpers.CLASSES, image_size=settings.pixels, task=settings.task)
+    setup = TrainerSetup(key=helpers.KEY, lr=0.1, weight_decay=0.0, world=world)
+    trainer = Trainer(compose({}, task), model, task, task.clock.length, setup)
+    network = trainer.model.double().train()
+    if world.size > 1:
+        trainer.gradients = MeanGradients(world, network.parameters())
+    batch = helpers.make_batch(pixels=settings.pixels)
+    targets = targets_of(settings.task.targets, batch.targets, settings.pixels)
+    rows = torch.from_numpy(world.rows(len(batch)))
+    trainer.backward(Batch(batch.images[rows].double(), targets[rows]), helpers.KEY, len(batch))
+    return {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
+
+
+def targets_of(kind: str, of_classes: Tensor, pixels: int) -> Tensor:
+    """Return targets of a task: each image is of its class everywhere, or has an object of it."""
+    labels = of_classes.argmax(1)
+    if kind == "masks":
+        return labels[:, None, None].expand(-1, pixels, pixels)
+    if kind == "boxes":
+        return torch.stack([labels, labels + 1, labels + 9, labels + 13, labels], 1)[:, None].double()
+    return of_classes.double()
 
 
 def train_all(world: World, cases: list[Case]) -> list[Trained]:

@@ -8,6 +8,7 @@ from bagoftricks.recipe.edits import Batch
 from tests.distributed import cases
 from tests.distributed.cases import Case
 from tests.distributed.ranks import on_ranks
+from tests.tasks.scenes import TASKS
 
 pytestmark = [pytest.mark.slow, pytest.mark.serial]
 SIZES = (2, 4)
@@ -39,6 +40,7 @@ READS = [
 def everything(world):
     trained = cases.train_all(world, [*(case for case, _ in CLOSE), OTHER_STATISTICS])
     exact = [cases.gradients(world, tricks) for tricks in EXACT]
+    exact += [cases.gradients_of_task(world, name) for name in TASKS]
     return trained, [cases.read(world, **how) for how in READS], cases.evaluate(world, 10), exact
 
 
@@ -60,7 +62,7 @@ def test_a_training_gives_the_weights_of_one_process(alone, ranks, number):
     assert first.losses == pytest.approx(one.losses, rel=20 * CLOSE[number][1])
 
 
-@pytest.mark.parametrize("number", range(len(EXACT)))
+@pytest.mark.parametrize("number", range(len(EXACT) + len(TASKS)))
 def test_gradients_are_those_of_one_process_but_for_rounding(alone, ranks, number):
     one, other = alone[3][number], ranks[0][3][number]
     assert all(cases.relative(one[name], other[name]) < 1e-10 for name in one)

@@ -4,18 +4,27 @@ import pytest
 import torch
 import torchvision
 from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 
 from bagoftricks.models import build_model
 from bagoftricks.models.backbone import feature_maps
-from bagoftricks.models.detection import ANCHOR_SHARES, MOST_DETECTIONS, POOLED, Detector, DetectorSize, detection_loss
+from bagoftricks.models.detection import (
+    ANCHOR_SHARES,
+    MOST_DETECTIONS,
+    POOLED,
+    Detector,
+    DetectorSize,
+    SeededSampler,
+    detection_loss,
+)
 from bagoftricks.settings import network_settings
 from tests.helpers import KEY
 from tests.models.test_resnet import copy_in_order, randomise, resnet
 
-CLASSES, PIXELS = 3, 64
+CLASSES, PIXELS, SEEDS = 3, 64, (5, 6)
 SMALL = DetectorSize(channels=16)
 SPEC = network_settings(name="small", depths=[1, 1, 1, 1], width=8, stem="imagenet")
 TARGETS = torch.tensor(
@@ -71,32 +80,47 @@ def test_detections_and_losses_are_those_of_torchvision():
     for module in (source, ours):  # the statistics of evaluation
         for part in (module, module.rpn, module.roi_heads):
             part.training = True
-    torch.manual_seed(5)
+    for part in (source.rpn, source.roi_heads):
+        part.fg_bg_sampler = SeededSampler(part.fg_bg_sampler)
+        part.fg_bg_sampler.seeds = SEEDS
     losses = source(list(images()), objects)
-    torch.testing.assert_close(detection_loss(ours(images()), TARGETS, 5), sum(losses.values()), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        detection_loss(ours(images()), TARGETS, SEEDS), sum(losses.values()), rtol=1e-4, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("pyramid", [True, False])
-def test_the_seed_alone_decides_which_proposals_are_sampled(pyramid):
+def test_the_seeds_alone_decide_which_proposals_are_sampled(pyramid):
     net = detector(pyramid=pyramid).train()
     outputs, state = net(images(160)), torch.get_rng_state()
-    first = detection_loss(outputs, TARGETS, 1)
+    first = detection_loss(outputs, TARGETS, SEEDS)
     assert torch.equal(torch.get_rng_state(), state)
     torch.rand(3, generator=torch.default_generator)
-    assert detection_loss(outputs, TARGETS, 1) == first
-    assert detection_loss(outputs, TARGETS, 2) != first
+    assert detection_loss(outputs, TARGETS, SEEDS) == first
+    assert detection_loss(outputs, TARGETS, (5, 7)) != first
+
+
+def test_an_images_sample_does_not_depend_on_the_others():
+    matched = [torch.arange(40) % 3 - 1, torch.arange(60) % 2]
+    sampler = SeededSampler(BalancedPositiveNegativeSampler(16, 0.5))
+    sampler.seeds = SEEDS
+    both = sampler(matched)
+    sampler.seeds = SEEDS[1:]
+    alone = sampler(matched[1:])
+    assert all(torch.equal(whole[1], part[0]) for whole, part in zip(both, alone, strict=True))
+    assert both[0][1].sum() == 8
 
 
 @pytest.mark.parametrize("pyramid", [True, False])
 def test_every_parameter_is_trained(pyramid):
     net = detector(pyramid=pyramid).train()
-    detection_loss(net(images()), TARGETS, 0).backward()
+    detection_loss(net(images()), TARGETS, SEEDS).backward()
     assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
 def test_images_without_objects_have_a_finite_loss():
     net = detector().train()
-    loss = detection_loss(net(images()), torch.full((2, 3, 5), -1.0), 0)
+    loss = detection_loss(net(images()), torch.full((2, 3, 5), -1.0), SEEDS)
     assert loss.isfinite()
     loss.backward()
 

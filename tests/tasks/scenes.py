@@ -8,6 +8,7 @@ SMALL = [
 ]
 TINY = ["data=scenes", "data.scenes=32", "data.val_scenes=24", *SMALL]
 TASKS = {
+    "retrieval": ["task=retrieval", "task.embedding=6"],
     "segmentation": ["task=segmentation"],
     "detection": ["task=detection", "task.channels=8", "task.proposals=20", "data.targets=boxes"],
 }
