@@ -52,7 +52,7 @@ def finished_run(prefix: str, typed: Json) -> FinishedRun:
     """Return the run whose id begins with ``prefix``; ``typed`` are settings of its use, by their names."""
     from omegaconf import OmegaConf
 
-    from bagoftricks.cli.schema import settings_schema, to_settings
+    from bagoftricks.cli.schema import settings_node, to_settings
     from bagoftricks.cli.text import escape, unescape
     from bagoftricks.settings import Settings
     from bagoftricks.store.record import settings_of
@@ -62,7 +62,7 @@ def finished_run(prefix: str, typed: Json) -> FinishedRun:
     store = (default_settings() | typed)["store"]
     record = Store(unescape(store)).find(prefix)  # before Settings(), which loads torch
     config = escape(asdict(settings_of(record)))
-    of_run = OmegaConf.merge(OmegaConf.structured(settings_schema()), config)
+    of_run = OmegaConf.merge(settings_node(), config)
     trained = to_settings(of_run)  # type: ignore[arg-type]
     OmegaConf.update(of_run, "store", store)
     for name in ("format", "rerun", "corruptions"):

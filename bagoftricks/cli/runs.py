@@ -372,10 +372,10 @@ def overridden(settings: "Settings", arguments: Sequence[str]) -> "Settings":
     from omegaconf import OmegaConf
 
     from bagoftricks.cli.arguments import normalise_arguments
-    from bagoftricks.cli.schema import settings_schema, to_settings
+    from bagoftricks.cli.schema import settings_node, to_settings
     from bagoftricks.cli.text import escape
 
-    config = OmegaConf.merge(OmegaConf.structured(settings_schema()), escape(asdict(settings)))
+    config = OmegaConf.merge(settings_node(), escape(asdict(settings)))
     for override in OverridesParser.create().parse_overrides(normalise_arguments(list(arguments))):
         OmegaConf.update(config, override.key_or_group, override.value())
     return to_settings(config)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ them; the fields of the chosen one are typed here, and another one's are refused
 
 import re
 from dataclasses import asdict, field, fields, make_dataclass
+from functools import cache
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -15,7 +16,7 @@ from bagoftricks.cli.conf import CARDS
 from bagoftricks.errors import UserError, did_you_mean
 from bagoftricks.folders import yaml_files
 from bagoftricks.plugins import load_plugins
-from bagoftricks.registry import Values, added_cards, all_cards, find_card, schema_field
+from bagoftricks.registry import Values, added_cards, all_cards, find_card, schema_field, shipped
 from bagoftricks.run.precision import with_precision
 from bagoftricks.settings import BASES, CHOSEN_BY, Settings
 from bagoftricks.tricks.catalogue import card, families
@@ -28,7 +29,7 @@ def register(arguments: list[str]) -> None:
     looks for them itself (a glob).
     """
     store = ConfigStore.instance()
-    store.store(name="settings", node=settings_schema())
+    store.store(name="settings", node=settings_node())
     for group, of in CARDS.items():  # a YAML file of the same name goes first
         written = {file.stem for file in yaml_files(group)}
         for name in added_cards(of).keys() - written:
@@ -39,12 +40,35 @@ def register(arguments: list[str]) -> None:
     for name in dict.fromkeys(names):
         if name in known:
             found = card(name)
-            store.store(group=found.family, name=name, node=found.schema(), package=f"tricks.{name}")
+            node = found.schema() if name in added_cards("trick") else shipped_trick(name)
+            store.store(group=found.family, name=name, node=node, package=f"tricks.{name}")
+
+
+@cache
+def shipped_trick(name: str) -> DictConfig:
+    """Return the hyper-parameters of a trick of this package. Hydra copies what it is given."""
+    return OmegaConf.structured(shipped("trick")[name].schema())  # type: ignore[no-any-return]
 
 
 def option_node(of: str, name: str) -> dict[str, str]:
     """Return the option of a group that chooses a plug-in's part by its name."""
     return {"protocol": name} if of == "protocol" else {CHOSEN_BY[of][1]: name, "name": name}
+
+
+def settings_node() -> DictConfig:
+    """Return the schema of all settings as a configuration: without parts of plug-ins it is made once."""
+    return structured_settings() if any(map(added_cards, (*BASES, "logger"))) else shipped_settings()
+
+
+@cache
+def shipped_settings() -> DictConfig:
+    """Return the schema of the settings of this package's parts. Hydra copies what it is given."""
+    return structured_settings()
+
+
+def structured_settings() -> DictConfig:
+    """Return the schema of the settings of all parts that are registered now."""
+    return OmegaConf.structured(settings_schema())  # type: ignore[no-any-return]
 
 
 def settings_schema() -> type:
