@@ -105,7 +105,7 @@ def _draw_together(figure: "Figure", of: Material, labels: Sequence[str]) -> "li
         for at, label in enumerate(labels):
             look = Look(PALETTE[at], DASHES[at % len(DASHES)], SHAPES[at])
             look.draw(axes, of, label)
-            name = drawn_text(label + _reached(of, label), 30)
+            name = drawn_text(label + _reached(of, label), 26)
             handles.append(
                 Line2D([], [], color=look.colour, linestyle=look.dash, marker=look.shape, markersize=3, label=name)
             )
