@@ -133,7 +133,9 @@ class StudyResults:
         """Return the keys of the columns ``wanted``, by default the study's own, with those of the measure."""
         usual = wanted or self.study.columns or DEFAULT_COLUMNS
         if not wanted and self.first != TOP1:
-            usual = tuple(dict.fromkeys(self.first if key in RESULTS[:5] else key for key in usual))
+            classifiers = any(record.first == TOP1 for found in self.records.values() for record in found.values())
+            instead = {key: (self.first, key) if classifiers else (self.first,) for key in RESULTS[:5]}
+            usual = tuple(dict.fromkeys(new for key in usual for new in instead.get(key, (key,))))
         found = chosen_columns(usual, self.known_columns, self.measure)
         key = self.score.key
         if key in found or key not in self.known_columns:

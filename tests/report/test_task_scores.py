@@ -1,5 +1,7 @@
 """A study whose rows are judged by the score of another task than its first row's."""
 
+from dataclasses import replace
+
 import pytest
 
 from bagoftricks.cli.compose import compose_settings
@@ -32,7 +34,16 @@ def test_rows_are_judged_by_the_score_of_the_rows_that_are_compared(records):
     assert found.values("P") == {}
     assert found.values("T") == {0: other.metrics["last"].others["mean_iou"]}
     assert found.differences("T")[0] == pytest.approx(value(other, "mean_iou") - value(one, "mean_iou"))
-    assert found.columns()[0] == "mean_iou"
+    assert found.columns() == ("mean_iou",)
+
+
+def test_classifiers_among_the_rows_keep_their_accuracy(records):
+    arms = tuple(SavedArm(label=label, runs={"0": record.id}) for label, record in zip("PR", records, strict=False))
+    study = SavedStudy(name="s", command="bot-sweep", seeds=(0,), arms=arms, whole={}, columns=("mean_iou", "top1"))
+    both = StudyResults(study, {arm.label: {0: record} for arm, record in zip(arms, records, strict=False)})
+    assert both.columns() == ("mean_iou", "top1")
+    alone = StudyResults(replace(study, arms=arms[1:]), {"R": {0: records[1]}})
+    assert alone.columns() == ("mean_iou",)
 
 
 def test_the_page_of_a_run_names_its_task_and_what_differs_from_the_tasks_defaults():
