@@ -15,6 +15,7 @@ from PIL import Image
 from bagoftricks.errors import DataError
 from bagoftricks.models import build_model
 from bagoftricks.recipe.compose import compose
+from bagoftricks.recipe.edits import SetPart, WrapPredict
 from bagoftricks.run import exporting
 from bagoftricks.training.trainer import predictor
 from bagoftricks.tricks.catalogue import cards, create
@@ -125,11 +126,16 @@ def test_test_time_augmentation_is_in_the_file(name):
     assert not torch.equal(logits, model(images))
 
 
+def built() -> list[str]:
+    """Return the tricks that build a part of the network, or predict in their own way."""
+    made = {c.name: create(c.name, **FITTING.get(c.name, {})) for c in cards() if c.name != "distill"}
+    edits = {name: trick.edits(make_task()) for name, trick in made.items()}
+    return [name for name, of in edits.items() if any(isinstance(edit, SetPart | WrapPredict) for edit in of)]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [exporting._pt2, exporting._onnx])
-@pytest.mark.parametrize(
-    "name", [card.name for card in cards() if card.family in ("tweak", "regularize") or card.name.startswith("tta")]
-)
+@pytest.mark.parametrize("name", built())
 def test_networks_of_all_tricks_are_exported_for_any_batch(name, make):
     spec, pixels = NETWORKS[{"big_little": 1, "early_pool": 2}.get(name, 0)]
     recipe = compose({name: create(name, **FITTING.get(name, {}))}, make_task(image_size=pixels))
