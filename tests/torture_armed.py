@@ -11,6 +11,7 @@ from pathlib import Path
 from bagoftricks.rng import Key
 from bagoftricks.run import execute as run
 from bagoftricks.store import checkpoints, correctness, files, lease, place, store
+from bagoftricks.tasks.classification import Classification
 from bagoftricks.training.trainer import Trainer
 
 FOLDER, SEED = Path(os.environ["TORTURE_FOLDER"]), int(os.environ["TORTURE_SEED"])

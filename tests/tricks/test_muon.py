@@ -55,8 +55,8 @@ def test_on_flattened_kernels_it_is_pytorchs_muon(monkeypatch):
     monkeypatch.setattr(_muon, "_zeropower_via_newtonschulz", one)
     ours, theirs = kernels(), [kernel.detach().flatten(1).requires_grad_() for kernel in kernels()]
     descend(optimizer_of("muon", [{"params": ours, **GROUP}]), ours, range(4), lr=lambda step: 0.02 / (step + 1))
+    reference = optim.Muon(theirs, **GROUP)
     for step in range(4):
-        reference = reference if step else optim.Muon(theirs, **GROUP)
         reference.param_groups[0]["lr"] = 0.02 / (step + 1)
         for i, parameter in enumerate(theirs):
             rng = KEY.fold("gradient", step, i).generator()
