@@ -28,6 +28,8 @@ def arm_settings(arm: Arm, overrides: Sequence[str], compose: Compose) -> Settin
     settings_only, own = split_parameters(arm.settings)
     base = compose(plain)
     tricks = with_parameters(arm.tricks, base, [*parameters, *own])
+    if not settings_only:
+        return with_tricks(base, tricks)
     return compose(latest([*plain, *trick_overrides(tricks, base), *settings_only]))
 
 
