@@ -39,6 +39,8 @@ from bagoftricks.errors import DataError, VanishedError
 from bagoftricks.recipe.edits import Batch, Images
 from bagoftricks.rng import send
 
+FIRST_IMAGE = Sample(epoch=0, pass_=0, index=0, count=1)
+
 
 @dataclass
 class Requests:
@@ -70,6 +72,17 @@ def prepare_batches(
     return in_workers(Samples(split, augment, kept=kept), Requests(plan), workers, pixels)
 
 
+def ask_once(data: Any, first: Any) -> None:
+    """Ask ``data`` for its first image in this process, before workers are forked that call the same functions.
+
+    Torch registers with the C library what the first call of a function has made. A process that is forked while
+    another thread registers something finds that list locked, and its own first call waits for ever (seen with glibc
+    2.36).
+    """
+    if len(data.split.labels):
+        data.__getitems__([first])
+
+
 class WorkerLoader(DataLoader[Any]):
     """DataLoader whose workers do not run the caller's program."""
 
@@ -79,17 +92,19 @@ class WorkerLoader(DataLoader[Any]):
 
 
 def in_workers(
-    data: Any, sampler: Iterable[Any], workers: int, pixels: int, *, pin_memory: bool = False
+    data: Any, sampler: Iterable[Any], workers: int, pixels: int, *, pin_memory: bool = False, first: Any = FIRST_IMAGE
 ) -> "DataLoader[Any]":
     """Return a loader of the steps that ``data`` makes of what ``sampler`` asks for, of at most ``pixels`` each.
 
-    Where shared memory has no room for them, workers send them through pipes; there are none where it has next to none.
+    ``first`` asks for the first image. Where shared memory has no room for them, workers send images through pipes;
+    there are none where it has next to none.
     """
     shared = fits_shared_memory(workers, pixels)
     workers = 0 if not shared and (free_shared_memory() or 0) < QUEUES else workers
     forked = workers and isinstance(data.split, CachedSplit)  # forked processes share its memory
     if workers:
         load_decoder()
+        ask_once(data, first)
     return WorkerLoader(
         replace(data, last=LastImages(data.split, workers) if workers else None, shared=shared),
         batch_sampler=sampler,

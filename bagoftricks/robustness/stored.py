@@ -204,5 +204,5 @@ def stored_batches(
 ) -> Iterator[UInt8[Tensor, "B 3 S S"]]:
     """Yield the images of these rows in their order, on the host; decode files in worker processes."""
     wanted = [rows[at : at + batch_size].tolist() for at in range(0, len(rows), batch_size)]
-    workers = worker_count(workers) if isinstance(split, FileSplit) else 0
-    yield from in_workers(_Stored(split, size), wanted, workers, batch_size * size**2)
+    workers = worker_count(workers) if wanted and isinstance(split, FileSplit) else 0
+    yield from in_workers(_Stored(split, size), wanted, workers, batch_size * size**2, first=wanted and wanted[0][0])

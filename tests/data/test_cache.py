@@ -85,7 +85,7 @@ def test_workers_fill_one_cache_together(folder, files, reads):
     epochs(files, "ram", workers=2)
     kept = cached(files, "ram")
     assert all(torch.equal(kept.image(i), decode(files.file(i))) for i in range(8))
-    assert reads == []  # all decoded by the workers
+    assert len(reads) == 1  # the first, before they were forked; all others were decoded by the workers
 
 
 def test_a_cache_on_disk_serves_the_next_process(folder, files, reads):

@@ -280,6 +280,17 @@ def test_workers_change_nothing(files):
             assert torch.equal(a.targets, b.targets)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_workers_call_has_been_called_here_before_they_are_forked(files, workers, monkeypatch):
+    """A forked process could wait for ever for the lock of a function's first call."""
+    here, square_of = [], Augment.square_of
+    monkeypatch.setattr(Augment, "square_of", lambda *asked: here.append(asked[2]) or square_of(*asked))
+    loader = train(files, size=72, workers=workers)
+    assert here == ([0] if workers else [])
+    batches(loader)
+    assert (len(here) > 1) == (workers == 0)
+
+
 def test_a_draw_just_below_one_stays_inside_the_padding():
     # The largest draws of a stream, rounded to fp32, must not become 1: this sample's is within 2^-25 of it.
     augment = Augment(32, Key(1), crop="pad", pad=4)
