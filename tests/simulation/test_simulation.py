@@ -69,7 +69,7 @@ def test_a_test_that_claims_too_much_or_finds_too_little_breaks_the_promises(mon
 def test_no_promise_is_broken_in_the_quick_form(tmp_path):
     # A number of studies, not of minutes: a fast machine sees in minutes that the baseline's noise alone, twice that of
     # the arms, costs more than is promised (docs/evidence.md).
-    done = subprocess.run([sys.executable, "-m", "tests.simulation", "--folder", tmp_path, "--studies", "1000"])
+    done = subprocess.run([sys.executable, "-m", "tests.simulation", "--folder", tmp_path, "--studies", "400"])
     assert done.returncode == 0
     assert "BROKEN" not in (tmp_path / "README.md").read_text()
 
