@@ -126,11 +126,14 @@ def test_pictures_are_drawn_from_results(tmp_path):
 
 
 @pytest.mark.slow
-def test_every_benchmark_runs_in_miniature(tmp_path):
-    done = run(tmp_path)
+@pytest.mark.parametrize("share", range(4))
+def test_every_benchmark_runs_in_miniature(share, tmp_path):
+    import every
+
+    done = run(tmp_path, "--only", *[one.name for one in every.BENCHMARKS][share::4])
     states = json.loads((tmp_path / "states.json").read_text())
     assert not [state for state in states.values() if state["state"].startswith(("failed", "stopped"))], done.stdout
-    assert sum(state["state"] == "done" for state in states.values()) >= 19
+    assert sum(state["state"] == "done" for state in states.values()) >= 3
     for name, state in states.items():
         assert state["state"].startswith("not here") or (tmp_path / f"{name}.md").read_text().strip(), name
         if (tmp_path / f"{name}.json").exists():
