@@ -126,6 +126,7 @@ def test_pictures_are_drawn_from_results(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("share", range(4))
 def test_every_benchmark_runs_in_miniature(share, tmp_path):
     import every

@@ -145,6 +145,7 @@ def test_another_revision_of_the_peer_is_left_out(bench, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_every_step_in_miniature(tmp_path):
     command = [sys.executable, "benchmarks/gpu.py", "--dry", "--minutes", "20", "--out", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True)

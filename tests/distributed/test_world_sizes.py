@@ -11,7 +11,7 @@ from tests.distributed.ranks import on_ranks
 from tests.tasks.scenes import TASKS
 
 pytestmark = [pytest.mark.slow, pytest.mark.serial]
-SIZES = (2, 4)
+SIZES = (2, pytest.param(4, marks=pytest.mark.long))
 CLOSE = [  # with the tolerance of their weights and statistics: rounding, and what the steps make of it
     (Case(("mixup", "clip_gradients"), steps=50, lr=0.02), 1e-5),
     (Case(("sam",), steps=3), 1e-6),

@@ -68,6 +68,7 @@ def test_what_wins_by_its_mean_is_worth_less_than_its_mean_says():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seeds", [2, 5])
 def test_greedy_chooses_a_useless_trick_in_few_studies_and_its_gain_on_fresh_seeds_is_right(seeds):
     """40 fresh seeds: few studies choose anything, so that their gains have to be known well."""
@@ -80,6 +81,7 @@ def test_greedy_chooses_a_useless_trick_in_few_studies_and_its_gain_on_fresh_see
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_greedy_finds_real_tricks_adds_few_useless_ones_and_its_gain_is_right():
     rng = np.random.default_rng(3)
     found = [greedy(rng, REAL, 3) for _ in range(2500)]
