@@ -2,10 +2,12 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
 from bagoftricks import plugins
+from bagoftricks.cli.compose import compose_settings
 from bagoftricks.cli.conf import options
 from bagoftricks.errors import UserError
 from bagoftricks.folders import forget_user_folders
@@ -25,6 +27,7 @@ class SoftSign:
         from torch import nn
         yield SetPart(part=Part.ACT, build=nn.Softsign)
 '''
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = ("data.limit=300", "epochs=1", "batch_size=64", "model.depths=[1]", "model.width=4", "runtime.progress=false")
 
 
@@ -50,6 +53,15 @@ def test_a_plugins_trick_is_trained_and_its_source_is_in_the_id(bot, plugin):
     assert json.loads(bot(*command).out)["id"] == first["id"]
     plugin.write_text(TRICK + "# changed\n", encoding="utf-8")
     assert json.loads(bot(*command).out)["id"] != first["id"]
+
+
+def test_a_setting_of_a_plugins_network_is_known_after_lines_without_plugins_were_composed(tmp_path):
+    file = tmp_path / "mine.py"
+    source = (EXAMPLES / "vgg11.py").read_text(encoding="utf-8")
+    file.write_text(source.replace("vgg11", "mine").replace("width", "girth"), encoding="utf-8")
+    compose_settings(["preset=digits"])
+    plugins.load_plugins([str(file)])
+    assert compose_settings([f"plugins=[{file}]", "model=mine", "model.girth=8"]).model.girth == 8
 
 
 def test_a_plugin_that_a_run_does_not_use_is_not_in_its_id(bot, plugin):

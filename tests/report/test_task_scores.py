@@ -22,14 +22,19 @@ def records(tmp_path_factory):
     return [carry_out(settings, SilentReporter(), "bot-train") for settings in made]
 
 
-def test_rows_are_judged_by_the_score_of_the_rows_that_are_compared(records):
-    classifier, one, other = records
+def whole_study(records):
+    """A classifier, and two rows of another task of which one is compared with the other."""
     arms = tuple(
         SavedArm(label=label, runs={"0": record.id}, compare_to=against)
-        for label, record, against in (("P", classifier, None), ("R", one, None), ("T", other, "R"))
+        for label, record, against in zip("PRT", records, (None, None, "R"), strict=True)
     )
     study = SavedStudy(name="s", command="bot-sweep", seeds=(0,), arms=arms, whole={}, columns=("mean_iou",))
-    found = StudyResults(study, {arm.label: {0: record} for arm, record in zip(arms, records, strict=True)})
+    return study, {arm.label: {0: record} for arm, record in zip(arms, records, strict=True)}
+
+
+def test_rows_are_judged_by_the_score_of_the_rows_that_are_compared(records):
+    _, one, other = records
+    found = StudyResults(*whole_study(records))
     assert found.first == "mean_iou"
     assert found.values("P") == {}
     assert found.values("T") == {0: other.metrics["last"].others["mean_iou"]}
@@ -38,12 +43,11 @@ def test_rows_are_judged_by_the_score_of_the_rows_that_are_compared(records):
 
 
 def test_classifiers_among_the_rows_keep_their_accuracy(records):
-    arms = tuple(SavedArm(label=label, runs={"0": record.id}) for label, record in zip("PR", records, strict=False))
-    study = SavedStudy(name="s", command="bot-sweep", seeds=(0,), arms=arms, whole={}, columns=("mean_iou", "top1"))
-    both = StudyResults(study, {arm.label: {0: record} for arm, record in zip(arms, records, strict=False)})
-    assert both.columns() == ("mean_iou", "top1")
-    alone = StudyResults(replace(study, arms=arms[1:]), {"R": {0: records[1]}})
-    assert alone.columns() == ("mean_iou",)
+    study, of = whole_study(records)
+    study = replace(study, columns=("mean_iou", "top1"))
+    assert StudyResults(study, of).columns() == ("mean_iou", "top1")
+    alone = replace(study, arms=study.arms[1:])
+    assert StudyResults(alone, {label: of[label] for label in "RT"}).columns() == ("mean_iou",)
 
 
 def test_the_page_of_a_run_names_its_task_and_what_differs_from_the_tasks_defaults():

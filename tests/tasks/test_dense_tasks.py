@@ -27,7 +27,7 @@ from bagoftricks.settings import network_settings
 from bagoftricks.store.record import read_record
 from tests.models.test_resnet import randomise
 from tests.run.interrupted import Stopping, stopped_and_continued
-from tests.tasks.scenes import SMALL, TASKS, TINY, scene_settings
+from tests.tasks.scenes import SMALL, TASKS, TINY, OneOfTwo, scene_settings
 
 both = pytest.mark.parametrize("task", ["segmentation", "detection"])
 SCORES = {"segmentation": ("mean_iou", "pixel_accuracy"), "detection": ("voc_map", "voc_map_2010", "coco_map")}
@@ -89,29 +89,15 @@ def test_ranks_measure_what_one_process_measures(task):
     def predict(images):
         return predicted[id(images)]
 
-    class Two:
-        size = 2
-
+    class Probe(OneOfTwo):
         def all_gather_object(self, mine):
-            return [mine, theirs]
-
-        def broadcast_object(self, make):
-            return make()
-
-    def parts(rows):
-        gathered = []
-
-        class Probe(Two):
-            def all_gather_object(self, mine):
-                gathered.append(mine)
-                return [mine]
-
-        measured.measure(predict, rows, Probe())
-        return gathered[0]
+            self.theirs = mine
+            return [mine]
 
     rows = [(at, batch) for at, (batch, _) in batches]
-    theirs = parts(rows[1:2])
-    one, two = measured.measure(predict, rows, ALONE), measured.measure(predict, [rows[0], rows[2]], Two())
+    measured.measure(predict, rows[1:2], probe := Probe(None))
+    two = measured.measure(predict, [rows[0], rows[2]], OneOfTwo(probe.theirs))
+    one = measured.measure(predict, rows, ALONE)
     assert one.scores == two.scores
     assert one.scores[SCORES[task][0]] > 0
 

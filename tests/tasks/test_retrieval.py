@@ -6,13 +6,16 @@ import torch
 
 from bagoftricks.cli.compose import compose_settings
 from bagoftricks.data.finding import find_dataset
+from bagoftricks.distributed import ALONE
 from bagoftricks.errors import DataError, UserError
 from bagoftricks.measure.accuracy import Measured
+from bagoftricks.recipe.edits import Batch
 from bagoftricks.run.carry_out import carry_out
 from bagoftricks.run.check import check
 from bagoftricks.run.prepare import prepare
 from bagoftricks.run.reporter import SilentReporter
 from bagoftricks.store.record import read_record
+from tests.tasks.scenes import OneOfTwo
 
 LINE = ["preset=digits", "task=retrieval", "data.zero_shot=5", "task.embedding=16", "epochs=2", "model.width=4"]
 
@@ -98,29 +101,14 @@ def test_ranks_measure_what_one_process_measures():
     generator = torch.Generator().manual_seed(0)
     images, labels = torch.randn(12, 3, 2, 2, generator=generator), torch.arange(12) % 3
 
-    class Two:
-        """One of two ranks, with the parts of both."""
-
-        size = 2
-
-        def all_gather_object(self, mine):
-            return [mine, other]
-
-        def broadcast_object(self, make):
-            return make()
-
     def batches(rows):
-        from bagoftricks.recipe.edits import Batch
-
         return [(at, Batch(images[at : at + 4], labels[at : at + 4])) for at in rows]
 
     def embed(images):
         return images.flatten(1)
 
     other = [(number, embed(batch.images), batch.targets) for number, batch in batches([4])]
-    from bagoftricks.distributed import ALONE
-
-    one, two = task.measure(embed, batches([0, 4, 8]), ALONE), task.measure(embed, batches([0, 8]), Two())
+    one, two = task.measure(embed, batches([0, 4, 8]), ALONE), task.measure(embed, batches([0, 8]), OneOfTwo(other))
     assert isinstance(one, Measured)
     assert one.scores == two.scores
     assert np.array_equal(one.correct, two.correct)
