@@ -1,0 +1,1 @@
+"""Parts of the tricks' pages: text, facts found by running the tricks, results, pictures."""

@@ -1,0 +1,2 @@
+def changes_text(name):
+    return ""
