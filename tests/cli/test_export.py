@@ -133,9 +133,13 @@ def built() -> list[str]:
     return [name for name, of in edits.items() if any(isinstance(edit, SetPart | WrapPredict) for edit in of)]
 
 
+NETWORK_TRICKS = built()
+EXPORTS = [(name, exporting._pt2) for name in NETWORK_TRICKS] + [(n, exporting._onnx) for n in NETWORK_TRICKS[1::3]]
+LONG = [(name, exporting._onnx) for name in NETWORK_TRICKS if (name, exporting._onnx) not in EXPORTS]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [exporting._pt2, exporting._onnx])
-@pytest.mark.parametrize("name", built())
+@pytest.mark.parametrize(("name", "make"), [*EXPORTS, *(pytest.param(*pair, marks=pytest.mark.long) for pair in LONG)])
 def test_networks_of_all_tricks_are_exported_for_any_batch(name, make):
     spec, pixels = NETWORKS[{"big_little": 1, "early_pool": 2}.get(name, 0)]
     recipe = compose({name: create(name, **FITTING.get(name, {}))}, make_task(image_size=pixels))

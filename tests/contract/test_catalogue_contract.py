@@ -68,6 +68,7 @@ PAIRS = list(combinations(NAMES, 2))
 TASK = make_task()
 ROUNDING = 1e-5  # two steps in fp32 that differ by their rounding alone are closer than this
 PAIR_SEED, PAIR_SAMPLE = 13, 60  # the pairs that the default suite trains besides those that stand for their kinds
+SLOW_PAIRS = 240  # the pairs that the slow tests add; -m long trains all
 
 
 @cache
@@ -243,9 +244,18 @@ def representatives(pairs: list[tuple[str, str]]) -> set[tuple[str, str]]:
 
 ALLOWED = [pair for pair in PAIRS if pair not in CONFLICTS]
 REPRESENTATIVES = representatives(ALLOWED)
-EVERY_PAIR = [
-    pytest.param(pair, id="+".join(pair), marks=[] if pair in REPRESENTATIVES else pytest.mark.slow) for pair in ALLOWED
-]
+OTHERS = [pair for pair in ALLOWED if pair not in REPRESENTATIVES]
+SLOW = set(random.Random(PAIR_SEED).sample(OTHERS, SLOW_PAIRS))
+
+
+def marks(pair: tuple[str, str]) -> list[pytest.MarkDecorator]:
+    """Return when a pair is trained: always, with the slow tests, or with the long ones."""
+    if pair in REPRESENTATIVES:
+        return []
+    return [pytest.mark.slow] if pair in SLOW else [pytest.mark.slow, pytest.mark.long]
+
+
+EVERY_PAIR = [pytest.param(pair, id="+".join(pair), marks=marks(pair)) for pair in ALLOWED]
 
 
 def test_the_pairs_of_the_default_suite_stand_for_all_pairs_of_kinds():

@@ -165,10 +165,16 @@ def test_the_clock_of_the_run_stays_as_it_is():
     assert (task.clock.length.total_steps, float(task.clock)) == (10, 0.0)
 
 
+def scales() -> list:
+    """Return each shipped experiment at its last scale, where tricks have the fewest steps, and at others with long."""
+    every = [
+        (name, scale, experiment_scales(name)[-1]) for name in experiment_files() for scale in experiment_scales(name)
+    ]
+    return [pytest.param(name, at, marks=[] if at == last else pytest.mark.long) for name, at, last in every]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "scale"), [(name, at) for name in experiment_files() for at in experiment_scales(name)]
-)
+@pytest.mark.parametrize(("name", "scale"), scales())
 def test_each_trick_of_a_shipped_row_does_something(name, scale):
     found, composed = load_experiment(name, scale), {}
 
