@@ -1,105 +1,38 @@
-"""The commands of the README run as they stand, one after another, in a folder that has nothing but the data they name.
-
-What makes a run long is replaced: the numbers of epochs, seeds and images, and the size of the images. CIFAR-10, which
-is downloaded, becomes the folder of photographs.
-"""
+"""The commands of the README run as they stand, section by section (tests/cli/document_commands.py)."""
 
 import re
-import shlex
-import shutil
-from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
-from safetensors.torch import save_file
 
-ROOT = Path(__file__).resolve().parents[2]
-SMALL = {"epochs": "2", "data.limit": "200", "batch_size": "32", "runtime.progress": "false"}
-PHOTOS = ["data=imagefolder", "data.root=photos", "image_size=32"]
+from tests.cli.document_commands import ROOT, failures, fill_folder, other_lines, sections
 
-
-def sections():
-    """Return the commands of each section of the README, as the words that a shell makes of them."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", "")
-    found = {}
-    for section in text.split("\n## ")[1:]:
-        blocks = "".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL))
-        lines = [line for line in blocks.splitlines() if re.match("bot-|bagoftricks", line)]
-        found[section.partition("\n")[0]] = [shlex.split(line, comments=True) for line in lines]
-    return {title: lines for title, lines in found.items() if lines}
-
-
-def shrunk(words):
-    """Return a command that takes seconds."""
-    program, *arguments = words
-    if "extend=last" in arguments:  # all else is as in the run before
-        return [program, "extend=last", "epochs=4", "runtime.progress=false"]
-    if program in ("bot-train", "bot-sweep"):
-        small = SMALL | ({"seeds": "1"} if program == "bot-sweep" else {})
-        arguments = [word for word in arguments if word.partition("=")[0] not in small]
-        arguments += [f"{key}={value}" for key, value in small.items()]
-    if program in ("bot-train", "bot-sweep", "bot-data") and re.search(
-        r"preset=|experiment=\w+/|data=cifar", str(words)
-    ):
-        given = {word.partition("=")[0] for word in arguments}
-        arguments = [word for word in arguments if not word.startswith("data=cifar")]
-        photos = PHOTOS[2:] if "data=list" in words else PHOTOS
-        arguments += [word for word in photos if word.partition("=")[0] not in given]
-    elif any(word.startswith(("data=", "model=")) for word in words) and program != "bot-bench":
-        size = (
-            "image_size=72" if program == "bot-eval" else PHOTOS[2]
-        )  # not the small stem, which the file does not have
-        arguments += [size] if not any("image_size" in given for given in arguments) else []
-    if program == "bot-bench" and "measure=false" not in words:
-        arguments.append("measure=false")
-    return [program, *arguments]
-
-
-def picture(path, seed, side=40):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)).save(path)
+README = ROOT / "README.md"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A folder with photographs, ImageNet and files of weights in miniature."""
-    import timm
-    from torchvision.models import resnet50
-
+def filled(tmp_path_factory):
     folder = tmp_path_factory.mktemp("readme")
-    for at in range(270):
-        picture(folder / "photos" / ("val" if at % 4 == 0 else "train") / f"class{at % 3}" / f"{at}.jpg", at)
-    for at in range(1000):
-        for split in ("train", "val"):
-            picture(folder / "imagenet" / split / f"n{at:04}" / "1.jpg", 2 * at + (split == "val"), side=8)
-    picture(folder / "cat.jpg", 0)
-    shutil.make_archive(str(folder / "photos"), "zip", folder / "photos" / "train")
-    images = [path.relative_to(folder) for path in sorted((folder / "photos").rglob("*.jpg"))]
-    rows = ["path,label,split", *(f"{path},{path.parts[2]},{path.parts[1]}" for path in images)]
-    (folder / "labels.csv").write_text("\n".join(rows))
-    torch.save(resnet50().state_dict(), folder / "resnet50.pth")
-    save_file(timm.create_model("resnet50d").state_dict(), folder / "resnet50d.safetensors")
-    shutil.copytree(ROOT / "examples", folder / "examples")
+    fill_folder(folder)
     return folder
 
 
 @pytest.mark.slow
 @pytest.mark.serial
-@pytest.mark.parametrize("title", sections())
-def test_the_commands_of_the_readme_run_as_they_stand(bot, made, monkeypatch, title):
-    monkeypatch.chdir(made)
-    failed = []
-    for words in [["bot-train", f"seed={list(sections()).index(title)}"], *sections()[title]]:  # there is a last run
-        done = bot(*shrunk(words))
-        if done.status:
-            failed.append(f"{shlex.join(words)}: {done.err.strip().splitlines()[-1:]}")
-    assert failed == []
+@pytest.mark.parametrize("title", sections(README))
+def test_the_commands_of_the_readme_run_as_they_stand(bot, filled, monkeypatch, title):
+    monkeypatch.chdir(filled)
+    first = ["bot-train", f"seed={list(sections(README)).index(title)}"]  # there is a last run
+    assert failures(bot, [first, *sections(README)[title]]) == []
 
 
 def test_there_are_commands_of_each_kind_to_run():
-    programs = {words[0] for lines in sections().values() for words in lines}
+    programs = {words[0] for lines in sections(README).values() for words in lines}
     assert programs >= {
         f"bot-{name}" for name in ("train", "sweep", "table", "eval", "bench", "data", "runs", "predict")
     }
+
+
+def test_every_other_line_of_the_readme_is_known():
+    """A line that is no command of ours is not run above: it sets up, and says so here."""
+    known = r"make (demo|test)\b|python -c .import torch, torchvision;|\. \.venv/bin/activate|eval \"\$\(bagoftricks"
+    assert [line for line in other_lines(README) if not re.match(known, line)] == []
