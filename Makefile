@@ -6,7 +6,7 @@ PHOTOGRAPHS ?=
 CIFAR ?=
 OUT ?= bench
 
-.PHONY: demo test check results bench clean
+.PHONY: demo test check docs results bench clean
 
 demo: $(VENV)/.demo ## train resnet_d + mixup on the embedded digits
 	$(VENV)/bin/bot-train +tweak=resnet_d +refine=mixup
@@ -17,6 +17,9 @@ test: $(VENV)/.test ## formatting, lint, types and tests
 
 check: $(VENV)/.test ## formatting, lint and types
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" scripts/check
+
+docs: $(VENV)/.docs ## the documentation site, site/index.html
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" scripts/docs
 
 results: $(VENV)/.test ## pages and pictures of the committed studies
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" scripts/results
@@ -29,10 +32,14 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 	PYTHON="$(PYTHON)" scripts/install $(VENV) plots
 	touch $@
 
+$(VENV)/.docs: pyproject.toml constraints.txt
+	PYTHON="$(PYTHON)" scripts/install $(VENV) docs
+	touch $@
+
 $(VENV)/.test: pyproject.toml constraints.txt
 	PYTHON="$(PYTHON)" scripts/install $(VENV) test
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" scripts/install-browser
-	touch $@ $(VENV)/.demo
+	touch $@ $(VENV)/.demo $(VENV)/.docs
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
