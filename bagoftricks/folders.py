@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bagoftricks.errors import DataError, UserError, did_you_mean
 from bagoftricks.registry import PACKAGE
+from bagoftricks.system import user_number
 from bagoftricks.yaml_files import OneReadingLoader, read_yaml
 
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")  # as s3://bucket/runs
@@ -54,9 +55,9 @@ def cache_folder() -> Path:
 @cache
 def _temporary_cache() -> Path:
     """Return a folder of this user's for temporary files, as in a container whose user has no home."""
-    folder = Path(tempfile.gettempdir()) / f"bagoftricks-{os.getuid()}"
+    folder = Path(tempfile.gettempdir()) / f"bagoftricks-{user_number()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
+    if folder.stat().st_uid != user_number():
         raise UserError(f"{folder} is another user's: name a folder for the cache with the variable XDG_CACHE_HOME")
     print(f"bagoftricks: no home folder: the cache is {folder} (XDG_CACHE_HOME names another)", file=sys.stderr)
     return folder

@@ -19,6 +19,7 @@ LAYERS = (
         "errors": "all errors, in one tree",
         "rng": "keyed random draws",
         "cores": "cores that this process may use",
+        "system": "file locks and calls that not every operating system has",
         "children": "child processes that do not run the caller's program again",
         "started": "ranks that were started together",
         "image_ops": "operations on batches of images",

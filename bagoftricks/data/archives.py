@@ -30,6 +30,7 @@ from bagoftricks.data.digests import replace_file
 from bagoftricks.data.listing import SPECIAL
 from bagoftricks.errors import DataError, printable
 from bagoftricks.folders import cache_folder
+from bagoftricks.system import read_at
 
 INDEX_FORMAT = 1  # raise it when an older version could misread the remembered indices
 WHOLLY_PACKED = {  # compressed as a whole: first bytes -> what makes a plain tar archive of it
@@ -157,7 +158,7 @@ def _read_zip(path: str, found: Found) -> None:
                 found.left_out[LINKS if kind == stat.S_IFLNK else SPECIAL] += 1
                 continue
             _check_member(f"{path}/{name}", info)
-            start = _start_of(info, os.pread(file.fileno(), LOCAL_HEADER.size, info.header_offset))
+            start = _start_of(info, read_at(file.fileno(), LOCAL_HEADER.size, info.header_offset))
             deflated = info.compress_type == zipfile.ZIP_DEFLATED
             found.add(name, start, info.compress_size, info.file_size, deflated, info.CRC)
 
@@ -206,7 +207,7 @@ def _read_tar(path: str, found: Found) -> None:
             else:
                 found.left_out[LINKS if info.issym() else SPECIAL] += 1
         with open(path, "rb") as file:
-            end = os.pread(file.fileno(), tarfile.BLOCKSIZE, archive.offset)
+            end = read_at(file.fileno(), tarfile.BLOCKSIZE, archive.offset)
     if len(end) < tarfile.BLOCKSIZE or any(end):  # the module takes a damaged header for the end
         raise ValueError(f"cut short or damaged at byte {archive.offset:,}")
 

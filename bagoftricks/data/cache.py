@@ -5,12 +5,12 @@ by a share of the free space at its beginning. On disk, its name is a digest of 
 that a changed folder has a new one; a damaged entry is noticed by its checksum and decoded again. It holds no code.
 """
 
-import fcntl
 import json
 import mmap
 import multiprocessing
 import os
 import shutil
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -33,6 +33,7 @@ from bagoftricks.data.digests import replace_file
 from bagoftricks.data.sources import CachedSplit, FileSplit, KeptSplit, Labels, MemorySplit, Split
 from bagoftricks.errors import UserError
 from bagoftricks.folders import cache_folder
+from bagoftricks.system import HAS_LOCKS, can_fork, locked_by_process, physical_memory_bytes
 
 SHARE = 3  # a cache takes at most one of so many parts of the free space
 CACHE_FORMAT = 2  # raise it when an older version could misread the files
@@ -111,11 +112,8 @@ class Arena:
             with self.mutex:
                 yield
             return
-        fcntl.lockf(self.file, fcntl.LOCK_EX)
-        try:
+        with locked_by_process(self.file):
             yield
-        finally:
-            fcntl.lockf(self.file, fcntl.LOCK_UN)
 
 
 def _image_checksum(image: int, sides: tuple[int, ...], pixels: npt.NDArray[np.uint8]) -> int:
@@ -126,11 +124,10 @@ def _image_checksum(image: int, sides: tuple[int, ...], pixels: npt.NDArray[np.u
 def _opened(path: Path, size: int, *, filled: bool) -> int:
     """Open a file of at least ``size`` bytes; ``filled``: with room on the disk for all of them, for a writable map."""
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    fcntl.lockf(file, fcntl.LOCK_EX)
-    have = os.fstat(file).st_size
-    if have < size:
-        os.pwrite(file, bytes(size - have), have) if filled else os.ftruncate(file, size)
-    fcntl.lockf(file, fcntl.LOCK_UN)
+    with locked_by_process(file):
+        have = os.fstat(file).st_size
+        if have < size:
+            os.pwrite(file, bytes(size - have), have) if filled else os.ftruncate(file, size)
     return file
 
 
@@ -142,6 +139,9 @@ def cached(split: Split, how: str, ranks: int = 1) -> Split:
     files = split.split if isinstance(split, KeptSplit) else split
     if how not in ("ram", "disk") or not isinstance(files, FileSplit) or files.masks is not None:
         return split  # an arena has colours alone
+    if not (can_fork() and HAS_LOCKS):
+        needs = f"needs forked processes and file locks, which {sys.platform} does not have"
+        raise UserError(f"data.cache={how}: {needs}: type data.cache=none")
     try:
         name = files_digest(files)
     except OSError:  # a file is gone: its decoder reports that
@@ -180,7 +180,7 @@ def free_bytes(how: str) -> int:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+        return physical_memory_bytes() // 2
 
 
 def files_digest(files: FileSplit, *how: object) -> str:

@@ -18,12 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bagoftricks.errors import VanishedError, printable
+from bagoftricks.system import AS_IT_IS, NO_WAIT, NOT_INHERITED, read_at
 
 READ_BYTES = 2**20  # that are read or inflated at a time
 MOST_OPEN = 64  # containers that a process keeps open
 TICK = 2 * 10**9  # nanoseconds of the coarsest clock of a file system
 NO_CHECKSUM = -1
-REGULAR = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)  # a pipe is not waited for
+REGULAR = os.O_RDONLY | NO_WAIT | NOT_INHERITED | AS_IT_IS  # a pipe is not waited for
 
 
 class Container(NamedTuple):
@@ -122,7 +123,7 @@ def span_blocks(span: Span) -> Iterator[bytes]:
 def _raw_blocks(span: Span) -> Iterator[bytes]:
     opened, at, end = _opened(span.container), span.start, span.start + span.stored
     while at < end:
-        block = os.pread(opened.descriptor, min(end - at, READ_BYTES), at)
+        block = read_at(opened.descriptor, min(end - at, READ_BYTES), at)
         if not block:
             raise ValueError("the archive ends within it")
         at += len(block)

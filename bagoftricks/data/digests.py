@@ -5,7 +5,6 @@ modification. A file that changed within the last two seconds is not remembered:
 of the file system's clock could not be told from it.
 """
 
-import fcntl
 import os
 import stat
 import sys
@@ -22,6 +21,7 @@ from bagoftricks.data.containers import READ_BYTES, REGULAR, Span, file_facts, i
 from bagoftricks.data.known_files import KnownFiles
 from bagoftricks.errors import printable
 from bagoftricks.folders import cache_folder
+from bagoftricks.system import lock
 
 SIZE = 16  # bytes of a digest
 NO_CONTENTS = bytes(SIZE)  # digest of a file that cannot be read: its decoder reports that
@@ -208,13 +208,13 @@ def _remember(path: Path, known: Memory, read: Mapping[Place, Contents], warn: C
 @contextmanager
 def _alone(memory: Path) -> Iterator[None]:
     """Let one process at a time read the files, as far as locks work here."""
-    lock: int | None = None
+    file: int | None = None
     with suppress(OSError):
         memory.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(memory.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        file = os.open(memory.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        lock(file)
     try:
         yield
     finally:
-        if lock is not None:
-            os.close(lock)
+        if file is not None:
+            os.close(file)

@@ -106,7 +106,7 @@ def free_shared_memory() -> int | None:
     """Return its free bytes, None where the system keeps it elsewhere."""
     try:
         status = os.statvfs(SHARED_MEMORY)
-    except OSError:
+    except (OSError, AttributeError):  # Windows has no such call
         return None
     return status.f_bavail * status.f_frsize
 

@@ -21,6 +21,7 @@ from bagoftricks.store.files import open_regular
 from bagoftricks.store.secrets import hide_text
 from bagoftricks.store.store import LOG, RunState, Store
 from bagoftricks.study.plan import PlannedRun
+from bagoftricks.system import NO_LINKS, NO_WAIT
 
 
 @dataclass
@@ -106,7 +107,7 @@ def open_log(path: Path) -> int:
     """Open the log of a run to append to it; where that is impossible, as on a full disk, nothing is kept."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | NO_LINKS | NO_WAIT, 0o666)
     except OSError:
         return os.open(os.devnull, os.O_WRONLY)
 

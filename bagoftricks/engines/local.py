@@ -14,7 +14,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -30,6 +29,7 @@ from bagoftricks.store.store import RunState, Store
 from bagoftricks.study.plan import PlannedRun
 
 PRELOAD = ["bagoftricks.engines.local", "torchvision", "torch._dynamo"]
+INTERRUPTING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR2") if hasattr(signal, name))
 SAVING_SECONDS = 60.0  # that the runs of an interrupted sweep have to finish their steps and save
 
 
@@ -60,7 +60,7 @@ class Needs:
 
 def carry_out_runs(run: PlannedRun | None, connection: Connection, own: Slice) -> None:
     """Carry out a run and those that come after it, until one does not end well or none is left."""
-    for number in (signal.SIGTERM, signal.SIGUSR2):
+    for number in INTERRUPTING:
         signal.signal(number, _interrupt)
     take_slice(own)
     # A forkserver's children would start others, which load torch again, to prepare images.
@@ -169,9 +169,7 @@ class LocalEngine(Engine):
         """Start the process that makes the workers."""
         super().open(runs, view, limits)
         self.workers: list[Worker] = []
-        self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(PRELOAD)
-        start_forkserver()
+        self.context = start_context()
         self.gpus = gpu_count()
         self.slots = limits.slots or self.default_slots(runs)
 
@@ -248,13 +246,25 @@ class LocalEngine(Engine):
             worker.process.join(SAVING_SECONDS)
 
 
+def start_context() -> Any:
+    """Return what starts workers: a forkserver with torch loaded, or plain processes where the system has none."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    start_forkserver()
+    return context
+
+
 def start_forkserver() -> None:
     """Start the process that makes the workers. It ignores what asks a whole group of processes to stop: the workers
     save their runs, and it is needed to tell when they have ended.
     """
     main = threading.current_thread() is threading.main_thread()  # handlers can be set there alone
-    stopping = (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP) if main else ()
+    stopping = (*INTERRUPTING, signal.SIGHUP) if main else ()
     before = [signal.signal(number, signal.SIG_IGN) for number in stopping]
+    from multiprocessing import forkserver
+
     try:
         forkserver.ensure_running()
     finally:

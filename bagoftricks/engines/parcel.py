@@ -13,6 +13,7 @@ from bagoftricks.store.lease import LEASE, Lease, require_held
 from bagoftricks.store.record import TeacherFacts, read_record
 from bagoftricks.store.store import FAILURE, INTERRUPTED, LOG, RECORD, Store
 from bagoftricks.study.plan import PlannedRun
+from bagoftricks.system import AS_IT_IS, NO_LINKS
 
 RunFiles = Mapping[str, bytes]  # by their paths in the folder of a run
 STAYS = (LEASE, FAILURE, INTERRUPTED)  # marks, which the store makes itself
@@ -87,7 +88,7 @@ def write_record(data: bytes, run: PlannedRun, store: Store, lease: Lease) -> No
 
 def append_log(path: Path, data: bytes) -> None:
     """Add the output of a job to the log of its run, where earlier jobs have left theirs."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666), "ab") as file:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | AS_IT_IS | NO_LINKS, 0o666), "ab") as file:
         file.write(data)
 
 

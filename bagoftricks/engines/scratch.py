@@ -1,12 +1,13 @@
 """Temporary folders that are removed by others if their process was killed."""
 
-import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from bagoftricks.system import lock
 
 LOCK = "lock"  # file in such a folder, which its process holds
 
@@ -17,9 +18,10 @@ def scratch(base: Path, prefix: str) -> Iterator[Path]:
     remove_abandoned(base, prefix)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=base))
     try:
-        with open(folder / "new", "wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            os.rename(folder / "new", folder / LOCK)  # one that is seen is held, as long as its process lives
+        with open(folder / "new", "wb") as file:
+            with suppress(OSError):  # without locks, nobody removes what a killed process leaves
+                lock(file.fileno())
+                os.rename(folder / "new", folder / LOCK)  # one that is seen is held, as long as its process lives
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -28,6 +30,6 @@ def scratch(base: Path, prefix: str) -> Iterator[Path]:
 def remove_abandoned(base: Path, prefix: str) -> None:
     """Remove temporary folders whose processes are gone."""
     for path in base.glob(f"{prefix}*/{LOCK}"):
-        with suppress(OSError), open(path, "rb+") as lock:  # another user's cannot be opened
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(OSError), open(path, "rb+") as file:  # another user's cannot be opened
+            lock(file.fileno(), wait=False)
             shutil.rmtree(path.parent, ignore_errors=True)

@@ -3,7 +3,6 @@
 An archive is extracted once on each machine, into its cache folder, below a name that says what is in it.
 """
 
-import fcntl
 import io
 import os
 import shutil
@@ -19,6 +18,7 @@ from bagoftricks.folders import cache_folder
 from bagoftricks.settings import Settings
 from bagoftricks.store.files import total_size
 from bagoftricks.store.store import RECORD
+from bagoftricks.system import lock
 
 DATA_PATHS = ("root", "val_root", "file")  # settings of data sets that name files
 CORRUPTION_PATHS = ("stored", "frost")
@@ -138,8 +138,8 @@ def extracted(path: str, parcel: Shipped, get: Get) -> Path:
     base = cache_folder() / "shipped"
     folder = base / parcel.digest
     base.mkdir(parents=True, exist_ok=True)
-    with open(base / f"{parcel.digest}.lock", "wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with open(base / f"{parcel.digest}.lock", "wb") as file:
+        lock(file.fileno())
         if not folder.is_dir():
             unfinished = base / f"{parcel.digest}.tmp"
             shutil.rmtree(unfinished, ignore_errors=True)

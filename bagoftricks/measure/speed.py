@@ -1,7 +1,5 @@
 """Inference speed and memory by the papers' protocol: batch 64, fp32, no data loading."""
 
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,6 +13,7 @@ from torch import nn
 from bagoftricks.models.channels import image_channels
 from bagoftricks.recipe.edits import Images, Predict
 from bagoftricks.rng import Key
+from bagoftricks.system import peak_memory_bytes
 
 MIB = 2**20
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -97,18 +96,17 @@ def reset_peak_memory(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
     else:
         with suppress(OSError):  # not Linux
-            CLEAR_REFS.write_text(PEAK_OF_RSS)
+            CLEAR_REFS.write_text(PEAK_OF_RSS, encoding="utf-8")
 
 
 def peak_memory_mib(device: torch.device) -> float:
     """Return the peak of tensors' memory since the reset on a GPU, of the process's resident set on a CPU.
 
-    A system without /proc has the peak of the process's life alone.
+    A system without /proc has the peak of the process's life alone, and Windows 0.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / MIB
     with suppress(OSError, StopIteration):
-        lines = STATUS.read_text().splitlines()
+        lines = STATUS.read_text(encoding="utf-8").splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 1024
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return largest / (MIB if sys.platform == "darwin" else 1024)
+    return (peak_memory_bytes() or 0) / MIB

@@ -23,6 +23,7 @@ from bagoftricks.store.store import FAILURE, LOG, METRICS, Store, read_metrics
 from bagoftricks.store.survey import FolderState, SurveyedRun
 from bagoftricks.store.typed import default_settings, settings_by_key
 from bagoftricks.study.uses import StudyRuns
+from bagoftricks.system import NO_LINKS
 from bagoftricks.yaml_files import read_yaml
 
 LOG_LINES = 5
@@ -158,7 +159,7 @@ def _failure(run: SurveyedRun, store: Store) -> Json:
 
 def _log_end(path: Path) -> list[str]:
     try:
-        with open_regular(path, os.O_NOFOLLOW) as file:
+        with open_regular(path, NO_LINKS) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 10_000))
             return file.read().decode(errors="replace").splitlines()[-LOG_LINES:]
     except OSError:

@@ -1,6 +1,5 @@
 """Checks of the tricks, the network and the device, before any data is read."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from bagoftricks.run.environment import find_device
 from bagoftricks.run.teacher import require_named
 from bagoftricks.settings import Settings
 from bagoftricks.store.store import require_intact
+from bagoftricks.system import physical_memory_bytes
 from bagoftricks.training.parameters import check_selectors, freeze, owned_parameters, train_mode
 from bagoftricks.training.trainer import gradient_scaler
 from bagoftricks.tricks.catalogue import card, create
@@ -177,7 +177,7 @@ def check_start(settings: Settings) -> None:
 
 def check_memory(checked: Checked) -> None:
     """Raise UserError for a network or images that no memory of this machine holds, before anything is allocated."""
-    memory = host_memory()
+    memory = physical_memory_bytes()
     weights = 4 * sum(parameter.numel() for parameter in checked.network.parameters())
     if weights > memory:
         size = f"{weights / 2**30:,.0f} GiB of weights, and this machine has {memory / 2**30:,.0f} GiB of memory"
@@ -189,13 +189,9 @@ def check_memory(checked: Checked) -> None:
 
 def require_memory(name: str, pixels: int, images: int, batch: str) -> None:
     """Raise UserError if no memory of this machine holds this number of images of this side."""
-    if 12 * pixels**2 * images > host_memory():
+    if 12 * pixels**2 * images > physical_memory_bytes():
         what = f"{images} images of {pixels} x {pixels} pixels at a time need more memory"
         raise NotHere(f"{name}={pixels}: {what} than this machine has; type a smaller one, or {batch}=")
-
-
-def host_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def check_norms(checked: Checked) -> None:

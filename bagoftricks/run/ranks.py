@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -91,6 +92,8 @@ class RankedRun:
 def check_ranks(prepared: Prepared, ranks: int) -> None:
     """Raise UserError if ``ranks`` ranks cannot share the batch, its groups of images, or the GPUs here."""
     settings, micro = prepared.settings, prepared.recipe.micro_batch
+    if not hasattr(socket, "AF_UNIX"):
+        raise UserError(f"runtime.devices={ranks}: {sys.platform} has no sockets for them: type runtime.devices=1")
     world = World()
     world.size = ranks
     world.check_batch(settings.batch_size, micro)

@@ -1,7 +1,6 @@
 """Files that appear whole or not at all, and readers that no other kind of file can hold up."""
 
 import errno
-import fcntl
 import os
 import shutil
 import stat
@@ -9,11 +8,13 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from bagoftricks.errors import UserError, printable
+from bagoftricks.system import NO_LINKS, NO_WAIT, NOT_INHERITED, lock
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +25,7 @@ OUT_OF_REACH = (*UNREADABLE, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EL
 TEMPORARY = "tmp"  # last part of the name of a file that is not whole yet
 LEFTOVERS = (f".*.{TEMPORARY}", ".tmp*", ".lease.json.*", ".clock.*")  # the last three: of earlier versions
 YOUNG_SECONDS = 2.0  # of a temporary file that its writer may not have locked yet
+FLUSHES_FOLDERS = sys.platform != "win32"  # Windows opens no folder, and flushes what is open to be written
 UNLOCKED_SECONDS = 3600.0  # of one that its writer cannot lock
 
 
@@ -36,8 +38,10 @@ def write_whole(path: Path, write: Callable[[Path], object], *, before: Callable
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
-        with open(temporary, "xb") as owned:
-            _lock(owned.fileno())  # for as long as its writer lives
+        with ExitStack() as writing:
+            owned = writing.enter_context(open(temporary, "xb"))
+            if _lock(owned.fileno()) is None:  # else for as long as its writer lives
+                owned.close()  # Windows renames no open file
             write(temporary)
             flush(temporary)
             if before is not None:
@@ -60,7 +64,12 @@ def temporary_name(path: Path) -> Path:
 
 def flush(path: Path) -> None:
     """Wait until a file, or a folder's list of names, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    if FLUSHES_FOLDERS:
+        descriptor = os.open(path, os.O_RDONLY)
+    elif path.is_dir():
+        return
+    else:
+        descriptor = os.open(path, os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:
@@ -71,7 +80,7 @@ def read_file(path: Path, limit: int) -> bytes:
     """Return the bytes of a regular file. Raises OSError for a link, a pipe, a folder, or more than ``limit`` bytes."""
     if path.is_symlink():
         raise OSError(errno.ELOOP, "it is a link", str(path))
-    with open_regular(path, os.O_NOFOLLOW) as file:
+    with open_regular(path, NO_LINKS) as file:
         if (size := os.fstat(file.fileno()).st_size) > limit:
             raise OSError(errno.EFBIG, f"it has {size:,} bytes", str(path))
         return file.read()
@@ -88,7 +97,7 @@ def is_there(path: Path) -> bool:
 
 def open_regular(path: Path, flags: int = 0) -> BinaryIO:
     """Open a regular file to read it. Raises OSError for a pipe, a device or a folder, which could be endless."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
+    descriptor = os.open(path, os.O_RDONLY | NO_WAIT | NOT_INHERITED | flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
@@ -129,7 +138,7 @@ def total_size(path: Path) -> tuple[int, int]:
 def _lock(descriptor: int) -> bool | None:
     """Return True if the file is ours alone now, None if its file system knows no locks."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor, wait=False)
     except BlockingIOError:
         return False
     except OSError:
@@ -140,7 +149,7 @@ def _lock(descriptor: int) -> bool | None:
 def _has_writer(temporary: Path) -> bool:
     """Return True if a process may still write this temporary file."""
     try:
-        descriptor = os.open(temporary, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(temporary, os.O_RDONLY | NO_WAIT | NO_LINKS | NOT_INHERITED)
     except OSError:
         return True  # gone, or not ours
     try:

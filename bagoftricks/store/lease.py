@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import platform
+import sys
 import threading
 import uuid
 from abc import ABC, abstractmethod
@@ -25,6 +26,8 @@ HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
 LEASE = "lease.json"
 LEASE_BYTES = 4096
+UNKNOWN = "unknown"  # start of a process where the system tells nothing of others
+PROC = Path("/proc")
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 NO_HARD_LINKS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
@@ -188,7 +191,7 @@ def is_alive(lease: bytes, name: str, age: Callable[[], float]) -> bool:
     owner = parse_lease(lease)
     if owner is None:
         note_once(f"{name} is damaged: it counts as none {STALE_SECONDS:.0f} seconds after its last change")
-    elif owner["host"] == host():
+    elif owner["host"] == host() and owner["born"] != UNKNOWN:
         return bool(born(owner["pid"]) == owner["born"])
     return abs(age()) < STALE_SECONDS  # one from the future was made before the clock went back
 
@@ -259,14 +262,19 @@ def host() -> str:
 
 
 def born(pid: int) -> str | None:
-    """Return the start of process ``pid``, which tells a reused number from the old one; None once it is gone."""
+    """Return the start of process ``pid``, which tells a reused number from the old one; None once it is gone.
+
+    UNKNOWN where the system does not tell: the heartbeat shows then that it lives.
+    """
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        fields = (PROC / str(pid) / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return None if fields[0] == "Z" else fields[19]
     except OSError:
         pass
-    if Path("/proc/self/stat").exists():
+    if (PROC / "self/stat").exists():
         return None
+    if sys.platform == "win32":  # there the next line would end the process
+        return UNKNOWN
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

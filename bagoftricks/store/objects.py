@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 from bagoftricks.errors import StoreUnreachable
 from bagoftricks.store.files import remove, temporary_name
+from bagoftricks.system import lock
 
 LONGEST = 255  # bytes, of what file systems take
 CLOCK = ".clock"  # object that is written to read the server's clock
@@ -180,12 +181,10 @@ class FolderObjects:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Let one process at a time write."""
-        import fcntl  # which Windows does not have
-
         with self._reach():
             self.root.mkdir(parents=True, exist_ok=True)
             with open(self.root / ".lock", "ab") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
+                lock(file.fileno())
                 yield
 
     @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from bagoftricks.store.files import read_file, write_whole
+from bagoftricks.system import AS_IT_IS, NO_LINKS, NOT_INHERITED
 
 STEPS_CSV = "steps.csv"
 STEPS_BYTES = 2**30
@@ -40,7 +41,7 @@ class StepsFile:
         kept = [row for row in read_steps(path) if 0 < _step(row.get("step")) <= done]
         text = self._text([dict(zip(columns, columns, strict=True)), *kept])
         write_whole(path, lambda file: file.write_text(text, encoding="utf-8"), before=before)
-        self.descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self.descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | AS_IT_IS | NO_LINKS | NOT_INHERITED)
 
     def write(self, row: Mapping[str, object]) -> None:
         """Append a row in one call, so that a process that is killed leaves whole lines."""

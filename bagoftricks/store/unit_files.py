@@ -1,20 +1,22 @@
 """Files of one unit in a local copy of objects, and what they were when they and the objects were last equal."""
 
-import fcntl
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from bagoftricks.errors import UserError
 from bagoftricks.store.checkpoint_header import FOLDER
 from bagoftricks.store.files import remove, temporary_name
 from bagoftricks.store.json_fields import Json
 from bagoftricks.store.lease import LEASE
 from bagoftricks.store.objects import safe_key
+from bagoftricks.system import HAS_LOCKS, NOT_INHERITED, lock
 
 
 class Synced(NamedTuple):
@@ -92,9 +94,11 @@ class UnitFiles:
 
     def lock(self) -> int | None:
         """Return the descriptor that keeps the unit until it is closed; None if another has it."""
-        descriptor = os.open(self.state / f"{self.unit}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if not HAS_LOCKS:
+            raise UserError(f"store= in a bucket needs file locks, which {sys.platform} does not have: type a folder")
+        descriptor = os.open(self.state / f"{self.unit}.lock", os.O_RDWR | os.O_CREAT | NOT_INHERITED, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(descriptor, wait=False)
         except OSError:
             os.close(descriptor)
             return None
