@@ -51,4 +51,4 @@ def test_an_overlap_names_the_hyper_parameter_that_it_depends_on():
 def test_the_glossary_is_in_alphabetical_order_and_has_each_word_once():
     lines = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8").splitlines()
     words = [line.split("**")[1] for line in lines if line.startswith("| **")]
-    assert words == sorted(set(words))
+    assert words == sorted(set(words), key=str.casefold)

@@ -16,16 +16,51 @@ from bagoftricks.study.experiment import load_experiment
 ROOT = Path(__file__).resolve().parents[2]
 
 
+DOCUMENTS = [ROOT / "README.md", ROOT / "results" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def texts():
+    for path in DOCUMENTS:
+        yield path.relative_to(ROOT), path.read_text(encoding="utf-8").replace("\\\n", "")
+
+
 def commands():
-    for path in (ROOT / "README.md", ROOT / "results" / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
-        text = path.read_text(encoding="utf-8").replace("\\\n", "")
+    for path, text in texts():
         for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
-            yield from (shlex.split(line, comments=True) for line in block.splitlines() if line.startswith("bot-"))
+            for line in block.splitlines():
+                if line.startswith("bot-"):
+                    command = shlex.split(line, comments=True)
+                    yield pytest.param(path, command, id=f"{path}: {' '.join(command)}")
 
 
-@pytest.mark.parametrize("command", list(commands()), ids=" ".join)
-def test_a_documented_command_composes(bot, command, monkeypatch):
+def shown():
+    """Commands with what they print: a block of text whose lines begin with $ and with the output."""
+    for path, text in texts():
+        for block in re.findall(r"```text\n(\$ bot-.*?)```", text, re.DOTALL):
+            for said in block.removeprefix("$ ").split("\n$ "):
+                yield pytest.param(*said.split("\n", 1), id=f"{path}: {said.partition(chr(10))[0]}")
+
+
+def write_examples(document, folder):
+    """Write the files that a document shows: blocks whose first line is a comment with the file's name."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for block, name in re.findall(r"```\w+\n(# (\w+\.\w+)\n.*?)```", text, re.DOTALL):
+        (folder / name).write_text(block, encoding="utf-8")
+
+
+@pytest.mark.parametrize(("command", "output"), list(shown()))
+def test_an_error_is_printed_as_the_document_shows_it(bot, command, output):
+    program, *arguments = shlex.split(command)
+    assert bot(program, *arguments).err.rstrip() == output.rstrip()
+
+
+@pytest.mark.parametrize(("document", "command"), list(commands()))
+def test_a_documented_command_composes(bot, document, command, monkeypatch, tmp_path):
+    write_examples(document, tmp_path)
     program, *arguments = [re.sub(r"\bexamples\b", str(ROOT / "examples"), word) for word in command]
+    if "--help" in arguments:
+        assert bot(program, *arguments).status == 0
+        return
     if program == "bot-table":
         chosen = TableArguments.of(arguments)
         Query.of(chosen.where, chosen.sort, chosen.limit)
@@ -65,7 +100,7 @@ def test_a_documented_command_composes(bot, command, monkeypatch):
     search_arguments(arguments)  # refuses what is no search
     arguments = [argument for argument in arguments if argument != "-m" and not argument.startswith("hydra")]
     searched = [re.sub(r"=(?:tag\(log,)?(?:interval|choice)\(([^,]+),.*", r"=\1", argument) for argument in arguments]
-    swept = [re.sub(r"=([\w.]+),[\w.,]+$", r"=\1", argument) for argument in searched]  # --cfg shows one job
+    swept = [re.sub(r"=([\w.-]+),[\w.,-]+$", r"=\1", argument) for argument in searched]  # --cfg shows one job
     assert bot(program, *swept, "--cfg", "job").status == 0
 
 
