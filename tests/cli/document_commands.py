@@ -101,6 +101,13 @@ def fill_folder(folder):
     shutil.copytree(ROOT / "examples", folder / "examples")
 
 
+def write_examples(path, folder):
+    """Write the files that a document shows: blocks whose first line is a comment with the file's name."""
+    text = path.read_text(encoding="utf-8")
+    for block, name in re.findall(r"```\w+\n(# (\w+\.\w+)\n.*?)```", text, re.DOTALL):
+        (folder / name).write_text(block, encoding="utf-8")
+
+
 def picture(path, seed, side=40):
     """Write an image of noise."""
     path.parent.mkdir(parents=True, exist_ok=True)

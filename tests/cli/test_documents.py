@@ -12,6 +12,7 @@ from bagoftricks.cli.search import search_arguments
 from bagoftricks.cli.table import TableArguments
 from bagoftricks.report.query import Query
 from bagoftricks.study.experiment import load_experiment
+from tests.cli.document_commands import write_examples
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,13 +42,6 @@ def shown():
                 yield pytest.param(*said.split("\n", 1), id=f"{path}: {said.partition(chr(10))[0]}")
 
 
-def write_examples(document, folder):
-    """Write the files that a document shows: blocks whose first line is a comment with the file's name."""
-    text = (ROOT / document).read_text(encoding="utf-8")
-    for block, name in re.findall(r"```\w+\n(# (\w+\.\w+)\n.*?)```", text, re.DOTALL):
-        (folder / name).write_text(block, encoding="utf-8")
-
-
 @pytest.mark.parametrize(("command", "output"), list(shown()))
 def test_an_error_is_printed_as_the_document_shows_it(bot, command, output):
     program, *arguments = shlex.split(command)
@@ -56,7 +50,7 @@ def test_an_error_is_printed_as_the_document_shows_it(bot, command, output):
 
 @pytest.mark.parametrize(("document", "command"), list(commands()))
 def test_a_documented_command_composes(bot, document, command, monkeypatch, tmp_path):
-    write_examples(document, tmp_path)
+    write_examples(ROOT / document, tmp_path)
     program, *arguments = [re.sub(r"\bexamples\b", str(ROOT / "examples"), word) for word in command]
     if "--help" in arguments:
         assert bot(program, *arguments).status == 0

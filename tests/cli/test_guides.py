@@ -1,0 +1,29 @@
+"""The commands of the tutorial and the how-to guides run as they stand, in a folder of small made-up data."""
+
+import re
+
+import pytest
+
+from tests.cli.document_commands import ROOT, failures, fill_folder, other_lines, sections, write_examples
+
+CLUSTER = ROOT / "docs" / "howto" / "cluster.md"  # its engines are tested in tests/engines
+GUIDES = [ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "howto").glob("*.md"))]
+RUN = [path for path in GUIDES if path != CLUSTER and sections(path)]
+
+
+@pytest.mark.slow
+@pytest.mark.serial
+@pytest.mark.parametrize("path", RUN, ids=lambda path: path.stem)
+def test_the_commands_of_a_guide_run_as_they_stand(bot, tmp_path, path):
+    fill_folder(tmp_path)
+    write_examples(path, tmp_path)
+    first = [["bot-train"], ["bot-train", "seed=1"], ["bot-sweep", "design=one_at_a_time", "tricks=[cosine,mixup]"]]
+    commands = [
+        words for section in sections(path).values() for words in section if "hydra/sweeper=optuna" not in words
+    ]
+    assert failures(bot, [*first, *commands]) == []
+
+
+def test_every_other_line_of_the_guides_is_known():
+    known = r"python -c .import torch, torchvision;|python3 -m venv|\. \.venv/bin/activate|pip install|python -m pytest"
+    assert [line for path in GUIDES for line in other_lines(path) if not re.match(known, line)] == []
