@@ -13,10 +13,12 @@ PARTS: dict[str, tuple[str, ...]] = {
         *("docs/travel.md", "examples/README.md"),
     ),
     "Reference": (
-        *(f"{REFERENCE}commands.md", f"{REFERENCE}settings.md", f"{REFERENCE}choices.md", "docs/tricks.md"),
+        *(f"{REFERENCE}commands.md", f"{REFERENCE}settings.md", f"{REFERENCE}choices.md"),
+        *(f"{REFERENCE}tricks/index.md", "docs/tricks.md"),
         *(f"{REFERENCE}experiments.md", "experiments/README.md", "docs/designs.md", "docs/tasks.md"),
         *("docs/datasets.md", "docs/corruptions.md", "docs/output.md", "docs/stores.md", "docs/pictures.md"),
-        *("docs/page.md", "docs/library.md", f"{REFERENCE}api.md", f"{REFERENCE}testing.md", "docs/platforms.md"),
+        *("docs/page.md", "docs/library.md", f"{REFERENCE}api.md"),
+        *(f"{REFERENCE}plugins.md", f"{REFERENCE}testing.md", "docs/platforms.md"),
     ),
     "Explanation": (
         *("docs/explanation/README.md", "docs/explanation/index.md", "docs/evidence.md", "docs/robustness.md"),
@@ -25,7 +27,14 @@ PARTS: dict[str, tuple[str, ...]] = {
     ),
     "Gallery": ("results/README.md",),
     "Lab notebook": ("docs/lab/README.md", "docs/lab/index.md"),
-    "Project": ("docs/glossary.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "README.md"),
+    "Project": (
+        "docs/glossary.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "README.md",
+        "docs/site/README.md",
+    ),
 }
 # Folder -> part, and the group within it: for pages that no part names, the first that fits.
 FOLDERS = {
@@ -43,9 +52,10 @@ FOLDERS = {
 }
 TITLES = {
     "docs/notebooks/first_study.ipynb": "A study in a notebook",
-    "docs/tricks.md": "Tricks",
+    "docs/tricks.md": "All hyper-parameters",
     "benchmarks/RESULTS.md": "Measured speed",
-    "results/README.md": "Studies",
+    "results/README.md": "All studies",
+    "docs/site/README.md": "This site",
     "README.md": "Readme",
 }
 

@@ -10,7 +10,8 @@ from bagoftricks.cli.pages import overview, page
 from bagoftricks.folders import experiment_files
 from bagoftricks.registry import all_cards
 from bagoftricks.study.experiment import experiment_scales, load_experiment
-from docs.site.library import api_page, testing_page
+from docs.site.library import api_page, plugins_page, testing_page
+from docs.site.text import cell, code, table
 
 FOLDER = "docs/reference"
 PARTS = {
@@ -24,25 +25,15 @@ PARTS = {
 }
 
 
-def reference_pages() -> Iterator[tuple[str, str | bytes]]:
-    """Yield (path in the repository, content) of each generated page and picture."""
+def reference_pages() -> Iterator[tuple[str, str]]:
+    """Yield (path in the repository, content) of each generated page."""
     yield f"{FOLDER}/commands.md", commands_page()
     yield f"{FOLDER}/settings.md", settings_page()
     yield f"{FOLDER}/choices.md", choices_page()
     yield f"{FOLDER}/experiments.md", experiments_page()
     yield f"{FOLDER}/api.md", api_page()
+    yield f"{FOLDER}/plugins.md", plugins_page()
     yield f"{FOLDER}/testing.md", testing_page()
-    yield from trick_files()
-
-
-def trick_files() -> Iterator[tuple[str, str | bytes]]:
-    """Yield the pages and pictures of single tricks."""
-    from bagoftricks.cli import docs
-
-    if not hasattr(docs, "trick_pages"):
-        return
-    for name, content in [*docs.trick_pages().items(), *docs.trick_figures()]:
-        yield f"docs/{name}", content
 
 
 def commands_page() -> str:
@@ -106,22 +97,3 @@ def experiments_page() -> str:
         command = code(f"bot-sweep experiment={name} scale={scales[-1]} seeds=3", "sh")
         parts.append(f"## `{name}`\n\n{facts}\n\n{command}\n\n{table(('row', 'tricks'), rows)}")
     return "\n\n".join(parts) + "\n"
-
-
-def code(text: str, language: str = "text") -> str:
-    """Return a fenced block."""
-    return f"```{language}\n{text}\n```"
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return a Markdown table."""
-    head = list(head)
-    lines = [
-        "| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *([cell(c) for c in r] for r in rows)]
-    ]
-    return "\n".join(lines)
-
-
-def cell(text: str) -> str:
-    """Return text that ends no cell of a table."""
-    return text.replace("\n", " ").replace("|", "&#124;")

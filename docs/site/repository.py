@@ -12,7 +12,7 @@ from mkdocs.structure.files import File, Files, InclusionLevel
 ROOT = Path(__file__).parents[2]
 PAGES = ("docs/**/*.md", "*.md", "benchmarks/*.md", "examples/*.md", "experiments/*.md", "results/**/*.md")
 ASSETS = ("docs/site/assets/*", "docs/**/*.svg", "docs/**/*.png", "results/**/*.svg", "results/**/*.png")
-NO_PAGES = ("docs/site/", "results/runs/")
+NO_PAGES = ("results/runs/",)
 DESTINATIONS = {"docs/index.md": "index.html", "README.md": "readme.html"}
 LINK = re.compile(r"\]\(\s*<?([^)\s>#]+)")
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:|/|\\")
@@ -26,7 +26,15 @@ LANGUAGES = {
     "": "sh",
 }
 LARGEST = 200_000  # bytes of a source that is shown; a larger one is cut
-LEFT_OUT = {"__pycache__", "runs"}
+LEFT_OUT = {"__pycache__", "runs", "page.html"}
+
+
+class RepositoryFiles(Files):
+    """Files by their paths in the repository; a folder with a README.md is that page."""
+
+    def get_file_from_path(self, path: str) -> File | None:
+        """Return the file at a path, or the page of the folder there."""
+        return super().get_file_from_path(path) or super().get_file_from_path(f"{path}/README.md")
 
 
 class SourcePage(File):
@@ -94,17 +102,10 @@ def file_page(config: MkDocsConfig, path: Path) -> File:
 
 
 def folder_page(config: MkDocsConfig, path: Path) -> File:
-    """Return a page that lists a folder; that of a study shows its pictures."""
+    """Return a page that lists a folder."""
     name = path.relative_to(ROOT).as_posix()
     within = [
         entry for entry in sorted(path.iterdir()) if entry.name not in LEFT_OUT and not entry.name.startswith(".")
     ]
-    listed = [f"- [{entry.name}{'/' if entry.is_dir() else ''}]({_relative(name, entry)})" for entry in within]
-    pictures = [f"![{p.stem}]({_relative(name, p)})" for p in sorted(path.glob("figures/*.svg"))]
-    text = "\n\n".join([f"# `{name}/`", "\n".join(listed), *pictures])
-    return source_page(config, name, text, f"{name}/index.html")
-
-
-def _relative(folder: str, entry: Path) -> str:
-    """Return the link from the page of a folder, whose path has no slash at its end, to an entry of it."""
-    return f"{PurePosixPath(folder).name}/{entry.relative_to(ROOT / folder).as_posix()}"
+    listed = [f"- [{entry.name}{'/' if entry.is_dir() else ''}]({path.name}/{entry.name})" for entry in within]
+    return source_page(config, name, f"# `{name}/`\n\n" + "\n".join(listed), f"{name}/index.html")
