@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bagoftricks.api.training import train
     from bagoftricks.report.frames import corruptions, curves, results, study
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["compose", "corruptions", "curves", "errors", "load", "plugins", "results", "study", "sweep", "train"]
 
 _HOMES = {
