@@ -1,7 +1,8 @@
 """Who may import whom, and what no file may do, read from the source."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -58,10 +59,30 @@ LAYERS = (
 LAYER_OF = {module: height for height, layer in enumerate(LAYERS) for module in layer}
 
 
+def in_each(files: Sequence[str]) -> Callable[[Callable[[str], None]], Callable[[], None]]:
+    """Make one test of a function that checks a file: thousands of tests would take longer to start than to run."""
+
+    def decorate(check: Callable[[str], None]) -> Callable[[], None]:
+        def every() -> None:
+            for file in files:
+                try:
+                    check(file)
+                except AssertionError as error:
+                    raise AssertionError(f"{file}: {error}") from error
+
+        return every
+
+    return decorate
+
+
+tree_of = cache(ast.parse)
+
+
+@cache
 def imports(source: str) -> set[str]:
     """Dotted names of all that is imported, wherever in the file: ``from a import b`` gives ``a.b``."""
     found = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree_of(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -80,9 +101,10 @@ def module_of(name: str) -> str:
     return name.partition("/")[0].partition(".")[0]
 
 
-def calls(source: str) -> Iterator[tuple[ast.Call, str]]:
+@cache
+def calls(source: str) -> list[tuple[ast.Call, str]]:
     """Each call with the dotted name of what is called, aliases resolved as far as the imports tell."""
-    tree, alias = ast.parse(source), {}
+    tree, alias, found = tree_of(source), {}, []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             alias.update({a.asname: a.name for a in node.names if a.asname})
@@ -91,7 +113,8 @@ def calls(source: str) -> Iterator[tuple[ast.Call, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             first, dot, rest = ast.unparse(node.func).partition(".")
-            yield node, alias.get(first, first) + dot + rest
+            found.append((node, alias.get(first, first) + dot + rest))
+    return found
 
 
 def given(call: ast.Call, name: str) -> ast.expr | None:
@@ -140,19 +163,19 @@ def unsafe_loads(source: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("file", FILES)
+@in_each(list(FILES))
 def test_only_the_catalogue_and_the_command_line_read_the_table_of_contents(file):
     if module_of(file) not in ("cli", "tricks"):
         assert [name for name in own_imports(file) if name.startswith("tricks.FAMIL")] == []
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if not file.startswith("tricks/")])
+@in_each([file for file in FILES if not file.startswith("tricks/")])
 def test_nobody_imports_a_trick_by_name(file):
     modules = {trick.removesuffix(".py").replace("/", ".") for trick in TRICKS}
     assert [name for name in own_imports(file) if any(f"{name}.".startswith(f"{m}.") for m in modules)] == []
 
 
-@pytest.mark.parametrize("file", TRICKS)
+@in_each(TRICKS)
 def test_a_trick_imports_edits_and_shared_pieces_and_no_other_trick(file):
     allowed = (
         *("recipe.edits", "recipe.optimizers", "recipe.schedule_free", "recipe.trick"),
@@ -161,29 +184,29 @@ def test_a_trick_imports_edits_and_shared_pieces_and_no_other_trick(file):
     assert [name for name in own_imports(file) if not f"{name}.".startswith(tuple(f"{a}." for a in allowed))] == []
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if not file.startswith("cli/")])
+@in_each([file for file in FILES if not file.startswith("cli/")])
 def test_hydra_lives_in_the_command_line_alone(file):
     assert [name for name in imports(FILES[file]) if name.partition(".")[0] in ("hydra", "omegaconf")] == []
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if file not in ("__init__.py", *TRICKS)])
+@in_each([file for file in FILES if file not in ("__init__.py", *TRICKS)])
 def test_a_module_imports_only_from_below(file):
     module = module_of(file)
     others = [name for name in own_imports(file) if module_of(name) != module]
     assert [name for name in others if LAYER_OF[module_of(name)] >= LAYER_OF[module]] == []
 
 
-@pytest.mark.parametrize("file", FILES)
+@in_each(list(FILES))
 def test_no_import_is_relative(file):
     assert [name for name in imports(FILES[file]) if name.startswith(".")] == []
 
 
-@pytest.mark.parametrize("file", DRAWING)
+@in_each(DRAWING)
 def test_tricks_and_data_draw_from_keyed_generators_alone(file):
     assert global_draws(FILES[file]) == []
 
 
-@pytest.mark.parametrize("file", FILES)
+@in_each(list(FILES))
 def test_loading_a_file_runs_no_code_from_it(file):
     assert unsafe_loads(FILES[file]) == []
 
@@ -234,7 +257,7 @@ def image_readers(source: str) -> list[str]:
     return names + [name for name in imports(source) if name.startswith(readers) or name == "PIL.Image.open"]
 
 
-@pytest.mark.parametrize("file", FILES)
+@in_each(list(FILES))
 def test_one_module_opens_images(file):
     assert bool(image_readers(FILES[file])) == (file == "data/decode.py")
 
@@ -255,9 +278,9 @@ def test_a_reader_of_images_is_found(source):
 MOST_LINES, MOST_PARAMETERS = 50, 6
 
 
-@pytest.mark.parametrize("file", FILES)
+@in_each(list(FILES))
 def test_functions_are_short_and_take_few_parameters(file):
-    functions = [node for node in ast.walk(ast.parse(FILES[file])) if isinstance(node, ast.FunctionDef)]
+    functions = [node for node in ast.walk(tree_of(FILES[file])) if isinstance(node, ast.FunctionDef)]
     assert [f.name for f in functions if f.end_lineno - f.lineno >= MOST_LINES] == []
     taken = {
         f.name: [a.arg for a in f.args.posonlyargs + f.args.args + f.args.kwonlyargs if a.arg not in ("self", "cls")]

@@ -5,9 +5,8 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-import pytest
-
 import bagoftricks
+from tests.test_architecture import in_each
 
 PACKAGE = Path(bagoftricks.__file__).parent
 TREES = {str(p.relative_to(PACKAGE)): ast.parse(p.read_text(encoding="utf-8")) for p in sorted(PACKAGE.rglob("*.py"))}
@@ -46,7 +45,7 @@ def is_property(node: ast.FunctionDef) -> bool:
     return any("property" in ast.unparse(decorator) for decorator in node.decorator_list)
 
 
-@pytest.mark.parametrize("file", FILES)
+@in_each(FILES)
 def test_a_docstring_of_a_function_begins_with_a_verb_and_none_with_a_question(file):
     wrong = []
     for node, text in documented(TREES[file]):
@@ -57,7 +56,7 @@ def test_a_docstring_of_a_function_begins_with_a_verb_and_none_with_a_question(f
     assert wrong == []
 
 
-@pytest.mark.parametrize("file", FILES)
+@in_each(FILES)
 def test_no_text_uses_words_that_plain_english_does_without(file):
     texts = [
         node.value for node in ast.walk(TREES[file]) if isinstance(node, ast.Constant) and isinstance(node.value, str)
