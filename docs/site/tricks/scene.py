@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bagoftricks.models import build_model
 from bagoftricks.recipe.compose import compose
-from bagoftricks.recipe.edits import Edit
+from bagoftricks.recipe.edits import Edit, Part, SetPart
 from bagoftricks.recipe.trick import Length, Task, Trick
 from bagoftricks.rng import Key
 from bagoftricks.settings import ModelSettings, network_settings
@@ -42,6 +43,36 @@ NETWORKS = (
     Shown(network_settings("cifarnet", name="cifarnet", widths=[24, 64, 256, 256]), 32),
     Shown(network_settings("mobilenet_v1", name="mobilenet", width=32), 224),
 )
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Trick at its defaults, with a task of its own and the edits that it makes for that."""
+
+    name: str
+    trick: Trick
+    task: Task
+    edits: tuple[Edit, ...]
+
+    def has(self, kind: object) -> bool:
+        """Return True if an edit is of a kind: a class of edits, or the part that a SetPart sets."""
+        return bool(self.every(kind))
+
+    def every(self, kind: object) -> list[Any]:
+        """Return the edits of a kind."""
+        if isinstance(kind, Part):
+            return [edit for edit in self.edits if isinstance(edit, SetPart) and edit.part is kind]
+        return [edit for edit in self.edits if isinstance(edit, kind)]  # type: ignore[arg-type]
+
+    def one(self, kind: object) -> Any:
+        """Return the first edit of a kind."""
+        return self.every(kind)[0]
+
+
+def subject_of(name: str) -> Subject:
+    """Return a trick to draw."""
+    trick, task = create(name), make_task()
+    return Subject(name, trick, task, tuple(trick.edits(task)))
 
 
 class Fixed:
