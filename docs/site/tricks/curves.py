@@ -155,16 +155,16 @@ def draw_targets(subject: Subject) -> Drawing:
 def draw_precision(subject: Subject) -> Drawing:
     """Draw the relative error of rounding against the size of a number."""
     edit = subject.one(e.SetPrecision)
-    sizes = torch.logspace(-12, 8, 1601, dtype=torch.float64)
+    sizes = torch.logspace(-12, 8, 20_001, dtype=torch.float64)
     figure, (ax,) = panels(1)
     found = []
     for dtype, name in PRECISIONS.items():
         style = TRICK if dtype is edit.dtype else BASELINE if dtype is torch.float32 else SECOND
         rounded = sizes.to(dtype).double()
         error = ((rounded - sizes) / sizes).abs().clamp(max=1)
-        envelope = torch.nn.functional.max_pool1d(error[None], 81, 1, 40)[0]
+        envelope = torch.nn.functional.max_pool1d(error[None], 1001, 1, 500)[0]
         label = f"{name}: {subject.name}" if dtype is edit.dtype else name
-        ax.plot(sizes, envelope, label=label, **style)
+        ax.plot(sizes[::100], envelope[::100], label=label, **style)
         kept = sizes[envelope < 0.5]
         found.append(f"{name} {float(envelope[sizes >= 1][0]):.2g}, from {float(kept[0]):.1g} to {float(kept[-1]):.1g}")
     ax.set(xscale="log", yscale="log", xlabel="size of a number", ylabel="largest relative error", ylim=(1e-9, 3))

@@ -83,4 +83,4 @@ def picture_of(name: str) -> Picture | None:
         if drawing is None:
             return None
         svg = with_small_images(svg_text(drawing)).encode()
-    return Picture(svg, drawing.description, drawing.caption)
+    return Picture(svg, f"{drawing.title}. {drawing.description}", drawing.caption)
