@@ -8,8 +8,8 @@ OUT ?= bench
 
 .PHONY: demo test check docs results bench clean
 
-demo: $(VENV)/.demo ## train resnet_d + mixup on the embedded digits
-	$(VENV)/bin/bot-train +tweak=resnet_d +refine=mixup
+demo: $(VENV)/.demo ## a first study in a minute: five tricks on the embedded digits, a table and a page
+	$(VENV)/bin/bot-sweep experiment=demo slots=2
 
 test: $(VENV)/.test ## formatting, lint, types and tests
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" scripts/check

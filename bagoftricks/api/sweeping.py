@@ -12,6 +12,7 @@ from bagoftricks.cli.sweep import (
     train_study,
 )
 from bagoftricks.cli.sweep_arguments import parse
+from bagoftricks.cli.sweep_page import check_page, leave_page, wanted_page
 from bagoftricks.cli.swept_study import SweptStudy
 from bagoftricks.plugins import extension_arguments
 
@@ -51,7 +52,10 @@ def sweep(*overrides: str, plan: bool = False, **settings: Any) -> "Study | pd.D
         require_none(asked.base, without)
         if plan:
             return plan_frame(asked)
+        check_page(asked)
         how_it_ended(train_study(asked), asked.store)
+        if wanted_page(asked):
+            leave_page(asked)
         from bagoftricks.report.frames import study
 
         return study(asked.name, str(asked.store))

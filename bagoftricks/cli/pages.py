@@ -18,6 +18,7 @@ def overview() -> str:
     first = [
         ("bot-train +tweak=resnet_d +refine=mixup", "a first run, in a minute, on handwritten digits"),
         ("bot-table", "its record"),
+        ("bot-sweep experiment=demo", "a first study, in a minute, with its table and its page"),
         ("bot-train --help", "its page; --help TOPIC: tricks, mixup, data, lr, ..."),
         ("bagoftricks completion bash", "completion of the command line; also zsh and fish"),
         ("bagoftricks schema", "JSON Schema of settings, tricks and records, for programs"),

@@ -88,12 +88,13 @@ def report(arguments: list[str]) -> int | None:
     if chosen.serve == "true":
         serve(chosen)
     else:
-        write(chosen)
+        for line in write(chosen):
+            show_result(line)
     return None
 
 
-def write(chosen: ReportArguments) -> None:
-    """Write the page, and its pictures if they are wanted as files."""
+def write(chosen: ReportArguments) -> list[str]:
+    """Write the page, and its pictures if they are wanted as files; return a line for each file."""
     from bagoftricks.report.page.whole_page import load_report, whole_page
     from bagoftricks.report.run_page import size_text
     from bagoftricks.store.files import write_whole
@@ -114,15 +115,15 @@ def write(chosen: ReportArguments) -> None:
         write_whole(path, lambda temporary: temporary.write_bytes(text))
     except OSError as error:
         raise UserError(f"file={chosen.file}: cannot be written ({error.strerror})") from error
+    lines = []
     if chosen.figures:
         from bagoftricks.report.page.drawings import save_pictures
 
         folder = local_path("figures", chosen.figures)
-        for file in [file for study in found.studies for file in save_pictures(study, folder)]:
-            show_result(printable(file))
+        lines = [printable(file) for study in found.studies for file in save_pictures(study, folder)]
     what = [f"{len(found.studies)} {'study' if len(found.studies) == 1 else 'studies'}"] if found.studies else []
     what.append(f"{found.runs} {'run' if found.runs == 1 else 'runs'}")
-    show_result(printable(f"{chosen.file}: {', '.join(what)}, {size_text(len(text))}"))
+    return [*lines, printable(f"{chosen.file}: {', '.join(what)}, {size_text(len(text))}")]
 
 
 def serve(chosen: ReportArguments) -> None:

@@ -42,13 +42,17 @@ def run(sweep: Sweep, arguments: Sequence[str]) -> int:
 
         (show_commands if sweep.commands else show_plan)(planned(study, study.arms), study)
         return DONE
+    from bagoftricks.cli.sweep_page import check_page, leave_page
     from bagoftricks.report.study import study_report
 
+    check_page(study)
     runs = train_study(study)
     if (sweep.worker and left_to_others(runs, study)) or (sweep.detached and show_queue(runs, study)):
         return DONE
     show_result(study_report(study.store, study.name, study.base.format, fit=terminal_fit()))
-    return how_it_ended(runs, study.store)
+    status = how_it_ended(runs, study.store)
+    leave_page(study)
+    return status
 
 
 def swept_study(sweep: Sweep, arguments: Sequence[str]) -> SweptStudy:

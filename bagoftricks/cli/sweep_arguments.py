@@ -10,6 +10,7 @@ from bagoftricks.plugins import split_list
 from bagoftricks.registry import MOST, check_range
 from bagoftricks.store.json_fields import Json
 from bagoftricks.study.arms import SELECTING
+from bagoftricks.study.experiment import experiment_arguments
 from bagoftricks.study.fractions import Size
 
 NUMBERS: dict[str, tuple[type, float, float]] = {  # bot-sweep's own: kind, least and most
@@ -85,6 +86,8 @@ class Sweep:
     """of the device: show what training and predictions cost"""
     name: str | None = None
     """the study's name; default: the experiment or the design"""
+    page: str | None = None
+    """FILE.html: write the page too; true: results/STUDY/page.html"""
     plan: bool = False
     """true: show runs, time, cost; format=commands: shell commands"""
     slots: int | None = None
@@ -158,6 +161,9 @@ def parse(arguments: Sequence[str]) -> Sweep:
         if made := [name for name in given if name in OF_THE_STUDY]:
             raise UserError(f"{made[0]}= is the study's own: from= has it already, leave it out")
         given["from_"] = given.pop("from")
+    if "experiment" in given:
+        brought = experiment_arguments(given["experiment"])
+        given |= {name: _value(name, text) for name, text in brought.items() if name not in given}
     engine_values = typed_engine_values(given.get("engine", "local"), of_engine)
     _check_together(given, overrides)
     if engine_values.get("wait") is False and ("looks" in given or given.get("design") in SELECTING):

@@ -83,6 +83,13 @@ def column_keys() -> tuple[str, ...]:
     return (*score_names(), *OTHER_COLUMNS)
 
 
+def experiment_arguments(name: str) -> dict[str, str]:
+    """Return the arguments of bot-sweep that an experiment brings, as typed; the command line's own go before."""
+    table = _read_table(_find(name))
+    given = {"seeds": table.seeds, "page": "true" if table.page else None}
+    return {key: str(value) for key, value in given.items() if value is not None}
+
+
 def experiment_scales(name: str) -> tuple[str, ...]:
     """Return the scales of an experiment."""
     return tuple(_read_table(_find(name)).scales)
@@ -170,6 +177,12 @@ def _flag(value: Any, where: str) -> bool:
     return value
 
 
+def _count(value: Any, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError(f"{where}: must be a whole number above 0, not {value!r}")
+    return value
+
+
 def _difference(value: Any, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise UserError(f"{where}: must be a number above 0, as 0.5, not {value!r}")
@@ -239,6 +252,8 @@ class _Table:
     targets: Mapping[str, float] | None = _key(_targets, None)
     score: str | None = _key(_text, None)
     resolve: float | None = _key(_difference, None)
+    seeds: int | None = _key(_count, None)
+    page: bool = _key(_flag, False)
     notes: tuple[str, ...] = _key(_texts, ())
 
 

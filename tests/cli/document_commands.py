@@ -99,6 +99,7 @@ def fill_folder(folder):
     torch.save(resnet50().state_dict(), folder / "resnet50.pth")
     save_file(timm.create_model("resnet50d").state_dict(), folder / "resnet50d.safetensors")
     shutil.copytree(ROOT / "examples", folder / "examples")
+    shutil.copytree(ROOT / "results" / "laptop" / "refinements", folder / "results" / "laptop" / "refinements")
 
 
 def write_examples(path, folder):

@@ -23,6 +23,7 @@ from bagoftricks.tricks.catalogue import card, create
 
 SHIPPED = [(name, scale) for name in experiment_files() for scale in experiment_scales(name)]
 OURS = (
+    "demo",
     "laptop/retrieval",
     "laptop/robustness",
     "laptop/fixres",
@@ -49,6 +50,7 @@ def test_the_tables_of_the_papers_are_there():
     tables = assembled + [f"bag_of_tricks/table{n}" for n in range(1, 10)]
     assert [*experiment_files()] == [
         *tables,
+        "demo",
         "laptop/detection",
         "laptop/finetune",
         "laptop/fixres",
@@ -387,6 +389,9 @@ def test_what_does_not_exist_yet_is_needed(mine):
         ("tricks: {}, answers", "quoted: maybe, answers", r"rows\[0\]: quoted: must be true or false, not 'maybe'"),
         ("title: Mine", "title: 3", "title: must be text, not 3"),
         ("source: me\n", "source: me\nresolve: 0\n", "resolve: must be a number above 0, as 0.5, not 0"),
+        ("source: me\n", "source: me\nseeds: 0\n", "seeds: must be a whole number above 0, not 0"),
+        ("source: me\n", "source: me\nseeds: [0]\n", "seeds: must be a whole number above 0"),
+        ("source: me\n", "source: me\npage: a.html\n", "page: must be true or false, not 'a.html'"),
         ("source: me\n", "source: me\nresolve: true\n", "resolve: must be a number above 0"),
         ("source: me\n", "source: me\nscore: loss\ntargets: {laptop: 0.5}\n", "two ways to compare"),
         ("[top1, params]", "top1", r"columns: must be a list, as \[a, b\], not 'top1'"),
