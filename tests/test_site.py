@@ -59,14 +59,13 @@ def test_a_link_leads_to_a_file_and_an_anchor_and_nothing_is_loaded_from_elsewhe
     assert site(one=body, two='<p id="here">') == ([fault] if fault else [])
 
 
-def test_a_new_file_is_in_the_navigation_of_its_folder():
-    names = ["docs/index.md", "docs/howto/ship.md", "docs/lab/study.md", "docs/adr/0001-a.md", "docs/new.md"]
-    assert navigation(names) == [
+def test_a_new_file_is_in_the_navigation_of_its_folder_whose_own_page_is_first():
+    names = ["docs/index.md", "docs/howto/a.md", "docs/howto/README.md", "docs/lab/study.md", "docs/adr/0001-a.md"]
+    assert navigation([*names, "docs/new.md", "docs/data.md"]) == [
         {"Home": "docs/index.md"},
-        {"How-to guides": ["docs/howto/ship.md"]},
-        {"Reference": ["docs/new.md"]},
+        {"How-to guides": [{"All guides": "docs/howto/README.md"}, "docs/howto/a.md", {"Data": ["docs/data.md"]}]},
         {"Lab notebook": ["docs/lab/study.md"]},
-        {"Project": [{"Decisions": ["docs/adr/0001-a.md"]}]},
+        {"Project": [{"Decisions": ["docs/adr/0001-a.md"]}, "docs/new.md"]},
     ]
 
 

@@ -1,80 +1,123 @@
-"""Navigation of the site: the known pages of each part in their order, then the other files of its folders."""
+"""Navigation of the site: the known pages of each part in their order, and whatever else is in its folders."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 from typing import Any
 
-REFERENCE = "docs/reference/"
-PARTS: dict[str, tuple[str, ...]] = {
-    "Home": ("docs/index.md",),
-    "Tutorial": ("docs/tutorial.md", "docs/notebooks/first_study.ipynb"),
-    "How-to guides": (
-        *("docs/howto/README.md", "docs/howto/index.md", "docs/data.md", "docs/finetune.md", "docs/predict.md"),
-        *("docs/tuning.md", "docs/runs.md", "docs/logging.md", "docs/distributed.md", "docs/cluster.md"),
-        *("docs/travel.md", "examples/README.md"),
+# Entries of a part: a page, a pattern for the pages that no other entry names, or a group of entries with its title.
+Entries = tuple["str | tuple[str, Entries]", ...]
+FIRST = ("index", "README")  # of a folder
+
+PARTS: tuple[tuple[str, Entries], ...] = (
+    ("Home", ("docs/index.md",)),
+    ("Tutorial", ("docs/tutorial.md", "docs/tutorial/*", "docs/notebooks/*")),
+    (
+        "How-to guides",
+        (
+            "docs/howto/*",
+            ("Data", ("docs/data.md", "docs/datasets.md")),
+            ("Networks", ("docs/finetune.md", "docs/predict.md")),
+            ("Studies", ("docs/designs.md", "docs/tuning.md", "docs/travel.md")),
+            ("Runs and machines", ("docs/runs.md", "docs/logging.md", "docs/distributed.md", "docs/cluster.md")),
+            ("Own parts", ("examples/*",)),
+        ),
     ),
-    "Reference": (
-        *(f"{REFERENCE}commands.md", f"{REFERENCE}settings.md", f"{REFERENCE}choices.md"),
-        *(f"{REFERENCE}tricks/index.md", "docs/tricks.md"),
-        *(f"{REFERENCE}experiments.md", "experiments/README.md", "docs/designs.md", "docs/tasks.md"),
-        *("docs/datasets.md", "docs/corruptions.md", "docs/output.md", "docs/stores.md", "docs/pictures.md"),
-        *("docs/page.md", "docs/library.md", f"{REFERENCE}api.md"),
-        *(f"{REFERENCE}plugins.md", f"{REFERENCE}testing.md", "docs/platforms.md"),
+    (
+        "Reference",
+        (
+            "docs/reference/commands.md",
+            "docs/reference/settings.md",
+            "docs/reference/choices.md",
+            ("Tricks", ("docs/reference/tricks/index.md", "docs/tricks.md", "docs/reference/tricks/*")),
+            ("Experiments", ("experiments/*", "docs/reference/experiments.md")),
+            ("Tasks and robustness", ("docs/tasks.md", "docs/corruptions.md")),
+            ("Files and output", ("docs/output.md", "docs/stores.md", "docs/pictures.md", "docs/page.md")),
+            (
+                "Python",
+                ("docs/library.md", "docs/reference/api.md", "docs/reference/plugins.md", "docs/reference/testing.md"),
+            ),
+            "docs/platforms.md",
+            "docs/reference/*",
+        ),
     ),
-    "Explanation": (
-        *("docs/explanation/README.md", "docs/explanation/index.md", "docs/evidence.md", "docs/robustness.md"),
-        *("docs/durability.md", "docs/speed.md", "benchmarks/RESULTS.md", "benchmarks/README.md"),
-        "results/simulation/README.md",
+    (
+        "Explanation",
+        (
+            "docs/explanation/*",
+            "docs/evidence.md",
+            "docs/robustness.md",
+            "docs/durability.md",
+            "docs/speed.md",
+            ("Measured", ("benchmarks/*", "results/simulation/*")),
+        ),
     ),
-    "Gallery": ("results/README.md",),
-    "Lab notebook": ("docs/lab/README.md", "docs/lab/index.md"),
-    "Project": (
-        "docs/glossary.md",
-        "CHANGELOG.md",
-        "CONTRIBUTING.md",
-        "SECURITY.md",
-        "README.md",
-        "docs/site/README.md",
+    ("Gallery", ("results/README.md", "results/*")),
+    ("Lab notebook", ("docs/lab/*",)),
+    (
+        "Project",
+        (
+            "docs/glossary.md",
+            "CHANGELOG.md",
+            "CONTRIBUTING.md",
+            ("Decisions", ("docs/adr/*",)),
+            "SECURITY.md",
+            "README.md",
+            "docs/site/*",
+            "docs/*",
+            "*",
+        ),
     ),
-}
-# Folder -> part, and the group within it: for pages that no part names, the first that fits.
-FOLDERS = {
-    f"{REFERENCE}tricks/": ("Reference", "Each trick"),
-    "docs/adr/": ("Project", "Decisions"),
-    "docs/tutorial/": ("Tutorial", ""),
-    "docs/howto/": ("How-to guides", ""),
-    "docs/explanation/": ("Explanation", ""),
-    "docs/lab/": ("Lab notebook", ""),
-    "docs/": ("Reference", ""),
-    "benchmarks/": ("Explanation", ""),
-    "examples/": ("How-to guides", ""),
-    "results/": ("Gallery", ""),
-    "": ("Project", ""),
-}
+)
 TITLES = {
     "docs/notebooks/first_study.ipynb": "A study in a notebook",
+    "docs/reference/tricks/index.md": "All tricks",
     "docs/tricks.md": "All hyper-parameters",
-    "benchmarks/RESULTS.md": "Measured speed",
+    "experiments/README.md": "How they are written",
+    "docs/reference/experiments.md": "All experiments",
+    "docs/howto/README.md": "All guides",
+    "docs/explanation/README.md": "All explanations",
+    "examples/README.md": "Examples",
+    "benchmarks/RESULTS.md": "Speed",
+    "benchmarks/README.md": "How speed is measured",
     "results/README.md": "All studies",
-    "docs/site/README.md": "This site",
     "README.md": "Readme",
+    "docs/site/README.md": "This site",
 }
 
 
 def navigation(names: Iterable[str]) -> list[dict[str, Any]]:
-    """Return the navigation of the pages in MkDocs's form; a part without pages is left out."""
-    known = {name for listed in PARTS.values() for name in listed}
-    pages = sorted(names)
-    parts: dict[str, list[Any]] = {part: [_entry(n) for n in listed if n in pages] for part, listed in PARTS.items()}
-    groups: dict[str, list[Any]] = {}
-    for name in pages:
-        if name not in known:
-            part, group = next(place for folder, place in FOLDERS.items() if name.startswith(folder))
-            if group and group not in groups:
-                parts[part].append({group: groups.setdefault(group, [])})
-            (groups[group] if group else parts[part]).append(_entry(name))
-    (home,) = parts.pop("Home")
-    return [{"Home": home}, *({part: entries} for part, entries in parts.items() if entries)]
+    """Return the navigation of the pages in MkDocs's form; parts and groups without pages are left out."""
+    left = dict.fromkeys(sorted(names, key=_place))
+    known = set(_known(PARTS))
+    found = _groups(PARTS, left, known)
+    return [{"Home": part["Home"][0]} if "Home" in part else part for part in found]
 
 
-def _entry(name: str) -> Any:
-    return {TITLES[name]: name} if name in TITLES else name
+def _place(name: str) -> tuple[str, bool, str]:
+    """Return the key by which pages are sorted: by folder, its own page first."""
+    path = PurePosixPath(name)
+    return str(path.parent), path.stem not in FIRST, name
+
+
+def _known(entries: Entries) -> Iterator[str]:
+    for entry in entries:
+        if isinstance(entry, tuple):
+            yield from _known(entry[1])
+        else:
+            yield entry
+
+
+def _groups(entries: Entries, left: dict[str, None], known: set[str]) -> list[Any]:
+    """Return the entries with pages, and take those out of ``left``."""
+    found: list[Any] = []
+    for entry in entries:
+        if isinstance(entry, tuple):
+            within = _groups(entry[1], left, known)
+            found += [{entry[0]: within}] * bool(within)
+        else:
+            pages = [name for name in left if name == entry or (name not in known and fnmatchcase(name, entry))]
+            for name in pages:
+                del left[name]
+            found += [{TITLES[name]: name} if name in TITLES else name for name in pages]
+    return found
