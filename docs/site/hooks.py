@@ -36,6 +36,13 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     return found
 
 
+def on_post_page(output: str, **_: object) -> str:
+    """Return the HTML with a name for the dialog of the search, which the theme leaves without one."""
+    return output.replace(
+        'data-md-component="search" role="dialog"', 'data-md-component="search" role="dialog" aria-label="Search"'
+    )
+
+
 def of_tricks() -> Iterator[tuple[str, str]]:
     """Yield (path in the repository, content) of the pages and pictures of single tricks."""
     sources = ((ROOT / "bagoftricks", "*.py"), (ROOT / "docs/site", "*.py"), (ROOT / "results", "table.json"))
