@@ -2,6 +2,7 @@
 
 import ast
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bagoftricks import system
+from bagoftricks.engines.local import start_context
 from bagoftricks.store import lease
 from bagoftricks.store.files import write_whole
 from tests.test_architecture import FILES, imports
@@ -40,6 +42,11 @@ def test_every_module_and_a_run_do_without_what_a_system_lacks(tmp_path, platfor
     assert done.returncode == 0, done.stderr
     (record,) = (tmp_path / "results/runs").glob("*/record.json")
     assert json.loads(record.read_text(encoding="utf-8"))["epochs"] == 1
+
+
+def test_a_sweep_starts_plain_processes_where_there_is_no_forkserver(monkeypatch):
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
+    assert start_context().get_start_method() == "spawn"
 
 
 @pytest.fixture

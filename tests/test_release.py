@@ -116,7 +116,7 @@ def test_the_image_has_two_targets_that_run_as_a_user_and_copies_what_is_sent_to
     for target in ("cpu", "cuda"):
         lines = [line for line in named[target].splitlines() if line and not line.startswith("#")]
         assert lines[0] == f"base AS {target}"
-        assert lines[-2:] == ["USER bot", 'CMD ["bagoftricks"]']
+        assert lines[-2:] == ["USER 1000", 'CMD ["bagoftricks"]']
         assert "--constraint /opt/constraints.txt" in named[target]
     sent = {line[1:] for line in text_of(".dockerignore").splitlines() if line.startswith("!")}
     built = tomllib.loads(text_of("pyproject.toml"))["tool"]["hatch"]["build"]["targets"]["wheel"]
