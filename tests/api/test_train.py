@@ -223,7 +223,7 @@ print(bot.train(**images, **network).id)
 
 @pytest.mark.slow
 @pytest.mark.serial
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["spawn", pytest.param("fork", marks=pytest.mark.long)])
 def test_a_program_without_a_guard_is_run_once(here, photos, method):
     (here / "program.py").write_text(WITHOUT_A_GUARD)
     done = subprocess.run([sys.executable, "program.py", method], capture_output=True, text=True, timeout=120)

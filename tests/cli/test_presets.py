@@ -35,7 +35,7 @@ def test_pages_schedule_has_his_knots():
     assert [schedule(step) for step in (8 * 97, 969)] == pytest.approx([0.1, 0.1])
 
 
-@pytest.mark.parametrize("preset", FAST)
+@pytest.mark.parametrize("preset", ["page", "fast_small", pytest.param("fast_gpu", marks=pytest.mark.long)])
 @pytest.mark.slow
 def test_a_fast_preset_trains_on_the_digits(bot, preset):
     small = ["data=digits", "data.flip=true", "image_size=32", "batch_size=512", "epochs=3"]

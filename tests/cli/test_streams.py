@@ -18,6 +18,7 @@ from tests.store.test_store import record
 
 COMMANDS = [main.__module__.rpartition(".")[2] for main in MAINS.values()]
 OFTEN = ("train", "runs")  # all commands start in the same way: the others follow with the slow tests
+LONG_STREAMS = [pytest.param(streams, marks=pytest.mark.long) for streams in (">&- 2>&-", "2> /dev/full")]
 EACH_COMMAND = [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in COMMANDS]
 
 
@@ -57,7 +58,7 @@ def test_a_table_that_cannot_be_kept_is_an_error(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("streams", ["2>&1 | true", ">&- 2>&-", "2> /dev/full"])
+@pytest.mark.parametrize("streams", ["2>&1 | true", *LONG_STREAMS])
 def test_a_training_outlives_its_streams(tmp_path, streams):
     done = shell(f"bot train data.limit=200 {' '.join(FAST)} {streams}", tmp_path)
     assert done.returncode == 0

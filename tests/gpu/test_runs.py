@@ -84,7 +84,7 @@ print(json.dumps(asdict(execute(settings, Stopping(), "bot-train").metrics["last
 """
 
 
-@pytest.mark.parametrize("where", [pytest.param("cpu", marks=pytest.mark.slow), CUDA])
+@pytest.mark.parametrize("where", [pytest.param("cpu", marks=[pytest.mark.slow, pytest.mark.long]), CUDA])
 def test_two_processes_on_one_device_have_the_results_of_each_alone(where, tmp_path):
     def start(name, seed):
         surroundings = {**os.environ, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}

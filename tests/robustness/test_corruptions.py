@@ -48,8 +48,11 @@ def test_an_image_depends_on_its_index_and_not_on_its_batch(name):
         assert torch.equal(torch.cat(parts), whole)
 
 
+LARGE = pytest.param(224, 15, "imagenet", marks=pytest.mark.long)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("side", "count", "constants"), [(32, 64, "cifar"), (224, 15, "imagenet")])
+@pytest.mark.parametrize(("side", "count", "constants"), [(32, 64, "cifar"), LARGE])
 @pytest.mark.parametrize("name", CORRUPTION_TABLE)
 def test_batches_of_any_size_give_the_same_bits(name, side, count, constants):
     """At every severity, as the protocols corrupt and save them."""

@@ -137,9 +137,16 @@ def started():
         process.communicate()
 
 
+SIGNALS = [
+    signal.SIGTERM,
+    signal.SIGINT,
+    *(pytest.param(n, marks=pytest.mark.long) for n in (signal.SIGUSR2, signal.SIGHUP)),
+]
+
+
 @pytest.mark.slow
 @pytest.mark.serial
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_to_all_processes_of_a_run_saves_it_and_is_status_75(tmp_path, photos, number, started):
     process = started(tmp_path / "store", photos)
     await_rows(process, tmp_path / "store", 2)

@@ -66,6 +66,7 @@ def test_the_script_of_results_makes_page_and_pictures_of_each_store(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_page_of_fifty_arms_with_all_pictures_has_at_most_500_kib(tmp_path, monkeypatch):
     monkeypatch.setattr(drawings, "PICTURES", PICTURES)
     arms = {f"+ tricks of a long name, number {n}": [70.0 + n / 9, 71.0 + n / 7, 70.5] for n in range(50)}

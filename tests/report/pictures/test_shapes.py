@@ -54,7 +54,7 @@ def test_a_study_of_any_shape_is_drawn_or_lacking(kind, shape):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("arms", "most_kib"), [(10, 40), (50, 160)])
+@pytest.mark.parametrize(("arms", "most_kib"), [(10, 40), pytest.param(50, 160, marks=pytest.mark.long)])
 def test_pictures_stay_small(arms, most_kib):
     results = study(tops(arms, 3))
     for kind in STUDY_KINDS:
