@@ -170,4 +170,4 @@ def test_tests_and_results_run_from_the_source_distribution(source):
     assert done.returncode == 0, done.stdout
     table = (sys.executable, "-m", "bagoftricks.cli.table", "store=results/laptop/refinements/runs", "format=json")
     done = subprocess.run(table, cwd=source, env=alone, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["rows"]
+    assert len(json.loads(done.stdout)) > 10
