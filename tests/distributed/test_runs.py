@@ -122,7 +122,7 @@ def test_a_long_run_that_is_stopped_ends_with_75(tmp_path):
     assert len(list(tmp_path.rglob("checkpoints/*.safetensors"))) == 1
 
 
-@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("which", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_a_rank_that_is_killed_ends_the_run_in_seconds_with_the_reason(tmp_path, which):
     process = started(tmp_path)
     victim = ranks_of(process)[which]
