@@ -73,6 +73,8 @@ def swept_study(sweep: Sweep, arguments: Sequence[str]) -> SweptStudy:
         lock = read_lock("from", sweep.from_, sweep.name or "")
         sweep = replace(sweep, seeds=lock.seeds, name=sweep.name or lock.name)
     arms, overrides, about = study_of(sweep) if lock is None else study_of_lock(lock, sweep)
+    if sweep.experiment is not None and "design" in about:
+        sweep = replace(sweep, design=about["design"], tricks=tuple(about["tricks"]))
     for arm in arms:
         if arm.needs:
             say("bot-sweep", f"arm '{arm.label}' needs {', '.join(arm.needs)}, not made yet")
@@ -107,28 +109,12 @@ def experiment_study(sweep: Sweep) -> str:
 def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], Json]":
     """Return the arms, the overrides of all runs, and the facts for the table."""
     if sweep.experiment is not None:
-        from bagoftricks.study.experiment import load_experiment
-        from bagoftricks.study.rows import chosen_arms, with_row_settings
-
-        found = load_experiment(sweep.experiment, sweep.scale)
-        about: Json = {
-            "title": found.title,
-            "source": found.source,
-            "scale": found.scale,
-            "columns": list(found.columns),
-        }
-        arms, chosen = chosen_arms(found.arms, sweep.rows, sweep.left_out)
-        for line in chosen:
-            say("bot-sweep", line)
-        about |= {"measure": sweep_measure(sweep, found.target), "notes": [*chosen, *found.notes]}
-        about |= {} if found.score is None else {"score": found.score}
-        about |= {} if found.resolve is None else {"resolve": found.resolve}
-        return with_row_settings(arms, sweep.row_settings), (*found.overrides, *sweep.overrides), about
+        return study_of_experiment(sweep)
     if sweep.design is None:
         raise UserError(
             "nothing to sweep: type experiment=NAME, or design=NAME with 'tricks=[a,b]' (--help tells more)"
         )
-    about = {
+    about: Json = {
         "title": f"{sweep.design} of {', '.join(sweep.tricks)}",
         "design": sweep.design,
         "tricks": list(sweep.tricks),
@@ -138,18 +124,51 @@ def study_of(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], Json]":
         from bagoftricks.cli.sweep_selection import start_selection
 
         return start_selection(sweep).arms, sweep.overrides, about
-    from bagoftricks.study.aliases import alias_lines
-    from bagoftricks.study.arms import CROSSED
     from bagoftricks.study.designs import fold_lines, make_arms
-    from bagoftricks.study.factors import factor_levels
 
     arms = make_arms(sweep.design, sweep.tricks, size=sweep.size)
     if len(arms) > sweep.max_arms:
         raise UserError(f"the design '{sweep.design}' has {len(arms)} arms, more than max_arms={sweep.max_arms}")
-    factors = factor_levels(sweep.tricks) if sweep.design in CROSSED else []
-    fractional = sweep.design == "fractional"
-    notes = [*fold_lines(sweep.fold, len(arms)), *alias_lines(arms, factors)] if fractional else []
-    return arms, sweep.overrides, {**about, "notes": notes, **({"factors": factors} if factors else {})}
+    folds = fold_lines(sweep.fold, len(arms)) if sweep.design == "fractional" else []
+    return arms, sweep.overrides, {**about, **design_facts(sweep.design, sweep.tricks, arms, folds)}
+
+
+def study_of_experiment(sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], Json]":
+    """Return what ``study_of`` does, of a file whose arms are its rows or those of its design."""
+    from bagoftricks.study.experiment import load_experiment
+    from bagoftricks.study.rows import chosen_arms, with_row_settings
+
+    found = load_experiment(str(sweep.experiment), sweep.scale)
+    about: Json = {
+        "title": found.title,
+        "source": found.source,
+        "scale": found.scale,
+        "columns": list(found.columns),
+        "measure": sweep_measure(sweep, found.target),
+    }
+    if found.design and (sweep.rows or sweep.left_out):
+        raise UserError(f"{sweep.experiment} is a design, whose arms belong together: leave rows= and skip= out")
+    arms, chosen = chosen_arms(found.arms, sweep.rows, sweep.left_out)
+    for line in chosen:
+        say("bot-sweep", line)
+    about |= {"notes": [*chosen, *found.notes]}
+    about |= {} if found.score is None else {"score": found.score}
+    about |= {} if found.resolve is None else {"resolve": found.resolve}
+    if found.design:
+        about |= {"design": found.design.name, "tricks": list(found.design.tricks)}
+        about |= design_facts(found.design.name, found.design.tricks, arms, found.notes)
+    return with_row_settings(arms, sweep.row_settings), (*found.overrides, *sweep.overrides), about
+
+
+def design_facts(design: str, tricks: Sequence[str], arms: "Sequence[Arm]", notes: Sequence[str]) -> Json:
+    """Return the factors of a design, and its notes: those given, then what a fraction cannot separate."""
+    from bagoftricks.study.aliases import alias_lines
+    from bagoftricks.study.arms import CROSSED
+    from bagoftricks.study.factors import factor_levels
+
+    factors = factor_levels(tricks) if design in CROSSED else []
+    aliases = alias_lines(arms, factors) if design == "fractional" else []
+    return {"notes": [*notes, *aliases], **({"factors": factors} if factors else {})}
 
 
 def study_of_lock(lock: "Lock", sweep: Sweep) -> "tuple[Sequence[Arm], tuple[str, ...], Json]":

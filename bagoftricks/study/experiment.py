@@ -19,7 +19,10 @@ from bagoftricks.registry import HyperParameter, Values, added_cards, score_name
 from bagoftricks.robustness.scoring import corruption_names
 from bagoftricks.settings import OVERRIDE
 from bagoftricks.store.json_fields import Json
-from bagoftricks.study.arms import Arm, Tricks
+from bagoftricks.study.arms import SELECTING, Arm, Tricks
+from bagoftricks.study.designs import make_arms
+from bagoftricks.study.factors import NO_TRICKS
+from bagoftricks.study.fractions import Size
 from bagoftricks.tricks.catalogue import card, cards
 from bagoftricks.yaml_files import read_yaml
 
@@ -38,7 +41,7 @@ SCALAR_TYPES: dict[str, tuple[type, ...]] = {"bool": (bool,), "int": (int,), "fl
 
 @dataclass(frozen=True)
 class Experiment:
-    """The rows of one table at one scale."""
+    """The rows of one table, or the arms of a design over tricks, at one scale."""
 
     name: str
     title: str
@@ -47,6 +50,7 @@ class Experiment:
     scale: str
     overrides: tuple[str, ...]  # of the scale, for every arm, before the arm's own settings
     arms: tuple[Arm, ...]
+    design: "Design | None"  # that made the arms, if no rows are listed
     target: float | None  # the share of right answers that the table measures the time to, if it does
     score: str | None  # that the arms are compared in, None for top-1
     resolve: float | None  # the difference that matters, in the unit of the score
@@ -70,7 +74,8 @@ def load_experiment(name: str, scale: str) -> Experiment:
         columns=table.columns,
         scale=scale,
         overrides=table.scales[scale],
-        arms=tuple(_arm(path.name, table, index, scale, published) for index in range(len(table.rows))),
+        arms=_arms(path.name, table, scale, published),
+        design=table.design,
         target=(table.targets or {}).get(scale),
         score=table.score,
         resolve=table.resolve,
@@ -233,6 +238,27 @@ class _Row:
     note: str | None = _key(_text, None)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """What ``design=``, ``tricks=`` and ``runs=`` are on the command line."""
+
+    name: str = _key(_text)
+    tricks: tuple[str, ...] = _key(_texts)
+    runs: int | None = _key(_count, None)
+
+    @property
+    def size(self) -> Size:
+        """Size of the design."""
+        return Size(runs=self.runs)
+
+
+def _design(value: Any, where: str) -> Design:
+    design = _read(Design, value, where)
+    if design.name in SELECTING:
+        raise UserError(f"{where}: name: {design.name} chooses arms while it runs: type it on the command line")
+    return design
+
+
 def _rows(value: Any, where: str) -> tuple[_Row, ...]:
     if not isinstance(value, list) or not value:
         raise UserError(f"{where}: must be a list of rows, as - {{label: ..., tricks: {{}}}}")
@@ -245,7 +271,8 @@ class _Table:
     source: str = _key(_text)
     columns: tuple[str, ...] = _key(_columns)
     scales: Mapping[str, tuple[str, ...]] = _key(_by_scale)
-    rows: tuple[_Row, ...] = _key(_rows)
+    rows: tuple[_Row, ...] = _key(_rows, ())
+    design: Design | None = _key(_design, None)
     reference: str | None = _key(_text, None)
     compare: str = _key(_text, "previous")
     tricks: Mapping[str, Values] | None = _key(_tricks, None)
@@ -260,6 +287,8 @@ class _Table:
 def _read_table(path: Path) -> _Table:
     content = read_yaml(path, path.name)
     table = _read(_Table, content, path.name)
+    if bool(table.rows) == (table.design is not None):
+        raise UserError(f"{path.name}: needs rows, or a design that makes them, and not both")
     labels = [row.label for row in table.rows]
     for label in labels:
         if labels.count(label) > 1:
@@ -348,6 +377,13 @@ def _number(text: str, where: str) -> float:
 
 
 # --- from rows to arms ---
+
+
+def _arms(file: str, table: _Table, scale: str, published: Mapping[str, _Published]) -> tuple[Arm, ...]:
+    if table.design is None:
+        return tuple(_arm(file, table, index, scale, published) for index in range(len(table.rows)))
+    design = table.design
+    return tuple(make_arms(design.name, design.tricks, base=table.tricks or NO_TRICKS, size=design.size))
 
 
 def _arm(file: str, table: _Table, index: int, scale: str, published: Mapping[str, _Published]) -> Arm:
