@@ -272,7 +272,7 @@ class _Table:
     columns: tuple[str, ...] = _key(_columns)
     scales: Mapping[str, tuple[str, ...]] = _key(_by_scale)
     rows: tuple[_Row, ...] = _key(_rows, ())
-    design: Design | None = _key(_design, None)
+    design: Design | None = _key(_design, None)  # noqa: RUF009 (a frozen dataclass)
     reference: str | None = _key(_text, None)
     compare: str = _key(_text, "previous")
     tricks: Mapping[str, Values] | None = _key(_tricks, None)
@@ -383,7 +383,10 @@ def _arms(file: str, table: _Table, scale: str, published: Mapping[str, _Publish
     if table.design is None:
         return tuple(_arm(file, table, index, scale, published) for index in range(len(table.rows)))
     design = table.design
-    return tuple(make_arms(design.name, design.tricks, base=table.tricks or NO_TRICKS, size=design.size))
+    try:
+        return tuple(make_arms(design.name, design.tricks, base=table.tricks or NO_TRICKS, size=design.size))
+    except UserError as error:
+        raise UserError(f"{file}: design: {error}") from error
 
 
 def _arm(file: str, table: _Table, index: int, scale: str, published: Mapping[str, _Published]) -> Arm:

@@ -223,6 +223,22 @@ def test_a_fraction_is_folded_under_its_name_without_training_a_run_twice(bot, t
     assert [row["id"] for row in json.loads(planned.out)["runs"]] == [arm.runs["0"] for arm in study.arms]
 
 
+def test_an_experiment_with_a_design_is_the_study_of_the_typed_design(bot, tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "{title: Mine, source: me, columns: [top1], scales: {laptop: []},"
+        " design: {name: fractional, tricks: [mixup, cosine, label_smoothing], runs: 4}}"
+    )
+    bot("bot-sweep", *HALF, "slots=0", *FAST)
+    done = bot("bot-sweep", "experiment=mine.yaml", "slots=0", *FAST)
+    assert "4 runs: 4 finished before, 0 to train" in done.err
+    store = Store(tmp_path / "results" / "runs")
+    typed, ours = (load_study(store, name) for name in ("fractional", "mine.yaml-laptop"))
+    assert (ours.design, ours.factors, ours.title) == (typed.design, typed.factors, "Mine")
+    assert [(arm.on, arm.runs) for arm in ours.arms] == [(arm.on, arm.runs) for arm in typed.arms]
+    refused = bot("bot-sweep", "experiment=mine.yaml", "skip=mixup", *FAST)
+    assert "mine.yaml is a design, whose arms belong together" in one_line(refused)
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [

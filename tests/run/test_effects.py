@@ -170,7 +170,10 @@ def scales() -> list:
     every = [
         (name, scale, experiment_scales(name)[-1]) for name in experiment_files() for scale in experiment_scales(name)
     ]
-    return [pytest.param(name, at, marks=[] if at == last else pytest.mark.long) for name, at, last in every]
+    return [
+        pytest.param(name, at, marks=[] if at == last and not load_experiment(name, at).design else pytest.mark.long)
+        for name, at, last in every
+    ]
 
 
 @pytest.mark.slow

@@ -30,6 +30,9 @@ OURS = (
     "laptop/finetune",
     "laptop/detection",
     "laptop/segmentation",
+    "studies/budget",
+    "studies/robustness",
+    "studies/sixteen",
 )  # whose numbers nobody has published
 REFERENCES = sorted((shipped_folder("experiments").parent / "bagoftricks" / "report" / "references").glob("*.csv"))
 
@@ -60,6 +63,9 @@ def test_the_tables_of_the_papers_are_there():
         "laptop/segmentation",
         "page/convergence",
         "page/ladder",
+        "studies/budget",
+        "studies/robustness",
+        "studies/sixteen",
     ]
 
 
@@ -114,6 +120,8 @@ def test_every_hyper_parameter_of_a_scale_belongs_to_a_trick_of_the_row(name, sc
     experiment = load_experiment(name, scale)
     families = [o.split("=")[1] for o in experiment.overrides if o.split("=")[0].lstrip("+") in FAMILIES]
     switched = re.findall(r"\w+", " ".join(families))  # by the scale itself, in every row
+    if experiment.design:  # whose arms have some of its tricks each
+        switched += {trick for arm in experiment.arms for trick in arm.tricks}
     for arm in [arm for arm in experiment.arms if not arm.quoted]:
         for override in (*experiment.overrides, *arm.settings):
             if override.startswith("tricks."):
@@ -378,6 +386,9 @@ def test_what_does_not_exist_yet_is_needed(mine):
     assert mine(table=table).arms[0].needs == ()
 
 
+HEAD = "title: Mine\nsource: me\ncolumns: [top1]\nscales: {laptop: []}\n"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -441,6 +452,42 @@ def test_a_mistake_in_a_reference_is_one_line_that_names_the_file(mine, old, new
     with pytest.raises(UserError, match=message) as error:
         mine(reference=CSV.replace(old, new, 1))
     assert str(error.value).startswith("mine.csv")
+
+
+def test_a_design_makes_the_arms_over_the_tricks_of_the_table(mine):
+    found = mine(
+        table=f"{HEAD}tricks: {{cosine: {{}}}}\ndesign: {{name: fractional, tricks: [mixup, ema, cutout], runs: 4}}\n"
+    )
+    assert [set(arm.tricks) for arm in found.arms] == [
+        *({"cosine"}, {"cosine", "ema", "cutout"}, {"cosine", "mixup", "cutout"}, {"cosine", "mixup", "ema"}),
+    ]
+    assert [arm.on for arm in found.arms] == [(), ("ema", "cutout"), ("mixup", "cutout"), ("mixup", "ema")]
+    assert [
+        arm.tricks for arm in mine(table=f"{HEAD}design: {{name: stack, tricks: ['mixup(alpha=0.4)']}}\n").arms
+    ] == [
+        *({}, {"mixup": {"alpha": 0.4}}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("design", "message"),
+    [
+        ("", "needs rows, or a design that makes them, and not both"),
+        ("design: {name: stack, tricks: [mixup]}\nrows: [{label: base, tricks: {}}]", "and not both"),
+        ("design: {name: stak, tricks: [mixup]}", r"there is no design 'stak'; did you mean 'stack'\?"),
+        ("design: {name: stack, tricks: [mixpu]}", "mixup"),
+        ("design: {name: stack, tricks: mixup}", r"design: tricks: must be a list, as \[a, b\], not 'mixup'"),
+        ("design: {name: stack}", "design: needs the key 'tricks'"),
+        ("design: {name: greedy, tricks: [mixup]}", "greedy chooses arms while it runs: type it on the command line"),
+        ("design: {name: stack, tricks: [mixup], runs: 4}", "runs=4 is for the design 'fractional', not for 'stack'"),
+        ("design: {name: fractional, tricks: [mixup], runs: many}", "runs: must be a whole number above 0, not 'many'"),
+    ],
+)
+def test_a_mistake_in_a_design_is_one_line_that_names_the_file(mine, design, message):
+    with pytest.raises(UserError, match=message) as error:
+        mine(table=HEAD + design)
+    assert str(error.value).startswith("mine.yaml")
+    assert "\n" not in str(error.value)
 
 
 def test_an_unknown_experiment_or_scale_is_named(mine):
