@@ -51,6 +51,7 @@ BENCHMARKS = (
     Benchmark("augment", "--threads 1", "--images 64 --batch 32 --rounds 1"),
     Benchmark("policies", "", "--images 16 --batch 8 --rounds 1"),
     Benchmark("backbones", "--batch 4", "--only resnet_d --batch 2 --pixels 32 --repeats 1"),
+    Benchmark("throughput", "", "--scale laptop --rows 2 --batch 2 --rounds 1"),
     Benchmark("corruptions", "--images {photographs}", "--size 32 --batch 2 --peer-images 1 --rounds 1"),
     Benchmark("corruptions_small", "--images {photographs} --batch 64 --size 32", "", script="corruptions"),
     Benchmark("checkpoints", "", "--blocks 1 --every 1"),
@@ -83,7 +84,7 @@ def carry_out(one: Benchmark, words: list[str], out: Path, limit: int) -> str:
     """Run a benchmark and keep what it printed; return how it ended."""
     surroundings = {**os.environ, RESULT: str(out / f"{one.name}.json"), "PYTHONPATH": str(ROOT)}
     if not one.name.startswith(
-        ("slots", "threads", "fast", "training", "airbench_cpu")
+        ("slots", "threads", "fast", "training", "airbench_cpu", "throughput")
     ):  # whose figures are of all cores
         surroundings["OMP_NUM_THREADS"] = "1"
     child = subprocess.Popen(
