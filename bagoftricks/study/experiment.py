@@ -240,7 +240,7 @@ class _Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """What ``design=``, ``tricks=`` and ``runs=`` are on the command line."""
+    """A design of an experiment: its name, its tricks, and its number of arms if it is a fraction."""
 
     name: str = _key(_text)
     tricks: tuple[str, ...] = _key(_texts)
