@@ -1,4 +1,4 @@
-"""Generate docs/tricks.md and README's table of tricks from the cards: ``python -m bagoftricks.cli.docs``."""
+"""Generate docs/tricks.md from the cards: ``python -m bagoftricks.cli.docs``; and README's table, if it has one."""
 
 import ast
 from pathlib import Path
@@ -13,7 +13,7 @@ BEGIN, END = f"<!-- table of tricks: {COMMAND} -->", "<!-- end of the table -->"
 
 
 def main() -> None:
-    """Write both files of the checkout that this package is in."""
+    """Write the files of the checkout that this package is in."""
     root = Path(__file__).parents[2]
     readme = root / "README.md"
     (root / "docs" / "tricks.md").write_text(reference(), encoding="utf-8")
@@ -30,7 +30,9 @@ def reference() -> str:
 
 
 def with_table(readme: str) -> str:
-    """Return README's text with its table of tricks made again."""
+    """Return README's text with its table of tricks made again; without the markers of one, the text as it is."""
+    if BEGIN not in readme:
+        return readme
     before, _, rest = readme.partition(BEGIN)
     rows = [
         f"| `{family}`: tricks {about} | {' '.join(f'`{card.name}`' for card in cards() if card.family == family)} |"

@@ -162,10 +162,10 @@ def draw_precision(subject: Subject) -> Drawing:
         style = TRICK if dtype is edit.dtype else BASELINE if dtype is torch.float32 else SECOND
         rounded = sizes.to(dtype).double()
         error = ((rounded - sizes) / sizes).abs().clamp(max=1)
-        envelope = torch.nn.functional.max_pool1d(error[None], 1001, 1, 500)[0]
+        envelope = torch.nn.functional.max_pool1d(error[None], 401, 1, 200)[0]
         label = f"{name}: {subject.name}" if dtype is edit.dtype else name
-        ax.plot(sizes[::100], envelope[::100], label=label, **style)
-        kept = sizes[envelope < 0.5]
+        ax.plot(sizes[::50], envelope[::50], label=label, **style)
+        kept = sizes[error < 0.5]
         found.append(f"{name} {float(envelope[sizes >= 1][0]):.2g}, from {float(kept[0]):.1g} to {float(kept[-1]):.1g}")
     ax.set(xscale="log", yscale="log", xlabel="size of a number", ylabel="largest relative error", ylim=(1e-9, 3))
     ax.legend(loc="center", bbox_to_anchor=(0.4, 0.36))
