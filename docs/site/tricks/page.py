@@ -145,5 +145,11 @@ def _finding(found: Finding) -> list[str]:
     if found.low is not None and found.high is not None:
         interval = f" [{signed(found.low)}, {signed(found.high)}]"
     effect = f"{signed(found.estimate)}{interval} {found.table.unit}"
-    study = f"[{found.table.study.name}](../../../results/{found.table.folder}/table.md)"
-    return [found.what, effect, prose(found.verdict), study, prose(found.table.scale)]
+    return [found.what, effect, prose(found.verdict), study_link(found), prose(found.table.scale)]
+
+
+def study_link(found: Finding) -> str:
+    """Return a link to the text about a study, or to its table."""
+    folder = f"results/{found.table.folder}"
+    file = next((file for file in ("README.md", "table.md") if (ROOT / folder / file).exists()), "table.json")
+    return f"[{prose(found.table.study.name)}](../../../{folder}/{file})"
