@@ -15,7 +15,7 @@ from bagoftricks.recipe.edits import SetPart, depth_of
 from bagoftricks.tricks.catalogue import create
 from docs.site.tricks.scene import NETWORKS, Shown, built, edits_of
 
-MOST_LINES, MOST_PLACES = 14, 2
+MOST_LINES, MOST_PLACES = 16, 2
 
 
 class Layer(NamedTuple):

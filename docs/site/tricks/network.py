@@ -19,8 +19,11 @@ def changes_text(name: str) -> str:
     costs = [[head, *_cost(*pair)] for head, pair in zip(heads, zip(before, after, strict=True), strict=True)]
     places = places_changed(name, shown)
     rows = [[place, _listed(before, after), _listed(after, before)] for place, (before, after) in places.items()]
-    parts = [f"In {prose(shown.title)}, built without and with the trick, not trained:"]
-    parts.append(table(["", "without", "with", "change"], costs))
+    parts = [
+        f"In {prose(shown.title)}, built without and with the trick, not trained; layers with channels x height x "
+        "width of their outputs:",
+        table(["", "without", "with", "change"], costs),
+    ]
     if rows:
         parts.append(table(["place", "layers only without it", "layers only with it"], _grouped(rows)))
     else:

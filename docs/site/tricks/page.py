@@ -55,9 +55,8 @@ def facts(card: Card) -> str:
     """Return the table of how to switch a trick on, and of its source."""
     slots = slots_of(card.name)
     return table(
-        ["", ""],
+        ["switch on", f"`+{card.family}={card.name}`"],
         [
-            ["switch on", f"`+{card.family}={card.name}`"],
             ["switch off", f"`~tricks.{card.name}`"],
             ["group", f"`{card.family}`: tricks {FAMILIES[card.family]}"],
             ["takes alone", prose("; ".join(slots)) if slots else "nothing: it is merged with other tricks' changes"],

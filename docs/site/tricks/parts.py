@@ -18,6 +18,7 @@ from docs.site.tricks.scene import BATCH, CLASSES, KEY, LENGTH, Subject
 
 MAP, CHANNELS, STAGES, BLOCKS = 14, 8, 4, 16
 SEEN = 24  # samples or features that are drawn
+LAYER_POINTS = 7.5
 
 
 def site(**place: int) -> Site:
@@ -203,7 +204,7 @@ def draw_layers(subject: Subject) -> Drawing | None:
     if not changes:
         return None
     lines = [max(len(change.before), len(change.after)) for change in changes]
-    figure = new_figure(WIDTH, sum(0.35 + 0.2 * count for count in lines))
+    figure = new_figure(WIDTH, sum(0.35 + 0.22 * count for count in lines))
     rows = figure.subplots(len(changes), 2, squeeze=False, gridspec_kw={"height_ratios": lines})
     for change, row, count in zip(changes, rows, lines, strict=True):
         titles = f"{change.place}, without", f"{change.place}, with {subject.name}"
@@ -225,7 +226,7 @@ def _column(ax: Any, layers: Sequence[tuple[str, bool]], title: str, lines: int)
     for at, (text, changed) in enumerate(layers):
         box = {"boxstyle": "round,pad=0.2", "facecolor": "#DCEAF5" if changed else "#F0F0F0", "linewidth": 0.6}
         box["edgecolor"] = BLUE if changed else GREY
-        ax.text(0.02, at + 0.5, text, va="center", fontsize=SMALL, bbox=box)
+        ax.text(0.02, at + 0.5, text, va="center", fontsize=LAYER_POINTS, bbox=box)
 
 
 def _in_words(change: Change, name: str) -> str:
