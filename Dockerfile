@@ -20,13 +20,13 @@ COPY --from=wheel /wheels /opt/wheels
 
 # PyTorch for CPUs alone is an order of magnitude smaller.
 FROM base AS cpu
-RUN pip install --no-cache-dir --constraint /opt/constraints.txt --find-links /opt/wheels \
-    --extra-index-url https://download.pytorch.org/whl/cpu "bagoftricks[jpeg,plots]"
+RUN pip install --no-cache-dir --constraint /opt/constraints.txt \
+    --extra-index-url https://download.pytorch.org/whl/cpu "$(echo /opt/wheels/*.whl)[jpeg,plots]"
 USER 1000
 CMD ["bagoftricks"]
 
 # PyTorch of the Python Package Index brings CUDA's libraries; the host has the driver and the NVIDIA container toolkit.
 FROM base AS cuda
-RUN pip install --no-cache-dir --constraint /opt/constraints.txt --find-links /opt/wheels "bagoftricks[jpeg,plots]"
+RUN pip install --no-cache-dir --constraint /opt/constraints.txt "$(echo /opt/wheels/*.whl)[jpeg,plots]"
 USER 1000
 CMD ["bagoftricks"]
