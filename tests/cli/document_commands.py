@@ -45,13 +45,16 @@ def other_lines(path):
     return [line for lines in shell_lines(path).values() for line in lines if not OURS.match(line)]
 
 
-def shrunk(words):
-    """Return a command that takes seconds."""
+def shrunk(words, seeds=1):
+    """Return a command that takes seconds; studies have this many seeds."""
     program, *arguments = words
-    if "extend=last" in arguments:  # all else is as in the run before
-        return [program, "extend=last", "epochs=4", "runtime.progress=false"]
+    if any(word.startswith("extend=") for word in arguments):  # all else is as in the run, or the study, before
+        small = ["epochs=4", "runtime.progress=false"] if program == "bot-train" else []
+        return [program, *(word for word in arguments if not word.startswith("epochs=")), *small]
+    if any(word.startswith("from=") for word in arguments):
+        return words
     if program in ("bot-train", "bot-sweep"):
-        small = SMALL | ({"seeds": "1"} if program == "bot-sweep" else {})
+        small = SMALL | ({"seeds": str(seeds)} if program == "bot-sweep" else {})
         arguments = [word for word in arguments if word.partition("=")[0] not in small]
         arguments += [f"{key}={value}" for key, value in small.items()]
     if program in ("bot-train", "bot-sweep", "bot-data") and re.search(
@@ -71,11 +74,11 @@ def shrunk(words):
     return [program, *arguments]
 
 
-def failures(bot, commands):
+def failures(bot, commands, seeds=1):
     """Run commands one after another, each shrunk; return those that failed with the last line that they said."""
     failed = []
     for words in commands:
-        done = bot(*shrunk(words))
+        done = bot(*shrunk(words, seeds))
         if done.status:
             failed.append(f"{shlex.join(words)}: {done.err.strip().splitlines()[-1:]}")
     return failed
