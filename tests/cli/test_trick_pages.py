@@ -1,5 +1,7 @@
 """The site's page of each trick is made from its card, its code and the committed results."""
 
+import json
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -7,18 +9,20 @@ import torch
 
 from bagoftricks.plugins import load_plugins
 from bagoftricks.registry import forget_cards
+from bagoftricks.report.study_parts import SavedArm
 from bagoftricks.tricks import FAMILY_OF
 from bagoftricks.tricks.catalogue import card
 from docs.site.tricks.index import index_text
 from docs.site.tricks.layers import changes_of, network_of
 from docs.site.tricks.markdown import prose
-from docs.site.tricks.measured import findings_of
+from docs.site.tricks.measured import changes_between, findings_of, tables
 from docs.site.tricks.network import changes_text, costs_of
 from docs.site.tricks.page import facts, measured, page_text, places, together
 from docs.site.tricks.pictures import KINDS, picture_of
 from docs.site.tricks.scene import subject_of
 from docs.site.tricks.updates import CURVATURE, START, STEPS, descent
 
+ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(FAMILY_OF)
 
 
@@ -67,18 +71,37 @@ def test_networks_and_tasks_that_refuse_a_trick_stand_with_their_reasons():
     assert "| `task=retrieval` | its loss takes logits" in "".join(places(card("bce")))
 
 
-def test_committed_effects_are_those_of_the_tables():
-    found = findings_of("muon")
-    (effect,) = (each for each in found if each.table.folder == "evidence/eight-tricks" and each.alone)
-    assert (round(effect.estimate, 2), effect.verdict) == (8.38, "helps")
-    assert effect.table.unit == "top-1 points"
-    assert "| with `mixup` |" in "".join(measured("mixup"))
+def test_committed_main_effects_are_those_of_the_tables():
+    tables = {file: json.loads(file.read_text(encoding="utf-8")) for file in sorted(ROOT.glob("results/**/table.json"))}
+    single = [(file, e) for file, table in tables.items() for e in table["effects"] if len(e["tricks"]) == 1]
+    effects = [(file, e) for file, e in single if e["tricks"][0] in NAMES and e["estimate"] is not None]
+    assert effects
+    for file, effect in effects:
+        (trick,) = effect["tricks"]
+        known = [(f.estimate, f.low, f.high, f.verdict) for f in findings_of(trick)]
+        assert tuple(effect.get(key) for key in ("estimate", "low", "high", "verdict")) in known, file
 
 
-def test_a_row_that_changes_more_than_the_trick_stands_after_those_that_do_not():
-    found = findings_of("frozen_norm_scale")
-    assert [each.what for each in found if "bias_scale" in each.what]
-    assert not any(each.alone for each in found if ";" in each.what)
+def test_committed_differences_stand_on_the_pages_of_the_tricks_that_changed():
+    compared = [c for table in tables() for c in table.comparisons if c.difference is not None]
+    found = {(f.estimate, f.verdict) for name in NAMES for f in findings_of(name)}
+    assert compared
+    assert any((c.difference, c.verdict) in found for c in compared)
+
+
+def test_what_differs_between_two_arms_is_said_by_trick():
+    tricks = {"mixup": {"alpha": 0.2}, "cosine": {}, "ema": {}}
+    ours, theirs = SavedArm(label="a", tricks=tricks), SavedArm(label="b", tricks={**tricks, "mixup": {}, "sam": {}})
+    del theirs.tricks["ema"]
+    assert changes_between(ours, theirs) == {
+        "mixup": "`mixup` with alpha=0.2 for defaults",
+        "ema": "with `ema`",
+        "sam": "without `sam`",
+    }
+
+
+def test_a_trick_without_a_study_says_so():
+    assert list(measured("no_such_trick")) == ["Not measured here yet."]
 
 
 def test_the_index_names_every_trick_once():
