@@ -34,7 +34,7 @@ def test_names_that_windows_lacks_are_used_in_one_place_and_by_the_engines_of_li
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("platform", ["win32", "darwin"])
+@pytest.mark.parametrize("platform", ["win32", pytest.param("darwin", marks=pytest.mark.long)])
 def test_every_module_and_a_run_do_without_what_a_system_lacks(tmp_path, platform):
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tests.without_posix", platform]

@@ -35,7 +35,11 @@ def test_a_run_on_greys_is_evaluated_as_it_was_trained(bot, grey):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("teacher", "student", "mode", "refusal"),
-    [(1, 3, "online", "the teacher sees greys: type data.channels=1"), (1, 3, "offline", ""), (3, 1, "online", "")],
+    [
+        (1, 3, "online", "the teacher sees greys: type data.channels=1"),
+        pytest.param(1, 3, "offline", "", marks=pytest.mark.long),
+        (3, 1, "online", ""),
+    ],
 )
 def test_a_teacher_sees_the_channels_that_it_was_trained_on(bot, grey, teacher, student, mode, refusal):
     data, record = grey

@@ -17,9 +17,10 @@ from tests.cli.test_commands import FAST
 from tests.store.test_store import record
 
 COMMANDS = [main.__module__.rpartition(".")[2] for main in MAINS.values()]
-OFTEN = ("train", "runs")  # all commands start in the same way: the others follow with the slow tests
+OFTEN = ("train", "runs")  # all commands start in the same way: the others follow with the long tests
 LONG_STREAMS = [pytest.param(streams, marks=pytest.mark.long) for streams in (">&- 2>&-", "2> /dev/full")]
-EACH_COMMAND = [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in COMMANDS]
+LONG = [pytest.mark.slow, pytest.mark.long]
+EACH_COMMAND = [name if name in OFTEN else pytest.param(name, marks=LONG) for name in COMMANDS]
 
 
 def shell(line, cwd):

@@ -78,7 +78,10 @@ LOGGERS = {"tensorboard": (of_tensorboard, {"folder": "tensorboard"}), "wandb": 
 LOGGERS |= {"mlflow": (of_mlflow, {}), "trackio": (of_trackio, {})}
 
 
-@pytest.mark.parametrize("name", LOGGERS)
+LONG = {"mlflow"}  # what starts slowest
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.long] if n in LONG else []) for n in LOGGERS])
 def test_a_run_that_was_killed_is_one_run_with_every_step_once(name, tmp_path, monkeypatch):
     if name == "trackio":
         pytest.importorskip("trackio", reason="pip install 'bagoftricks[trackio]', which needs pillow below 13")
