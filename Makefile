@@ -4,6 +4,7 @@ VENV := .venv
 
 PHOTOGRAPHS ?=
 CIFAR ?=
+STUDY ?=
 OUT ?= bench
 
 .PHONY: demo test check docs results bench clean
@@ -21,8 +22,8 @@ check: $(VENV)/.test ## formatting, lint and types
 docs: $(VENV)/.docs ## the documentation site, site/index.html
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" scripts/docs
 
-results: $(VENV)/.test ## pages and pictures of the committed studies
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" scripts/results
+results: $(VENV)/.demo ## pages and pictures of the committed studies; STUDY=laptop/finetune CIFAR=FOLDER trains its runs again
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" scripts/results $(if $(STUDY),again $(STUDY) data.root="$(CIFAR)")
 
 bench: $(VENV)/.test ## all benchmarks (PHOTOGRAPHS=FOLDER CIFAR=FOLDER OUT=bench); goes on where it was stopped
 	$(VENV)/bin/python benchmarks/every.py --out "$(OUT)" --photographs "$(PHOTOGRAPHS)" --cifar "$(CIFAR)"
