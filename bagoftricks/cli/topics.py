@@ -211,14 +211,15 @@ def option_lines(group: str, name: str) -> list[str]:
 
 def experiment_lines(name: str) -> list[str]:
     """Return the help on one experiment."""
-    from bagoftricks.study.experiment import experiment_scales, load_experiment
+    from bagoftricks.study.experiment import experiment_arguments, experiment_scales, load_experiment
 
     scales = experiment_scales(name)
     found = load_experiment(name, scales[0])
     lines = [*paragraph(f"{name}: {found.title} ({found.source})"), ""]
     facts = {"rows": "; ".join(arm.label for arm in found.arms), "columns": ", ".join(found.columns)}
     lines += [*entry_lines([*facts.items(), ("scales", ", ".join(scales))]), ""]
-    return lines + example_lines([(f"bot-sweep experiment={name} scale={scales[-1]} seeds=3", "")])
+    seeds = "" if "seeds" in experiment_arguments(name) else " seeds=3"
+    return lines + example_lines([(f"bot-sweep experiment={name} scale={scales[-1]}{seeds}", "")])
 
 
 def _tricks() -> list[str]:

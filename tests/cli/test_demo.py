@@ -29,6 +29,11 @@ def test_what_is_typed_goes_before_what_the_experiment_brings(typed, seeds, page
     assert (len(sweep.seeds), sweep.page) == (seeds, page)
 
 
+def test_the_help_of_an_experiment_leaves_out_the_seeds_that_it_brings(bot):
+    assert bot("bot-sweep", "--help", "demo").out.splitlines()[-1].strip() == "bot-sweep experiment=demo scale=laptop"
+    assert " seeds=3" in bot("bot-sweep", "--help", "laptop/refinements").out.splitlines()[-1]
+
+
 def test_an_experiment_without_seeds_has_one():
     assert parse(["experiment=laptop/refinements"]).seeds == (0,)
 
