@@ -179,6 +179,7 @@ def test_the_reference_has_every_setting_with_its_default_and_every_public_name(
 
 
 @pytest.mark.slow
+@pytest.mark.serial  # minutes, near the limit of a test if others run as well
 def test_the_site_is_built_without_a_warning_and_each_of_its_links_leads_somewhere(tmp_path):
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     built = subprocess.run(

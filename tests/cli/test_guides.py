@@ -8,12 +8,16 @@ from tests.cli.document_commands import ROOT, failures, fill_folder, other_lines
 
 GUIDES = [ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "howto").glob("*.md"))]
 ELSEWHERE = {"cluster": "tests/engines", "fine-tune": "tests/cli/test_readme.py, as its ResNet-50 takes minutes"}
-RUN = [path for path in GUIDES if path.stem not in ELSEWHERE and sections(path)]
+RUN = [
+    pytest.param(path, id=path.stem, marks=() if path.stem == "tutorial" else pytest.mark.long)
+    for path in GUIDES
+    if path.stem not in ELSEWHERE and sections(path)
+]
 
 
 @pytest.mark.slow
 @pytest.mark.serial
-@pytest.mark.parametrize("path", RUN, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RUN)
 def test_the_commands_of_a_guide_run_as_they_stand(bot, tmp_path, path):
     fill_folder(tmp_path)
     write_examples(path, tmp_path)

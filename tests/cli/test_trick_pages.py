@@ -114,7 +114,8 @@ def test_every_trick_has_a_kind_of_picture():
 
 
 DRAWN_IN_EVERY_RUN = ["cosine", "cutout", "label_smoothing", "micro_batch", "tta_flip", "zero_gamma"]
-OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in NAMES if name not in DRAWN_IN_EVERY_RUN]
+LONG = (pytest.mark.slow, pytest.mark.long)  # the site's test draws them all as well
+OTHERS = [pytest.param(name, marks=LONG) for name in NAMES if name not in DRAWN_IN_EVERY_RUN]
 
 
 @pytest.mark.parametrize("name", [*DRAWN_IN_EVERY_RUN, *OTHERS])
