@@ -20,7 +20,6 @@ from bagoftricks.robustness.scoring import corruption_names
 from bagoftricks.settings import OVERRIDE
 from bagoftricks.store.json_fields import Json
 from bagoftricks.study.arms import SELECTING, Arm, Tricks
-from bagoftricks.study.designs import make_arms
 from bagoftricks.study.factors import NO_TRICKS
 from bagoftricks.study.fractions import Size
 from bagoftricks.tricks.catalogue import card, cards
@@ -382,6 +381,8 @@ def _number(text: str, where: str) -> float:
 def _arms(file: str, table: _Table, scale: str, published: Mapping[str, _Published]) -> tuple[Arm, ...]:
     if table.design is None:
         return tuple(_arm(file, table, index, scale, published) for index in range(len(table.rows)))
+    from bagoftricks.study.designs import make_arms  # numpy, which help does without
+
     design = table.design
     try:
         return tuple(make_arms(design.name, design.tricks, base=table.tricks or NO_TRICKS, size=design.size))
