@@ -173,6 +173,7 @@ def test_two_sweeps_over_one_store_train_each_run_once_though_a_worker_is_killed
 
 @pytest.mark.slow
 @pytest.mark.serial
+@pytest.mark.long  # in CI: tests/study/test_torture.py
 def test_a_sweep_that_was_killed_runs_only_what_is_missing(tmp_path):
     first = sweep(tmp_path, "seeds=2")
     while len(list((tmp_path / "store").glob("*/record.json"))) < 3:

@@ -66,6 +66,7 @@ def test_a_test_that_claims_too_much_or_finds_too_little_breaks_the_promises(mon
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_no_promise_is_broken_in_the_quick_form(tmp_path):
     # A number of studies, not of minutes: a fast machine sees in minutes that the baseline's noise alone, twice that of
     # the arms, costs more than is promised (docs/evidence.md).
