@@ -22,8 +22,8 @@ check: $(VENV)/.test ## formatting, lint and types
 docs: $(VENV)/.docs ## the documentation site, site/index.html
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" scripts/docs
 
-results: $(VENV)/.demo ## pages and pictures of the committed studies; STUDY=laptop/finetune CIFAR=FOLDER trains its runs again
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" scripts/results $(if $(STUDY),again $(STUDY) data.root="$(CIFAR)")
+results: $(VENV)/.demo ## pages and pictures of the committed studies; STUDY=laptop/demo: trains its runs again (CIFAR=FOLDER)
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" scripts/results $(if $(STUDY),again results/$(STUDY) $(if $(CIFAR),data.root="$(CIFAR)"))
 
 bench: $(VENV)/.test ## all benchmarks (PHOTOGRAPHS=FOLDER CIFAR=FOLDER OUT=bench); goes on where it was stopped
 	$(VENV)/bin/python benchmarks/every.py --out "$(OUT)" --photographs "$(PHOTOGRAPHS)" --cifar "$(CIFAR)"

@@ -32,7 +32,19 @@ STOPS = ("arm", "study")  # what ends once it is decided
 OF_DESIGNS = ("tricks", "max_tricks", "max_arms", "runs", "resolution", "fold", "floor", "confirm", "eta")
 OWNERS = {"floor": ("greedy",), "eta": ("halving",), "confirm": SELECTING}  # designs of a setting
 NOT_TYPED = {"overrides", "engine_values", "looks", "commands", "left_out", "row_settings"}
-OF_AN_EXTENSION = ("extend", "fold", "runs", "plan", "commands", "slots", "engine", "worker", "time_limit", "retry")
+OF_AN_EXTENSION = (
+    "extend",
+    "fold",
+    "runs",
+    "page",
+    "plan",
+    "commands",
+    "slots",
+    "engine",
+    "worker",
+    "time_limit",
+    "retry",
+)
 OF_THE_STUDY = ("experiment", "scale", "rows", "left_out", "design", "seeds", "score", "metric", "target", *OF_DESIGNS)
 
 

@@ -216,7 +216,10 @@ def experiment_lines(name: str) -> list[str]:
     scales = experiment_scales(name)
     found = load_experiment(name, scales[0])
     lines = [*paragraph(f"{name}: {found.title} ({found.source})"), ""]
-    facts = {"rows": "; ".join(arm.label for arm in found.arms), "columns": ", ".join(found.columns)}
+    rows = {"rows": "; ".join(arm.label for arm in found.arms)}
+    if found.design:
+        rows = {"arms": f"{len(found.arms)}, {found.design.name} of {', '.join(found.design.tricks)}"}
+    facts = {**rows, "columns": ", ".join(found.columns)}
     lines += [*entry_lines([*facts.items(), ("scales", ", ".join(scales))]), ""]
     seeds = "" if "seeds" in experiment_arguments(name) else " seeds=3"
     return lines + example_lines([(f"bot-sweep experiment={name} scale={scales[-1]}{seeds}", "")])

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bagoftricks.cli.sweep import study_of_lock
 from bagoftricks.cli.sweep_arguments import parse
+from bagoftricks.cli.sweep_study import study_of_lock
 from bagoftricks.plugins import forget_plugins, load_plugins
 from bagoftricks.rng import Key
 from bagoftricks.store.json_fields import sealed_text

@@ -237,13 +237,19 @@ def test_an_experiment_with_a_design_is_the_study_of_the_typed_design(bot, tmp_p
     assert [(arm.on, arm.runs) for arm in ours.arms] == [(arm.on, arm.runs) for arm in typed.arms]
     refused = bot("bot-sweep", "experiment=mine.yaml", "skip=mixup", *FAST)
     assert "mine.yaml is a design, whose arms belong together" in one_line(refused)
+    (tmp_path / "at_odds.yaml").write_text(
+        "{title: Mine, source: me, columns: [top1], scales: {laptop: []},"
+        " design: {name: factorial, tricks: [cosine, linear_decay]}}"
+    )
+    refused = bot("bot-sweep", "experiment=at_odds.yaml", "slots=0", *FAST)
+    assert "cannot be on together: 'cosine' with 'linear_decay'" in one_line(refused)
 
 
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
         (
-            ["extend=half"],
+            ["extend=half", "page=half.html"],
             "extend=half: type fold=FACTOR or fold=all, or runs= as the number of arms; for more seeds, ",
         ),
         (["extend=half", "fold=all", "runs=8"], "extend=half: type fold=FACTOR or fold=all, or runs="),

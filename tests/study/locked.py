@@ -5,8 +5,8 @@ from dataclasses import asdict
 from typing import Any
 
 from bagoftricks.cli.compose import compose_settings
-from bagoftricks.cli.sweep import study_of
 from bagoftricks.cli.sweep_arguments import parse
+from bagoftricks.cli.sweep_study import study_of
 from bagoftricks.report.locking import lock_study
 from bagoftricks.report.study_parts import load_study
 from bagoftricks.store.record import Record

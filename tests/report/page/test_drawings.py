@@ -66,6 +66,33 @@ def test_the_script_of_results_makes_page_and_pictures_of_each_store(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_script_of_results_takes_a_study_over_whole_or_not_at_all(tmp_path):
+    make_study(tmp_path / "made" / "runs", ARMS)
+    script = Path(__file__).parents[3] / "scripts" / "results"
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment["PYTHONPATH"] = str(script.parents[1])
+
+    def add(*arguments):
+        return subprocess.run(
+            [script, "add", *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years")
+    refused = add("made/runs", "mine")
+    assert refused.returncode == 2
+    assert refused.stderr == "scripts/results: mine is there, and is no study: name another folder\n"
+    assert add("nowhere", "paper/study").returncode == 2
+    assert (tmp_path / "mine" / "thesis.tex").read_text() == "years"
+    for _ in range(2):  # the second takes the place of the first
+        done = add("made/runs", "paper/study")
+        assert done.returncode == 0, done.stderr
+    tables = {f"table.{suffix}" for suffix in ("txt", "md", "csv", "tex", "json")}
+    assert tables | {"runs", "page.html", "figures"} == {path.name for path in (tmp_path / "paper/study").iterdir()}
+    assert [path.name for path in (tmp_path / "paper").iterdir()] == ["study"]
+
+
+@pytest.mark.slow
 @pytest.mark.long
 def test_a_page_of_fifty_arms_with_all_pictures_has_at_most_500_kib(tmp_path, monkeypatch):
     monkeypatch.setattr(drawings, "PICTURES", PICTURES)
